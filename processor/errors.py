@@ -1,0 +1,77 @@
+"""What can go wrong, as types. Whether to retry is told by the type, never by a message.
+
+TokenstreamError
+├── SettingsError           a wrong setting; the process exits with 2, one line a mistake
+├── Retryable               may succeed if tried again as it is
+│   ├── PublishRetry        the publish is undetermined or was refused for now
+│   ├── KafkaUnavailable    no broker answered
+│   └── StoreUnavailable    the store did not answer
+└── Fatal                   will not succeed, however often it is tried
+    ├── ChannelRefused      this channel can't be published to: its responses fail
+    ├── FrameTooLarge       the frame must be split
+    ├── StoreRefused        the store refuses this one record for itself
+    ├── SchemaOutdated      the store's schema is not this program's; says which command mends it
+    ├── TopicsUnfit         the topics can't work as they are; says which command mends it
+    └── PartitionLost       this process no longer owns the partition (fenced)
+"""
+
+
+class TokenstreamError(Exception):
+    """The root. `str(error)` is a sentence for a person: what is wrong, where, what to do."""
+
+
+class SettingsError(TokenstreamError):
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+class Retryable(TokenstreamError):
+    pass
+
+
+class PublishRetry(Retryable):
+    """`code` is Ably's, or 0 where the answer never came; `slow_down` asks for a lower pace."""
+
+    def __init__(self, message: str, *, code: int = 0, slow_down: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.slow_down = slow_down
+
+
+class KafkaUnavailable(Retryable):
+    pass
+
+
+class StoreUnavailable(Retryable):
+    pass
+
+
+class Fatal(TokenstreamError):
+    pass
+
+
+class ChannelRefused(Fatal):
+    def __init__(self, message: str, *, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class FrameTooLarge(Fatal):
+    pass
+
+
+class StoreRefused(Fatal):
+    pass
+
+
+class SchemaOutdated(Fatal):
+    pass
+
+
+class TopicsUnfit(Fatal):
+    pass
+
+
+class PartitionLost(Fatal):
+    pass

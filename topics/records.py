@@ -1,0 +1,109 @@
+"""The values that travel: token events as model services write them, response records as storage keeps them.
+
+Both are the public formats of version 1. Unknown fields are ignored, so adding is free.
+Times are integer milliseconds since the epoch; lengths and offsets are UTF-16 code units (`String.length`).
+"""
+
+from enum import StrEnum
+from typing import Any, NewType
+
+import msgspec
+
+ResponseId = NewType("ResponseId", str)
+ChannelName = NewType("ChannelName", str)
+JsonObject = dict[str, Any]
+
+TEXT_PART = "text"
+FORMAT_VERSION = 1
+
+
+class Event(StrEnum):
+    START = "start"
+    TOKEN = "token"
+    STOP = "stop"
+
+
+class Status(StrEnum):
+    STREAMING = "streaming"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    ABANDONED = "abandoned"
+
+    @property
+    def finished(self) -> bool:
+        return self is not Status.STREAMING
+
+
+STATUS_BY_REASON = {
+    "stop": Status.COMPLETE,
+    "length": Status.COMPLETE,
+    "tool_calls": Status.COMPLETE,
+    "content_filter": Status.COMPLETE,
+    "cancelled": Status.CANCELLED,
+    "error": Status.FAILED,
+}
+"""What a producer may give as the `reason` of a stop, and the status it leads to."""
+
+
+class Reason(StrEnum):
+    """Why a record is in the dead letters (header `tokenstream-reason`)."""
+
+    NOT_JSON = "not_json"
+    INVALID = "invalid"
+    VERSION = "version"
+    NO_KEY = "no_key"
+    TOO_LARGE = "too_large"
+    NO_START = "no_start"
+    LATE = "late"
+    RESPONSE_ID_REUSED = "response_id_reused"
+    CHANNEL_FORBIDDEN = "channel_forbidden"
+    UNPUBLISHABLE = "unpublishable"
+    STORE_REFUSED = "store_refused"
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One part of a response: the answer (`text`), reasoning, a tool call.
+
+    `length` is in UTF-16 code units. `info` is what the part's first token said of it.
+    """
+
+    part: str
+    kind: str
+    text: str = msgspec.field()
+    length: int = msgspec.field()
+    info: JsonObject | None = None
+
+
+class ResponseRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The newest durable state of a response: value of the `responses` topic, and what a store keeps.
+
+    `seq` is the last sequence number covered; `gaps` are inclusive ranges that never came; `relay` is the relay's own.
+    """
+
+    v: int = FORMAT_VERSION
+    response_id: str
+    channel: str
+    status: Status
+    reason: str | None = None
+    error: JsonObject | None = None
+    parts: tuple[Part, ...] = ()
+    seq: int
+    tokens: int = 0
+    gaps: tuple[tuple[int, int], ...] = ()
+    metadata: JsonObject | None = None
+    usage: JsonObject | None = None
+    started_at: int
+    first_token_at: int | None = None
+    updated_at: int
+    finished_at: int | None = None
+    relay: JsonObject = {}
+
+    @property
+    def finished(self) -> bool:
+        return self.status.finished
+
+    @property
+    def text(self) -> str:
+        """The answer itself: the `text` part."""
+        return next((part.text for part in self.parts if part.part == TEXT_PART), "")
