@@ -1,0 +1,432 @@
+"""Bytes to token records and back: total functions. Any bytes give a record or the reason why they are none.
+
+Guarantees, for every input:
+
+* nothing is raised, and the answer depends on the bytes alone (and the channel pattern);
+* a `TokenRecord` that comes out keeps every limit below, and has only the fields of its event set;
+* a field that is null counts as absent, except `v`; a field that does not belong to the event is ignored, whatever it holds;
+* `v` is looked at before anything else in the object, so a record of a later version is told as such however it looks.
+
+The plain path is one msgspec decode into a flat struct and a few comparisons. Whatever that refuses (lone surrogates, a wrong
+type in a field of another event, and everything that is really wrong) is decided once more, slowly, on the standard library's reading.
+"""
+
+import json
+import math
+import re
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from topics.records import (
+    FORMAT_VERSION,
+    STATUS_BY_REASON,
+    TEXT_PART,
+    Event,
+    JsonObject,
+    Part,
+    Reason,
+    ResponseRecord,
+)
+
+MAX_TEXT_BYTES: Final = 256 * 1024
+"""Of one token's `text`, measured in UTF-8 bytes after JSON escapes are undone."""
+MAX_OBJECT_BYTES: Final = 16 * 1024
+"""Of `metadata`, `usage`, `error` and `partInfo`, each, encoded as compact UTF-8 JSON."""
+MAX_OBJECT_DEPTH: Final = 32
+"""Of the same: an object of plain values has depth 1."""
+MAX_RESPONSE_ID_BYTES: Final = 256
+MAX_PART_CHARACTERS: Final = 64
+MAX_SEQ: Final = 2**53 - 1
+"""The largest integer every JSON reader keeps exact."""
+MAX_NESTING: Final = 512
+"""Of the whole value, unknown fields included. Fixed, so that the answer does not depend on the interpreter's free stack."""
+
+KIND_PATTERN: Final = re.compile(r"[a-z0-9_.-]{1,32}")
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+_INNER_SURROGATE: Final = re.compile(r"(?<!^)[\udc00-\udfff]|[\ud800-\udbff](?!\Z)")
+_TOKEN_OF_NESTING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
+_REPLACEMENT: Final = "\ufffd"
+_START, _TOKEN, _STOP = (str(event) for event in (Event.START, Event.TOKEN, Event.STOP))
+_BELONGS: Final = {
+    _START: ("channel", "metadata"),
+    _TOKEN: ("text", "kind", "part", "partInfo"),
+    _STOP: ("reason", "usage", "error"),
+}
+
+
+class TokenRecord(msgspec.Struct, gc=False, rename="camel"):
+    """One token event, flat. After decoding: a `start` has its `channel`; a `token` its `text`, `kind` and `part`; a `stop` its `reason`.
+
+    `torn` says that `text` begins with a lone low surrogate or ends with a lone high one, kept for the next event to join.
+    """
+
+    event: str
+    response_id: str
+    seq: int | None = None
+    text: str | None = None
+    kind: str | None = None
+    part: str | None = None
+    part_info: JsonObject | None = None
+    channel: str | None = None
+    ts: int | None = None
+    reason: str | None = None
+    usage: JsonObject | None = None
+    error: JsonObject | None = None
+    metadata: JsonObject | None = None
+    v: int = FORMAT_VERSION
+    torn: bool = False
+
+
+class Invalid(msgspec.Struct, frozen=True):
+    """Why a value is no record. `detail` is for people, names the field, and never quotes token text."""
+
+    reason: Reason
+    detail: str
+
+
+class Decoder:
+    """Decodes the values of one topic. Holds no state but the rule for channels: a full match of `channel_pattern`, if given."""
+
+    __slots__ = ("_channel_pattern", "_decode")
+
+    def __init__(self, channel_pattern: re.Pattern[str] | None = None) -> None:
+        self._channel_pattern = channel_pattern
+        self._decode = msgspec.json.Decoder(TokenRecord).decode
+
+    def decode(self, value: bytes | None) -> TokenRecord | Invalid:
+        """Never raises. Called once a record, on the hot path."""
+        if not value:
+            return Invalid(Reason.NOT_JSON, "the value is null" if value is None else "the value is empty")
+        if value[0] == 0:  # no JSON begins so: Confluent's wire format, magic byte and 4 bytes of schema id
+            value = value[5:]
+        size = len(value)
+        if size > MAX_NESTING and (deep := _check_nesting(value)):
+            return deep
+        try:
+            record = self._decode(value)
+            if not value.isascii():
+                value.decode()  # msgspec does not look inside unknown fields
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return self._decode_slowly(value)
+        if record.v != FORMAT_VERSION:
+            return _wrong_version(record.v)
+        if record.torn:  # told by the decoder only, never by the wire
+            record.torn = False
+        return self._check(record, size) or record
+
+    def _check(self, record: TokenRecord, size: int) -> Invalid | None:
+        """Resolve defaults in place and check what types alone do not say. `size` bounds the text's: escapes only shrink."""
+        response_id = record.response_id
+        # Short and printable is what nearly every id is: 64 characters are at most 256 bytes.
+        if not (2 < len(response_id) <= 64 and response_id.isprintable()) and (wrong := check_response_id(response_id)):
+            return wrong
+        ts = record.ts
+        if ts is not None and not 0 <= ts <= MAX_SEQ:
+            return Invalid(Reason.INVALID, "ts is not a number of milliseconds since the epoch")
+        if record.event == _TOKEN:
+            return _check_token(record, size)
+        if record.event == _START:
+            return self._check_start(record)
+        if record.event == _STOP:
+            return _check_stop(record)
+        return Invalid(Reason.INVALID, "event is not start, token or stop")
+
+    def _check_start(self, record: TokenRecord) -> Invalid | None:
+        if record.seq:
+            return Invalid(Reason.INVALID, "seq of a start is not 0")
+        if record.channel is None:
+            return Invalid(Reason.INVALID, "channel is missing")
+        record.text = record.kind = record.part = record.part_info = record.reason = record.usage = record.error = None
+        return check_channel(record.channel, self._channel_pattern) or check_object("metadata", record.metadata)
+
+    def _decode_slowly(self, value: bytes) -> TokenRecord | Invalid:
+        try:
+            fields = json.loads(value.decode(), parse_constant=_refuse_constant, parse_int=_parse_int)
+        except RecursionError:
+            return Invalid(Reason.TOO_LARGE, "the value is nested too deeply")
+        except ValueError:
+            return Invalid(Reason.NOT_JSON, "the value is not JSON in UTF-8")
+        if not isinstance(fields, dict):
+            return Invalid(Reason.INVALID, "the value is not an object")
+        version = fields.get("v", FORMAT_VERSION)
+        if type(version) is not int or version != FORMAT_VERSION:
+            return _wrong_version(version)
+        record = _build(fields)
+        if isinstance(record, Invalid):
+            return record
+        return self._check(record, len(value)) or record
+
+
+def decode_record(value: bytes | None) -> TokenRecord | Invalid:
+    """As `Decoder.decode`, any channel allowed."""
+    return Decoder().decode(value)
+
+
+def check_response_id(response_id: str) -> Invalid | None:
+    if not response_id or response_id in (".", ".."):
+        return Invalid(Reason.INVALID, "responseId is empty or made of dots")
+    if _CONTROL.search(response_id) or _SURROGATE.search(response_id):
+        return Invalid(Reason.INVALID, "responseId holds a control character or half a surrogate pair")
+    if len(response_id.encode()) > MAX_RESPONSE_ID_BYTES:
+        return Invalid(Reason.TOO_LARGE, f"responseId is over {MAX_RESPONSE_ID_BYTES} bytes")
+    return None
+
+
+def check_channel(channel: str, pattern: re.Pattern[str] | None = None) -> Invalid | None:
+    """A name Ably takes, and that the operator allows. `[` would be read as channel parameters, `:` as an empty namespace."""
+    if not channel or channel[0] in "[:":
+        return Invalid(Reason.INVALID, "channel is empty or begins with [ or :")
+    if _CONTROL.search(channel) or _SURROGATE.search(channel):
+        return Invalid(Reason.INVALID, "channel holds a control character or half a surrogate pair")
+    if pattern is not None and pattern.fullmatch(channel) is None:
+        return Invalid(Reason.CHANNEL_FORBIDDEN, "channel does not match CHANNEL_PATTERN")
+    return None
+
+
+def check_object(name: str, fields: JsonObject | None) -> Invalid | None:
+    """Limits of size and depth, and that it can be written again as it was read (no number beyond 64 bits or infinite)."""
+    if not fields:
+        return None
+    level: list[Any] = [fields]
+    for _ in range(MAX_OBJECT_DEPTH):
+        level = [inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer)]
+        if any(_is_unwritable(item) for item in level):
+            return Invalid(Reason.INVALID, f"{name} holds a number beyond 64 bits")
+        level = [item for item in level if isinstance(item, dict | list)]
+        if not level:
+            break
+    else:
+        return Invalid(Reason.TOO_LARGE, f"{name} is nested deeper than {MAX_OBJECT_DEPTH}")
+    if len(orjson.dumps(fields)) > MAX_OBJECT_BYTES:
+        return Invalid(Reason.TOO_LARGE, f"{name} is over {MAX_OBJECT_BYTES} bytes")
+    return None
+
+
+def _check_token(record: TokenRecord, size: int) -> Invalid | None:
+    seq = record.seq
+    if seq is not None and not 0 < seq <= MAX_SEQ:
+        return Invalid(Reason.INVALID, "seq of a token is not between 1 and 2^53-1")
+    text = record.text
+    if text is None:
+        return Invalid(Reason.INVALID, "text is missing")
+    if size > MAX_TEXT_BYTES and len(text.encode(errors="surrogatepass")) > MAX_TEXT_BYTES:
+        return Invalid(Reason.TOO_LARGE, f"text is over {MAX_TEXT_BYTES} bytes")
+    kind, part = record.kind, record.part
+    if kind is None:
+        record.kind = kind = TEXT_PART
+    elif KIND_PATTERN.fullmatch(kind) is None:
+        return Invalid(Reason.INVALID, "kind does not match [a-z0-9_.-]{1,32}")
+    if part is None:
+        record.part = kind
+    elif wrong := _check_part(part, kind):
+        return wrong
+    if record.channel is not None or record.metadata is not None or record.reason is not None:
+        record.channel = record.metadata = record.reason = None
+    if record.usage is not None or record.error is not None:
+        record.usage = record.error = None
+    return check_object("partInfo", record.part_info) if record.part_info else None
+
+
+def _check_part(part: str, kind: str) -> Invalid | None:
+    if not part or _SURROGATE.search(part):
+        return Invalid(Reason.INVALID, "part is empty or holds half a surrogate pair")
+    if len(part) > MAX_PART_CHARACTERS:
+        return Invalid(Reason.TOO_LARGE, f"part is over {MAX_PART_CHARACTERS} characters")
+    if part == TEXT_PART and kind != TEXT_PART:
+        return Invalid(Reason.INVALID, "part text has another kind than text")
+    return None
+
+
+def _check_stop(record: TokenRecord) -> Invalid | None:
+    if record.seq is not None and not 0 < record.seq <= MAX_SEQ:
+        return Invalid(Reason.INVALID, "seq of a stop is not between 1 and 2^53-1")
+    if record.reason is None:
+        record.reason = "stop"
+    elif record.reason not in STATUS_BY_REASON:
+        return Invalid(Reason.INVALID, "reason is not one of " + ", ".join(STATUS_BY_REASON))
+    if record.reason != "error":
+        record.error = None
+    record.text = record.kind = record.part = record.part_info = record.channel = record.metadata = None
+    return check_object("usage", record.usage) or check_object("error", record.error)
+
+
+def _build(fields: JsonObject) -> TokenRecord | Invalid:
+    """The record of an object that the plain path refused, from the fields that belong to its event only."""
+    event, response_id = fields.get("event"), fields.get("responseId")
+    if not isinstance(event, str) or event not in _BELONGS:
+        return Invalid(Reason.INVALID, "event is not start, token or stop")
+    if not isinstance(response_id, str):
+        return Invalid(Reason.INVALID, "responseId is missing or not a string")
+    record = TokenRecord(event, response_id)
+    for name in ("seq", "ts", *_BELONGS[event]):
+        value = fields.get(name)
+        if value is None or (name == "error" and fields.get("reason") != "error"):
+            continue
+        if wrong := _set(record, name, value):
+            return wrong
+    return record
+
+
+def _set(record: TokenRecord, name: str, value: object) -> Invalid | None:
+    if name in ("seq", "ts"):
+        if type(value) is not int:
+            return Invalid(Reason.INVALID, f"{name} is not an integer")
+        setattr(record, name, value)
+    elif name in ("metadata", "usage", "error", "partInfo"):
+        if not isinstance(value, dict):
+            return Invalid(Reason.INVALID, f"{name} is not an object")
+        setattr(record, "part_info" if name == "partInfo" else name, _mend_object(value))
+    elif not isinstance(value, str):
+        return Invalid(Reason.INVALID, f"{name} is not a string")
+    elif name == "text":
+        record.text = _INNER_SURROGATE.sub(_REPLACEMENT, value)
+        record.torn = _SURROGATE.search(record.text) is not None
+    else:
+        setattr(record, name, value)
+    return None
+
+
+def _mend_object(fields: JsonObject) -> JsonObject:
+    """Replace lone surrogates, which no UTF-8 writer takes. Going through text reaches keys and values at any depth."""
+    written = json.dumps(fields, ensure_ascii=False)
+    if _SURROGATE.search(written) is None:
+        return fields
+    mended: JsonObject = json.loads(_SURROGATE.sub(_REPLACEMENT, written), parse_int=_parse_int)
+    return mended
+
+
+def _is_unwritable(item: object) -> bool:
+    if type(item) is int:
+        return not -(2**63) <= item < 2**64
+    return type(item) is float and not math.isfinite(item)
+
+
+def _wrong_version(version: object) -> Invalid:
+    if type(version) is int and version > FORMAT_VERSION:
+        return Invalid(Reason.VERSION, "v is above 1, the version known here")
+    return Invalid(Reason.INVALID, "v is not a version")
+
+
+def _check_nesting(value: bytes) -> Invalid | None:
+    """Whether the value is nested beyond `MAX_NESTING`, told without recursion, and cheaply where it plainly is not."""
+    if value.count(b"[") + value.count(b"{") <= MAX_NESTING:
+        return None
+    depth = deepest = 0
+    for match in _TOKEN_OF_NESTING.finditer(value):
+        mark = value[match.start()]
+        if mark in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif mark in b"]}":
+            depth -= 1
+    if deepest <= MAX_NESTING:
+        return None
+    if depth:
+        return Invalid(Reason.NOT_JSON, "the value's brackets do not match")
+    return Invalid(Reason.TOO_LARGE, f"the value is nested deeper than {MAX_NESTING}")
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _parse_int(digits: str) -> int:
+    """Integers beyond every limit become one such: Python refuses to convert very long ones."""
+    if len(digits) < 40:
+        return int(digits)
+    return -(10**39) if digits[0] == "-" else 10**39
+
+
+def encode_token_event(
+    event: Event,
+    response_id: str,
+    seq: int | None,
+    *,
+    ts: int | None = None,
+    channel: str | None = None,
+    metadata: JsonObject | None = None,
+    text: str | None = None,
+    kind: str | None = None,
+    part: str | None = None,
+    part_info: JsonObject | None = None,
+    reason: str | None = None,
+    usage: JsonObject | None = None,
+    error: JsonObject | None = None,
+) -> bytes:
+    """The value of one `tokens` record; what is None is left out. Half a surrogate pair is kept, as an escape.
+
+    Raises TypeError where something in an object can't be JSON.
+    """
+    fields = {
+        "v": FORMAT_VERSION,
+        "event": event,
+        "responseId": response_id,
+        "seq": seq,
+        "channel": channel,
+        "text": text,
+        "kind": kind,
+        "part": part,
+        "partInfo": part_info,
+        "reason": reason,
+        "usage": usage,
+        "error": error,
+        "ts": ts,
+        "metadata": metadata,
+    }
+    given = {name: field for name, field in fields.items() if field is not None}
+    try:
+        return orjson.dumps(given)
+    except orjson.JSONEncodeError:
+        return json.dumps(given, separators=(",", ":"), allow_nan=False).encode()
+
+
+def encode_response(record: ResponseRecord) -> bytes:
+    """The value of one `responses` record, fields in the order of the public format.
+
+    Raises TypeError where an object can't be written: what `Decoder` let through always can.
+    """
+    return orjson.dumps(
+        {
+            "v": record.v,
+            "responseId": record.response_id,
+            "channel": record.channel,
+            "status": record.status,
+            "reason": record.reason,
+            "error": record.error,
+            "parts": [_part_fields(part) for part in record.parts],
+            "seq": record.seq,
+            "tokens": record.tokens,
+            "gaps": record.gaps,
+            "metadata": record.metadata,
+            "usage": record.usage,
+            "startedAt": record.started_at,
+            "firstTokenAt": record.first_token_at,
+            "updatedAt": record.updated_at,
+            "finishedAt": record.finished_at,
+            "relay": record.relay,
+        }
+    )
+
+
+def _part_fields(part: Part) -> JsonObject:
+    info = {} if part.info is None else {"info": part.info}
+    return {"part": part.part, "kind": part.kind, **info, "text": part.text, "length": part.length}
+
+
+def decode_response(value: bytes) -> ResponseRecord:
+    """Raises ValueError, a sentence, when the value is no response record of this version."""
+    try:
+        version = msgspec.json.decode(value, type=_Version).v
+        if version == FORMAT_VERSION:
+            return msgspec.json.decode(value, type=ResponseRecord)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ValueError(f"the value is not a response record: {error}") from error
+    raise ValueError(f"the response record has version {version}; this program knows version {FORMAT_VERSION}")
+
+
+class _Version(msgspec.Struct):
+    v: int = FORMAT_VERSION
