@@ -3,7 +3,7 @@
 Guarantees, for every input:
 
 * nothing is raised, and the answer depends on the bytes alone (and the channel pattern);
-* a `TokenRecord` that comes out keeps every limit below, and has only the fields of its event set;
+* a `TokenRecord` that comes out keeps every limit below; fields of other events may be set in it and mean nothing;
 * a field that is null counts as absent, except `v`; a field that does not belong to the event is ignored, whatever it holds;
 * `v` is looked at before anything else in the object, so a record of a later version is told as such however it looks.
 
@@ -14,7 +14,7 @@ type in a field of another event, and everything that is really wrong) is decide
 import json
 import math
 import re
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import orjson
@@ -58,6 +58,9 @@ _BELONGS: Final = {
 }
 
 
+_Natural = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)]
+
+
 class TokenRecord(msgspec.Struct, gc=False, rename="camel"):
     """One token event, flat. After decoding: a `start` has its `channel`; a `token` its `text`, `kind` and `part`; a `stop` its `reason`.
 
@@ -66,18 +69,18 @@ class TokenRecord(msgspec.Struct, gc=False, rename="camel"):
 
     event: str
     response_id: str
-    seq: int | None = None
+    seq: _Natural | None = None
     text: str | None = None
-    kind: str | None = None
+    kind: str | None = TEXT_PART
     part: str | None = None
     part_info: JsonObject | None = None
     channel: str | None = None
-    ts: int | None = None
+    ts: _Natural | None = None
     reason: str | None = None
     usage: JsonObject | None = None
     error: JsonObject | None = None
     metadata: JsonObject | None = None
-    v: int = FORMAT_VERSION
+    v: Annotated[int, msgspec.Meta(ge=FORMAT_VERSION, le=FORMAT_VERSION)] = FORMAT_VERSION
     torn: bool = False
 
 
@@ -112,9 +115,7 @@ class Decoder:
                 value.decode()  # msgspec does not look inside unknown fields
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return self._decode_slowly(value)
-        if record.v != FORMAT_VERSION:
-            return _wrong_version(record.v)
-        if record.torn:  # told by the decoder only, never by the wire
+        if record.torn:  # told below only, never by the wire
             record.torn = False
         return self._check(record, size) or record
 
@@ -122,12 +123,19 @@ class Decoder:
         """Resolve defaults in place and check what types alone do not say. `size` bounds the text's: escapes only shrink."""
         response_id = record.response_id
         # Short and printable is what nearly every id is: 64 characters are at most 256 bytes.
-        if not (2 < len(response_id) <= 64 and response_id.isprintable()) and (wrong := check_response_id(response_id)):
+        if not (response_id.isprintable() and 2 < len(response_id) <= 64) and (wrong := check_response_id(response_id)):
             return wrong
-        ts = record.ts
-        if ts is not None and not 0 <= ts <= MAX_SEQ:
-            return Invalid(Reason.INVALID, "ts is not a number of milliseconds since the epoch")
         if record.event == _TOKEN:
+            if (  # the plain token, nothing but text
+                record.part is None
+                and record.kind == TEXT_PART
+                and record.part_info is None
+                and record.text is not None
+                and record.seq != 0
+                and size <= MAX_TEXT_BYTES
+            ):
+                record.part = TEXT_PART
+                return None
             return _check_token(record, size)
         if record.event == _START:
             return self._check_start(record)
@@ -140,7 +148,6 @@ class Decoder:
             return Invalid(Reason.INVALID, "seq of a start is not 0")
         if record.channel is None:
             return Invalid(Reason.INVALID, "channel is missing")
-        record.text = record.kind = record.part = record.part_info = record.reason = record.usage = record.error = None
         return check_channel(record.channel, self._channel_pattern) or check_object("metadata", record.metadata)
 
     def _decode_slowly(self, value: bytes) -> TokenRecord | Invalid:
@@ -207,9 +214,8 @@ def check_object(name: str, fields: JsonObject | None) -> Invalid | None:
 
 
 def _check_token(record: TokenRecord, size: int) -> Invalid | None:
-    seq = record.seq
-    if seq is not None and not 0 < seq <= MAX_SEQ:
-        return Invalid(Reason.INVALID, "seq of a token is not between 1 and 2^53-1")
+    if record.seq == 0:
+        return Invalid(Reason.INVALID, "seq of a token is 0, the start's")
     text = record.text
     if text is None:
         return Invalid(Reason.INVALID, "text is missing")
@@ -218,17 +224,13 @@ def _check_token(record: TokenRecord, size: int) -> Invalid | None:
     kind, part = record.kind, record.part
     if kind is None:
         record.kind = kind = TEXT_PART
-    elif KIND_PATTERN.fullmatch(kind) is None:
+    elif kind != TEXT_PART and KIND_PATTERN.fullmatch(kind) is None:
         return Invalid(Reason.INVALID, "kind does not match [a-z0-9_.-]{1,32}")
     if part is None:
         record.part = kind
     elif wrong := _check_part(part, kind):
         return wrong
-    if record.channel is not None or record.metadata is not None or record.reason is not None:
-        record.channel = record.metadata = record.reason = None
-    if record.usage is not None or record.error is not None:
-        record.usage = record.error = None
-    return check_object("partInfo", record.part_info) if record.part_info else None
+    return check_object("partInfo", record.part_info)
 
 
 def _check_part(part: str, kind: str) -> Invalid | None:
@@ -242,15 +244,14 @@ def _check_part(part: str, kind: str) -> Invalid | None:
 
 
 def _check_stop(record: TokenRecord) -> Invalid | None:
-    if record.seq is not None and not 0 < record.seq <= MAX_SEQ:
-        return Invalid(Reason.INVALID, "seq of a stop is not between 1 and 2^53-1")
+    if record.seq == 0:
+        return Invalid(Reason.INVALID, "seq of a stop is 0, the start's")
     if record.reason is None:
         record.reason = "stop"
     elif record.reason not in STATUS_BY_REASON:
         return Invalid(Reason.INVALID, "reason is not one of " + ", ".join(STATUS_BY_REASON))
     if record.reason != "error":
         record.error = None
-    record.text = record.kind = record.part = record.part_info = record.channel = record.metadata = None
     return check_object("usage", record.usage) or check_object("error", record.error)
 
 
@@ -273,8 +274,8 @@ def _build(fields: JsonObject) -> TokenRecord | Invalid:
 
 def _set(record: TokenRecord, name: str, value: object) -> Invalid | None:
     if name in ("seq", "ts"):
-        if type(value) is not int:
-            return Invalid(Reason.INVALID, f"{name} is not an integer")
+        if type(value) is not int or not 0 <= value <= MAX_SEQ:
+            return Invalid(Reason.INVALID, f"{name} is not an integer between 0 and 2^53-1")
         setattr(record, name, value)
     elif name in ("metadata", "usage", "error", "partInfo"):
         if not isinstance(value, dict):
