@@ -1,0 +1,108 @@
+# `make` lists the targets. Everything installs into this tree (.venv, .cache, node_modules), except Kafka's jars,
+# which go to the user's cache, so that a second clone does not fetch them again. TOKENSTREAM_CACHE moves that.
+
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+UV_VERSION := 0.13.9
+KAFKA_VERSION := $(shell sed -n '/kafka_2.13/{n;s:.*<version>\(.*\)</version>.*:\1:p;}' deploy/kafka/pom.xml)
+export TOKENSTREAM_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/tokenstream
+KAFKA := $(TOKENSTREAM_CACHE)/kafka-$(KAFKA_VERSION)
+
+BIN := .venv/bin
+UV := $(BIN)/uv
+S3 := .cache/venv-s3
+ARGS ?=
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
+
+# Setting up. Each step leaves a stamp, and is repeated only when what it was made from changes.
+
+.PHONY: setup
+setup: .venv/.locked .venv/.editable node_modules/.locked kafka ## install everything that development and tests need
+
+$(UV):
+	@python=$$(.ci/prerequisites) && echo "Python: $$python" && $$python -m venv .venv
+	@$(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/.locked: requirements-dev.lock | $(UV)
+	$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.venv/.editable: pyproject.toml .venv/.locked
+	$(UV) pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+node_modules/.locked: package.json package-lock.json .npmrc | $(UV)
+	npm ci --silent
+	@touch $@
+
+# The cache is shared between clones, so times mean nothing there: the pom itself is the stamp.
+.PHONY: kafka
+kafka: | $(UV)
+	@cmp -s deploy/kafka/pom.xml $(KAFKA)/pom.xml || { \
+	  echo "Fetching Apache Kafka $(KAFKA_VERSION) into $(KAFKA)"; \
+	  rm -rf $(KAFKA).$$$$ && mkdir -p $(KAFKA).$$$$ && \
+	  mvn -q -B -f deploy/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory=$(KAFKA).$$$$ && \
+	  cp deploy/kafka/pom.xml $(KAFKA).$$$$/ && rm -rf $(KAFKA) && mv $(KAFKA).$$$$ $(KAFKA); }
+
+# moto and Faust can't share an environment: see docs/adr/0001.
+.PHONY: s3-server
+s3-server: $(S3)/.locked ## install the S3 server that tests store into
+
+$(S3)/.locked: requirements-s3.lock | $(UV)
+	$(UV) venv -q --clear --python $(BIN)/python $(S3)
+	$(UV) pip install -q --python $(S3)/bin/python --require-hashes -r requirements-s3.lock
+	@touch $@
+
+LOCK := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url
+LOCK += --custom-compile-command 'make lock'
+.PHONY: lock
+lock: | $(UV) ## pin again what pyproject.toml and package.json ask for (UPGRADE=--upgrade for newer versions)
+	$(LOCK) $(UPGRADE) --extra relay -o requirements.lock pyproject.toml
+	$(LOCK) $(UPGRADE) --extra relay --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	echo 'moto[s3,server]>=5' | $(LOCK) $(UPGRADE) -o requirements-s3.lock -
+	npm install --silent --package-lock-only
+
+# Checking
+
+.PHONY: lint
+lint: setup ## style, format and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: setup ## write the format, and what ruff can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: types
+types: setup ## mypy --strict over product and tests
+	$(BIN)/mypy
+
+.PHONY: unit
+unit: setup ## the pure part: no network, no processes, seconds
+	$(BIN)/pytest -q tests/unit tests/properties $(ARGS)
+
+.PHONY: test
+test: setup s3-server ## every test but the long ones
+	$(BIN)/pytest -m 'not long' $(ARGS)
+
+.PHONY: test-all
+test-all: setup s3-server ## every test
+	$(BIN)/pytest $(ARGS)
+
+# Running
+
+.PHONY: demo
+demo: setup ## a whole deployment on this machine, offline (ARGS= for options)
+	$(BIN)/tokenstream demo $(ARGS)
+
+.PHONY: clean
+clean: ## remove what the above made in this tree; not Kafka's jars
+	rm -rf .venv .cache node_modules dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find topics processor tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,74 @@
+"""Fixtures that every area shares. The broker is real: Apache Kafka, started once, by the first test that asks."""
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from processor.local.kafka import LocalKafka
+from topics.specs import TopicNames
+
+MakeTopics = Callable[..., Awaitable[TopicNames]]
+MakeKafka = Callable[..., Awaitable[LocalKafka]]
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[LocalKafka]:
+    """One broker for the whole run, shared: never kill, pause or stop it (see `bare_kafka`)."""
+    broker = LocalKafka()
+    try:
+        broker.start_blocking()
+        yield broker
+    finally:
+        broker.close_blocking()
+
+
+@pytest.fixture
+async def bare_kafka() -> AsyncIterator[MakeKafka]:
+    """Brokers of a test's own, to kill, pause and restart: `broker = await bare_kafka(extra_properties={...})`.
+
+    Takes what `LocalKafka` takes; started when it returns, closed after the test.
+    """
+    brokers: list[LocalKafka] = []
+
+    async def make(**arguments: object) -> LocalKafka:
+        brokers.append(LocalKafka(**arguments))  # type: ignore[arg-type]  # checked by LocalKafka itself
+        await brokers[-1].start()
+        return brokers[-1]
+
+    yield make
+    for broker in brokers:
+        await broker.close()
+
+
+@pytest.fixture
+def topics_prefix() -> str:
+    """A name no other test uses: for topics, consumer groups and transactional ids."""
+    return f"t-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def make_topics(kafka: LocalKafka, topics_prefix: str) -> MakeTopics:
+    """`names = await make_topics(partitions=1)` creates this test's four topics, named after `topics_prefix`.
+
+    On another broker: `bootstrap=broker.bootstrap`. A second set in one test: `prefix="..."`.
+    """
+
+    async def make(*, partitions: int = 4, bootstrap: str = kafka.bootstrap, prefix: str = topics_prefix) -> TopicNames:
+        names = TopicNames(*(f"{prefix}.{topic}" for topic in ("tokens", "responses", "dead-letters", "controls")))
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        await admin.start()
+        try:
+            await admin.create_topics([NewTopic(name, partitions, 1) for name in names.all()])
+        finally:
+            await admin.close()
+        return names
+
+    return make
+
+
+@pytest.fixture
+async def topic_names(make_topics: MakeTopics) -> TopicNames:
+    """This test's four topics, created, with 4 partitions each."""
+    return await make_topics()

@@ -1,0 +1,31 @@
+"""What tests of every area share. Import it as `from support import eventually`."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def eventually(look: Callable[[], T | Awaitable[T]], *, deadline: float = 10.0, every: float = 0.02) -> T:
+    """Call `look` until what it returns is true, and return that.
+
+    `look` may be async, and may raise AssertionError for "not yet". After `deadline` seconds the last AssertionError
+    is raised again, or one that shows the last value.
+    """
+    until = time.monotonic() + deadline
+    while True:
+        failure: AssertionError | None = None
+        value: T | None = None
+        try:
+            seen = look()
+            value = await seen if inspect.isawaitable(seen) else seen
+        except AssertionError as not_yet:
+            failure = not_yet
+        if value:
+            return value
+        if time.monotonic() > until:
+            raise failure or AssertionError(f"Still {value!r} after {deadline} s, from {look!r}.")
+        await asyncio.sleep(every)
