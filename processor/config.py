@@ -1,0 +1,375 @@
+"""The settings: every name, type, default and meaning in one place, and how they are loaded.
+
+Each is the environment variable `TOKENSTREAM_<NAME>`, or `TOKENSTREAM_<NAME>_FILE`, a file that holds the value, or stands in the
+file given by `--config`; the environment wins. A wrong setting stops the program before it touches anything, with one line a mistake.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from processor import config_sources
+from processor.config_sources import PREFIX, read_value
+from processor.config_values import (
+    MAX_PORT,
+    AblyKey,
+    ApiTokens,
+    Channel,
+    Endpoint,
+    Flag,
+    Origins,
+    Pattern,
+    Rate,
+    Seconds,
+    Servers,
+    Size,
+    StoreUrl,
+    Topic,
+    one_of,
+    whole,
+)
+from processor.errors import SettingsError
+
+MIB = 1024 * 1024
+
+SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
+
+
+class SettingRow(NamedTuple):
+    """One line of the table of settings, as people read it."""
+
+    name: str
+    default: str
+    meaning: str
+
+
+class Settings(BaseSettings):
+    """Frozen. Reads nothing by itself: `load_settings` alone decides where values come from.
+
+    A `*_file` attribute without a variable of its own tells the file a value came from, to be read again when it changes.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=PREFIX, hide_input_in_errors=True)
+
+    kafka_bootstrap_servers: Servers = Field("localhost:9092", description="Brokers to begin with: `host:port,...`")
+    kafka_security_protocol: Annotated[SecurityProtocol, one_of("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")] = (
+        Field("PLAINTEXT", description="`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`")
+    )
+    kafka_sasl_mechanism: (
+        Annotated[SaslMechanism, one_of("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")] | None
+    ) = Field(None, description="`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`")
+    kafka_sasl_username: str | None = Field(None, description="User name for `PLAIN` and `SCRAM-*`")
+    kafka_sasl_password: SecretStr | None = Field(
+        None, description="Password; with `OAUTHBEARER` the bearer token itself"
+    )
+    kafka_sasl_password_file: Path | None = Field(None, exclude=True)
+    kafka_ssl_cafile: Path | None = Field(
+        None, description="PEM file of the authorities to trust; none is the system's"
+    )
+    kafka_ssl_certfile: Path | None = Field(None, description="PEM file of the client's certificate")
+    kafka_ssl_keyfile: Path | None = Field(
+        None, description="PEM file of the client's key, where it is not in the former"
+    )
+    kafka_ssl_key_password: SecretStr | None = Field(None, description="Password of the client's key")
+    kafka_ssl_key_password_file: Path | None = Field(None, exclude=True)
+    kafka_group_id: str = Field(
+        "tokenstream", description="Consumer group of the relay; the archive's has `-archive` after it"
+    )
+    kafka_group_instance_id: str | None = Field(
+        None,
+        description="Static membership, for StatefulSets only: the group waits a session timeout for a stopped member",
+    )
+    kafka_session_timeout: Seconds = Field(
+        10.0, description="Seconds after which the group gives a silent member's partitions away"
+    )
+    kafka_isolation_level: Annotated[
+        Literal["read_committed", "read_uncommitted"], one_of("read_committed", "read_uncommitted")
+    ] = Field("read_committed", description="Whether tokens of open and aborted transactions are read")
+
+    tokens_topic: Topic = Field("tokenstream.tokens", description="Where model services write tokens")
+    responses_topic: Topic = Field(
+        "tokenstream.responses", description="Where the relay keeps the newest record of a response"
+    )
+    dead_letters_topic: Topic = Field("tokenstream.dead-letters", description="Where what can't be delivered goes")
+    controls_topic: Topic = Field(
+        "tokenstream.controls", description="Where model services are told to stop a response"
+    )
+    topics_replication_factor: Annotated[int, whole(1, 32767)] | None = Field(
+        None, description="Replicas `topics apply` asks for; none is the broker's default"
+    )
+    tokens_format: Annotated[Literal["auto", "tokenstream", "openai"], one_of("auto", "tokenstream", "openai")] = Field(
+        "auto", description="`tokenstream`, `openai`, or `auto`: each record tells"
+    )
+    channel_pattern: Pattern | None = Field(
+        None, description="Regular expression a channel's whole name must match; none allows any"
+    )
+    channel_template: str | None = Field(None, description="Channel of an `openai` response without a `channel` header")
+
+    ably_key: Annotated[SecretStr, AblyKey] | None = Field(
+        None, description="API key of the Ably app: `app.key:secret`"
+    )
+    ably_key_file: Path | None = Field(None, exclude=True)
+    ably_endpoint: Endpoint | None = Field(
+        None, description="`host[:port]` of the realtime service; none is Ably's own"
+    )
+    ably_tls: Flag = Field(default=True, description="Whether connections are encrypted")
+    ably_client_id: str = Field("tokenstream", description="`clientId` of every frame, by which readers tell them")
+    ably_max_connections: Annotated[int, whole(1, 1000)] = Field(20, description="Connections of one relay, at most")
+    ably_connection_rate: Rate = Field(45.0, description="Messages a second on one connection; 0 is no pace")
+    ably_channel_rate: Rate = Field(25.0, description="Messages a second on one channel; 0 is no pace")
+    ably_ephemeral_tokens: Flag = Field(
+        default=False, description="Keep `token` and `part` frames out of Ably's history"
+    )
+
+    store_url: StoreUrl = Field(
+        "sqlite:///tokenstream.db",
+        repr=False,
+        description="Store of finished responses: `sqlite:///file`, `postgresql://...`, `s3://bucket/prefix`, `gs://...`, `az://...`, `file:///dir`",
+    )
+
+    snapshot_interval: Seconds = Field(5.0, description="Seconds between records of an open response that changes")
+    gap_timeout: Seconds = Field(2.0, description="Seconds a missing token is waited for before its loss is announced")
+    idle_timeout: Seconds = Field(120.0, description="Seconds without an event after which a response is abandoned")
+    finished_ttl: Seconds = Field(300.0, description="Seconds a finished response is remembered, to drop repeats")
+    drain_timeout: Seconds = Field(
+        20.0, description="Seconds a stop or a revocation may take to finish what is in flight"
+    )
+    max_buffered_bytes: Size = Field(
+        64 * MIB, description="Unsent text and held early tokens; above it partitions pause"
+    )
+    max_response_bytes: Size = Field(4 * MIB, description="One encoded response record; above it the response fails")
+    max_transcript_bytes: Size = Field(
+        256 * MIB, description="Texts of all open responses in memory; above it the idlest are put away"
+    )
+
+    http_host: str = Field("0.0.0.0", description="Address the HTTP server binds to")  # noqa: S104 - probes come from outside the pod's loopback
+    http_port: Annotated[int, whole(0, MAX_PORT)] = Field(8484, description="Its port; 0 is any free one")
+    api_tokens: ApiTokens = Field(
+        (), repr=False, description="`token=channel-pattern,...` that `/v1` takes as bearer tokens"
+    )
+    api_tokens_file: Path | None = Field(None, exclude=True)
+    api_public: Flag = Field(default=False, description="Whether `/v1` answers anyone")
+    cors_origins: Origins = Field(
+        (), description="Origins browsers may call `/v1` from: `https://app.example,...`, or `*`"
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], one_of("debug", "info", "warning", "error")] = (
+        Field("info", description="`debug`, `info`, `warning` or `error`")
+    )
+    log_format: Annotated[Literal["json", "console"], one_of("json", "console")] | None = Field(
+        None, description="`json` or `console`; none is console on a terminal, json elsewhere"
+    )
+    probe_channel: Channel | None = Field(
+        None, description="Channel the api role may subscribe to, to see that frames arrive"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+    @classmethod
+    def describe(cls) -> tuple[SettingRow, ...]:
+        """Every setting in the order of the table people read: name without prefix, default, meaning."""
+        return tuple(
+            SettingRow(name.upper(), _show(name, field.default), field.description)
+            for name, field in cls.model_fields.items()
+            if field.description
+        )
+
+    def kafka_client_options(self) -> dict[str, Any]:
+        """Keyword arguments for every aiokafka client: servers and security. Reads secrets and certificates anew at each call.
+
+        Raises SettingsError where a file is unreadable or holds no certificate or key.
+        """
+        options: dict[str, Any] = {
+            "bootstrap_servers": self.kafka_bootstrap_servers,
+            "security_protocol": self.kafka_security_protocol,
+        }
+        if self.kafka_security_protocol.endswith("SSL"):
+            options["ssl_context"] = self._ssl_context()
+        if self.kafka_security_protocol.startswith("SASL"):
+            options["sasl_mechanism"] = self.kafka_sasl_mechanism
+            if self.kafka_sasl_mechanism == "OAUTHBEARER":
+                options["sasl_oauth_token_provider"] = _bearer(self)
+            else:
+                options["sasl_plain_username"] = self.kafka_sasl_username
+                options["sasl_plain_password"] = self.current_secret("kafka_sasl_password")
+        return options
+
+    def current_secret(self, name: Literal["ably_key", "kafka_sasl_password", "kafka_ssl_key_password"]) -> str | None:
+        """The secret as its file has it now, or as it was given. Raises SettingsError where the file can't be read any more."""
+        path: Path | None = getattr(self, f"{name}_file")
+        secret: SecretStr | None = getattr(self, name)
+        if path is None:
+            return None if secret is None else secret.get_secret_value()
+        try:
+            return read_value(path)
+        except (OSError, ValueError) as error:
+            raise SettingsError([f"{PREFIX}{name.upper()}_FILE: can't read {path}: {type(error).__name__}"]) from error
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        if self.kafka_ssl_cafile is not None:
+            try:
+                context.load_verify_locations(cafile=self.kafka_ssl_cafile)
+            except OSError as error:  # ssl.SSLError is one
+                raise SettingsError(
+                    [_bad_file("KAFKA_SSL_CAFILE", self.kafka_ssl_cafile, "certificate", error)]
+                ) from error
+        if self.kafka_ssl_certfile is not None:
+            # An empty password where none is given: OpenSSL would ask on the terminal.
+            password = self.current_secret("kafka_ssl_key_password") or ""
+            try:
+                context.load_cert_chain(self.kafka_ssl_certfile, self.kafka_ssl_keyfile, lambda: password)
+            except OSError as error:
+                raise SettingsError([self._bad_chain(error)]) from error
+        return context
+
+    def _bad_chain(self, error: OSError) -> str:
+        certfile, keyfile = self.kafka_ssl_certfile, self.kafka_ssl_keyfile
+        if isinstance(error, ssl.SSLError) or keyfile is None:
+            return _bad_file(
+                "KAFKA_SSL_CERTFILE", certfile, "certificate with its key (or its password is wrong)", error
+            )
+        name, path = (
+            ("KAFKA_SSL_KEYFILE", keyfile) if certfile and certfile.is_file() else ("KAFKA_SSL_CERTFILE", certfile)
+        )
+        return _bad_file(name, path, "certificate or key", error)
+
+    @property
+    def api_is_open(self) -> bool:
+        """Whether `/v1` answers without credentials."""
+        return self.api_public or self.http_host in ("127.0.0.1", "::1", "localhost")
+
+    def with_changes(self, **changes: object) -> Self:
+        """The same settings but for `changes`, validated: for the command line's options and for tests."""
+        return type(self).model_validate({**dict(self), **changes})
+
+
+def load_settings(
+    environ: Mapping[str, str], config_file: Path | None = None, *, require_ably: bool = False
+) -> Settings:
+    """Settings from `environ` over `config_file`. Raises SettingsError with every mistake found, a line each, no secret shown."""
+    names = {row.name for row in Settings.describe()}
+    sources = config_sources.gather(environ, config_file, names)
+    mistakes = list(sources.mistakes)
+    given: dict[str, Any] = {name.lower(): text for name, text in sources.texts.items()}
+    files = {f"{name.lower()}_file": path for name, path in sources.files.items()}
+    given |= {name: path for name, path in files.items() if name in Settings.model_fields}
+    try:
+        settings = Settings.model_validate(given)
+    except ValidationError as error:
+        mistakes += _explain(error)
+    else:
+        mistakes += _conflicts(settings, require_ably=require_ably)
+        if not mistakes:
+            return settings
+    raise SettingsError(mistakes) from None
+
+
+def _explain(error: ValidationError) -> list[str]:
+    """One line for each wrong value. Pydantic's own messages name types, never the value: a secret can't be in them."""
+    lines: dict[str, str] = {}
+    for mistake in error.errors(include_input=False, include_url=False):
+        name = str(mistake["loc"][0]).upper()
+        reason = str(mistake["ctx"]["error"]) if mistake["type"] == "value_error" else mistake["msg"]
+        lines.setdefault(name, f"{PREFIX}{name}: {reason}")
+    return list(lines.values())
+
+
+def _conflicts(settings: Settings, *, require_ably: bool) -> list[str]:
+    """What is wrong only together."""
+    s = settings
+    sasl = s.kafka_security_protocol.startswith("SASL")
+    by_name = s.kafka_sasl_mechanism not in (None, "OAUTHBEARER")
+    tls = s.kafka_security_protocol.endswith("SSL")
+    rules = (
+        (require_ably and s.ably_key is None, "ABLY_KEY", "must be set: the key of the Ably app, app.key:secret"),
+        (
+            sasl and s.kafka_sasl_mechanism is None,
+            "KAFKA_SASL_MECHANISM",
+            "must be set with KAFKA_SECURITY_PROTOCOL " + s.kafka_security_protocol,
+        ),
+        (
+            not sasl and s.kafka_sasl_mechanism is not None,
+            "KAFKA_SASL_MECHANISM",
+            "needs KAFKA_SECURITY_PROTOCOL SASL_SSL or SASL_PLAINTEXT, which is " + s.kafka_security_protocol,
+        ),
+        (
+            sasl and by_name and not s.kafka_sasl_username,
+            "KAFKA_SASL_USERNAME",
+            f"must be set with {s.kafka_sasl_mechanism}",
+        ),
+        (
+            sasl and s.kafka_sasl_mechanism is not None and s.kafka_sasl_password is None,
+            "KAFKA_SASL_PASSWORD",
+            f"must be set with {s.kafka_sasl_mechanism}",
+        ),
+        (
+            not tls and bool(s.kafka_ssl_cafile or s.kafka_ssl_certfile),
+            "KAFKA_SECURITY_PROTOCOL",
+            "must be SSL or SASL_SSL where KAFKA_SSL_CAFILE or KAFKA_SSL_CERTFILE is set",
+        ),
+        (
+            s.kafka_ssl_keyfile is not None and s.kafka_ssl_certfile is None,
+            "KAFKA_SSL_CERTFILE",
+            "must be set with KAFKA_SSL_KEYFILE",
+        ),
+        *_same_topics(s),
+    )
+    return [f"{PREFIX}{name}: {reason}" for wrong, name, reason in rules if wrong]
+
+
+def _same_topics(settings: Settings) -> list[tuple[bool, str, str]]:
+    names = ("tokens_topic", "responses_topic", "dead_letters_topic", "controls_topic")
+    topics = [getattr(settings, name) for name in names]
+    return [
+        (
+            topic in topics[:index],
+            name.upper(),
+            f'must be a topic of its own; "{topic}" is {names[topics.index(topic)].upper()}',
+        )
+        for index, (name, topic) in enumerate(zip(names, topics, strict=True))
+    ]
+
+
+def _bad_file(name: str, path: Path | None, expected: str, error: OSError) -> str:
+    why = f"it holds no valid {expected}" if isinstance(error, ssl.SSLError) else error.strerror or type(error).__name__
+    return f"{PREFIX}{name}: can't use {path}: {why}"
+
+
+def _show(name: str, default: object) -> str:
+    match default:
+        case None | ():
+            return "none"
+        case bool():
+            return str(default).lower()
+        case int() if name.endswith("_bytes"):
+            return f"{default // MIB} MiB"
+        case float():
+            return f"{default:g}"
+        case _:
+            return str(default)
+
+
+def _bearer(settings: Settings) -> object:
+    """A token provider whose token is the password setting, read anew for each connection: brokers end those of old tokens."""
+    from aiokafka.abc import AbstractTokenProvider  # noqa: PLC0415 - only who uses OAUTHBEARER needs it here
+
+    class Bearer(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
+        async def token(self) -> str:
+            return await asyncio.to_thread(settings.current_secret, "kafka_sasl_password") or ""
+
+    return Bearer()
