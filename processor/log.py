@@ -1,0 +1,146 @@
+"""How the process logs: events with fields, one line each, on one stream; never a key, never token text.
+
+Our own code logs through structlog, libraries through the standard library; both leave here the same way. What the Ably SDK says is
+cut before the first payload, and held at warnings: at info it writes the connection's URL with the API key and every message.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TextIO
+
+import orjson
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+REDACTED: Final = "[redacted]"
+_SECRET_FIELDS: Final = re.compile(
+    r"(?i)(^|_)(key|password|secret|authorization|api_?key|access_?token|bearer|jwt|credentials?)$"
+)
+_SECRETS: Final = (
+    (re.compile(r"(://[^/\s:@]*:)[^/\s@]+@"), rf"\1{REDACTED}@"),
+    (re.compile(r"\b([\w-]{3,}\.[\w-]{3,}:)[\w+/=-]{16,}"), rf"\1{REDACTED}"),
+    (re.compile(r"(?i)\b((?:key|password|secret|access_?token|token|client_secret)=)[^&\s\"',;)]+"), rf"\1{REDACTED}"),
+    (re.compile(r"(?i)\b((?:bearer|basic) )[\w.~+/=-]{8,}"), rf"\1{REDACTED}"),
+    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), REDACTED),
+)
+_PAYLOAD_BEGINS: Final = re.compile(r"[\[{<\n]|b['\"]")
+_LONGEST_FOREIGN: Final = 300
+# Below these levels the libraries write payloads, credentials, or a line for each request.
+_LEAST_LEVELS: Final = {
+    "ably": logging.WARNING,
+    "aiohttp.access": logging.WARNING,
+    "aiokafka": logging.INFO,
+    "aiohttp": logging.INFO,
+    "asyncio": logging.INFO,
+    "botocore": logging.WARNING,
+    "faust": logging.INFO,
+    "httpcore": logging.WARNING,
+    "httpx": logging.WARNING,
+    "mode": logging.INFO,
+    "sqlalchemy": logging.WARNING,
+    "websockets": logging.WARNING,
+}
+
+
+def configure_logging(level: str, format: str | None, stream: TextIO, *, secrets: Iterable[str] = ()) -> None:  # noqa: A002 - the setting's name
+    """Send everything at `level` (`debug` to `error`) and above to `stream`, as `json` or for the `console`.
+
+    None as the format means console where `stream` is a terminal, and json elsewhere. `secrets` are struck out wherever they appear,
+    besides what looks like a key, a token or a password. Called again, it replaces what it did before.
+    """
+    least = logging.getLevelNamesMapping()[level.upper()]
+    before: tuple[Processor, ...] = (
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+    )
+    console = format == "console" or (format is None and stream.isatty())
+    handler = logging.StreamHandler(stream)
+    handler.addFilter(_strip_payload)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=before,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                _Redaction(secrets),
+                structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time")
+                if console
+                else _render_json,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    for old in [old for old in root.handlers if isinstance(old.formatter, structlog.stdlib.ProcessorFormatter)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(least)
+    for name, floor in _LEAST_LEVELS.items():
+        logging.getLogger(name).setLevel(max(least, floor))
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *before,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,  # so that a later call reaches loggers that exist already
+    )
+
+
+def redact(text: str) -> str:
+    """`text` with what looks like a credential struck out: Ably keys, passwords in URLs, bearer tokens, JWTs."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+class _Redaction:
+    """The last step before rendering, so that tracebacks and library messages pass through it too."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = tuple(secret for secret in secrets if secret)
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        return {name: self._clean(name, value) for name, value in event.items()}
+
+    def _clean(self, name: str, value: object) -> object:
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if _SECRET_FIELDS.search(name):
+            return REDACTED
+        if isinstance(value, Mapping):
+            return {str(inner): self._clean(str(inner), item) for inner, item in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._clean("", item) for item in value]
+        return self._strike(str(value))
+
+    def _strike(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, REDACTED)
+        return redact(text)
+
+
+def _strip_payload(record: logging.LogRecord) -> bool:
+    """Cut what the Ably SDK says before the first thing that may be a message, and keep only the type of its exceptions."""
+    if record.name == "ably" or record.name.startswith("ably."):
+        words = _PAYLOAD_BEGINS.split(record.getMessage(), maxsplit=1)[0][:_LONGEST_FOREIGN].strip()
+        cause = record.exc_info[0] if record.exc_info else None
+        record.msg = f"{words} ({cause.__name__})" if cause else words
+        record.args = record.exc_info = record.exc_text = record.stack_info = None
+    return True
+
+
+def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    ordered: dict[str, Any] = {
+        name: event[name] for name in ("time", "level", "logger", "event") if name in event
+    } | dict(event)
+    try:
+        return orjson.dumps(ordered).decode()
+    except TypeError:  # a lone surrogate, or a number beyond 64 bits
+        return json.dumps(ordered, default=str)
