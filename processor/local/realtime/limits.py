@@ -1,0 +1,70 @@
+"""Ably's message rates, as windows of one second."""
+
+from collections import deque
+from dataclasses import dataclass
+
+
+class RateWindow:
+    """At most `limit` messages in any trailing second."""
+
+    __slots__ = ("_taken", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._taken: deque[float] = deque()
+
+    def take(self, count: int, now: float) -> bool:
+        taken = self._taken
+        while taken and taken[0] <= now - 1.0:
+            taken.popleft()
+        if len(taken) + count > self.limit:
+            return False
+        taken.extend([now] * count)
+        return True
+
+
+@dataclass(slots=True)
+class ConnectionRates:
+    """What one connection has published, accepted and attempted, and has been sent."""
+
+    inbound: RateWindow
+    severe: RateWindow
+    outbound: RateWindow
+
+
+class Limits:
+    """50 messages/s per connection (42911) and per channel (42913), refused one by one; an attempted rate of twenty
+    times that closes the connection (42921). An array counts as its messages. Subscribers are sent at most
+    `outbound` messages/s; what is above is dropped and they are told of the discontinuity (80020).
+    """
+
+    def __init__(self, *, connection: int = 50, channel: int = 50, outbound: int = 50, severe: int = 1000) -> None:
+        self._connection, self._channel, self._outbound, self._severe = connection, channel, outbound, severe
+        self._connections: dict[str, ConnectionRates] = {}
+        self._channels: dict[str, RateWindow] = {}
+
+    def refuse(self, connection: str, channel: str, count: int, now: float) -> int | None:
+        """The code a publish is refused with, or None; 42921 means: and the connection ends."""
+        rates = self._rates(connection)
+        if not rates.severe.take(count, now):
+            return 42921
+        if not rates.inbound.take(count, now):
+            return 42911
+        window = self._channels.get(channel)
+        if window is None:
+            window = self._channels[channel] = RateWindow(self._channel)
+        return None if window.take(count, now) else 42913
+
+    def deliver(self, connection: str, count: int, now: float) -> bool:
+        """Whether a subscriber may still be sent this."""
+        return self._rates(connection).outbound.take(count, now)
+
+    def forget(self, connection: str) -> None:
+        self._connections.pop(connection, None)
+
+    def _rates(self, connection: str) -> ConnectionRates:
+        found = self._connections.get(connection)
+        if found is None:
+            found = ConnectionRates(RateWindow(self._connection), RateWindow(self._severe), RateWindow(self._outbound))
+            self._connections[connection] = found
+        return found

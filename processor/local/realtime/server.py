@@ -1,0 +1,130 @@
+"""A local double of Ably's realtime service, for development and tests: unmodified Ably clients connect to it.
+
+It binds to loopback only, keeps everything in memory, and knows one key.
+"""
+
+import asyncio
+import secrets
+import time
+from collections import defaultdict
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from processor.local.realtime import auth
+from processor.local.realtime.admin import Admin
+from processor.local.realtime.channels import Bounds, Channels, Entry, standalone
+from processor.local.realtime.faults import Faults, RateLimits
+from processor.local.realtime.links import Links
+from processor.local.realtime.protocol import Protocol
+from processor.local.realtime.publishing import Publishing
+from processor.local.realtime.rest import Rest, with_cors, with_errors
+from processor.local.realtime.serials import Serials
+from processor.local.realtime.switches import FaultSwitches
+from processor.local.realtime.wire import Message
+
+HOST = "127.0.0.1"
+DEFAULT_KEY = "local.key:secret"
+
+
+class LocalRealtime:
+    """`async with LocalRealtime() as server`: listens on `server.endpoint` until left.
+
+    `admin` opens the admin interface and keeps a log of all that is published, without bound; `limits` enforces the
+    real service's rates; `history_ttl` is in seconds. Port 0 takes a free one.
+    """
+
+    def __init__(
+        self,
+        key: str = DEFAULT_KEY,
+        port: int = 0,
+        admin: bool = False,
+        limits: bool = False,
+        history_ttl: float = 120.0,
+    ) -> None:
+        self.port = port
+        self.log: dict[str, list[Message]] = defaultdict(list)
+        """Every message accepted on a channel, in order, as published; only with `admin`."""
+        self._admin = admin
+        self._runner: web.AppRunner | None = None
+        self._site: web.TCPSite | None = None
+        self._return: asyncio.TimerHandle | None = None
+        epoch = time.time() - time.monotonic()
+        channels = Channels(Serials(secrets.token_hex(5)), Bounds(ttl=history_ttl))
+        publishing = Publishing(channels, epoch, self._record if admin else None)
+        rules = Faults()
+        if limits:
+            rules.add(RateLimits(), time.monotonic())
+        self._links = Links(Protocol(auth.Key.parse(key), publishing, rules, epoch), time.monotonic)
+        self.faults = FaultSwitches(self._links, self._go_down, self._come_up)
+
+    @property
+    def endpoint(self) -> str:
+        return f"{HOST}:{self.port}"
+
+    async def start(self) -> None:
+        """Returns when connections are accepted. Raises OSError when the port is taken."""
+        app = web.Application(middlewares=[with_cors, with_errors], client_max_size=4 * 1024 * 1024)
+        app.router.add_get("/", self._root)
+        app.router.add_routes(Rest(self._links).routes())
+        if self._admin:
+            app.router.add_routes(Admin(self._links, self.faults, self.log).routes())
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+        await self._runner.setup()
+        await self._listen()
+        self._links.reschedule()
+
+    async def stop(self) -> None:
+        """All sockets are cut; may be called twice."""
+        if self._return is not None:
+            self._return.cancel()
+        await self._links.stop()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _root(self, request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return await self._links.serve(request)
+        return web.Response(text="A local development double of Ably's realtime service; not Ably.\n")
+
+    async def _listen(self) -> None:
+        assert self._runner is not None
+        self._site = web.TCPSite(self._runner, HOST, self.port, reuse_address=True)
+        await self._site.start()
+        addresses = self._runner.addresses
+        self.port = addresses[-1][1]
+
+    def _go_down(self, seconds: float) -> None:
+        self._links.spawn(self._stop_listening())
+        if self._return is not None:
+            self._return.cancel()
+        self._return = asyncio.get_running_loop().call_later(seconds, self._come_up)
+
+    def _come_up(self) -> None:
+        if self._return is not None:
+            self._return.cancel()
+            self._return = None
+            self._links.spawn(self._listen())
+
+    async def _stop_listening(self) -> None:
+        if self._site is not None:
+            await self._site.stop()
+
+    def _record(self, channel: str, entry: Entry) -> None:
+        self.log[channel].extend(standalone(message, entry) for message in entry.messages)
+
+
+def demo_token(key: str, capability: dict[str, list[str]], client_id: str | None, ttl: float) -> str:
+    """A JSON web token for a browser, good for `ttl` seconds: it grants the capability and never shows the key."""
+    return auth.issue_token(auth.Key.parse(key), capability, client_id, ttl, time.time())
