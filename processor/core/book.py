@@ -1,0 +1,215 @@
+"""What is to be written durably, and up to where consumed offsets may be committed with it.
+
+A batch holds final records, snapshots, decisions and dead letters, and leaves in one transaction together with the
+offset that `commit_point` names. One batch is under way at a time; a batch that failed is written again as it is.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from processor.core.durable import record_of
+from processor.core.finished import FinishedMemory
+from processor.core.limits import REWRITE_DISTANCE
+from processor.core.response import End, Gap, Phase, Raw, Response, Stop
+from topics.records import Reason, ResponseRecord
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    raw: Raw
+    reason: Reason
+    detail: str = ""
+
+
+class Save(msgspec.Struct, frozen=True):
+    """One record to write, with what it will have made durable."""
+
+    response: Response
+    record: ResponseRecord
+    covered_seq: int
+    gaps: tuple[tuple[int, int], ...]
+    end: End | None
+
+
+class Batch(msgspec.Struct, frozen=True):
+    saves: tuple[Save, ...]
+    dead_letters: tuple[DeadLetter, ...]
+
+
+class Parked(msgspec.Struct):
+    """A response that can't be written until its text is read back, and what it waited for in the book."""
+
+    response: Response
+    waiting: dict[str, Response]
+    asked: bool = False
+
+
+class CommitPoint(msgspec.Struct, frozen=True):
+    """`offset`: the next tokens offset a successor reads. `restore`: the `responses` offset it reads from."""
+
+    offset: int
+    restore: int
+
+
+class Book:
+    __slots__ = ("_batch", "_dead_letters", "_decided", "_due", "_parked", "_unsaved", "finished", "responses_end")
+
+    def __init__(self) -> None:
+        self._dead_letters: list[DeadLetter] = []
+        self._unsaved: dict[str, Response] = {}
+        self._decided: dict[str, Response] = {}
+        self._due: dict[str, Response] = {}
+        self._parked: dict[str, Parked] = {}
+        self._batch: Batch | None = None
+        self.finished = FinishedMemory()
+        self.responses_end = 0
+        """The offset after the newest record of the responses partition known here."""
+
+    def dead_letter(self, raw: Raw, reason: Reason, detail: str = "") -> None:
+        self._dead_letters.append(DeadLetter(raw, reason, detail))
+
+    def finish(self, response: Response, now: float) -> None:
+        """The response ended: its final record is to be written."""
+        response.enter(Phase.FINISHED)
+        self._decided.pop(response.id, None)
+        self._due.pop(response.id, None)
+        if response.id in self._parked:
+            self._parked[response.id].waiting = self._unsaved
+        else:
+            self._unsaved[response.id] = response
+        self.finished.remember(response, now)
+
+    def decide(self, response: Response) -> None:
+        self._decided[response.id] = response
+
+    def snapshot_due(self, response: Response) -> None:
+        if response.phase in {Phase.OPEN, Phase.ENDING} and response.acked_seq > response.saved_seq:
+            self._due[response.id] = response
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether something waits that can be written now."""
+        if self._batch is not None:
+            return False
+        return bool(self._dead_letters or self._due or self._unsaved) or any(
+            response.acked_seq >= 0 for response in self._decided.values()
+        )
+
+    def collect(self, wall_ms: int) -> Batch:
+        """Everything that waits, as one batch; it may be empty, to commit offsets alone."""
+        assert self._batch is None, "one batch at a time"
+        saves: list[Save] = []
+        for waiting in (self._unsaved, self._decided, self._due):
+            for response in list(waiting.values()):
+                if waiting is self._decided and response.acked_seq < 0:
+                    continue  # nothing can follow before its start is acknowledged: the decision can wait for that
+                del waiting[response.id]
+                if waiting is not self._due:
+                    self._due.pop(response.id, None)
+                if self._lacks_text(response):
+                    self._parked.setdefault(response.id, Parked(response, waiting))
+                else:
+                    saves.append(self._save(response, wall_ms))
+        self._batch = Batch(tuple(saves), tuple(self._dead_letters))
+        self._dead_letters = []
+        return self._batch
+
+    @staticmethod
+    def _lacks_text(response: Response) -> bool:
+        return any(part.evicted for part in response.parts.values())
+
+    @staticmethod
+    def _save(response: Response, wall_ms: int) -> Save:
+        response.saved_seq = response.acked_seq
+        return Save(
+            response,
+            record_of(response, wall_ms),
+            response.acked_seq,
+            tuple(response.decided_gaps),
+            response.decided_end,
+        )
+
+    def commit_point(
+        self, batch: Batch, offsets: Sequence[int], open_responses: Iterable[Response], position: int
+    ) -> CommitPoint:
+        """Up to where a successor need not read again, once `batch` is committed.
+
+        `offsets` are the `responses` offsets of the batch's saves, in order. Never past a record that is in no
+        committed record or dead letter.
+        """
+        covered = {save.response.id: save.covered_seq for save in batch.saves}
+        for save, offset in zip(batch.saves, offsets, strict=True):
+            save.response.record_offset = offset
+            if save.record.finished:
+                self.finished.committed(save.response.id, offset)
+            self.responses_end = max(self.responses_end, offset + 1)
+        lowest, restore = position, self.responses_end
+        finals = {save.response.id for save in batch.saves if save.record.finished}
+        ended = [parked.response for parked in self._parked.values() if parked.response.phase is Phase.FINISHED]
+        for response in (*open_responses, *self._unsaved.values(), *ended):
+            if response.id in finals:
+                continue
+            seq = covered.get(response.id, response.covered_seq)
+            first = response.runs.first_uncovered(seq)
+            if first is not None and first < lowest:
+                lowest = first
+            if response.record_offset is not None and response.record_offset < restore:
+                restore = response.record_offset
+                self._rewrite_distant(response)
+        if self._dead_letters:
+            lowest = min(lowest, *(letter.raw.offset for letter in self._dead_letters))
+        remembered = self.finished.first_record_offset()
+        return CommitPoint(lowest, restore if remembered is None else min(restore, remembered))
+
+    def _rewrite_distant(self, response: Response) -> None:
+        distance = self.responses_end - (response.record_offset or 0)
+        if distance > REWRITE_DISTANCE and response.phase in {Phase.OPEN, Phase.ENDING}:
+            self._due[response.id] = response
+
+    # Texts out of memory
+
+    def may_evict(self, response: Response) -> bool:
+        """Whether the response's newest record is committed and nothing of it waits to be written."""
+        waits = response.id in self._due or response.id in self._decided or response.id in self._parked
+        return response.record_offset is not None and not waits and self._batch is None
+
+    def take_texts_wanted(self) -> list[tuple[str, int]]:
+        wanted = [parked for parked in self._parked.values() if not parked.asked]
+        for parked in wanted:
+            parked.asked = True
+        return [(parked.response.id, parked.response.record_offset or 0) for parked in wanted]
+
+    def unpark(self, response_id: str) -> Response | None:
+        parked = self._parked.pop(response_id, None)
+        if parked is None:
+            return None
+        parked.waiting[response_id] = parked.response
+        return parked.response
+
+    def committed(self, batch: Batch) -> list[Response]:
+        """The batch is durable. The responses whose decisions may now be published."""
+        assert batch is self._batch, "only the batch under way can be committed"
+        self._batch = None
+        freed: list[Response] = []
+        for save in batch.saves:
+            response = save.response
+            if save.record.finished:
+                continue
+            response.covered_seq = max(response.covered_seq, save.covered_seq)
+            response.runs.cover(response.covered_seq)
+            if _make_durable(response, save):
+                freed.append(response)
+        return freed
+
+    @property
+    def idle(self) -> bool:
+        waiting = self._dead_letters or self._due or self._unsaved or self._decided or self._parked
+        return self._batch is None and not waiting
+
+
+def _make_durable(response: Response, save: Save) -> bool:
+    changed = False
+    for item in response.queue:
+        if (type(item) is Gap and not item.durable and (item.first, item.last) in save.gaps) or (type(item) is Stop and not item.durable and save.end is not None):
+            item.durable = changed = True
+    return changed

@@ -1,0 +1,88 @@
+"""Response records as the core makes them, and takes them up again.
+
+`relay` in a record is the relay's own: `offset` (the last tokens offset covered), `start` (digest of the start record),
+`seqless`, `decided` ({"gaps": [[first, last]], "end": {"reason", "seq"}}: what was decided and is not yet
+acknowledged), `refused`.
+"""
+
+from processor.core.limits import RECORD_OVERHEAD
+from processor.core.response import End, PartText, Phase, Response
+from processor.core.text import json_length
+from topics.records import JsonObject, Part, ResponseRecord, Status
+
+
+def record_of(response: Response, wall_ms: int) -> ResponseRecord:
+    """The acknowledged prefix of a response, as a record. All its text must be in memory."""
+    finished = response.phase is Phase.FINISHED
+    return ResponseRecord(
+        response_id=response.id,
+        channel=response.channel,
+        status=response.status if finished else Status.STREAMING,
+        reason=response.reason if finished else None,
+        error=response.error if finished else None,
+        parts=tuple(
+            Part(part=part.name, kind=part.kind, text=part.text(), length=part.length, info=part.info)
+            for part in response.parts.values()
+            if part.acknowledged
+        ),
+        seq=max(response.acked_seq, 0),
+        tokens=response.tokens,
+        gaps=tuple(response.gaps),
+        metadata=response.metadata,
+        usage=response.usage if finished else None,
+        started_at=response.started_at,
+        first_token_at=response.first_token_at,
+        updated_at=max(response.updated_at, response.started_at),
+        finished_at=(response.finished_at or wall_ms) if finished else None,
+        relay=_relay(response, finished=finished),
+    )
+
+
+def _relay(response: Response, *, finished: bool) -> JsonObject:
+    own: JsonObject = {
+        "offset": response.last_offset if finished else response.acked_offset,
+        "start": response.start_digest,
+    }
+    if response.seqless:
+        own["seqless"] = True
+    if response.refused:
+        own["refused"] = True
+    decided: JsonObject = {}
+    if response.decided_gaps:
+        decided["gaps"] = [list(gap) for gap in response.decided_gaps]
+    if response.decided_end is not None:
+        decided["end"] = {"reason": response.decided_end.reason, "seq": response.decided_end.seq}
+    if decided and not finished:
+        own["decided"] = decided
+    return own
+
+
+def restored(record: ResponseRecord, offset: int, now: float) -> Response:
+    """An open response taken up from its newest record, which stands at `offset` of the responses partition."""
+    response = Response(record.response_id, now)
+    relay = record.relay
+    response.phase = Phase.OPEN
+    response.channel = record.channel
+    response.metadata = record.metadata
+    response.start_digest = str(relay.get("start", ""))
+    response.seqless = bool(relay.get("seqless", False))
+    response.next_seq = record.seq + 1
+    response.acked_seq = response.covered_seq = response.saved_seq = record.seq
+    response.acked_offset = response.last_offset = int(relay.get("offset", -1))
+    response.tokens = record.tokens
+    response.gaps = [(first, last) for first, last in record.gaps]
+    response.started_at = record.started_at
+    response.first_token_at = record.first_token_at
+    response.updated_at = record.updated_at
+    response.record_offset = offset
+    response.size = RECORD_OVERHEAD + json_length(record.response_id) + json_length(record.channel)
+    for part in record.parts:
+        text = PartText(part.part, part.kind, part.info)
+        text.restore(part.text)
+        response.parts[part.part] = text
+        response.size += 96 + json_length(part.text) + json_length(part.part)
+    decided = relay.get("decided") or {}
+    response.decided_gaps = [(int(first), int(last)) for first, last in decided.get("gaps", [])]
+    if end := decided.get("end"):
+        response.decided_end = End(str(end["reason"]), int(end["seq"]))
+    return response

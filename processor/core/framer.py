@@ -1,0 +1,195 @@
+"""Builds the frames of a response: names, ids, headers, data, and how much text fits into one.
+
+A frame covers one contiguous range of one part. Its id is `<responseId>/<name>/<seq>-<seqEnd>/<offset>`, so the same
+frame sent again has the same id, and anything else another.
+"""
+
+import msgspec
+import orjson
+
+from processor.core.limits import FRAME_BYTES, FRAME_OVERHEAD, MIN_FRAME_TEXT
+from processor.core.response import Gap, Item, PartText, Response, Start, Stop, Token
+from processor.core.text import cut, json_length, utf16_length
+from topics.records import TEXT_PART, JsonObject
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """One message for a channel. `data` is text, or encoded JSON where `json` says so; header values are strings.
+
+    `tokens` counts the records inside; `oldest_ts` is the producer's time of the oldest one (milliseconds since the
+    epoch); `first_token_of` is when (monotonic seconds) the response's start was consumed, on the frame that carries
+    its first token; `urgent` frames need not wait for the pace.
+    """
+
+    channel: str
+    response_id: str
+    name: str
+    id: str
+    data: str | None
+    json: bool
+    headers: dict[str, str]
+    tokens: int = 0
+    oldest_ts: int | None = None
+    first_token_of: float | None = None
+    urgent: bool = False
+
+
+class Built(msgspec.Struct):
+    """A frame and the items it was made of. `piece` is the part of an oversize token the frame carries, else None."""
+
+    frame: Frame
+    response: Response
+    items: tuple[Item, ...]
+    piece: str | None = None
+    announces: PartText | None = None
+    """The part whose first frame this is."""
+
+
+def build(response: Response) -> Built:
+    """The next frame of a response whose first waiting item is sendable. Takes its items off the queue."""
+    head = response.queue[0]
+    if type(head) is Token:
+        return _text(response, head)
+    response.queue.popleft()
+    if type(head) is Start:
+        return _control(response, head, "start", 0, 0, response.metadata)
+    if type(head) is Gap:
+        return _control(response, head, "gap", head.first, head.last, {"from": head.first, "to": head.last})
+    assert type(head) is Stop
+    return _control(response, head, "stop", head.seq, head.seq, stop_data(response, head))
+
+
+def put_back(built: Built) -> None:
+    """Undo `build`: the frame was refused as too large and nothing of it was delivered."""
+    if built.piece is None:
+        built.response.queue.extendleft(reversed(built.items))
+    if built.announces is not None:
+        built.announces.framed = False
+
+
+def shrink(built: Built) -> bool:
+    """Halve the text a frame of this response may carry. False when it can't be cut any smaller."""
+    if built.frame.json or built.frame.data is None:
+        return False
+    smaller = json_length(built.frame.data) // 2
+    built.response.frame_text = smaller
+    return smaller >= MIN_FRAME_TEXT
+
+
+def stop_data(response: Response, stop: Stop) -> JsonObject:
+    error = response.error
+    if stop.raw is None and error is None and stop.reason != "stop":
+        error = {"code": stop.reason}
+    return {
+        "reason": stop.reason,
+        "status": stop.status,
+        "usage": response.usage,
+        "error": error,
+        "parts": [
+            {"part": part.name, "length": part.length, "sha256": part.hash.hexdigest()}
+            for part in response.parts.values()
+        ],
+    }
+
+
+def text_budget(response: Response, part: PartText, info: str | None) -> int:
+    """Encoded bytes of text one frame may carry. The same for the same response, part and `partInfo`."""
+    names = 3 * json_length(response.id) + 2 * (json_length(part.name) + json_length(part.kind))
+    budget = FRAME_BYTES - FRAME_OVERHEAD - names - (json_length(info) if info else 0)
+    return min(budget, response.frame_text) if response.frame_text else budget
+
+
+def _control(response: Response, item: Item, name: str, seq: int, seq_end: int, content: JsonObject | None) -> Built:
+    headers = {"responseId": response.id, "seq": str(seq)}
+    if name == "gap":
+        headers["seqEnd"] = str(seq_end)
+    frame = Frame(
+        channel=response.channel,
+        response_id=response.id,
+        name=name,
+        id=f"{response.id}/{name}/{seq}-{seq_end}/0",
+        data=None if content is None else orjson.dumps(content).decode(),
+        json=content is not None,
+        headers=headers,
+        urgent=name == "start",
+    )
+    return Built(frame, response, (item,))
+
+
+def _text(response: Response, head: Token) -> Built:
+    part = head.part
+    first = not part.framed
+    info = orjson.dumps(part.info).decode() if first and part.info is not None else None
+    budget = text_budget(response, part, info)
+    part.framed = True
+    announces = part if first else None
+    if head.sent or (len(head.text) * 6 > budget and json_length(head.text) > budget):
+        piece = cut(head.text[head.sent :], budget)
+        frame = _text_frame(response, head, head, piece, part.length + head.sent_length, info, 0)
+        return Built(frame, response, (head,), piece, announces)
+    items, text = _roll_up(response, head, budget)
+    count = sum([item.count for item in items])
+    frame = _text_frame(response, head, items[-1], text, part.length, info, count)
+    return Built(frame, response, tuple(items), None, announces)
+
+
+def _roll_up(response: Response, head: Token, budget: int) -> tuple[list[Token], str]:
+    """Take the longest run of waiting tokens of one part that fits into a frame."""
+    queue = response.queue
+    part, torn = head.part, response.torn
+    queue.popleft()
+    items = [head]
+    texts = [head.text]
+    bound = len(head.text) * 6  # no character takes more than six bytes in JSON
+    while queue:
+        item = queue[0]
+        if type(item) is not Token or item.part is not part or item is torn:
+            break
+        bound += len(item.text) * 6
+        if bound > budget:
+            bound = json_length("".join(texts)) + json_length(item.text)
+            if bound > budget:
+                break
+        queue.popleft()
+        items.append(item)
+        texts.append(item.text)
+    return items, "".join(texts)
+
+
+def _text_frame(
+    response: Response, first: Token, last: Token, text: str, offset: int, info: str | None, count: int
+) -> Frame:
+    part = first.part
+    name = "token" if part.name == TEXT_PART else "part"
+    headers = {
+        "responseId": response.id,
+        "seq": str(first.seq),
+        "seqEnd": str(last.seq_end),
+        "offset": str(offset),
+    }
+    if name == "part":
+        headers["part"] = part.name
+        headers["kind"] = part.kind
+        if info is not None:
+            headers["partInfo"] = info
+    opening = response.tokens == 0 and not first.sent
+    return Frame(
+        channel=response.channel,
+        response_id=response.id,
+        name=name,
+        id=f"{response.id}/{name}/{first.seq}-{last.seq_end}/{offset}",
+        data=text,
+        json=False,
+        headers=headers,
+        tokens=count,
+        oldest_ts=first.ts,
+        first_token_of=response.start_consumed if opening else None,
+        urgent=opening,
+    )
+
+
+def piece_acknowledged(token: Token, piece: str) -> bool:
+    """Note an acknowledged piece of an oversize token. True when it was the last."""
+    token.sent += len(piece)
+    token.sent_length += utf16_length(piece)
+    return token.sent >= len(token.text)

@@ -1,0 +1,280 @@
+"""The lanes of a partition: which channel may send what, and what an answer changes."""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import msgspec
+
+from processor.core.framer import Built, Frame, build, piece_acknowledged, put_back, shrink
+from processor.core.lane import Lane
+from processor.core.limits import PENDING_COST
+from processor.core.response import Gap, Item, Phase, Published, Raw, Response, Start, Stop, Token
+from processor.core.text import utf16_length
+from topics.records import Reason, ResponseRecord, Status
+
+
+class DeadLetters(Protocol):
+    def dead_letter(self, raw: Raw, reason: Reason, detail: str = "") -> None: ...
+
+
+class AskHistory(msgspec.Struct, frozen=True):
+    """Before the channel's next frame: what does its history say was published?"""
+
+    channel: str
+
+
+class Outflow:
+    __slots__ = (
+        "_changed",
+        "_dead_letters",
+        "_finished",
+        "_lanes",
+        "_woken",
+        "in_flight",
+        "queued_bytes",
+        "transcript_bytes",
+    )
+
+    def __init__(self, dead_letters: DeadLetters, finished: Callable[[Response, float], None]) -> None:
+        self._lanes: dict[str, Lane] = {}
+        self._woken: list[str] = []
+        self._changed: list[Response] = []
+        self._dead_letters = dead_letters
+        self._finished = finished
+        self.queued_bytes = 0
+        """Cost of all tokens accepted and not acknowledged."""
+        self.transcript_bytes = 0
+        """Characters of acknowledged text of open responses in memory."""
+        self.in_flight = 0
+
+    def __repr__(self) -> str:
+        return f"<Outflow lanes={len(self._lanes)} in_flight={self.in_flight} queued={self.queued_bytes}>"
+
+    def adopt(self, response: Response) -> None:
+        """The response is open: its channel's lane serves it from now on."""
+        self._lane(response.channel).members += 1
+        self.transcript_bytes += sum(part.held for part in response.parts.values())
+        self.enqueue(response)
+
+    def enqueue(self, response: Response) -> None:
+        if response.phase is Phase.AWAITING_START:
+            return
+        if self._lane(response.channel).enqueue(response):
+            self._woken.append(response.channel)
+
+    def evict(self, response: Response) -> int:
+        """Drop the acknowledged text from memory. Characters freed."""
+        freed = sum(part.evict() for part in response.parts.values())
+        self.transcript_bytes -= freed
+        return freed
+
+    def read_back(self, response: Response, record: ResponseRecord) -> None:
+        texts = {part.part: part.text for part in record.parts}
+        for part in response.parts.values():
+            if part.evicted:
+                self.transcript_bytes += part.read_back(texts.get(part.name, ""))
+
+    def take_woken(self) -> list[str]:
+        woken, self._woken = self._woken, []
+        return woken
+
+    def take_changed(self) -> list[Response]:
+        """Responses with acknowledged changes since the last call."""
+        changed, self._changed = self._changed, []
+        return changed
+
+    def _lane(self, channel: str) -> Lane:
+        lane = self._lanes.get(channel)
+        if lane is None:
+            lane = self._lanes[channel] = Lane(channel)
+        return lane
+
+    def urgent(self, channel: str) -> bool:
+        lane = self._lanes.get(channel)
+        if lane is None or not lane.ready:
+            return False
+        response = lane.ready[0]
+        return response.tokens == 0
+
+    def take(self, channel: str, now: float) -> Frame | AskHistory | None:
+        lane = self._lanes.get(channel)
+        if lane is None or lane.in_flight is not None:
+            return None
+        while (response := lane.next_response()) is not None:
+            if not response.asked_history:
+                if lane.findings is None:
+                    lane.ready.appendleft(response)
+                    response.waiting_in_lane = True
+                    return AskHistory(channel)
+                self._adopt_history(response, lane.findings)
+            if self._drop_published(response, now):
+                if response.phase is not Phase.FINISHED:
+                    lane.enqueue(response)
+                continue
+            built = build(response)
+            lane.in_flight = built
+            response.in_flight = True
+            self.in_flight += 1
+            return built.frame
+        self._forget_idle(lane)
+        return None
+
+    def done(self, frame: Frame, now: float) -> None:
+        lane, built = self._landed(frame)
+        response = built.response
+        if built.piece is not None:
+            token = built.items[0]
+            assert type(token) is Token
+            if piece_acknowledged(token, built.piece):
+                response.queue.popleft()
+                self._acknowledge(response, built.items, token.text, now)
+        else:
+            self._acknowledge(response, built.items, frame.data or "", now)
+        self._go_on(lane, response)
+
+    def too_large(self, frame: Frame, now: float) -> None:
+        lane, built = self._landed(frame)
+        if shrink(built):
+            put_back(built)
+            self._go_on(lane, built.response)
+        else:
+            put_back(built)
+            self._fail(built.response, 40009, "a frame of it is too large for the channel", now)
+            self._go_on(lane, built.response)
+
+    def refused(self, frame: Frame, candidates: Mapping[str, Response], code: int, message: str, now: float) -> None:
+        lane, built = self._landed(frame)
+        put_back(built)
+        for response in [each for each in candidates.values() if each.channel == frame.channel]:
+            if response.phase in {Phase.OPEN, Phase.ENDING}:
+                self._fail(response, code, message, now)
+        self._go_on(lane, built.response)
+
+    # History after an unclean takeover
+
+    def history(self, channel: str, findings: Mapping[str, Published]) -> None:
+        lane = self._lane(channel)
+        lane.findings = findings
+        if lane.ready and lane.in_flight is None:
+            self._woken.append(channel)
+
+    @staticmethod
+    def _adopt_history(response: Response, findings: Mapping[str, Published]) -> None:
+        response.asked_history = True
+        response.history = findings.get(response.id)
+
+    def _drop_published(self, response: Response, now: float) -> bool:
+        """Treat what history shows as published as acknowledged. Whether that took up the response's turn."""
+        history = response.history
+        if history is None:
+            return False
+        dropped = False
+        while response.sendable and _is_published(response.queue[0], history):
+            item = response.queue.popleft()
+            text = item.text if type(item) is Token else ""
+            if type(item) is Token:
+                item.part.framed = True
+            self._acknowledge(response, (item,), text, now)
+            dropped = True
+        if response.acked_seq >= history.seq_end:
+            response.history = None
+        return dropped
+
+    # What an answer changes
+
+    def _landed(self, frame: Frame) -> tuple[Lane, Built]:
+        lane = self._lanes[frame.channel]
+        built = lane.in_flight
+        assert built is not None, "an answer, but nothing is in flight"
+        assert built.frame is frame, "an answer to a frame that is not in flight"
+        lane.in_flight = None
+        built.response.in_flight = False
+        self.in_flight -= 1
+        return lane, built
+
+    def _go_on(self, lane: Lane, response: Response) -> None:
+        if response.phase in {Phase.OPEN, Phase.ENDING}:
+            lane.enqueue(response)
+        if lane.ready:
+            self._woken.append(lane.channel)
+        else:
+            self._forget_idle(lane)
+
+    def _forget_idle(self, lane: Lane) -> None:
+        if lane.members == 0 and not lane.ready and lane.in_flight is None:
+            self._lanes.pop(lane.channel, None)
+
+    def _acknowledge(self, response: Response, items: tuple[Item, ...], text: str, now: float) -> None:
+        for item in items:
+            if type(item) is Token:
+                self._acknowledge_token(response, item)
+            elif type(item) is Start:
+                response.acked_seq = 0
+                if item.raw is not None:
+                    response.acked_offset = max(response.acked_offset, item.raw.offset)
+            elif type(item) is Gap:
+                response.gaps.append((item.first, item.last))
+                response.decided_gaps.remove((item.first, item.last))
+                response.acked_seq = item.last
+            elif type(item) is Stop:
+                self._acknowledge_stop(response, item, now)
+                return
+        first = items[0]
+        if text and type(first) is Token:
+            first.part.append(text)
+            self.transcript_bytes += len(text)
+        self._changed.append(response)
+
+    def _acknowledge_token(self, response: Response, token: Token) -> None:
+        response.acked_seq = token.seq_end
+        response.tokens += token.count
+        response.acked_offset = max(response.acked_offset, *(raw.offset for raw in token.raws()))
+        response.updated_at = max(response.updated_at, token.ts)
+        if response.first_token_at is None:
+            response.first_token_at = token.ts
+        token.part.acknowledged = True
+        self._release(response, len(token.text) + PENDING_COST * token.count)
+
+    def _release(self, response: Response, cost: int) -> None:
+        freed = min(cost, response.queued_bytes)
+        response.queued_bytes -= freed
+        self.queued_bytes -= freed
+
+    def _acknowledge_stop(self, response: Response, stop: Stop, now: float) -> None:
+        response.acked_seq = stop.seq
+        response.reason, response.status = stop.reason, stop.status
+        if stop.raw is not None:
+            response.updated_at = max(response.updated_at, response.finished_at or 0)
+        self._end(response, now)
+
+    def _fail(self, response: Response, code: int, message: str, now: float) -> None:
+        for raw in response.waiting_raws():
+            self._dead_letters.dead_letter(raw, Reason.UNPUBLISHABLE, f"{code}: {message}")
+        response.queue.clear()
+        response.refused = True
+        response.reason, response.status = "unpublishable", Status.FAILED
+        response.error = {"code": "unpublishable", "message": f"{message} ({code})"}
+        response.decided_gaps.clear()
+        self._end(response, now)
+
+    def _end(self, response: Response, now: float) -> None:
+        lane = self._lane(response.channel)
+        lane.members -= 1
+        self._release(response, response.queued_bytes)
+        if not any(part.evicted for part in response.parts.values()):
+            self.transcript_bytes -= sum(part.held for part in response.parts.values())
+        self._finished(response, now)
+
+
+def _is_published(item: Item, history: Published) -> bool:
+    """Whether the history, which shows frames up to `seq_end`, already holds this item."""
+    if type(item) is Start:
+        return True
+    if type(item) is Gap:
+        return item.last <= history.seq_end
+    if type(item) is Stop:
+        return history.stopped
+    assert type(item) is Token
+    if item.seq_end != history.seq_end:
+        return item.seq_end < history.seq_end
+    return history.lengths.get(item.part.name, 0) >= item.part.length + utf16_length(item.text)

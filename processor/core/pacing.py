@@ -1,0 +1,54 @@
+"""How fast to publish: token buckets, lowered on rate-limit answers and raised again (AIMD).
+
+Rates are messages per second; 0 means no pace. Time is `now` in seconds, monotonic.
+"""
+
+
+class Pace:
+    """A token bucket whose rate halves at a refusal and climbs back by a tenth of its full rate each second.
+
+    `urgent` messages (a response's first frames) may run the bucket into debt, at most `burst` deep, so that a first
+    token need not wait; what follows pays the debt back.
+    """
+
+    __slots__ = ("_burst", "_full", "_rate", "_slowed", "_tokens", "_updated")
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._full = rate
+        self._rate = rate
+        self._burst = max(1.0, burst)
+        self._tokens = self._burst
+        self._updated = now
+        self._slowed = now
+
+    @property
+    def rate(self) -> float:
+        return self._rate
+
+    def delay(self, now: float, *, urgent: bool = False) -> float:
+        """Seconds until a message may go; 0 when it may go now."""
+        if self._full <= 0:
+            return 0.0
+        self._refill(now)
+        floor = 1.0 - self._burst if urgent else 1.0
+        return 0.0 if self._tokens >= floor else (floor - self._tokens) / self._rate
+
+    def spend(self, now: float) -> None:
+        if self._full > 0:
+            self._refill(now)
+            self._tokens -= 1.0
+
+    def slow_down(self, now: float) -> None:
+        """The service refused for the rate. Several refusals within a second count once."""
+        if self._full > 0 and (now - self._slowed >= 1.0 or self._rate == self._full):
+            self._refill(now)
+            self._rate = max(self._full / 32, self._rate / 2)
+            self._slowed = now
+            self._tokens = min(self._tokens, 0.0)
+
+    def _refill(self, now: float) -> None:
+        elapsed = max(0.0, now - self._updated)
+        self._updated = now
+        self._tokens = min(self._burst, self._tokens + elapsed * self._rate)
+        if self._rate < self._full and now - self._slowed >= 1.0:
+            self._rate = min(self._full, self._rate + elapsed * self._full / 10)

@@ -1,0 +1,350 @@
+"""One response on its way: what was accepted, what waits, what is acknowledged, what is durable.
+
+The phases, and the only ways between them:
+
+    AWAITING_START --start--> OPEN --stop accepted, or an end decided--> ENDING --stop acknowledged--> FINISHED
+          |                    |                                            |
+          '--no start came     '------------- channel refuses for good -----'-------------------------> FINISHED
+             (dead letters)
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator
+from enum import Enum, auto
+from typing import Any, Protocol
+
+import msgspec
+
+from processor.core.ledger import Runs
+from processor.core.text import REPLACEMENT, ends_in_high_half, join_halves, starts_with_low_half, utf16_length
+from topics.codec import TokenRecord
+from topics.records import JsonObject, Status
+
+MAX_JOINED = 256 * 1024
+"""A token that goes on ending in half a surrogate pair stops waiting for its other half above this length."""
+
+
+class Raw(Protocol):
+    """A consumed record, as the Kafka client gives it; kept unchanged for the dead letters."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Any: ...
+
+
+class Phase(Enum):
+    AWAITING_START = auto()
+    OPEN = auto()
+    ENDING = auto()
+    FINISHED = auto()
+
+
+TRANSITIONS: dict[Phase, frozenset[Phase]] = {
+    Phase.AWAITING_START: frozenset({Phase.OPEN, Phase.FINISHED}),
+    Phase.OPEN: frozenset({Phase.ENDING, Phase.FINISHED}),
+    Phase.ENDING: frozenset({Phase.FINISHED}),
+    Phase.FINISHED: frozenset(),
+}
+
+
+class PartText:
+    """A part's acknowledged text, with its length and hash kept as it grows."""
+
+    __slots__ = ("acknowledged", "chunks", "evicted", "framed", "hash", "held", "info", "kind", "length", "name")
+
+    def __init__(self, name: str, kind: str, info: JsonObject | None) -> None:
+        self.name = name
+        self.kind = kind
+        self.info = info
+        self.framed = False
+        """Whether the part's first frame, which alone carries `partInfo`, was made."""
+        self.chunks: list[str] = []
+        self.held = 0
+        """Characters in memory."""
+        self.acknowledged = False
+        """Whether a token of the part, be it empty, was acknowledged: only then is the part in a record."""
+        self.length = 0
+        """UTF-16 code units acknowledged."""
+        self.hash = hashlib.sha256()
+        self.evicted = False
+        """Whether the text up to the newest durable record is out of memory."""
+
+    def append(self, text: str) -> None:
+        self.acknowledged = True
+        if text:
+            self.chunks.append(text)
+            self.held += len(text)
+            self.length += utf16_length(text)
+            self.hash.update(text.encode())
+
+    def text(self) -> str:
+        if len(self.chunks) > 1:
+            self.chunks = ["".join(self.chunks)]
+        return self.chunks[0] if self.chunks else ""
+
+    def restore(self, text: str) -> None:
+        """Take up the text of a durable record, after a takeover."""
+        self.framed = True
+        self.append(text)
+
+    def evict(self) -> int:
+        freed, self.held = self.held, 0
+        self.chunks = []
+        self.evicted = True
+        return freed
+
+    def read_back(self, text: str) -> int:
+        self.chunks.insert(0, text)
+        self.held += len(text)
+        self.evicted = False
+        return len(text)
+
+
+class Token(msgspec.Struct, gc=False):
+    """One accepted token, or several that share the halves of a surrogate pair and so travel together."""
+
+    seq: int
+    seq_end: int
+    part: PartText
+    text: str
+    ts: int
+    raw: Raw
+    joined: tuple[Raw, ...] = ()
+    sent: int = 0
+    """Characters of an oversize token that are acknowledged already."""
+    sent_length: int = 0
+    """The same in UTF-16 code units."""
+
+    @property
+    def count(self) -> int:
+        return 1 + len(self.joined)
+
+    def raws(self) -> tuple[Raw, ...]:
+        return (self.raw, *self.joined)
+
+
+class Start(msgspec.Struct, gc=False):
+    raw: Raw | None
+
+
+class Gap(msgspec.Struct, gc=False):
+    """Sequence numbers `first`..`last` that never came. Published only once `durable`."""
+
+    first: int
+    last: int
+    durable: bool
+
+
+class Stop(msgspec.Struct, gc=False):
+    """`raw` is None for a stop the relay made itself, which is published only once `durable`."""
+
+    seq: int
+    reason: str
+    status: Status
+    durable: bool
+    raw: Raw | None = None
+
+
+Item = Token | Start | Gap | Stop
+
+
+class End(msgspec.Struct, frozen=True):
+    """A decided end: the relay closes the response with a stop of number `seq`, after all that was accepted below it."""
+
+    reason: str
+    seq: int
+
+
+class Early(msgspec.Struct, gc=False):
+    record: TokenRecord
+    raw: Raw
+
+
+class Response:
+    """All that is known of one response that has no durable final record yet."""
+
+    __slots__ = (
+        "acked_offset",
+        "acked_seq",
+        "asked_history",
+        "channel",
+        "covered_seq",
+        "decided_end",
+        "decided_gaps",
+        "early",
+        "early_bytes",
+        "error",
+        "finished_at",
+        "first_token_at",
+        "frame_text",
+        "gap_since",
+        "gaps",
+        "history",
+        "id",
+        "in_flight",
+        "last_active",
+        "last_offset",
+        "metadata",
+        "metadata_size",
+        "next_seq",
+        "parts",
+        "phase",
+        "queue",
+        "queued_bytes",
+        "reason",
+        "record_offset",
+        "refused",
+        "runs",
+        "saved_seq",
+        "seqless",
+        "size",
+        "snapshot_armed",
+        "start_consumed",
+        "start_digest",
+        "started_at",
+        "status",
+        "tokens",
+        "torn",
+        "updated_at",
+        "usage",
+        "waiting_in_lane",
+    )
+
+    def __init__(self, response_id: str, now: float) -> None:
+        self.id = response_id
+        self.phase = Phase.AWAITING_START
+        self.channel = ""
+        self.metadata: JsonObject | None = None
+        self.metadata_size = 0
+        self.start_digest = ""
+        self.seqless = False
+        # Intake
+        self.next_seq = 0
+        self.early: dict[int, Early] = {}
+        self.early_bytes = 0
+        self.gap_since: float | None = None
+        self.last_active = now
+        self.last_offset = -1
+        self.torn: Token | None = None
+        self.size = 0
+        self.start_consumed = now
+        # Waiting and in flight
+        self.queue: deque[Item] = deque()
+        self.queued_bytes = 0
+        self.in_flight = False
+        self.waiting_in_lane = False
+        self.frame_text: int | None = None
+        """A smaller limit of encoded text per frame, learnt from a refusal as too large."""
+        self.asked_history = True
+        self.history: Published | None = None
+        # Acknowledged
+        self.parts: dict[str, PartText] = {}
+        self.acked_seq = -1
+        self.acked_offset = -1
+        self.tokens = 0
+        self.gaps: list[tuple[int, int]] = []
+        self.started_at = 0
+        self.first_token_at: int | None = None
+        self.updated_at = 0
+        self.finished_at: int | None = None
+        self.status = Status.STREAMING
+        self.reason: str | None = None
+        self.usage: JsonObject | None = None
+        self.error: JsonObject | None = None
+        self.refused = False
+        """Its channel refuses for good: what is left of it goes to the dead letters."""
+        # Decided and durable
+        self.decided_gaps: list[tuple[int, int]] = []
+        self.decided_end: End | None = None
+        self.record_offset: int | None = None
+        self.covered_seq = -1
+        self.saved_seq = -1
+        """What the newest record made of it covers, committed or not."""
+        self.snapshot_armed = False
+        self.runs = Runs()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Response {self.id!r} {self.phase.name} next={self.next_seq} acked={self.acked_seq} "
+            f"covered={self.covered_seq} queue={len(self.queue)} early={len(self.early)} decided={self.decided_end}>"
+        )
+
+    def enter(self, phase: Phase) -> None:
+        if phase not in TRANSITIONS[self.phase]:
+            raise AssertionError(f"{self!r} can't become {phase.name}")
+        self.phase = phase
+
+    @property
+    def sendable(self) -> bool:
+        """Whether the first waiting item may be published now."""
+        if not self.queue or self.phase is Phase.AWAITING_START:
+            return False
+        head = self.queue[0]
+        if type(head) is Token:
+            return head is not self.torn
+        return type(head) is Start or head.durable  # type: ignore[union-attr]  # Gap and Stop have it
+
+    def in_known_gap(self, seq: int) -> bool:
+        return any(first <= seq <= last for first, last in self.gaps) or any(
+            first <= seq <= last for first, last in self.decided_gaps
+        )
+
+    # Halves of surrogate pairs
+
+    def append_token(self, record: TokenRecord, raw: Raw, part: PartText) -> int:
+        """Queue a token, joining the half pair that may wait before it. The change in queued characters."""
+        text = record.text or ""
+        seq = self.next_seq
+        tail = self.torn
+        if tail is not None:
+            if tail.part is part and starts_with_low_half(text) and len(tail.text) < MAX_JOINED:
+                tail.text = join_halves(tail.text, text)
+                tail.seq_end = seq
+                tail.joined = (*tail.joined, raw)
+                if not ends_in_high_half(tail.text):
+                    self.torn = None
+                return len(text)
+            self.settle_torn()
+        if starts_with_low_half(text):
+            text = REPLACEMENT + text[1:]
+        ts = record.ts if record.ts is not None else raw.timestamp
+        token = Token(seq, seq, part, text, ts, raw)
+        self.queue.append(token)
+        if ends_in_high_half(text):
+            self.torn = token
+        return len(text)
+
+    def settle_torn(self) -> None:
+        """The other half did not come: the half becomes U+FFFD."""
+        if self.torn is not None:
+            self.torn.text = self.torn.text[:-1] + REPLACEMENT
+            self.torn = None
+
+    def waiting_raws(self) -> Iterator[Raw]:
+        """The consumed records not acknowledged yet, in sequence order, the early ones last."""
+        for item in self.queue:
+            if type(item) is Token:
+                yield from item.raws()
+            elif not isinstance(item, Gap | Token) and item.raw is not None:
+                yield item.raw
+        for seq in sorted(self.early):
+            yield self.early[seq].raw
+
+
+class Published(msgspec.Struct, frozen=True):
+    """What the channel's history says was published of a response.
+
+    `lengths` are the ends of its text frames per part, in UTF-16 code units.
+    """
+
+    seq_end: int
+    lengths: dict[str, int]
+    stopped: bool

@@ -1,0 +1,173 @@
+"""What a consumed record means for its response: next in sequence, early, a repeat, too late, or wrong.
+
+Works on one open response; knows nothing of lanes, offsets or storage.
+"""
+
+import re
+from enum import Enum, auto
+
+import orjson
+
+from processor.core.limits import MAX_PARTS, RECORD_OVERHEAD
+from processor.core.response import End, Gap, PartText, Phase, Raw, Response, Start, Stop
+from processor.core.text import json_length
+from topics.codec import TokenRecord
+from topics.records import STATUS_BY_REASON, Event, JsonObject, Reason, Status
+
+_HALVES = re.compile("[\ud800-\udfff]")
+
+
+class Verdict(Enum):
+    ACCEPTED = auto()
+    HELD = auto()
+    DUPLICATE = auto()
+
+
+RELAY_STATUS = {"abandoned": Status.ABANDONED}
+"""Statuses of the ends the relay makes itself; any other reason means `failed`."""
+
+
+def judge(response: Response, record: TokenRecord, raw: Raw) -> Verdict | Reason:
+    """Where a token or stop of an open response stands. Numbers it when the response leaves `seq` out."""
+    if response.phase is Phase.AWAITING_START:
+        return Reason.NO_START if record.seq is None else _ahead(response, record.seq)
+    if response.seqless:
+        if record.seq is not None:
+            return Reason.INVALID
+        if raw.offset <= response.acked_offset:
+            return Verdict.DUPLICATE
+        if response.phase is Phase.ENDING:
+            return Reason.LATE
+        record.seq = response.next_seq
+        return Verdict.ACCEPTED
+    if record.seq is None:
+        return Reason.INVALID
+    if record.seq < response.next_seq:
+        return Reason.LATE if response.in_known_gap(record.seq) else Verdict.DUPLICATE
+    if response.phase is Phase.ENDING:
+        return Reason.LATE
+    return Verdict.ACCEPTED if record.seq == response.next_seq else _ahead(response, record.seq)
+
+
+def _ahead(response: Response, seq: int) -> Verdict:
+    return Verdict.DUPLICATE if seq in response.early else Verdict.HELD
+
+
+def begin(response: Response, record: TokenRecord, raw: Raw, digest: str) -> None:
+    response.enter(Phase.OPEN)
+    response.channel = record.channel or ""
+    response.metadata = record.metadata
+    response.metadata_size = encoded_size(record.metadata)
+    response.start_digest = digest
+    response.seqless = record.seq is None
+    response.started_at = record.ts if record.ts is not None else raw.timestamp
+    response.size = RECORD_OVERHEAD + json_length(response.id) + json_length(response.channel) + response.metadata_size
+    response.next_seq = 1
+    response.queue.append(Start(raw))
+
+
+def take_token(response: Response, record: TokenRecord, raw: Raw, limit: int) -> int | Reason:
+    """Accept the next token. The characters it adds to what waits, or why it can't be taken.
+
+    TOO_LARGE with the part count at its bound leaves a gap of its own; TOO_LARGE otherwise means the response is full.
+    """
+    part = response.parts.get(record.part or "")
+    if part is None:
+        if len(response.parts) >= MAX_PARTS:
+            skip(response, durable=True)
+            return Reason.INVALID
+        part = PartText(record.part or "", record.kind or "", record.part_info)
+    added = token_size(record.text or "")
+    if part.name not in response.parts:
+        added += 96 + json_length(part.name) + json_length(part.kind) + encoded_size(part.info)
+    if response.size + added > limit:
+        return Reason.TOO_LARGE
+    response.size += added
+    response.parts[part.name] = part
+    waiting = response.append_token(record, raw, part)
+    response.next_seq += 1
+    return waiting
+
+
+def take_stop(response: Response, record: TokenRecord, raw: Raw, limit: int) -> Reason | None:
+    """Accept the producer's stop. TOO_LARGE when its usage or error would not fit into the record."""
+    added = encoded_size(record.usage) + encoded_size(record.error)
+    if response.size + added > limit:
+        return Reason.TOO_LARGE
+    response.size += added
+    response.settle_torn()
+    reason = record.reason or "stop"
+    response.usage, response.error = record.usage, record.error
+    response.finished_at = record.ts if record.ts is not None else raw.timestamp
+    response.queue.append(Stop(response.next_seq, reason, STATUS_BY_REASON[reason], durable=True, raw=raw))
+    response.next_seq += 1
+    response.enter(Phase.ENDING)
+    return None
+
+
+def skip(response: Response, *, durable: bool) -> None:
+    """Pass over the number of a record that the log itself shows to be unusable."""
+    response.settle_torn()
+    response.queue.append(Gap(response.next_seq, response.next_seq, durable))
+    response.decided_gaps.append((response.next_seq, response.next_seq))
+    response.next_seq += 1
+    response.size += 32
+
+
+def give_up_gap(response: Response) -> None:
+    """Decide that the numbers before the first early record never come. To be made durable before it is published."""
+    first, last = response.next_seq, min(response.early) - 1
+    response.settle_torn()
+    response.decided_gaps.append((first, last))
+    response.queue.append(Gap(first, last, durable=False))
+    response.next_seq = last + 1
+    response.size += 32
+
+
+def decide_end(response: Response, reason: str) -> None:
+    """Decide that the relay closes the response after what was accepted. To be made durable before it is published."""
+    response.settle_torn()
+    response.decided_end = End(reason, response.next_seq)
+    _queue_end(response, response.decided_end, durable=False)
+
+
+def obey_decisions(response: Response) -> bool:
+    """Apply what a predecessor decided durably, once the sequence has come to it. Whether anything was applied."""
+    applied = False
+    for first, last in sorted(response.decided_gaps):
+        if first == response.next_seq:
+            response.settle_torn()
+            response.queue.append(Gap(first, last, durable=True))
+            response.next_seq = last + 1
+            response.size += 32
+            applied = True
+    end = response.decided_end
+    if end is not None and end.seq == response.next_seq and response.phase is Phase.OPEN:
+        response.settle_torn()
+        _queue_end(response, end, durable=True)
+        applied = True
+    return applied
+
+
+def _queue_end(response: Response, end: End, *, durable: bool) -> None:
+    status = RELAY_STATUS.get(end.reason, Status.FAILED)
+    response.queue.append(Stop(end.seq, end.reason, status, durable))
+    response.error = {"code": end.reason}
+    response.next_seq = end.seq + 1
+    response.enter(Phase.ENDING)
+
+
+def token_size(text: str) -> int:
+    """Bytes of a token's text inside an encoded record; an upper bound where it holds half a surrogate pair."""
+    try:
+        return json_length(text)
+    except orjson.JSONEncodeError:
+        return len(text) * 6
+
+
+def encoded_size(value: JsonObject | None) -> int:
+    return 0 if value is None else len(orjson.dumps(value))
+
+
+def is_start(record: TokenRecord) -> bool:
+    return record.event == Event.START

@@ -1,0 +1,72 @@
+"""The timers of a partition: one heap for all its responses.
+
+A timer that decides something (a gap given up, an abandonment) does not fire when its time is up, but once the
+partition has been consumed to an end offset that was read after its deadline. So a paused or lagging partition never
+gives up what waits unread in Kafka.
+"""
+
+import heapq
+from enum import Enum, auto
+
+from processor.core.response import Response
+
+
+class Kind(Enum):
+    GAP = auto()
+    IDLE = auto()
+    SNAPSHOT = auto()
+
+
+Due = tuple[float, Kind, Response]
+
+
+class Timers:
+    __slots__ = ("_count", "_heap", "_overdue", "_reading")
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Kind, Response]] = []
+        self._count = 0
+        self._overdue: list[Due] = []
+        self._reading: tuple[float, int] | None = None
+
+    def arm(self, deadline: float, kind: Kind, response: Response) -> None:
+        self._count += 1
+        heapq.heappush(self._heap, (deadline, self._count, kind, response))
+
+    def next_wake(self) -> float | None:
+        return self._heap[0][0] if self._heap else None
+
+    def pop_due(self, now: float) -> list[Due]:
+        """Timers whose time is up. Those that decide something come back through `confirmed` instead."""
+        due: list[Due] = []
+        while self._heap and self._heap[0][0] <= now:
+            deadline, _, kind, response = heapq.heappop(self._heap)
+            entry = (deadline, kind, response)
+            (due if kind is Kind.SNAPSHOT else self._overdue).append(entry)
+        return due
+
+    @property
+    def wants_end_offset(self) -> bool:
+        """Whether overdue timers wait for an end offset to be read.
+
+        One reading is in use at a time: were it replaced by ever newer ones, a partition that always lags a little
+        would never reach it.
+        """
+        return bool(self._overdue) and self._reading is None
+
+    def end_offset(self, read_at: float, offset: int) -> None:
+        """The partition's end offset, from a request sent at `read_at`."""
+        if self._reading is None:
+            self._reading = (read_at, offset)
+
+    def confirmed(self, position: int) -> list[Due]:
+        """Overdue timers that may decide now, the partition being consumed to `position`."""
+        if self._reading is None or position < self._reading[1]:
+            return []
+        read_at, self._reading = self._reading[0], None
+        fired = [due for due in self._overdue if due[0] <= read_at]
+        self._overdue = [due for due in self._overdue if due[0] > read_at]
+        return fired
+
+    def __len__(self) -> int:
+        return len(self._heap) + len(self._overdue)
