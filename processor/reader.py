@@ -328,15 +328,18 @@ class Reader:
         response.gaps = _gaps([(first, last) for first, last in record.get("gaps", [])])
         response.last, response.tokens, response.complete = record["seq"], record.get("tokens", 0), True
         if response.expected is None and all("sha256" in part for part in parts):
-            response.expected = {part["part"]: (part["length"], part["sha256"]) for part in parts}
+            response.expected = digests(record)
         return self._finish(response)
 
     def _finish(self, response: Response) -> Stopped:
         _release(response)
+        self._responses.move_to_end(response.response_id)  # the newest finished is let go last
+        self._bound()
+        return self._prove(response)
+
+    def _prove(self, response: Response) -> Stopped:
         response.verified = _proof(response)
         self.counts.mismatches += response.verified is False
-        self._responses.move_to_end(response.response_id)
-        self._bound()
         return Stopped(response.response_id, response.status, response.verified)
 
     def _prove_late(self, response: Response, frame: Frame) -> list[Happening]:
@@ -344,7 +347,7 @@ class Reader:
         if frame.name != "stop" or response.expected is not None:
             return []
         response.expected = digests(frame.data)
-        return [self._finish(response)] if response.expected is not None else []
+        return [self._prove(response)] if response.expected is not None else []
 
     def _bound(self) -> None:
         finished = [key for key, response in self._responses.items() if response.finished]

@@ -1,0 +1,84 @@
+import type { Connection, RealtimeChannel } from 'ably';
+import type { Counts, Limits, Status } from './reader.js';
+
+export { Reader } from './reader.js';
+export type { Counts, FrameMessage, Limits, Status } from './reader.js';
+
+export interface Part {
+  readonly part: string;
+  /** `text`, `reasoning`, `tool_call`, or whatever the model service says. */
+  readonly kind: string;
+  /** What the model service says of the part, such as a tool's name. */
+  readonly info: Record<string, unknown> | null;
+  readonly text: string;
+}
+
+export interface Response {
+  readonly id: string;
+  readonly status: Status;
+  readonly reason: string | null;
+  readonly error: { code?: string; message?: string } | null;
+  readonly metadata: Record<string, unknown> | null;
+  readonly usage: Record<string, unknown> | null;
+  /** Milliseconds since the epoch: the record's, or when its first frame was published. */
+  readonly startedAt: number | null;
+  /** The answer itself: the text of the part `text`. */
+  readonly text: string;
+  readonly parts: readonly Part[];
+  /** The last sequence number covered. */
+  readonly seq: number;
+  readonly tokens: number;
+  /** Frames this reader applied; few or none where the response was loaded. */
+  readonly frames: number;
+  /** Ranges of sequence numbers the model service never sent. */
+  readonly gaps: readonly (readonly [from: number, to: number])[];
+  /** Something is missing, and being fetched. */
+  readonly repairing: boolean;
+  /** False if something is missing for good. */
+  readonly complete: boolean;
+  /** True once the text's length and hash are what the finished response says; null until then. */
+  readonly verified: boolean | null;
+}
+
+export type State = 'live' | 'catching-up' | 'stale' | 'closed';
+
+export interface Options {
+  /** Where the HTTP API is, such as `/v1`. Without it the channel's history alone is read. */
+  api?: string;
+  /** Headers for the API, such as `Authorization`, or what makes them. */
+  headers?: Record<string, string> | (() => Record<string, string> | Promise<Record<string, string>>);
+  fetch?: typeof fetch;
+  /** Who publishes the frames; those of others are ignored. Default `tokenstream`. */
+  clientId?: string;
+  /** Finished responses to load at first. Default 20. */
+  limit?: number;
+  /** Pages of 500 messages to read of the history at most. Default 20. */
+  historyPages?: number;
+  /** Milliseconds after which something missing is given up. Default 30000. */
+  repairTimeout?: number;
+  limits?: Limits;
+  /** The channel's connection; found by itself with ably-js. */
+  connection?: Connection;
+}
+
+export interface Events {
+  change: Response;
+  /** The id of a response let go to bound memory. */
+  remove: string;
+  state: State;
+  /** A failed attempt to load something. It is tried again. */
+  error: Error;
+}
+
+export interface TokenStream {
+  readonly ready: Promise<void>;
+  readonly state: State;
+  readonly responses: Response[];
+  readonly counts: Counts;
+  get(id: string): Response | undefined;
+  on<E extends keyof Events>(event: E, listener: (value: Events[E]) => void): () => void;
+  off<E extends keyof Events>(event: E, listener: (value: Events[E]) => void): void;
+  close(): void;
+}
+
+export function tokenstream(channel: RealtimeChannel, options?: Options): TokenStream;
