@@ -46,7 +46,7 @@ kafka: | $(UV)
 	@cmp -s deploy/kafka/pom.xml $(KAFKA)/pom.xml || { \
 	  echo "Fetching Apache Kafka $(KAFKA_VERSION) into $(KAFKA)"; \
 	  rm -rf $(KAFKA).$$$$ && mkdir -p $(KAFKA).$$$$ && \
-	  mvn -q -B -f deploy/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory=$(KAFKA).$$$$ && \
+	  mvn -q -B -Dstyle.color=never -f deploy/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory=$(KAFKA).$$$$ && \
 	  cp deploy/kafka/pom.xml $(KAFKA).$$$$/ && rm -rf $(KAFKA) && mv $(KAFKA).$$$$ $(KAFKA); }
 
 # moto and Faust can't share an environment: see docs/adr/0001.

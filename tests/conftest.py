@@ -4,8 +4,9 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from processor.ingest.connection import KafkaConnection
+from processor.ingest.topics_admin import TopicsWanted, apply
 from processor.local.kafka import LocalKafka
 from topics.specs import TopicNames
 
@@ -57,12 +58,8 @@ def make_topics(kafka: LocalKafka, topics_prefix: str) -> MakeTopics:
 
     async def make(*, partitions: int = 4, bootstrap: str = kafka.bootstrap, prefix: str = topics_prefix) -> TopicNames:
         names = TopicNames(*(f"{prefix}.{topic}" for topic in ("tokens", "responses", "dead-letters", "controls")))
-        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-        await admin.start()
-        try:
-            await admin.create_topics([NewTopic(name, partitions, 1) for name in names.all()])
-        finally:
-            await admin.close()
+        wanted = TopicsWanted(names, max_response_bytes=4 * 2**20)
+        await apply(KafkaConnection(bootstrap), wanted, partitions=partitions)
         return names
 
     return make

@@ -4,11 +4,15 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 
 
+@overload
+async def eventually(look: Callable[[], Awaitable[T]], *, deadline: float = ..., every: float = ...) -> T: ...
+@overload
+async def eventually(look: Callable[[], T], *, deadline: float = ..., every: float = ...) -> T: ...
 async def eventually(look: Callable[[], T | Awaitable[T]], *, deadline: float = 10.0, every: float = 0.02) -> T:
     """Call `look` until what it returns is true, and return that.
 

@@ -146,7 +146,7 @@ class LocalKafka:
             "-Xmx512m",
             "-XX:+UseSerialGC",
             "-XX:TieredStopAtLevel=1",
-            f"-Dlog4j2.configurationFile={self.data / 'log4j2.properties'}",
+            self._logging,
             "-cp",
             f"{self._jars}/*",
         ]
@@ -155,6 +155,26 @@ class LocalKafka:
         if (self.data / "logs" / "meta.properties").exists():
             return broker
         return f"{shlex.join([*java, *formatting, *self._format_arguments])} && {broker}"
+
+    async def run_tool(self, main_class: str, *arguments: str, deadline: float = 60.0) -> str:
+        """Run one of Kafka's own command-line tools, such as org.apache.kafka.tools.TopicCommand; what it printed."""
+        command = ["java", "-XX:TieredStopAtLevel=1", self._logging, "-cp", f"{self._jars}/*", main_class, *arguments]
+        tool = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        try:
+            async with asyncio.timeout(deadline):
+                printed, _ = await tool.communicate()
+        finally:
+            if tool.returncode is None:
+                tool.kill()
+        if tool.returncode:
+            raise LocalKafkaFailed(f"{main_class} ended with code {tool.returncode}.\n{printed.decode()}")
+        return printed.decode()
+
+    @property
+    def _logging(self) -> str:
+        return f"-Dlog4j2.configurationFile={self.data / 'log4j2.properties'}"
 
     def _properties(self) -> dict[str, str]:
         protocols = {"PLAINTEXT": "PLAINTEXT", **self._protocols}

@@ -1,0 +1,45 @@
+"""How to reach Kafka: one value that every aiokafka client is made from."""
+
+import ssl
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+from aiokafka.abc import AbstractTokenProvider
+
+
+class ClientArguments(TypedDict):
+    bootstrap_servers: str
+    client_id: str
+    security_protocol: str
+    ssl_context: ssl.SSLContext | None
+    sasl_mechanism: str
+    sasl_plain_username: str | None
+    sasl_plain_password: str | None
+    sasl_oauth_token_provider: AbstractTokenProvider | None
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaConnection:
+    """`bootstrap_servers` is "host:port,host:port"; the rest is as aiokafka names it. The password is not in `repr`."""
+
+    bootstrap_servers: str
+    client_id: str = "tokenstream"
+    security_protocol: str = "PLAINTEXT"
+    ssl_context: ssl.SSLContext | None = None
+    sasl_mechanism: str = "PLAIN"
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    token_provider: AbstractTokenProvider | None = field(default=None, repr=False)
+
+    def arguments(self) -> ClientArguments:
+        """For AIOKafkaConsumer, AIOKafkaProducer and AIOKafkaAdminClient alike."""
+        return {
+            "bootstrap_servers": self.bootstrap_servers,
+            "client_id": self.client_id,
+            "security_protocol": self.security_protocol,
+            "ssl_context": self.ssl_context,
+            "sasl_mechanism": self.sasl_mechanism,
+            "sasl_plain_username": self.username,
+            "sasl_plain_password": self.password,
+            "sasl_oauth_token_provider": self.token_provider,
+        }
