@@ -316,7 +316,7 @@ def free_ports(count: int) -> list[int]:
     return list(found)
 
 
-async def run(port: int, data: Path | None) -> None:
+async def run(port: int | None, data: Path | None) -> None:
     """Run one broker until SIGINT or SIGTERM."""
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -328,11 +328,11 @@ async def run(port: int, data: Path | None) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m processor.local.kafka", description=__doc__)
-    parser.add_argument("--port", type=int, default=9092)
+    parser.add_argument("--port", type=int, default=9092, help="0: any that is free (default %(default)s)")
     parser.add_argument("--data", type=Path, help="kept between runs; a temporary directory without it")
     arguments = parser.parse_args()
     try:
-        asyncio.run(run(arguments.port, arguments.data))
+        asyncio.run(run(arguments.port or None, arguments.data))
     except LocalKafkaFailed as failure:
         sys.exit(str(failure))
 

@@ -1,0 +1,58 @@
+"""How the house is arranged, held by tests: pyproject.toml has the layers, this file what layers can't say."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PRODUCT = sorted(path for package in ("topics", "processor") for path in (ROOT / package).rglob("*.py"))
+# Each of these stays behind the package that knows its ways.
+HOMES = {
+    "ably": "processor/publish/",
+    "faust": "processor/archive/",
+    "sqlalchemy": "processor/archive/",
+    "alembic": "processor/archive/",
+    "obstore": "processor/archive/",
+}
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=str(module), level=0):
+                yield module
+                yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def users(module: str) -> set[str]:
+    """The product's files that import `module` or something in it."""
+    return {
+        path.relative_to(ROOT).as_posix()
+        for path in PRODUCT
+        if any(name == module or name.startswith(f"{module}.") for name in imported(path))
+    }
+
+
+def test_imports_go_one_way() -> None:
+    lint = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_foreign_library_stays_in_its_package(library: str) -> None:
+    strangers = {path for path in users(library) if not path.startswith(HOMES[library])}
+    assert strangers == set()
+
+
+def test_only_the_command_line_knows_the_local_mode() -> None:
+    strangers = {
+        path for path in users("processor.local") if not path.startswith(("processor/local/", "processor/cli"))
+    }
+    assert strangers == set()
