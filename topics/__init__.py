@@ -3,7 +3,12 @@
 A model service may install and import just this package; it needs aiokafka, msgspec and orjson, nothing of the relay.
 """
 
+from typing import TYPE_CHECKING
+
 from topics.records import ResponseRecord, Status
+
+if TYPE_CHECKING:
+    from topics.producer import TokenProducer
 
 __all__ = ["ResponseRecord", "Status", "TokenProducer"]
 

@@ -1,0 +1,366 @@
+"""The producer for model services: one block a response, one call a token.
+
+    async with TokenProducer("localhost:9092") as producer:
+        async with producer.response(channel="chat:42", metadata={"model": "m"}) as response:
+            async for token in model:
+                await response.token(token)
+
+What it guarantees: records of a response stand in the log in the order of the calls, each once, numbered from 0, on the partition of
+its channel (murmur2, as the Java client). No token is held back to fill a batch. Unacknowledged records are bounded: `token()` waits
+when the bound is reached. A response that was begun gets a `stop`, however its block is left, if Kafka can be reached in time.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
+
+from topics.codec import (
+    KIND_PATTERN,
+    MAX_PART_CHARACTERS,
+    MAX_TEXT_BYTES,
+    Invalid,
+    check_channel,
+    check_object,
+    check_response_id,
+    encode_token_event,
+)
+from topics.records import STATUS_BY_REASON, TEXT_PART, Event, JsonObject
+
+_MAX_REQUEST_BYTES = 2 * 1024 * 1024  # a text at its limit, escaped, with room; the topic's own limit may be lower
+_MAX_MESSAGE_CHARACTERS = 1000
+_HANG_UP_SECONDS = 5.0
+_T = TypeVar("_T")
+
+
+class DeliveryError(Exception):
+    """Kafka did not take a record. Raised by the next call on the response, or when its block is left."""
+
+
+class TokenProducer:
+    """Connects when its block is entered; leaving the block waits for what is unacknowledged.
+
+    `max_unacknowledged` and `max_unacknowledged_bytes` bound all responses of this producer together. `deadline` (seconds) bounds
+    connecting, and each wait for acknowledgements when a block is left. `compression` is None, `lz4`, `snappy`, `gzip` or `zstd`.
+    `kafka` goes to aiokafka as it is: `security_protocol`, `sasl_mechanism`, `ssl_context`, `request_timeout_ms` and so on.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        topic: str = "tokenstream.tokens",
+        *,
+        compression: str | None = None,
+        max_unacknowledged: int = 10_000,
+        max_unacknowledged_bytes: int = 16 * 1024 * 1024,
+        deadline: float = 30.0,
+        **kafka: Any,
+    ) -> None:
+        if max_unacknowledged < 1 or max_unacknowledged_bytes < 1:
+            raise ValueError("max_unacknowledged and max_unacknowledged_bytes must be above 0")
+        self.topic = topic
+        self.deadline = deadline
+        self._servers = bootstrap_servers
+        self._options = {
+            "linger_ms": 0,
+            "max_batch_size": 128 * 1024,
+            "max_request_size": _MAX_REQUEST_BYTES,
+            "compression_type": compression,
+        } | kafka
+        self._window = _Window(max_unacknowledged, max_unacknowledged_bytes)
+        self._kafka: AIOKafkaProducer | None = None
+        self._broken = False
+        self._mending = asyncio.Lock()
+
+    @property
+    def unacknowledged(self) -> int:
+        """Records handed to Kafka and not yet acknowledged; never above `max_unacknowledged`."""
+        return self._window.records
+
+    async def __aenter__(self) -> Self:
+        """Connect. Raises DeliveryError where no broker answers, or the topic is not there."""
+        self._kafka = await self._connect()
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        kafka, self._kafka = self._kafka, None
+        if kafka is not None and not await _uncancelled(self._close(kafka)) and error is None:
+            raise DeliveryError(
+                f"{self.unacknowledged} records were not acknowledged within {self.deadline:g} s of closing; "
+                f"is Kafka at {self._servers} reachable, and topic {self.topic} there?"
+            )
+
+    async def _connect(self) -> AIOKafkaProducer:
+        kafka = AIOKafkaProducer(bootstrap_servers=self._servers, acks="all", enable_idempotence=True, **self._options)
+        try:
+            async with asyncio.timeout(self.deadline):
+                await kafka.start()
+                await kafka.partitions_for(self.topic)
+        except (KafkaError, TimeoutError) as error:
+            await _uncancelled(self._close(kafka))
+            raise DeliveryError(self._explain_start(error)) from error
+        except BaseException:
+            await _uncancelled(self._close(kafka))
+            raise
+        return kafka
+
+    async def _close(self, kafka: AIOKafkaProducer) -> bool:
+        """Flush and close, within the deadline; False where something was left unacknowledged and is given up."""
+        closing = asyncio.ensure_future(kafka.stop())
+        await asyncio.wait({closing}, timeout=self.deadline)
+        in_time = closing.done()
+        if not in_time:
+            # An idempotent aiokafka producer retries for ever, and stop() waits for that: fail what it waits for, and hang up.
+            kafka._message_accumulator.fail_all(KafkaError("given up when closing"))  # noqa: SLF001
+            await kafka.client.close()
+            await asyncio.wait({closing}, timeout=_HANG_UP_SECONDS)
+        return in_time and closing.exception() is None
+
+    async def _connection(self) -> AIOKafkaProducer:
+        """The connection to send on. After a refused batch it is another one, opened when the old one is flushed.
+
+        The broker expects the refused batch's sequence numbers next, and aiokafka never sends them: all that follows on that partition
+        would be refused as out of order.
+        """
+        if self._broken:
+            async with self._mending:
+                if self._broken and self._kafka is not None:
+                    await _uncancelled(self._close(self._kafka))
+                    self._kafka = await self._connect()
+                    self._broken = False
+        if self._kafka is None:
+            raise RuntimeError("the producer is not connected: use it within its block")
+        return self._kafka
+
+    def response(
+        self, channel: str, *, metadata: JsonObject | None = None, response_id: str | None = None
+    ) -> "ResponseWriter":
+        """A response to be entered as a block. Without `response_id` it gets a random one.
+
+        Raises ValueError where the channel, the metadata or the id is not allowed.
+        """
+        chosen = str(uuid.uuid4()) if response_id is None else response_id
+        _refuse(check_response_id(chosen))
+        _refuse(check_channel(channel))
+        _refuse(check_object("metadata", metadata))
+        return ResponseWriter(self, channel, chosen, metadata)
+
+    async def _send(self, key: bytes, value: bytes, ts: int, settled: Callable[[Exception | None], None]) -> None:
+        """Hand one record to Kafka. Raises, or is cancelled, only with nothing handed over; otherwise `settled` is called once, later."""
+        size = len(value)
+        await self._window.enter(size)
+        try:
+            kafka = await self._connection()
+            delivery = await kafka.send(self.topic, value, key=key, timestamp_ms=ts)
+        except BaseException:
+            self._window.leave(size)
+            raise
+
+        def settle(done: asyncio.Future[object]) -> None:
+            self._window.leave(size)
+            error = KafkaError("the producer was closed") if done.cancelled() else done.exception()
+            if error is not None and kafka is self._kafka:
+                self._broken = True
+            settled(error if error is None or isinstance(error, Exception) else KafkaError(repr(error)))
+
+        delivery.add_done_callback(settle)
+
+    def _explain(self, what: str, error: BaseException) -> str:
+        if isinstance(error, UnknownTopicOrPartitionError):
+            return f"{what} was not delivered: topic {self.topic} does not exist; `tokenstream topics apply` creates it"
+        if isinstance(error, MessageSizeTooLargeError):
+            return f"{what} was not delivered to topic {self.topic}: its batch is over the topic's max.message.bytes"
+        return f"{what} was not delivered to topic {self.topic}: {type(error).__name__}: {error}"
+
+    def _explain_start(self, error: Exception) -> str:
+        if isinstance(error, UnknownTopicOrPartitionError):
+            return f"topic {self.topic} does not exist at {self._servers}; `tokenstream topics apply` creates it"
+        reason = f"no answer within {self.deadline:g} s" if isinstance(error, TimeoutError) else str(error)
+        return f"can't connect to Kafka at {self._servers} for topic {self.topic}: {reason}"
+
+
+class ResponseWriter:
+    """One response, open within its block. Entering writes `start`; leaving writes `stop` and waits until all is acknowledged.
+
+    Left by an exception, the stop's reason is `error`, with the exception's type as code and its message; by cancellation, `cancelled`.
+    Calls may come from several tasks; records are written in the order the calls were made.
+    """
+
+    def __init__(self, producer: TokenProducer, channel: str, response_id: str, metadata: JsonObject | None) -> None:
+        self.channel = channel
+        self.response_id = response_id
+        self.seq = 0
+        """The sequence number of the next record."""
+        self._producer = producer
+        self._metadata = metadata
+        self._key = channel.encode()
+        self._turn = asyncio.Lock()
+        self._stopped = False
+        self._pending = 0
+        self._settled = asyncio.Event()
+        self._failure: DeliveryError | None = None
+
+    def __repr__(self) -> str:
+        return f"ResponseWriter({self.response_id}, seq={self.seq}, pending={self._pending}, stopped={self._stopped})"
+
+    async def __aenter__(self) -> Self:
+        if self.seq:
+            raise RuntimeError(f"response {self.response_id} was begun before: make a new one")
+        await self._write(Event.START, channel=self.channel, metadata=self._metadata)
+        return self
+
+    async def token(
+        self, text: str, *, kind: str | None = None, part: str | None = None, part_info: JsonObject | None = None
+    ) -> None:
+        """Write one token. Returns when it is handed to Kafka, not when acknowledged; waits while too much is unacknowledged.
+
+        `kind` is `text` if not given, `part` the kind; `part_info` counts on a part's first token. Raises ValueError for what a record
+        may not hold, and DeliveryError once Kafka has refused a record of this response.
+        """
+        _check_text(text)
+        _check_part(kind, part)
+        _refuse(check_object("part_info", part_info))
+        await self._write(Event.TOKEN, text=text, kind=kind, part=part, part_info=part_info)
+
+    async def stop(
+        self, *, reason: str = "stop", usage: JsonObject | None = None, error: JsonObject | None = None
+    ) -> None:
+        """End the response. Leaving the block does so too, with reason `stop`; after either no token is taken."""
+        if reason not in STATUS_BY_REASON:
+            raise ValueError(f"reason must be one of {', '.join(STATUS_BY_REASON)}, not {reason!r}")
+        _refuse(check_object("usage", usage))
+        _refuse(check_object("error", error))
+        await self._write(Event.STOP, reason=reason, usage=usage, error=error)
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        """Raises DeliveryError where a record was not acknowledged, unless another exception is on its way out already."""
+        failure = await _uncancelled(self._finish(error))
+        if failure is not None and error is None:
+            raise failure
+
+    async def _finish(self, error: BaseException | None) -> DeliveryError | None:
+        """Write the stop if there is none yet, and wait for every acknowledgement; both within the deadline."""
+        deadline = self._producer.deadline
+        try:
+            async with asyncio.timeout(deadline):
+                if not self._stopped:
+                    await self._write_stop(error)
+                while self._pending:
+                    self._settled.clear()
+                    await self._settled.wait()
+        except TimeoutError:
+            return self._failure or DeliveryError(
+                f"response {self.response_id}: {self._pending} records, its stop perhaps among them, were not acknowledged "
+                f"within {deadline:g} s"
+            )
+        except DeliveryError as failure:
+            return failure
+        return self._failure
+
+    async def _write_stop(self, error: BaseException | None) -> None:
+        match error:
+            case None:
+                await self._write(Event.STOP, reason="stop")
+            case Exception():
+                shown = {"code": type(error).__name__, "message": str(error)[:_MAX_MESSAGE_CHARACTERS]}
+                await self._write(Event.STOP, reason="error", error=shown)
+            case _:  # cancelled, interrupted, or an abandoned generator
+                await self._write(Event.STOP, reason="cancelled")
+
+    async def _write(self, event: Event, **fields: Any) -> None:
+        """Write the next record. A stop is tried even after a failure: the response then has an end and a gap, not silence."""
+        async with self._turn:
+            if self._stopped:
+                raise RuntimeError(f"response {self.response_id} has ended")
+            if self._failure is not None and event is not Event.STOP:
+                raise self._failure
+            seq, ts = self.seq, time.time_ns() // 1_000_000
+            value = encode_token_event(event, self.response_id, seq, ts=ts, **fields)
+            try:
+                await self._producer._send(self._key, value, ts, lambda error: self._settle(seq, error))  # noqa: SLF001 - one module, two halves
+            except KafkaError as error:
+                raise DeliveryError(self._explain(seq, error)) from error
+            self._pending += 1
+            self.seq += 1
+            self._stopped = event is Event.STOP
+
+    def _settle(self, seq: int, error: Exception | None) -> None:
+        self._pending -= 1
+        if error is not None and self._failure is None:
+            self._failure = DeliveryError(self._explain(seq, error))
+            self._failure.__cause__ = error
+        self._settled.set()
+
+    def _explain(self, seq: int, error: Exception) -> str:
+        return self._producer._explain(f"record {seq} of response {self.response_id}", error)  # noqa: SLF001
+
+
+class _Window:
+    """Bounds what is unacknowledged, in records and bytes. One record always fits an empty window, however large."""
+
+    def __init__(self, max_records: int, max_bytes: int) -> None:
+        self.records = 0
+        self._bytes = 0
+        self._max_records = max_records
+        self._max_bytes = max_bytes
+        self._room = asyncio.Event()
+
+    async def enter(self, size: int) -> None:
+        while self.records >= self._max_records or (self.records and self._bytes + size > self._max_bytes):
+            self._room.clear()
+            await self._room.wait()
+        self.records += 1
+        self._bytes += size
+
+    def leave(self, size: int) -> None:
+        self.records -= 1
+        self._bytes -= size
+        self._room.set()
+
+
+async def _uncancelled(finish: Coroutine[Any, Any, _T]) -> _T:
+    """Run `finish` to its end, which has a deadline of its own, though the caller be cancelled; then let the cancellation go on."""
+    task = asyncio.ensure_future(finish)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    result = task.result()
+    if cancelled is not None:
+        raise cancelled
+    return result
+
+
+def _refuse(wrong: Invalid | None) -> None:
+    if wrong is not None:
+        raise ValueError(wrong.detail)
+
+
+def _check_text(text: str) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"text must be a string, not {type(text).__name__}")
+    # A character has at most 4 bytes: short texts need no encoding to be told short.
+    if len(text) * 4 > MAX_TEXT_BYTES and len(text.encode(errors="surrogatepass")) > MAX_TEXT_BYTES:
+        raise ValueError(
+            f"text is over the limit of 256 KiB ({MAX_TEXT_BYTES} bytes of UTF-8): write it as several tokens"
+        )
+
+
+def _check_part(kind: str | None, part: str | None) -> None:
+    if kind is not None and KIND_PATTERN.fullmatch(kind) is None:
+        raise ValueError(f"kind must match {KIND_PATTERN.pattern}, and {kind!r} does not")
+    if part is not None and not 1 <= len(part) <= MAX_PART_CHARACTERS:
+        raise ValueError(f"part must have 1 to {MAX_PART_CHARACTERS} characters, not {len(part)}")
+    if part == TEXT_PART and kind not in (None, TEXT_PART):
+        raise ValueError(f"part {TEXT_PART!r} is of kind {TEXT_PART!r}, not {kind!r}: name another part")
