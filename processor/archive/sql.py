@@ -1,0 +1,409 @@
+"""Responses in SQLite or PostgreSQL. The only user of SQLAlchemy's engine; its exceptions end here.
+
+Every write is one transaction, durable when it returns: SQLite runs in WAL mode with `synchronous=FULL`.
+Collation never decides: ids are ordered by the bytes of their UTF-8 (`COLLATE "C"`; SQLite's own order).
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, Select, and_, collate, delete, event, func, or_, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from processor.archive import schema
+from processor.archive.schema import DELETED, RESPONSES
+from processor.clock import Clock
+from processor.errors import SettingsError, StoreRefused, StoreUnavailable
+from processor.store_port import (
+    MARKER_DAYS,
+    PAGE_BYTES,
+    ChannelFilter,
+    Cursor,
+    Deletion,
+    Entry,
+    Held,
+    Page,
+    Position,
+    Progress,
+    PruneReport,
+    StoredResponse,
+    check_storable,
+    last_changed,
+    page_of,
+)
+from topics.records import Status
+
+CONNECT_SECONDS = 5
+STATEMENT_SECONDS = 30
+CHUNK = 500
+"""Ids in one statement; below SQLite's and PostgreSQL's limits on variables."""
+DAY_MS = 86_400_000
+REFUSED_CLASSES = ("22", "23", "54")
+"""SQLSTATE classes that are about the value given: data exception, constraint, program limit."""
+REFUSED_BY_SQLITE = ("SQLITE_TOOBIG", "SQLITE_CONSTRAINT", "SQLITE_MISMATCH")
+
+c = RESPONSES.c
+
+
+class SqlStore:
+    """One engine and its pool. `url` is the setting's: `sqlite:///file.db` or `postgresql://...`."""
+
+    def __init__(self, url: str, *, clock: Clock) -> None:
+        self._clock = clock
+        self._url = driver_url(url)
+        self._is_sqlite = self._url.get_backend_name() == "sqlite"
+        self._engine = _sqlite_engine(self._url) if self._is_sqlite else _postgres_engine(self._url)
+        # SQLite has one writer at a time; taking turns here is cheaper than its busy handler.
+        self._writing = asyncio.Semaphore(1 if self._is_sqlite else 8)
+
+    def __repr__(self) -> str:
+        return f"SqlStore({self._url.render_as_string(hide_password=True)})"
+
+    async def start(self) -> None:
+        """SQLite, and any store nothing was made in yet, migrate by themselves; an older PostgreSQL schema raises SchemaOutdated."""
+        async with self._write() as connection:
+            if self._is_sqlite or await connection.run_sync(schema.current_revision) is None:
+                await self._upgrade(connection)
+            await connection.run_sync(schema.check)
+
+    async def migrate(self) -> tuple[str | None, str]:
+        """Bring the schema up to date. Returns the revision before and after."""
+        async with self._write() as connection:
+            before = await connection.run_sync(schema.current_revision)
+            await self._upgrade(connection)
+            return before, schema.newest_revision()
+
+    async def _upgrade(self, connection: AsyncConnection) -> None:
+        if not self._is_sqlite:  # two processes that start at once take turns
+            await connection.execute(select(func.pg_advisory_xact_lock(0x746F6B65)))
+        if await connection.run_sync(schema.current_revision) != schema.newest_revision():
+            await connection.run_sync(schema.upgrade)
+
+    async def upsert_batch(self, entries: Sequence[Entry]) -> None:
+        rows = sorted(
+            (_row(entry) for entry in entries if entry.value is not None), key=lambda row: str(row["response_id"])
+        )
+        gone = sorted(entry.response_id for entry in entries if entry.value is None)
+        async with self._write() as connection:
+            if rows:
+                await connection.execute(self._upsert, rows)
+            if gone:
+                await self._mark(connection, gone)
+            # Last, in a statement of its own: it sees deletions committed while the upsert waited for a row's lock.
+            await self._remove_marked(connection, [str(row["response_id"]) for row in rows] + gone)
+
+    async def _remove_marked(self, connection: AsyncConnection, response_ids: Sequence[str]) -> None:
+        for ids in _chunks(response_ids):
+            marked = select(DELETED.c.response_id).where(DELETED.c.response_id.in_(ids))
+            await connection.execute(delete(RESPONSES).where(c.response_id.in_(marked)))
+
+    async def _mark(self, connection: AsyncConnection, response_ids: Sequence[str]) -> None:
+        at = self._clock.wall_ms()
+        rows = [{"response_id": response_id, "deleted_at": at} for response_id in response_ids]
+        await connection.execute(self._insert(DELETED).on_conflict_do_nothing(), rows)
+
+    def _insert(self, table: Any) -> Any:
+        return sqlite.insert(table) if self._is_sqlite else postgresql.insert(table)
+
+    @property
+    def _upsert(self) -> Any:
+        """The guard of the port, as one statement."""
+        statement = self._insert(RESPONSES)
+        new = statement.excluded
+        grows = tuple_(new.finished, new.log_offset) > tuple_(c.finished, c.log_offset)
+        wins = or_(
+            and_(new.log_partition == c.log_partition, grows),
+            and_(new.log_partition != c.log_partition, new.finished > c.finished),
+            and_(
+                new.log_partition != c.log_partition,
+                new.finished == 0,
+                c.finished == 0,
+                new.updated_at > c.updated_at,
+            ),
+        )
+        changed = {column.name: new[column.name] for column in RESPONSES.columns if not column.primary_key}
+        return statement.on_conflict_do_update(index_elements=[c.response_id], set_=changed, where=wins)
+
+    async def get(self, response_id: str) -> StoredResponse | None:
+        if _unknowable(response_id):
+            return None
+        async with self._read() as connection:
+            row = (await connection.execute(_stored().where(c.response_id == response_id))).one_or_none()
+        return None if row is None else _response(row)
+
+    async def list_channel(
+        self,
+        channel: str,
+        *,
+        limit: int,
+        before: str | None = None,
+        status: frozenset[Status] | None = None,
+        max_bytes: int = PAGE_BYTES,
+    ) -> Page:
+        conditions = [] if before is None else [self._before(Cursor.decode(before))]
+        if status is not None:
+            conditions.append(c.status.in_(sorted(status)))
+        if _unknowable(channel):
+            return Page((), None)
+        async with self._read() as connection:
+            return await self._page(connection, channel, conditions, limit, max_bytes)
+
+    async def hydrate(self, channel: str, *, limit: int, max_bytes: int = PAGE_BYTES) -> Page:
+        if _unknowable(channel):
+            return Page((), None)
+        async with self._read() as connection:
+            # The finished ones first: a response that ends between the two reads is then seen twice, never not at all.
+            finished = await self._page(connection, channel, [c.finished == 1], limit, max_bytes)
+            rows = await connection.execute(_stored().where(c.channel == channel, c.finished == 0))
+            running = [_response(row) for row in rows]
+        return merge_hydration(running, finished)
+
+    async def _page(
+        self,
+        connection: AsyncConnection,
+        channel: str,
+        conditions: Iterable[ColumnElement[bool]],
+        limit: int,
+        max_bytes: int,
+    ) -> Page:
+        """Sizes first, so that no more bytes are read than the page takes."""
+        wanted = (
+            select(c.response_id, c.started_at, c.size)
+            .where(c.channel == channel, *conditions)
+            .order_by(c.started_at.desc(), self._ordered(c.response_id).desc())
+            .limit(limit + 1)
+        )
+        heads = (await connection.execute(wanted)).all()
+        count = page_of([head.size for head in heads], limit, max_bytes)
+        ids = [head.response_id for head in heads[:count]]
+        rows = await connection.execute(_stored().where(c.response_id.in_(ids)))
+        found = {row.response_id: _response(row) for row in rows}
+        # One that was deleted between the two reads is not there any more.
+        items = tuple(found[response_id] for response_id in ids if response_id in found)
+        more = len(heads) > count > 0
+        last = heads[count - 1] if more else None
+        return Page(items, None if last is None else Cursor(last.started_at, last.response_id).encode())
+
+    def _before(self, cursor: Cursor) -> ColumnElement[bool]:
+        same_time = and_(c.started_at == cursor.started_at, self._ordered(c.response_id) < cursor.response_id)
+        return or_(c.started_at < cursor.started_at, same_time)
+
+    def _ordered(self, column: Any) -> Any:
+        return column if self._is_sqlite else collate(column, "C")
+
+    async def delete(self, response_id: str) -> Deletion:
+        if _unknowable(response_id):
+            return Deletion.MISSING
+        async with self._write() as connection:
+            query = select(c.finished).where(c.response_id == response_id).with_for_update()
+            finished = (await connection.execute(query)).scalar_one_or_none()
+            if finished is None:
+                return Deletion.MISSING
+            if not finished:
+                return Deletion.OPEN
+            await self._mark(connection, [response_id])
+            await connection.execute(delete(RESPONSES).where(c.response_id == response_id))
+        return Deletion.DELETED
+
+    async def held(self, response_ids: Sequence[str]) -> AsyncIterator[Held]:
+        for ids in _chunks([one for one in response_ids if not _unknowable(one)]):
+            async with self._read() as connection:
+                query = select(c.response_id, c.finished, c.sha256).where(c.response_id.in_(ids))
+                rows = (await connection.execute(query)).all()
+                marks = select(DELETED.c.response_id).where(DELETED.c.response_id.in_(ids))
+                deleted = (await connection.execute(marks)).scalars().all()
+            for row in rows:
+                yield Held(row.response_id, bool(row.finished), deleted=False, sha256=row.sha256)
+            for response_id in deleted:
+                yield Held(response_id, finished=True, deleted=True, sha256="")
+
+    async def iterate(self, *, since: int | None = None) -> AsyncIterator[StoredResponse]:
+        last = ""
+        while True:
+            query = _stored().where(c.finished == 1, self._ordered(c.response_id) > last)
+            if since is not None:
+                query = query.where(c.changed_at >= since)
+            async with self._read() as connection:
+                rows = (await connection.execute(query.order_by(self._ordered(c.response_id)).limit(50))).all()
+            for row in rows:
+                yield _response(row)
+            if not rows:
+                return
+            last = rows[-1].response_id
+
+    async def prune(
+        self, *, older_than: int, channel: ChannelFilter, dry_run: bool, progress: Progress | None = None
+    ) -> PruneReport:
+        doomed, size = await self._doomed(older_than, channel)
+        if not dry_run:
+            for ids in _chunks(doomed):
+                await self._prune_some(ids, older_than)
+                if progress:
+                    progress(len(ids), len(doomed))
+            async with self._write() as connection:
+                horizon = self._clock.wall_ms() - MARKER_DAYS * DAY_MS
+                await connection.execute(delete(DELETED).where(DELETED.c.deleted_at < horizon))
+        return PruneReport(len(doomed), size)
+
+    async def _doomed(self, older_than: int, channel: ChannelFilter) -> tuple[list[str], int]:
+        async with self._read() as connection:
+            query = select(c.response_id, c.channel, c.size).where(c.changed_at < older_than)
+            rows = [row for row in await connection.execute(query) if channel(row.channel)]
+        return [row.response_id for row in rows], sum(row.size for row in rows)
+
+    async def _prune_some(self, ids: Sequence[str], older_than: int) -> None:
+        """Marks what it deletes: the log may still have it, and a reset of the group's offsets would bring it back."""
+        at = self._clock.wall_ms()
+        async with self._write() as connection:
+            # Read again: one that changed since the list was made stays.
+            query = select(c.response_id).where(c.response_id.in_(ids), c.changed_at < older_than).with_for_update()
+            old = [{"response_id": one, "deleted_at": at} for one in (await connection.execute(query)).scalars()]
+            if old:
+                await connection.execute(self._insert(DELETED).on_conflict_do_nothing(), old)
+                await connection.execute(
+                    delete(RESPONSES).where(c.response_id.in_([row["response_id"] for row in old]))
+                )
+
+    async def ping(self) -> None:
+        async with self._read() as connection:
+            await connection.execute(select(1))
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def _write(self) -> AsyncIterator[AsyncConnection]:
+        async with self._writing, self._mapped(), self._engine.begin() as connection:
+            if self._is_sqlite:
+                # The driver begins late, and then as a reader that may fail to become a writer.
+                await connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+
+    @asynccontextmanager
+    async def _read(self) -> AsyncIterator[AsyncConnection]:
+        async with self._mapped(), self._engine.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _mapped(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(2 * STATEMENT_SECONDS):
+                yield
+        except DBAPIError as error:
+            raise _map(error) from error
+        except StatementError as error:
+            raise StoreRefused(f"the store can't take the record: {_first_line(error.orig or error)}") from error
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            raise StoreUnavailable(f"the store did not answer: {_first_line(error)}") from error
+
+
+def merge_hydration(running: Iterable[StoredResponse], finished: Page) -> Page:
+    """One list, newest first; what ended while it was read counts as finished."""
+    ended = {item.response_id for item in finished.items}
+    items = [*finished.items, *(item for item in running if item.response_id not in ended)]
+    items.sort(key=lambda item: (item.record.started_at, item.response_id.encode()), reverse=True)
+    return Page(tuple(items), finished.next)
+
+
+def driver_url(url: str) -> URL:
+    """The setting's URL with the asyncio driver put in. Raises SettingsError."""
+    parsed = make_url(url)
+    drivers = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+    name = parsed.drivername.split("+", 1)[0]
+    if name not in drivers:
+        raise SettingsError([f"STORE_URL: {name}:// is no SQL store; known are sqlite:// and postgresql://."])
+    return parsed.set(drivername=drivers[name])
+
+
+def _sqlite_engine(url: URL) -> AsyncEngine:
+    engine = create_async_engine(url, connect_args={"timeout": STATEMENT_SECONDS, "isolation_level": None})
+
+    def prepare(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    event.listen(engine.sync_engine, "connect", prepare)
+    return engine
+
+
+def _postgres_engine(url: URL) -> AsyncEngine:
+    return create_async_engine(
+        _asyncpg_arguments(url),
+        pool_size=8,
+        max_overflow=2,
+        pool_pre_ping=True,
+        pool_timeout=STATEMENT_SECONDS,
+        connect_args={
+            "timeout": CONNECT_SECONDS,
+            "command_timeout": STATEMENT_SECONDS,
+            "server_settings": {"application_name": "tokenstream"},
+        },
+    )
+
+
+def _asyncpg_arguments(url: URL) -> URL:
+    """Libpq says `sslmode`, asyncpg `ssl`: people paste libpq's URLs."""
+    if "sslmode" not in url.query:
+        return url
+    mode = url.query["sslmode"]
+    return url.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
+
+
+def _row(entry: Entry) -> dict[str, object]:
+    record, value = entry.record, entry.value
+    assert record is not None
+    assert value is not None
+    check_storable(record)
+    return {
+        "response_id": record.response_id,
+        "channel": record.channel,
+        "status": str(record.status),
+        "finished": int(record.finished),
+        "log_partition": entry.position.partition,
+        "log_offset": entry.position.offset,
+        "started_at": record.started_at,
+        "updated_at": record.updated_at,
+        "changed_at": last_changed(record),
+        "size": len(value),
+        "sha256": hashlib.sha256(value).hexdigest(),
+        "value": value,
+    }
+
+
+def _stored() -> Select[Any]:
+    return select(c.response_id, c.log_partition, c.log_offset, c.value)
+
+
+def _response(row: Any) -> StoredResponse:
+    return StoredResponse(Position(row.log_partition, row.log_offset), row.response_id, bytes(row.value))
+
+
+def _unknowable(name: str) -> bool:
+    """No store ever took it, and PostgreSQL would raise: the answer is that it is not there."""
+    return "\0" in name or any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def _chunks(items: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
+
+
+def _map(error: DBAPIError) -> StoreUnavailable | StoreRefused:
+    cause = cast("Any", error.orig)
+    state = str(getattr(cause, "sqlstate", "") or getattr(cause, "pgcode", "") or "")
+    name = str(getattr(cause, "sqlite_errorname", ""))
+    if state.startswith(REFUSED_CLASSES) or name.startswith(REFUSED_BY_SQLITE):
+        return StoreRefused(f"the store can't take the record: {_first_line(cause)}")
+    return StoreUnavailable(f"the store did not answer: {_first_line(cause)}")
+
+
+def _first_line(error: BaseException) -> str:
+    """What to tell of a driver's error: never its parameters, which hold text."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:300] or type(error).__name__

@@ -1,0 +1,17 @@
+"""Which store a URL names."""
+
+from processor.archive.sql import SqlStore
+from processor.clock import Clock
+from processor.errors import SettingsError
+from processor.store_port import ResponseStore
+
+SQL_SCHEMES = frozenset({"sqlite", "postgresql", "postgres"})
+
+
+def open_store(url: str, *, clock: Clock | None = None) -> ResponseStore:
+    """Nothing is connected yet: call `start()`. Raises SettingsError for a URL that names no store."""
+    scheme = url.split(":", 1)[0].split("+", 1)[0]
+    if scheme in SQL_SCHEMES:
+        return SqlStore(url, clock=clock or Clock())
+    known = ", ".join(f"{name}://" for name in sorted(SQL_SCHEMES))
+    raise SettingsError([f"STORE_URL: {scheme}:// names no store; known are {known}."])

@@ -1,0 +1,363 @@
+"""What every store promises, held against each of them: real files, a real PostgreSQL, a real S3 protocol."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from records import START, entry, record, tombstone
+from stores import KINDS, new_store_url, opened
+
+from processor.clock import Clock
+from processor.errors import StoreRefused
+from processor.store_port import CursorInvalid, Deletion, Entry, Position, ResponseStore
+from topics.codec import encode_response
+from topics.records import Status
+
+DAY_MS = 86_400_000
+HOSTILE = (
+    "../../etc/passwd",
+    "..",
+    ".",
+    "a/b//c/",
+    "%2f%2e%2e",
+    "'; DROP TABLE responses; --",
+    'quo"te\\back',
+    "new\nline\ttab\x7f",
+    "😀" * 64,
+    "Ünï-cødé\u0301",
+    "U\u0308",
+    "\u00dc",
+    " leading and trailing ",
+    "case",
+    "CASE",
+    "*?[]{}~!$",
+    "nul.txt",
+    "x" * 256,
+)
+TEXTS = (
+    "",
+    "NUL \x00 in the middle \x00",
+    "four bytes 😀𝒳 and a tie 👩‍👩‍👧",
+    "\u2028\u2029\ufeff\uffff",
+    '{"json":"in a string"} \\u0000 ,"kafka":{"partition":1}}',
+)
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+async def url(kind: str, tmp_path: Path) -> str:
+    return await new_store_url(kind, tmp_path)
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[ResponseStore]:
+    async with opened(url) as store:
+        yield store
+
+
+async def ids(store: ResponseStore, channel: str = "chat:1", limit: int = 100) -> list[str]:
+    return [item.response_id for item in (await store.list_channel(channel, limit=limit)).items]
+
+
+async def test_a_record_comes_back_byte_for_byte(store: ResponseStore) -> None:
+    put = entry("r-1", partition=3, offset=17, metadata={"model": "m", "n": 1.50})
+    await store.upsert_batch([put])
+    got = await store.get("r-1")
+    assert got is not None
+    assert got.value == put.value
+    assert got.position == Position(3, 17)
+    assert got.record == put.record
+    assert await store.get("r-2") is None
+
+
+async def test_fields_of_a_later_program_are_kept(store: ResponseStore) -> None:
+    value = encode_response(record("r-1"))[:-1] + b',"extra":{"kafka":[1]}}'
+    await store.upsert_batch([Entry.of(Position(0, 0), value)])
+    got = await store.get("r-1")
+    assert got is not None
+    assert got.value == value
+
+
+@pytest.mark.parametrize("text", TEXTS)
+async def test_any_text_is_kept_exactly(store: ResponseStore, text: str) -> None:
+    await store.upsert_batch([entry("r-1", text=text)])
+    got = await store.get("r-1")
+    assert got is not None
+    assert got.record.text == text
+
+
+async def test_four_megabytes_of_text_are_kept(store: ResponseStore) -> None:
+    text = "".join(random.Random(1).choices("abc😀\n", k=1_600_000))
+    await store.upsert_batch([entry("r-1", text=text)])
+    got = await store.get("r-1")
+    assert got is not None
+    assert got.record.text == text
+
+
+async def test_hostile_ids_and_channels_are_found_again_and_never_mixed_up(store: ResponseStore) -> None:
+    await store.upsert_batch([entry(name, channel=name, offset=n, text=f"text {n}") for n, name in enumerate(HOSTILE)])
+    for n, name in enumerate(HOSTILE):
+        got = await store.get(name)
+        assert got is not None
+        assert got.record.text == f"text {n}"
+        assert await ids(store, name) == [name]
+        assert [item.response_id for item in (await store.hydrate(name, limit=5)).items] == [name]
+    assert await ids(store, "chat:1") == []
+
+
+async def test_a_name_no_store_can_look_up_is_refused_and_harms_no_neighbour(store: ResponseStore) -> None:
+    for bad in (
+        entry("r\0", offset=1),
+        entry("r-2", channel="c\0", offset=2),
+        entry("r-3", channel="c" * 1025, offset=3),
+    ):
+        with pytest.raises(StoreRefused):
+            await store.upsert_batch([bad])
+    assert await store.get("r\0") is None
+    assert (await store.list_channel("c\0", limit=1)).items == ()
+    assert await store.delete("r\0") is Deletion.MISSING
+    await store.upsert_batch([entry("r-4", offset=4)])
+    assert await ids(store) == ["r-4"]
+
+
+async def test_a_batch_of_many_is_stored_whole(store: ResponseStore) -> None:
+    await store.upsert_batch([entry(f"r-{n}", offset=n) for n in range(1200)])
+    seen = [held async for held in store.held([f"r-{n}" for n in range(1200)])]
+    assert len(seen) == 1200
+
+
+async def test_the_newest_record_stands_whatever_the_order_of_arrival(store: ResponseStore) -> None:
+    versions = [
+        entry("r-1", offset=5, status=Status.STREAMING, text="a"),
+        entry("r-1", offset=9, status=Status.STREAMING, text="ab"),
+        entry("r-1", offset=12, status=Status.COMPLETE, text="abc"),
+    ]
+    shuffled = random.Random(7)
+    for _ in range(6):
+        shuffled.shuffle(versions)
+        for version in versions:
+            await store.upsert_batch([version])
+    got = await store.get("r-1")
+    assert got is not None
+    assert got.record.text == "abc"
+
+
+async def test_no_snapshot_replaces_a_finished_record_even_with_a_higher_offset(store: ResponseStore) -> None:
+    await store.upsert_batch([entry("r-1", offset=12, text="whole")])
+    await store.upsert_batch([entry("r-1", offset=20, status=Status.STREAMING, text="wh")])
+    await store.upsert_batch([entry("r-1", offset=10, text="older")])
+    got = await store.get("r-1")
+    assert got is not None
+    assert (got.record.text, got.position.offset) == ("whole", 12)
+
+
+async def test_of_two_partitions_the_finished_record_wins(store: ResponseStore) -> None:
+    await store.upsert_batch(
+        [entry("r-1", partition=1, offset=900, status=Status.STREAMING, text="par", updated_at=START + 5)]
+    )
+    await store.upsert_batch(
+        [entry("r-1", partition=2, offset=3, status=Status.STREAMING, text="part", updated_at=START + 9)]
+    )
+    await store.upsert_batch(
+        [entry("r-1", partition=1, offset=901, status=Status.STREAMING, text="pa", updated_at=START + 6)]
+    )
+    got = await store.get("r-1")
+    assert got is not None
+    assert got.record.text == "part"
+    await store.upsert_batch([entry("r-1", partition=2, offset=4, text="partition")])
+    await store.upsert_batch([entry("r-1", partition=1, offset=999, text="another")])
+    got = await store.get("r-1")
+    assert got is not None
+    assert got.record.text == "partition"
+
+
+async def test_a_tombstone_deletes_for_good(store: ResponseStore) -> None:
+    await store.upsert_batch([entry("r-1", offset=5), entry("r-2", offset=6)])
+    await store.upsert_batch([tombstone("r-1", offset=8)])
+    assert await store.get("r-1") is None
+    assert await ids(store) == ["r-2"]
+    await store.upsert_batch([entry("r-1", offset=5)])
+    await store.upsert_batch([entry("r-1", offset=9, status=Status.STREAMING)])
+    await store.upsert_batch([entry("r-1", partition=4, offset=100)])
+    assert await store.get("r-1") is None
+    assert await ids(store) == ["r-2"]
+
+
+async def test_a_tombstone_ahead_of_its_record_keeps_it_out(store: ResponseStore) -> None:
+    await store.upsert_batch([tombstone("r-1", offset=8)])
+    await store.upsert_batch([entry("r-1", offset=7)])
+    assert await store.get("r-1") is None
+    assert [(held.response_id, held.deleted) async for held in store.held(["r-1"])] == [("r-1", True)]
+
+
+async def test_deleting_removes_finished_responses_only(store: ResponseStore) -> None:
+    await store.upsert_batch([entry("done", offset=1), entry("open", offset=2, status=Status.STREAMING)])
+    assert await store.delete("open") is Deletion.OPEN
+    assert await store.delete("nobody") is Deletion.MISSING
+    assert await store.delete("done") is Deletion.DELETED
+    assert await store.delete("done") is Deletion.MISSING
+    await store.upsert_batch([entry("done", offset=1)])
+    assert await ids(store) == ["open"]
+
+
+async def test_pages_come_newest_first_and_meet_end_to_end(store: ResponseStore) -> None:
+    await store.upsert_batch([entry(f"r-{n:02}", offset=n, started_at=START + (n // 3) * 1000) for n in range(25)])
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = await store.list_channel("chat:1", limit=4, before=cursor)
+        seen += [item.response_id for item in page.items]
+        cursor = page.next
+        if cursor is None:
+            break
+    assert seen == sorted((f"r-{n:02}" for n in range(25)), reverse=True)
+
+
+async def test_what_arrives_between_pages_neither_repeats_nor_hides_others(store: ResponseStore) -> None:
+    await store.upsert_batch([entry(f"r-{n}", offset=n, started_at=START + n * DAY_MS) for n in range(8)])
+    first = await store.list_channel("chat:1", limit=3)
+    await store.upsert_batch([entry(f"new-{n}", offset=20 + n, started_at=START + (20 + n) * DAY_MS) for n in range(5)])
+    await store.delete("r-5")
+    second = await store.list_channel("chat:1", limit=100, before=first.next)
+    assert [item.response_id for item in first.items] == ["r-7", "r-6", "r-5"]
+    assert [item.response_id for item in second.items] == ["r-4", "r-3", "r-2", "r-1", "r-0"]
+
+
+async def test_a_page_ends_at_its_bytes_and_the_next_goes_on(store: ResponseStore) -> None:
+    await store.upsert_batch([entry(f"r-{n}", offset=n, text="x" * 10_000, started_at=START + n) for n in range(5)])
+    page = await store.list_channel("chat:1", limit=100, max_bytes=25_000)
+    assert [item.response_id for item in page.items] == ["r-4", "r-3"]
+    page = await store.list_channel("chat:1", limit=100, max_bytes=5, before=page.next)
+    assert [item.response_id for item in page.items] == ["r-2"]
+    assert page.next is not None
+
+
+async def test_a_listing_is_filtered_by_status(store: ResponseStore) -> None:
+    statuses = list(Status)
+    await store.upsert_batch(
+        [entry(f"r-{n}", offset=n, status=statuses[n % 5], started_at=START + n) for n in range(15)]
+    )
+    page = await store.list_channel("chat:1", limit=4, status=frozenset({Status.FAILED, Status.STREAMING}))
+    rest = await store.list_channel(
+        "chat:1", limit=4, status=frozenset({Status.FAILED, Status.STREAMING}), before=page.next
+    )
+    assert [item.response_id for item in (*page.items, *rest.items)] == ["r-12", "r-10", "r-7", "r-5", "r-2", "r-0"]
+    assert rest.next is None
+
+
+@pytest.mark.parametrize("cursor", ["", "%", "bm9uZQ", "W10", "WzEsMl0", "Wy0xLCJhIl0", "a" * 5000, "😀"])
+async def test_a_forged_cursor_is_told_as_such(store: ResponseStore, cursor: str) -> None:
+    with pytest.raises(CursorInvalid):
+        await store.list_channel("chat:1", limit=4, before=cursor)
+
+
+async def test_hydration_has_every_open_response_and_the_newest_finished(store: ResponseStore) -> None:
+    entries = [entry(f"done-{n}", offset=n, started_at=START + n) for n in range(10)]
+    entries += [
+        entry(f"open-{n}", offset=20 + n, status=Status.STREAMING, started_at=START + n * 2 - 1) for n in range(3)
+    ]
+    entries += [entry("elsewhere", channel="chat:2", offset=30, status=Status.STREAMING)]
+    await store.upsert_batch(entries)
+    page = await store.hydrate("chat:1", limit=3)
+    assert [item.response_id for item in page.items] == ["done-9", "done-8", "done-7", "open-2", "open-1", "open-0"]
+    rest = await store.list_channel("chat:1", limit=100, before=page.next)
+    assert {f"done-{n}" for n in range(7)} <= {item.response_id for item in rest.items}
+
+
+async def test_a_response_that_ends_leaves_the_open_ones(store: ResponseStore) -> None:
+    await store.upsert_batch([entry("r-1", offset=1, status=Status.STREAMING)])
+    await store.upsert_batch([entry("r-1", offset=2)])
+    page = await store.hydrate("chat:1", limit=3)
+    assert [(item.response_id, item.record.finished) for item in page.items] == [("r-1", True)]
+    assert await ids(store) == ["r-1"]
+
+
+async def test_hydration_with_no_finished_ones_asked_has_the_open_ones(store: ResponseStore) -> None:
+    await store.upsert_batch([entry("done", offset=1), entry("open", offset=2, status=Status.STREAMING)])
+    page = await store.hydrate("chat:1", limit=1, max_bytes=1)
+    assert {item.response_id for item in page.items} == {"done", "open"}
+
+
+async def test_what_is_held_is_told_with_its_hash(store: ResponseStore) -> None:
+    await store.upsert_batch([entry("done", offset=1), entry("open", offset=2, status=Status.STREAMING)])
+    got = await store.get("done")
+    assert got is not None
+    held = {one.response_id: one async for one in store.held(["done", "open", "nobody", "a\0"])}
+    assert set(held) == {"done", "open"}
+    assert held["done"].sha256 == got.sha256
+    assert (held["done"].finished, held["open"].finished) == (True, False)
+
+
+async def test_iterating_gives_every_finished_response_once(store: ResponseStore) -> None:
+    await store.upsert_batch([entry(f"r-{n}", offset=n, started_at=START + n * 1000) for n in range(130)])
+    await store.upsert_batch([entry("open", offset=500, status=Status.STREAMING)])
+    assert sorted([item.response_id async for item in store.iterate()]) == sorted(f"r-{n}" for n in range(130))
+    since = START + 120 * 1000 + 1000
+    assert sorted([item.response_id async for item in store.iterate(since=since)]) == [
+        f"r-{n}" for n in range(120, 130)
+    ]
+
+
+async def test_pruning_deletes_what_is_old_in_the_channels_named(store: ResponseStore) -> None:
+    await store.upsert_batch([entry(f"old-{n}", offset=n) for n in range(3)])
+    await store.upsert_batch(
+        [entry("other", channel="keep:1", offset=5), entry("young", offset=6, started_at=START + DAY_MS)]
+    )
+    steps: list[tuple[int, int | None]] = []
+    older = START + DAY_MS // 2
+    told = await store.prune(older_than=older, channel=lambda name: name.startswith("chat:"), dry_run=True)
+    assert (told.responses, told.bytes > 0) == (3, True)
+    assert await ids(store) == ["young", "old-2", "old-1", "old-0"]
+    done = await store.prune(
+        older_than=older,
+        channel=lambda name: name.startswith("chat:"),
+        dry_run=False,
+        progress=lambda *step: steps.append(step),
+    )
+    assert done == told
+    assert sum(step[0] for step in steps) == 3
+    assert await ids(store) == ["young"]
+    assert await ids(store, "keep:1") == ["other"]
+    await store.upsert_batch([entry("old-1", offset=1)])
+    assert await store.get("old-1") is None
+
+
+async def test_deletions_are_forgotten_after_the_log_has_forgotten_the_record(url: str) -> None:
+    now = [START / 1000]
+    async with opened(url, Clock(wall=lambda: now[0])) as store:
+        await store.upsert_batch([tombstone("r-1", offset=1)])
+        now[0] += 13 * 86_400
+        await store.prune(older_than=START, channel=lambda _: True, dry_run=False)
+        assert [held.deleted async for held in store.held(["r-1"])] == [True]
+        now[0] += 2 * 86_400
+        await store.prune(older_than=START, channel=lambda _: True, dry_run=False)
+        assert [held async for held in store.held(["r-1"])] == []
+
+
+async def test_everything_is_there_after_the_process_ends(url: str) -> None:
+    async with opened(url) as store:
+        await store.upsert_batch([entry("r-1", offset=1), entry("r-2", offset=2)])
+        await store.delete("r-2")
+    async with opened(url) as store:
+        assert await ids(store) == ["r-1"]
+        await store.upsert_batch([entry("r-2", offset=2)])
+        assert await ids(store) == ["r-1"]
+
+
+async def test_two_processes_write_at_the_same_time(url: str) -> None:
+    async with opened(url) as one, opened(url) as other:
+
+        async def write(store: ResponseStore, partition: int) -> None:
+            for n in range(20):
+                await store.upsert_batch([entry(f"r-{partition}-{n}", partition=partition, offset=n)])
+
+        await asyncio.gather(write(one, 0), write(other, 1))
+        assert len(await ids(one)) == 40
+        await one.ping()
+        await other.ping()
