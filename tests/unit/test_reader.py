@@ -1,5 +1,6 @@
 """The reader of frames, against the vectors it shares with its JavaScript twin, and against torn input."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def test_finished_responses_beyond_the_limit_are_let_go_oldest_first() -> None:
 
 def frames_of(text: str, cuts: list[int]) -> list[Message]:
     edges = [0, *sorted({cut % (len(text) + 1) for cut in cuts}), len(text)]
-    pieces = [text[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [text[a:b] for a, b in itertools.pairwise(edges)]
     offsets = [utf16_length(text[:a]) for a in edges]
     tokens = [token(seq, offsets[seq - 1], piece) for seq, piece in enumerate(pieces, start=1)]
     return [start(), *tokens, stop(len(pieces) + 1, text)]

@@ -11,6 +11,8 @@ export interface Part {
   /** What the model service says of the part, such as a tool's name. */
   readonly info: Record<string, unknown> | null;
   readonly text: string;
+  /** Hex SHA-256 of the whole part, once the response has finished: what `verified` compares with. */
+  readonly sha256: string | null;
 }
 
 export interface Response {
@@ -22,6 +24,8 @@ export interface Response {
   readonly usage: Record<string, unknown> | null;
   /** Milliseconds since the epoch: the record's, or when its first frame was published. */
   readonly startedAt: number | null;
+  /** When its first token was written or, where no record was loaded, published. */
+  readonly firstTokenAt: number | null;
   /** The answer itself: the text of the part `text`. */
   readonly text: string;
   readonly parts: readonly Part[];

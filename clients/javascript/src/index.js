@@ -14,11 +14,14 @@ async function sha256(text) {
 
 /** What listeners get: a value of its own, so that keeping or comparing it is safe. */
 function snapshotOf(response) {
-  const { id, status, reason, error, metadata, usage, startedAt, tokens, frames, verified, complete } = response;
-  const parts = [...response.parts.values()].map(({ part, kind, info, text }) => ({ part, kind, info, text }));
+  const { id, status, reason, error, metadata, usage, startedAt, firstTokenAt, tokens, frames, verified } = response;
+  const common = { id, status, reason, error, metadata, usage, startedAt, firstTokenAt, tokens, frames, verified };
+  const parts = [...response.parts.values()].map(({ part, kind, info, text }) => {
+    return { part, kind, info, text, sha256: response.expected?.get(part)?.sha256 ?? null };
+  });
   const text = response.parts.get('text')?.text ?? '';
-  const common = { id, status, reason, error, metadata, usage, startedAt, tokens, frames, verified, complete };
-  return { ...common, text, parts, seq: response.last, gaps: [...response.gaps], repairing: response.broken };
+  const { last: seq, complete, broken: repairing } = response;
+  return { ...common, text, parts, seq, gaps: [...response.gaps], repairing, complete };
 }
 
 class Stream {

@@ -27,7 +27,7 @@ function parsedObject(json) {
 }
 
 /** The frame an Ably message carries, or null where it is none. */
-export function parseFrame({ name, data, extras }) {
+export function parseFrame({ name, data, extras, timestamp = null }) {
   const headers = extras?.headers ?? {};
   const id = headers.responseId;
   if (!NAMES.includes(name) || !id) return null;
@@ -39,7 +39,8 @@ export function parseFrame({ name, data, extras }) {
   if (!(seqEnd >= seq) || !(offset >= 0) || (hasText && (typeof data !== 'string' || !part))) return null;
   const kind = name === 'token' ? 'text' : (headers.kind ?? part);
   const info = name === 'part' ? parsedObject(headers.partInfo) : null;
-  return { name, id, seq, seqEnd, offset, part, kind, info, data, hasText, units: hasText ? data.length : 0 };
+  const units = hasText ? data.length : 0;
+  return { name, id, seq, seqEnd, offset, part, kind, info, data, timestamp, hasText, units };
 }
 
 function digestsOf(stop) {
@@ -85,6 +86,7 @@ class Response {
   complete = true;
   verified = null;
   startedAt = null;
+  firstTokenAt = null;
   expected = null;
   held = new Map();
   heldUnits = 0;
@@ -172,6 +174,7 @@ export class Reader {
     const response = this.#open(id);
     const open = record.status === STREAMING;
     response.startedAt = record.startedAt ?? response.startedAt;
+    response.firstTokenAt = record.firstTokenAt ?? response.firstTokenAt;
     if (response.finished && (response.verified !== false || open)) return null;
     if (record.metadata != null) response.metadata = record.metadata;
     if (open) this.#merge(response, record);
@@ -300,6 +303,7 @@ export class Reader {
       this.#finish(response, { ...stop, status: String(stop.status || 'complete') }, digestsOf(stop));
     } else {
       response.tokens += covered;
+      response.firstTokenAt ??= frame.timestamp;
       let part = response.parts.get(frame.part);
       if (!part) response.parts.set(frame.part, (part = new Part(frame.part, frame.kind)));
       part.info ??= frame.info;
