@@ -6,7 +6,7 @@ import binascii
 import json
 import secrets
 from collections.abc import Awaitable, Callable
-from urllib.parse import quote
+from urllib.parse import quote, unquote_plus
 
 import msgspec
 from aiohttp import web
@@ -56,7 +56,7 @@ class Rest:
 
     async def _publish(self, request: web.Request) -> web.Response:
         grant = self._grant(request)
-        channel = request.match_info["channel"]
+        channel = _channel(request)
         raw = await request.read()
         return self._accept(request, grant, channel, wire.decode_messages(raw, _body_format(request)), len(raw))
 
@@ -83,7 +83,7 @@ class Rest:
         messages = wire.decode_messages(raw, _body_format(request))
         for message in messages:
             message.serial = request.match_info["serial"]
-        return self._accept(request, grant, request.match_info["channel"], messages, len(raw))
+        return self._accept(request, grant, _channel(request), messages, len(raw))
 
     async def _message(self, request: web.Request) -> web.Response:
         return respond(request, self._found(request))
@@ -92,7 +92,7 @@ class Rest:
         return respond(request, [self._found(request)])
 
     def _found(self, request: web.Request) -> Message:
-        routed = split_qualifier(request.match_info["channel"])[0]
+        routed = split_qualifier(_channel(request))[0]
         self._grant(request).require("history", routed)
         channel = self._protocol.channels.peek(routed)
         found = channel.find(request.match_info["serial"]) if channel is not None else None
@@ -101,7 +101,7 @@ class Rest:
         return standalone(found[0].messages[found[1]], found[0])
 
     async def _history(self, request: web.Request) -> web.Response:
-        routed = split_qualifier(request.match_info["channel"])[0]
+        routed = split_qualifier(_channel(request))[0]
         self._grant(request).require("history", routed)
         fault = self._protocol.faults.first(faults.History, routed) if self._protocol.faults.active else None
         if fault is not None and fault.hang:
@@ -167,6 +167,11 @@ def _credentials(request: web.Request) -> tuple[str | None, str | None]:
         case "bearer":
             return None, text
     raise refuse(40101, f"Authorization scheme {scheme!r} is neither Basic nor Bearer")
+
+
+def _channel(request: web.Request) -> str:
+    """From the raw path: Python's client writes a space as `+`, which aiohttp would leave."""
+    return unquote_plus(request.raw_path.partition("?")[0].split("/")[2])
 
 
 def _body_format(request: web.Request) -> Format:

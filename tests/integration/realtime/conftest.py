@@ -1,0 +1,11 @@
+from collections.abc import AsyncIterator
+
+import pytest
+
+from processor.local.realtime.server import LocalRealtime
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[LocalRealtime]:
+    async with LocalRealtime(admin=True) as started:
+        yield started
