@@ -117,7 +117,7 @@ class Publishing:
         version = msgspec.structs.replace(given, serial=f"{entry.position}:000", timestamp=entry.timestamp)
         entry.target = sent.serial
         sent.version, sent.timestamp = version, target.timestamp
-        created.messages[index] = msgspec.structs.replace(
+        changed = msgspec.structs.replace(
             target,
             name=sent.name if sent.name is not None else target.name,
             extras=sent.extras if sent.extras is not None else target.extras,
@@ -128,6 +128,7 @@ class Publishing:
             action=MessageAction.DELETE if sent.action == MessageAction.DELETE else MessageAction.UPDATE,
             version=version,
         )
+        created.messages = [*created.messages[:index], changed, *created.messages[index + 1 :]]
         return entry
 
     def _serials(self, entry: Entry) -> tuple[str, ...]:

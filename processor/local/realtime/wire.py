@@ -6,6 +6,7 @@ except that raw bytes become base64 (and say so in `encoding`) on their way into
 
 import base64
 import json
+import re
 from enum import IntEnum, StrEnum
 from typing import Any
 
@@ -155,8 +156,8 @@ def decode(raw: str | bytes, encoding: Format) -> ProtocolMessage:
 def _decode_with_lone_surrogates(raw: str | bytes, first: Exception) -> ProtocolMessage:
     """JavaScript may send half a surrogate pair, escaped; it is replaced, as any UTF-8 transport would."""
     try:
-        text = json.dumps(json.loads(raw), ensure_ascii=False).encode("utf-8", "replace")
-        return _json_decoder.decode(text)
+        text = json.dumps(json.loads(raw), ensure_ascii=False)
+        return _json_decoder.decode(re.sub("[\ud800-\udfff]", "\ufffd", text))
     except (ValueError, msgspec.DecodeError) as error:
         raise NotProtocol(f"frame is not a protocol message: {first}") from error
 
