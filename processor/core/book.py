@@ -210,6 +210,8 @@ class Book:
 def _make_durable(response: Response, save: Save) -> bool:
     changed = False
     for item in response.queue:
-        if (type(item) is Gap and not item.durable and (item.first, item.last) in save.gaps) or (type(item) is Stop and not item.durable and save.end is not None):
+        if (type(item) is Gap and not item.durable and (item.first, item.last) in save.gaps) or (
+            type(item) is Stop and not item.durable and save.end is not None
+        ):
             item.durable = changed = True
     return changed

@@ -50,6 +50,8 @@ class Counts(msgspec.Struct):
     gaps: int = 0
     started: int = 0
     finished: dict[str, int] = {}
+    response_seconds: list[float] = []
+    """From reading a response's start to the acknowledgement of its end."""
 
 
 class PartitionPipeline:
@@ -341,6 +343,11 @@ class PartitionPipeline:
     def wants_end_offset(self) -> bool:
         return self._timers.wants_end_offset
 
+    @property
+    def wants_position(self) -> bool:
+        """Whether a timer waits for the position to reach an end offset, with or without a record."""
+        return self._timers.waits_for_position
+
     def end_offset(self, read_at: float, offset: int, now: float) -> None:
         """The partition's end offset (as the consumer's isolation level sees it), from a request sent at `read_at`."""
         self._timers.end_offset(read_at, offset)
@@ -421,6 +428,7 @@ class PartitionPipeline:
         self._book.finish(response, now)
         status = str(response.status)
         self._counts.finished[status] = self._counts.finished.get(status, 0) + 1
+        self._counts.response_seconds.append(now - response.start_consumed)
 
     # Writing
 

@@ -54,6 +54,10 @@ class Timers:
         """
         return bool(self._overdue) and self._reading is None
 
+    @property
+    def waits_for_position(self) -> bool:
+        return self._reading is not None
+
     def end_offset(self, read_at: float, offset: int) -> None:
         """The partition's end offset, from a request sent at `read_at`."""
         if self._reading is None:

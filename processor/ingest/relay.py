@@ -1,0 +1,224 @@
+"""The relay: a member of the consumer group that owns some partitions and relays what they hold.
+
+The rebalance callbacks only gate and drain: *assigned* returns at once, since no heartbeat is sent before it does, and
+the takeover is a task; *revoked* waits until the partitions are given back, and heartbeats go on meanwhile.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import structlog
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+
+from processor.core.limits import Limits
+from processor.errors import KafkaUnavailable, PartitionLost
+from processor.ingest.kafka import ClientOptions, TransactionalWriter
+from processor.ingest.worker import PartitionWorker, WorkerParts
+
+log = structlog.get_logger(__name__)
+
+FETCH_RECORDS = 2_000
+FETCH_WAIT = 0.2
+RETRY_WAIT = 0.5
+STARVED = 0.002
+MEASURE_INTERVAL = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayOptions:
+    """`limits` are those of the whole process; every partition gets its share of the bytes."""
+
+    client: ClientOptions
+    group_id: str
+    limits: Limits
+    drain_timeout: float
+    max_record_bytes: int
+
+
+class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+    def __init__(self, options: RelayOptions, parts: WorkerParts, tasks: asyncio.TaskGroup) -> None:
+        self._options = options
+        self._parts = parts
+        self._consumer = parts.consumer
+        self._metrics = parts.metrics
+        self._tasks = tasks
+        self._workers: dict[int, PartitionWorker] = {}
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._paused: set[int] = set()
+        self._stopping = False
+        self._kafka_trouble: str | None = None
+        self._assigned_once = False
+        self._lag_shown: set[int] = set()
+
+    @property
+    def workers(self) -> Iterable[PartitionWorker]:
+        return self._workers.values()
+
+    def trouble(self) -> str | None:
+        """Why tokens are not flowing, as a sentence; None when they are."""
+        if self._kafka_trouble is not None:
+            return self._kafka_trouble
+        if not self._assigned_once:
+            return "waiting for the consumer group to assign partitions"
+        for worker in self._workers.values():
+            if worker.stuck is not None:
+                return f"partition {worker.number}: {worker.stuck}"
+            if not worker.running:
+                return f"partition {worker.number} is being taken over"
+        return None
+
+    # Rebalances
+
+    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
+        self._metrics.rebalances.inc()
+        self._assigned_once = True
+        numbers = sorted(partition.partition for partition in assigned)
+        self._consumer.pause(*numbers)
+        self._paused = set(numbers)
+        limits = self._share(len(numbers))
+        for number in numbers:
+            writer = TransactionalWriter(
+                self._options.client,
+                transactional_id=f"{self._options.group_id}-{self._consumer.topic}-{number}",
+                group_id=self._options.group_id,
+                source=self._consumer.partition(number),
+                max_bytes=self._options.max_record_bytes,
+            )
+            worker = PartitionWorker(number, self._parts, writer, limits)
+            self._workers[number] = worker
+            self._running[number] = self._tasks.create_task(self._own(worker, writer))
+        log.info("partitions_assigned", partitions=numbers)
+
+    async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
+        del revoked  # an eager assignor takes all of them
+        await self._give_back(self._options.drain_timeout)
+
+    def _share(self, partitions: int) -> Limits:
+        count = max(1, partitions)
+        limits = self._options.limits
+        return replace(limits, buffered=limits.buffered // count, transcript=limits.transcript // count)
+
+    async def _own(self, worker: PartitionWorker, writer: TransactionalWriter) -> None:
+        try:
+            await worker.run()
+        except PartitionLost as error:
+            log.warning("partition_lost", partition=worker.number, cause=str(error))
+            if not self._stopping and self._consumer.membership.holds():
+                self._consumer.membership.rejoin()  # a zombie fenced its successor: claim the partition again
+        finally:
+            await writer.stop()
+
+    async def _give_back(self, within: float) -> None:
+        """Drain all partitions at once; after it nothing of them is published or committed."""
+        workers, self._workers = self._workers, {}
+        running, self._running = self._running, {}
+        if not workers:
+            return
+        self._consumer.pause(*workers)
+        drained = await asyncio.gather(*(worker.drain(within) for worker in workers.values()))
+        for task in running.values():
+            task.cancel()
+        await asyncio.gather(*running.values(), return_exceptions=True)
+        for number in workers:
+            self._forget_lag(number)
+        log.info("partitions_given_back", partitions=sorted(workers), clean=sum(drained))
+
+    def _forget_lag(self, number: int) -> None:
+        if number in self._lag_shown:
+            self._lag_shown.discard(number)
+            self._metrics.forget_partition(self._consumer.topic, number)
+
+    # Fetching
+
+    async def run(self) -> None:
+        """Fetch and feed until `stop`."""
+        await self._start()
+        measured = 0.0
+        while not self._stopping:
+            try:
+                fetched = await self._consumer.fetch(FETCH_RECORDS, FETCH_WAIT)
+                self._kafka_trouble = None
+            except KafkaUnavailable as error:
+                self._kafka_trouble = str(error)
+                await asyncio.sleep(RETRY_WAIT)
+                continue
+            for number, records in fetched.items():
+                if (worker := self._workers.get(number)) is not None and records:
+                    worker.feed(records, records[-1].offset + 1)
+            await self._follow_positions()
+            self._gate()
+            if self._parts.clock.monotonic() - measured >= MEASURE_INTERVAL:
+                measured = self._parts.clock.monotonic()
+                self._measure()
+            # Under a backlog fetching never waits: let lanes and writers have their turns.
+            await asyncio.sleep(0 if fetched else STARVED)
+
+    async def _start(self) -> None:
+        while not self._stopping:
+            try:
+                await self._consumer.start(self)
+            except KafkaUnavailable as error:
+                self._kafka_trouble = str(error)
+                log.warning("kafka_unavailable", cause=str(error))
+                await asyncio.sleep(RETRY_WAIT)
+            else:
+                return
+
+    async def _follow_positions(self) -> None:
+        """Transaction markers move the position without a record: a timer may wait for just that."""
+        for worker in self._workers.values():
+            if worker.running and worker.pipeline.wants_position and worker.number in self._consumer.assigned:
+                worker.feed((), await self._consumer.position(worker.number))
+
+    def _gate(self) -> None:
+        """Pause partitions that are not taken over or hold too much; resume the others."""
+        pause: set[int] = set()
+        for number, worker in self._workers.items():
+            if not worker.running or worker.pipeline.paused:
+                pause.add(number)
+        if started := pause - self._paused:
+            self._consumer.pause(*started)
+        if ended := self._paused - pause:
+            self._consumer.resume(*(number for number in ended if number in self._workers))
+        self._paused = pause
+
+    # What it shows
+
+    def _measure(self) -> None:
+        metrics = self._metrics
+        opened = buffered = transcript = 0
+        for number, worker in self._workers.items():
+            pipeline = worker.pipeline
+            opened += pipeline.open_responses
+            buffered += pipeline.buffered_bytes
+            transcript += pipeline.transcript_bytes
+            counts = pipeline.take_counts()
+            metrics.records_consumed.inc(counts.consumed)
+            metrics.tokens.inc(counts.tokens)
+            metrics.duplicates.inc(counts.duplicates)
+            metrics.gaps.inc(counts.gaps)
+            metrics.responses_started.inc(counts.started)
+            for status, count in counts.finished.items():
+                metrics.responses_finished.labels(status).inc(count)
+            for seconds in counts.response_seconds:
+                metrics.response_seconds.observe(seconds)
+            end = self._consumer.high_water(number)
+            if end is not None and worker.running:
+                self._lag_shown.add(number)
+                lag = max(0, end - pipeline.position)
+                metrics.consumer_lag_records.labels(self._consumer.topic, str(number)).set(lag)
+        metrics.open_responses.set(opened)
+        metrics.buffered_bytes.set(buffered)
+        metrics.transcript_bytes.set(transcript)
+        metrics.paused_partitions.set(len([n for n in self._paused if n in self._workers]))
+
+    # Stopping
+
+    async def stop(self) -> None:
+        """Hand the partitions over cleanly, inside the drain timeout, and leave the group."""
+        self._stopping = True
+        await self._give_back(self._options.drain_timeout)
+        await self._consumer.stop()
+        await self._parts.committed.close()
+        await self._parts.responses.close()

@@ -1,0 +1,341 @@
+"""The worker of one assigned partition: takes it over, feeds its pipeline, writes what is to be durable, gives it back.
+
+    TAKING_OVER --restored--> RUNNING --revoked, stop--> DRAINING --final commit--> GONE
+         |                       |                          |
+         '-----------------------'--- fenced, or too late --'-----> GONE, and nothing was committed
+
+Everything but the pipeline's decisions is here; the lanes are another shell's and come by `LanesOf`.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
+
+import structlog
+
+from processor.clock import Clock
+from processor.core.backoff import Backoff
+from processor.core.book import Batch, CommitPoint
+from processor.core.limits import Limits
+from processor.core.partition import PartitionPipeline
+from processor.core.response import Raw
+from processor.errors import KafkaUnavailable, PartitionLost
+from processor.ingest.commit_metadata import CommitMetadata
+from processor.ingest.dead_letters import headers_of, value_of
+from processor.ingest.kafka import CommittedOffsets, Consumer, Record, ResponsesReader, TransactionalWriter
+from processor.ingest.takeover import restore
+from processor.metrics import Metrics
+from topics.codec import Decoder, decode_response, encode_response
+from topics.records import ResponseRecord
+
+log = structlog.get_logger(__name__)
+
+WRITE_LINGER = 0.02
+"""Finals and decisions wait so long for others, to share a transaction."""
+IDLE_WAIT = 1.0
+DRAIN_CHECK = 0.02
+LANDING_SHARE = 0.7
+"""Of the drain's time, for what is in flight to be answered; the rest is for the last transaction."""
+RETRY = Backoff(first=0.2, cap=5.0)
+
+
+class State(Enum):
+    TAKING_OVER = auto()
+    RUNNING = auto()
+    DRAINING = auto()
+    GONE = auto()
+
+
+class PartitionLanes(Protocol):
+    """What the worker needs of the lanes: carried out by `processor.publish.lanes.Lanes`."""
+
+    def wake(self) -> None: ...
+    def close(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+LanesOf = Callable[[PartitionPipeline, Callable[[], bool], Callable[[], None]], PartitionLanes]
+"""(pipeline, may_publish, progressed) -> lanes"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerParts:
+    consumer: Consumer
+    committed: CommittedOffsets
+    responses: ResponsesReader
+    lanes_of: LanesOf
+    decoder: Decoder
+    metrics: Metrics
+    clock: Clock
+    responses_topic: str
+    dead_letters_topic: str
+    dead_letter_bytes: int
+
+
+class PartitionWorker:
+    """`run` is its task; `feed`, `drain` and `abandon` are called by the relay that owns it."""
+
+    def __init__(self, number: int, parts: WorkerParts, writer: TransactionalWriter, limits: Limits) -> None:
+        self.number = number
+        self._parts = parts
+        self._writer = writer
+        self._clock = parts.clock
+        self.pipeline = PartitionPipeline(parts.decoder, limits)
+        self.state = State.TAKING_OVER
+        self.stuck: str | None = None
+        """What this partition waits for, as a sentence; None while it makes progress."""
+        self._lanes = parts.lanes_of(self.pipeline, self._may_publish, self.kick)
+        self._kicked = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self._committed = CommitPoint(-1, 0)
+        self._wrote_at = self._clock.monotonic()
+        self.taken_over_in: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<PartitionWorker {self.number} {self.state.name} {self.pipeline!r}>"
+
+    @property
+    def running(self) -> bool:
+        return self.state is State.RUNNING
+
+    def kick(self) -> None:
+        """Something changed that may want writing or sending."""
+        self._kicked.set()
+
+    def _may_publish(self) -> bool:
+        return self.state in {State.RUNNING, State.DRAINING} and self._parts.consumer.membership.holds()
+
+    # Taking over
+
+    async def run(self) -> None:
+        """Own the partition until it is given back. Raises PartitionLost when another owner has taken it."""
+        try:
+            await self._take_over()
+            while self.state is State.RUNNING:
+                await self._turn()
+        except PartitionLost:
+            self.abandon()
+            raise
+
+    async def _take_over(self) -> None:
+        began = self._clock.monotonic()
+        attempt = 0
+        while True:
+            try:
+                await self._try_take_over()
+                break
+            except KafkaUnavailable as error:
+                self.stuck = str(error)
+                log.warning("takeover_retry", partition=self.number, attempt=attempt, cause=str(error))
+                await asyncio.sleep(RETRY.delay(attempt, 0.5))
+                attempt += 1
+        self.stuck = None
+        self.state = State.RUNNING
+        self.taken_over_in = self._clock.monotonic() - began
+        log.info(
+            "partition_taken_over",
+            partition=self.number,
+            offset=self._committed.offset,
+            open_responses=self.pipeline.open_responses,
+            seconds=round(self.taken_over_in, 3),
+        )
+        self._lanes.wake()
+
+    async def _try_take_over(self) -> None:
+        parts, number = self._parts, self.number
+        await self._own()
+        committed = await parts.committed.read(number)
+        metadata = CommitMetadata.decode(committed[1] if committed else None)
+        first, end = await parts.consumer.first_offset(number), await parts.consumer.end_offset(number)
+        offset = committed[0] if committed else first
+        if not first <= offset <= end:
+            log.error("committed_offset_out_of_range", partition=number, committed=offset, first=first, end=end)
+            offset = first if offset < first else end
+        self.pipeline = PartitionPipeline(parts.decoder, self.pipeline.limits)
+        self._lanes.stop()
+        self._lanes = parts.lanes_of(self.pipeline, self._may_publish, self.kick)
+        await restore(self.pipeline, parts.responses, number, metadata.restore, self._clock)
+        self.pipeline.begin(offset, end, clean=metadata.clean or committed is None)
+        self._committed = CommitPoint(offset, metadata.restore)
+        await self._write_batch(Batch((), ()), clean=False, keep=self._committed)
+        parts.consumer.seek(number, offset)
+
+    async def _own(self) -> None:
+        """Fence the predecessor, then hear from the group, after that, that the partition is still ours."""
+        await self._writer.start()
+        await self._parts.consumer.membership.heartbeat_after(self._clock.monotonic())
+
+    # Running
+
+    def feed(self, records: Sequence[Raw], position: int) -> None:
+        if self.state is not State.RUNNING:
+            return
+        now = self._clock.monotonic()
+        self.pipeline.feed(records, position, now)
+        self._lanes.wake()
+        self._kicked.set()
+
+    async def _turn(self) -> None:
+        pipeline = self.pipeline
+        now = self._clock.monotonic()
+        pipeline.tick(now)
+        if pipeline.wants_end_offset:
+            await self._read_end_offset()
+        await self._read_texts_back()
+        self._lanes.wake()
+        if self._wants_write(now):
+            await asyncio.sleep(WRITE_LINGER)
+            await self._write()
+        await self._wait(pipeline.next_wake())
+
+    async def _wait(self, wake: float | None) -> None:
+        now = self._clock.monotonic()
+        wait = IDLE_WAIT if wake is None else min(IDLE_WAIT, max(0.0, wake - now))
+        try:
+            async with asyncio.timeout(wait):
+                await self._kicked.wait()
+        except TimeoutError:
+            pass
+        self._kicked.clear()
+
+    def _wants_write(self, now: float) -> bool:
+        if self.pipeline.wants_write:
+            return True
+        due = now - self._wrote_at >= self.pipeline.limits.snapshot_interval
+        return due and self.pipeline.position > self._committed.offset
+
+    async def _read_end_offset(self) -> None:
+        read_at = self._clock.monotonic()
+        try:
+            end = await self._parts.consumer.end_offset(self.number)
+        except KafkaUnavailable as error:
+            log.info("end_offset_unavailable", partition=self.number, cause=str(error))
+            return
+        if self.state is State.RUNNING:
+            self.pipeline.end_offset(read_at, end, self._clock.monotonic())
+
+    async def _read_texts_back(self) -> None:
+        for _, offset in self.pipeline.texts_wanted():
+            record = await self._read_record(offset)
+            if record is None:
+                raise PartitionLost(f"partition {self.number}: the record of an open response at {offset} is gone")
+            self.pipeline.read_back(record)
+
+    async def _read_record(self, offset: int) -> ResponseRecord | None:
+        found: list[bytes] = []
+
+        def take(at: int, _key: bytes, value: bytes | None) -> None:
+            if at == offset and value is not None:
+                found.append(value)
+
+        attempt = 0
+        while True:
+            try:
+                await self._parts.responses.read(self.number, offset, take, only=True)
+                return decode_response(found[0]) if found else None
+            except KafkaUnavailable as error:
+                self.stuck = str(error)
+                await asyncio.sleep(RETRY.delay(attempt, 0.5))
+                attempt += 1
+
+    # Writing
+
+    async def _write(self, *, clean: bool = False) -> None:
+        """One transaction with all that waits. Retried until it is known to be committed, or the partition is lost."""
+        async with self._writing:
+            batch = self.pipeline.collect(self._clock.wall_ms())
+            await self._write_batch(batch, clean=clean)
+
+    async def _write_batch(self, batch: Batch, *, clean: bool, keep: CommitPoint | None = None) -> None:
+        records = self._records(batch)
+        point = keep or self._committed
+
+        def commit(offsets: Sequence[int]) -> tuple[int, str]:
+            nonlocal point
+            if keep is None:
+                point = self.pipeline.commit_point(batch, offsets[: len(batch.saves)])
+            return point.offset, CommitMetadata(point.restore, clean).encode()
+
+        attempt = 0
+        while True:
+            try:
+                if not self._writer.started:
+                    await self._own()
+                await self._writer.write(records, commit)
+                break
+            except KafkaUnavailable as error:
+                self.stuck = str(error)
+                log.warning("transaction_retry", partition=self.number, attempt=attempt, cause=str(error))
+                await asyncio.sleep(RETRY.delay(attempt, 0.5))
+                attempt += 1
+        self.stuck = None
+        self._wrote_at = self._clock.monotonic()
+        self._committed = point
+        if keep is None:
+            self.pipeline.committed(batch, point, self._wrote_at)
+            self._count(batch)
+            self._lanes.wake()
+
+    def _records(self, batch: Batch) -> list[Record]:
+        parts = self._parts
+        records: list[Record] = [
+            (parts.responses_topic, self.number, save.record.response_id.encode(), encode_response(save.record), ())
+            for save in batch.saves
+        ]
+        now_ms = self._clock.wall_ms()
+        for letter in batch.dead_letters:
+            value, cut = value_of(letter, parts.dead_letter_bytes)
+            headers = headers_of(letter, topic=parts.consumer.topic, partition=self.number, now_ms=now_ms)
+            records.append((parts.dead_letters_topic, None, letter.raw.key, value, [*headers, *cut]))
+        return records
+
+    def _count(self, batch: Batch) -> None:
+        metrics = self._parts.metrics
+        for letter in batch.dead_letters:
+            metrics.dead_letters.labels(str(letter.reason)).inc()
+        metrics.snapshots.inc(sum(not save.record.finished for save in batch.saves))
+
+    # Giving back
+
+    async def drain(self, within: float) -> bool:
+        """Stop sending, let what is in flight land, write everything with a clean end. Whether that was reached.
+
+        After it nothing is published or committed. Never raises for an outage: what was not committed, a successor
+        does again.
+        """
+        if self.state is not State.RUNNING:
+            self.abandon()
+            return False
+        self.state = State.DRAINING
+        self._lanes.close()
+        try:
+            async with asyncio.timeout(within):
+                landed = await self._land(within * LANDING_SHARE)
+                await self._read_texts_back()
+                self.pipeline.snapshot_all()
+                await self._write(clean=landed)
+        except (TimeoutError, PartitionLost) as error:
+            log.warning("drain_incomplete", partition=self.number, cause=type(error).__name__)
+            return False
+        else:
+            return landed
+        finally:
+            self.abandon()
+            await self._writer.stop()
+
+    async def _land(self, within: float) -> bool:
+        """Wait for what is in flight. Whether all of it was answered; what was not, stays undetermined."""
+        deadline = self._clock.monotonic() + within
+        while self.pipeline.in_flight and self._clock.monotonic() < deadline:
+            await asyncio.sleep(DRAIN_CHECK)
+        landed = not self.pipeline.in_flight
+        self._lanes.stop()
+        return landed
+
+    def abandon(self) -> None:
+        """Let go at once. Nothing more is published or committed from here."""
+        self.state = State.GONE
+        self._lanes.stop()
+        self._kicked.set()

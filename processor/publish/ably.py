@@ -1,0 +1,277 @@
+"""Ably, by its Python SDK: the only module that imports it.
+
+The SDK (3.1.4) can lose, repeat, reorder or hang publishes when a connection fails under them. What is done about it:
+nothing is queued inside the SDK; every message has our own id; an acknowledgement is believed only if no connection
+event came between send and answer (`epoch`); every publish has a deadline; a client that failed, was suspended, timed
+out or raised anything but its own exception is thrown away and replaced, and its retry timers are disarmed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from ably import AblyRealtime, AblyRest
+from ably.types.connectionstate import ConnectionState
+from ably.types.message import Message
+from ably.util.exceptions import AblyException
+
+from processor.core.backoff import Backoff
+from processor.core.framer import Frame
+from processor.core.pacing import Pace
+from processor.errors import PublishRetry, SettingsError
+from processor.publish.history import ChannelHistory, PastMessage
+from processor.publish.refusals import Meaning, Refusal, meaning
+
+CONNECT_DEADLINE = 8.0
+CLOSE_DEADLINE = 2.0
+ACK_DEADLINE = 5.0
+MAX_ACK_DEADLINE = 30.0
+KEY_CHECK = 1.0
+HISTORY_PAGE = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AblyOptions:
+    """`key` is called anew for every connection, so that a changed key file is taken up. Raises SettingsError."""
+
+    key: Callable[[], str]
+    client_id: str
+    endpoint: str | None = None
+    tls: bool = True
+    ephemeral_tokens: bool = False
+
+    def realtime(self) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "key": self.key(),
+            "client_id": self.client_id,
+            "tls": self.tls,
+            "queue_messages": False,
+            "realtime_request_timeout": 4000,
+            "disconnected_retry_timeout": 1000,
+            "transport_params": {"heartbeats": "true", "echo": "false"},
+        }
+        if self.endpoint is not None:
+            options["endpoint"] = self.endpoint  # the websocket transport wants the port inside
+        return options
+
+    def rest(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"key": self.key(), "client_id": self.client_id, "tls": self.tls}
+        if not self.tls:
+            options["use_token_auth"] = True  # the SDK sends no key over plain HTTP
+        if self.endpoint is not None:
+            host, _, port = self.endpoint.rpartition(":") if ":" in self.endpoint else (self.endpoint, "", "")
+            options["endpoint"] = host
+            if port:
+                options["tls_port" if self.tls else "port"] = int(port)
+        return options
+
+
+class Connection:
+    """One realtime connection that mends itself for as long as `run` runs."""
+
+    def __init__(self, options: AblyOptions, pace: Pace, random: Random, changed: Callable[[], None]) -> None:
+        self._options = options
+        self._random = random
+        self._changed = changed
+        self._client: AblyRealtime | None = None
+        self._epoch = 0
+        self._up = asyncio.Event()
+        self._broken = asyncio.Event()
+        self._key: str | None = None
+        self.pace = pace
+        self.channels = 0
+        self.state = "initialized"
+        self.refusal: str | None = None
+        """Why the service does not take our credentials, as a sentence; None while it does."""
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.state} channels={self.channels} epoch={self._epoch}>"
+
+    async def run(self) -> None:
+        backoff, attempt = Backoff(first=0.2, cap=10.0), 0
+        while True:
+            try:
+                self._open()
+                if await self._live():
+                    attempt = 0
+            except (AblyException, SettingsError, ValueError) as error:
+                self._note_refusal(error)
+            finally:
+                await self._discard()
+            await self._wait_for_change(backoff.delay(attempt, self._random.random()))
+            attempt += 1
+
+    async def _live(self) -> bool:
+        """Wait until the client is broken. Whether it ever was connected."""
+        try:
+            async with asyncio.timeout(CONNECT_DEADLINE):
+                await _first(self._up, self._broken)
+        except TimeoutError:
+            return False
+        was_up = self._up.is_set()
+        await self._broken.wait()
+        return was_up
+
+    def _open(self) -> None:
+        self._broken.clear()
+        options = self._options.realtime()
+        self._key = options["key"]
+        client = AblyRealtime(**options)
+        self._client = client
+        client.connection.on(lambda change: self._on_change(client, change))
+
+    def _on_change(self, client: AblyRealtime, change: Any) -> None:
+        if client is not self._client:
+            return
+        self._epoch += 1
+        self._show(str(change.current.value))
+        if change.current == ConnectionState.CONNECTED:
+            self.refusal = None
+            self._up.set()
+            return
+        self._up.clear()
+        if change.current in {ConnectionState.FAILED, ConnectionState.SUSPENDED}:
+            if isinstance(change.reason, AblyException):
+                self._note_refusal(change.reason)
+            self._broken.set()
+
+    def _note_refusal(self, error: Exception) -> None:
+        if isinstance(error, SettingsError):
+            self.refusal = str(error)
+        elif isinstance(error, AblyException) and meaning(error.code or 0, error.status_code or 0) is Meaning.ACCOUNT:
+            self.refusal = f"the realtime service refuses the key ({error.code}): {error.message}"
+
+    async def _discard(self) -> None:
+        """Close the client, and see to it that none of its timers ever brings it back."""
+        client, self._client = self._client, None
+        self._epoch += 1
+        self._up.clear()
+        if client is None:
+            return
+        manager = client.connection.connection_manager
+        try:
+            async with asyncio.timeout(CLOSE_DEADLINE):
+                await client.close()
+        except (TimeoutError, AblyException):
+            pass
+        except Exception as error:  # noqa: BLE001 - whatever a half-dead transport raises while it is thrown away
+            logging.getLogger(__name__).debug("closing a broken client raised %s", type(error).__name__)
+        finally:
+            manager.request_state = lambda *_args, **_kwargs: None
+            self._show("closed")
+
+    async def _wait_for_change(self, delay: float) -> None:
+        """Wait before the next client; where the key was refused, a new key cuts the wait short."""
+        waited = 0.0
+        while waited < delay:
+            pause = min(KEY_CHECK, delay - waited)
+            await asyncio.sleep(pause)
+            waited += pause
+            if self.refusal is not None and self._key_changed():
+                return
+
+    def _key_changed(self) -> bool:
+        try:
+            return self._options.key() != self._key
+        except SettingsError:
+            return False
+
+    def recheck_key(self) -> None:
+        """A message was refused for the account: if the key has changed since, connect again with the new one."""
+        if self._client is not None and self._key_changed():
+            self._break(self._client)
+
+    def _show(self, state: str) -> None:
+        self.state = state
+        self._changed()
+
+    async def connected(self) -> None:
+        await self._up.wait()
+
+    async def publish(self, frame: Frame, deadline: float) -> None:
+        """Publish once and wait for the answer, at most `deadline` seconds. Raises Refusal or PublishRetry."""
+        client, epoch = self._client, self._epoch
+        if client is None or not self._up.is_set():
+            raise PublishRetry("the connection is down")
+        try:
+            async with asyncio.timeout(deadline):
+                await client.channels.get(frame.channel).publish(self._message(frame))
+        except AblyException as error:
+            if epoch != self._epoch:
+                raise PublishRetry("the connection failed before the answer came") from None
+            raise Refusal(int(error.code or 0), int(error.status_code or 0), str(error.message or "")) from None
+        except TimeoutError:
+            self._break(client)
+            raise PublishRetry("no answer in time") from None
+        except Exception as error:
+            self._break(client)
+            raise PublishRetry(f"the connection broke ({type(error).__name__})") from error
+        if epoch != self._epoch:
+            raise PublishRetry("the connection changed before the answer came")
+
+    def _break(self, client: AblyRealtime) -> None:
+        if client is self._client:
+            self._up.clear()
+            self._broken.set()
+
+    def _message(self, frame: Frame) -> Message:
+        extras: dict[str, Any] = {"headers": frame.headers}
+        if self._options.ephemeral_tokens and frame.name in {"token", "part"}:
+            extras["ephemeral"] = True
+        return Message(
+            name=frame.name,
+            data=frame.data,
+            client_id=self._options.client_id,
+            id=frame.id,
+            encoding="json" if frame.json else "",
+            extras=extras,
+        )
+
+    def release(self, channel: str) -> None:
+        if self._client is not None:
+            self._client.channels.release(channel)
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Wait until one of the events is set."""
+    tasks = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def read_history(options: AblyOptions, channel: str, within: float) -> ChannelHistory:
+    """The channel's newest messages, as many as can be read in `within` seconds. Raises PublishRetry when none can."""
+    history = ChannelHistory()
+    pages = 0
+    try:
+        async with asyncio.timeout(within):
+            async with AblyRest(**options.rest()) as rest:
+                page = await rest.channels.get(channel).history(limit=HISTORY_PAGE)
+                while True:
+                    history.add([_past(item) for item in page.items], options.client_id)
+                    pages += 1
+                    if not page.has_next():
+                        break
+                    page = await page.next()
+    except Exception as error:
+        if not pages:
+            raise PublishRetry(f"the history of a channel could not be read ({type(error).__name__})") from error
+    return history
+
+
+def _past(message: Any) -> PastMessage:
+    extras = message.extras if isinstance(message.extras, dict) else {}
+    headers = extras.get("headers") or {}
+    return PastMessage(
+        id=str(message.id or ""),
+        name=str(message.name or ""),
+        data=message.data,
+        client_id=str(message.client_id or ""),
+        headers={str(name): str(value) for name, value in headers.items()},
+    )

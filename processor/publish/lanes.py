@@ -1,0 +1,167 @@
+"""Carries out what the lanes of a partition decide: one task per channel that has something to send.
+
+A task waits for the channel's turn, its pace, the connection and the lease, and only then takes a frame, so that what
+arrives meanwhile rolls up into it. A frame once taken is sent until it is acknowledged or refused for good.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+import structlog
+
+from processor.clock import Clock
+from processor.core.backoff import Backoff
+from processor.core.framer import Frame
+from processor.core.outflow import AskHistory
+from processor.core.partition import PartitionPipeline
+from processor.errors import ChannelRefused, FrameTooLarge, PublishRetry
+from processor.metrics import Metrics
+from processor.ports import Realtime, Slot
+
+log = structlog.get_logger(__name__)
+
+HISTORY_WITHIN = 1.0
+STALE_RETRY = 100.0
+"""Ably drops repeats by id for two minutes only: a retry older than this asks the history first."""
+LEASE_CHECK = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneParts:
+    realtime: Realtime
+    metrics: Metrics
+    clock: Clock
+    random: Random
+    backoff: Backoff = field(default_factory=lambda: Backoff(first=0.05, cap=5.0))
+
+
+class Lanes:
+    """The lane tasks of one partition. `may_publish` is the lease: asked before every single send."""
+
+    def __init__(
+        self,
+        parts: LaneParts,
+        pipeline: PartitionPipeline,
+        may_publish: Callable[[], bool],
+        progressed: Callable[[], None],
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self._realtime = parts.realtime
+        self._metrics = parts.metrics
+        self._clock = parts.clock
+        self._random = parts.random
+        self._backoff = parts.backoff
+        self._pipeline = pipeline
+        self._may_publish = may_publish
+        self._progressed = progressed
+        self._tasks = tasks
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._closing = False
+        self._names = {
+            name: parts.metrics.frames_published.labels(name) for name in ("start", "token", "part", "gap", "stop")
+        }
+
+    def wake(self) -> None:
+        """Start a task for every channel that has become ready."""
+        for channel in self._pipeline.take_woken():
+            if channel not in self._running and not self._closing:
+                self._running[channel] = self._tasks.create_task(self._serve(channel))
+
+    def close(self) -> None:
+        """Send nothing new; what is in flight goes on."""
+        self._closing = True
+
+    def stop(self) -> None:
+        """Send nothing any more: frames in flight are left undetermined."""
+        self._closing = True
+        for task in self._running.values():
+            task.cancel()
+
+    async def _serve(self, channel: str) -> None:
+        slot = self._realtime.slot(channel)
+        try:
+            while not self._closing:
+                async with slot:
+                    await self._clearance(channel, slot)
+                    if self._closing:
+                        return
+                    taken = self._pipeline.take(channel, self._clock.monotonic())
+                    if taken is None:
+                        return
+                    if isinstance(taken, AskHistory):
+                        await self._ask_history(channel)
+                    else:
+                        await self._deliver(slot, taken)
+        finally:
+            self._running.pop(channel, None)
+            self._realtime.release(channel)
+            self._progressed()
+
+    async def _clearance(self, channel: str, slot: Slot) -> None:
+        """Wait until a message may go: connection up, lease good, pace kept."""
+        await slot.connected()
+        while not self._may_publish() and not self._closing:
+            await asyncio.sleep(LEASE_CHECK)
+        while (delay := slot.delay(urgent=self._pipeline.urgent(channel))) > 0 and not self._closing:
+            await asyncio.sleep(delay)
+
+    async def _ask_history(self, channel: str) -> None:
+        try:
+            history = await self._realtime.history(channel, HISTORY_WITHIN)
+            published = history.published
+        except PublishRetry as error:
+            log.warning("history_unavailable", cause=str(error))
+            published = {}
+        self._pipeline.history(channel, published, self._clock.monotonic())
+
+    async def _deliver(self, slot: Slot, frame: Frame) -> None:
+        first_sent = self._clock.monotonic()
+        attempt = 0
+        while True:
+            sent = self._clock.monotonic()
+            try:
+                if sent - first_sent < STALE_RETRY or not await self._in_history(frame):
+                    await slot.publish(frame, attempt)
+            except PublishRetry as error:
+                self._metrics.count_publish_failure(error.code)
+                self._metrics.publish_retries.inc()
+                log.info("publish_retry", code=error.code, attempt=attempt, cause=str(error))
+                await asyncio.sleep(self._backoff.delay(attempt, self._random.random()))
+                await self._clearance(frame.channel, slot)
+                while not self._may_publish():
+                    await asyncio.sleep(LEASE_CHECK)
+                attempt += 1
+                continue
+            except FrameTooLarge:
+                self._metrics.count_publish_failure(40009)
+                self._pipeline.too_large(frame, self._clock.monotonic())
+            except ChannelRefused as error:
+                self._metrics.count_publish_failure(error.code)
+                log.warning("channel_refused", code=error.code, cause=str(error))
+                self._pipeline.refused(frame, error.code, str(error), self._clock.monotonic())
+            else:
+                self._acknowledged(frame, sent)
+            self._progressed()
+            return
+
+    async def _in_history(self, frame: Frame) -> bool:
+        try:
+            history = await self._realtime.history(frame.channel, HISTORY_WITHIN)
+        except PublishRetry:
+            return False
+        return frame.id in history.ids
+
+    def _acknowledged(self, frame: Frame, sent: float) -> None:
+        now = self._clock.monotonic()
+        metrics = self._metrics
+        self._names[frame.name].inc()
+        metrics.publish_seconds.observe(now - sent)
+        if frame.tokens:
+            metrics.tokens_per_frame.observe(frame.tokens)
+            if frame.oldest_ts is not None:
+                metrics.delivery_seconds.observe(max(0.0, self._clock.wall() - frame.oldest_ts / 1000))
+            if frame.first_token_of is not None:
+                metrics.first_token_seconds.observe(now - frame.first_token_of)
+        self._pipeline.done(frame, now)

@@ -1,0 +1,179 @@
+"""The pool of connections: every active channel pinned to one of them, at its own pace.
+
+Ably orders messages per connection and limits their rate per connection and per channel. So a channel stays where it is
+while it is active, and the pool grows with the active channels.
+"""
+
+import asyncio
+import math
+from dataclasses import dataclass
+from random import Random
+from typing import Self
+
+from processor.clock import Clock
+from processor.core.framer import Frame
+from processor.core.pacing import Pace
+from processor.metrics import CONNECTION_STATES, Metrics
+from processor.publish.ably import ACK_DEADLINE, MAX_ACK_DEADLINE, AblyOptions, Connection, read_history
+from processor.publish.history import ChannelHistory
+from processor.publish.refusals import Meaning, Refusal
+
+IDLE_RELEASE = 60.0
+SWEEP = 15.0
+UNPACED_CHANNELS = 64
+"""Channels a connection takes before another is opened, where nothing limits its rate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolOptions:
+    """Rates are messages a second; 0 is no pace."""
+
+    max_connections: int = 20
+    connection_rate: float = 45.0
+    channel_rate: float = 25.0
+
+    @property
+    def channels_per_connection(self) -> int:
+        """How many busy channels fill a connection."""
+        if not self.connection_rate or not self.channel_rate:
+            return UNPACED_CHANNELS
+        return max(1, math.ceil(self.connection_rate / self.channel_rate))
+
+
+class ChannelSlot:
+    """A channel's place on its connection. See `processor.ports.Slot`."""
+
+    def __init__(self, pool: "ConnectionPool", connection: Connection, pace: Pace) -> None:
+        self._pool = pool
+        self._turn = asyncio.Lock()
+        self.connection = connection
+        self.pace = pace
+        self.users = 0
+        self.idle_since = 0.0
+
+    async def __aenter__(self) -> None:
+        await self._turn.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._turn.release()
+
+    def delay(self, *, urgent: bool) -> float:
+        now = self._pool.clock.monotonic()
+        return max(self.pace.delay(now, urgent=urgent), self.connection.pace.delay(now, urgent=urgent))
+
+    async def connected(self) -> None:
+        await self.connection.connected()
+
+    async def publish(self, frame: Frame, attempt: int) -> None:
+        now = self._pool.clock.monotonic()
+        self.pace.spend(now)
+        self.connection.pace.spend(now)
+        deadline = min(MAX_ACK_DEADLINE, ACK_DEADLINE * 2 ** min(attempt, 4))
+        try:
+            await self.connection.publish(frame, deadline)
+        except Refusal as refusal:
+            self._slow_down(refusal.meaning)
+            if refusal.meaning is Meaning.ACCOUNT:
+                why = f"the realtime service refuses the account ({refusal.code}): {refusal.message}"
+                self._pool.account_refusal = why
+                self.connection.recheck_key()
+            raise refusal.error() from None
+        self._pool.account_refusal = None
+
+    def _slow_down(self, meaning: Meaning) -> None:
+        now = self._pool.clock.monotonic()
+        if meaning in {Meaning.SLOW_CHANNEL, Meaning.SLOW_ALL}:
+            self.pace.slow_down(now)
+        if meaning in {Meaning.SLOW_CONNECTION, Meaning.SLOW_ALL}:
+            self.connection.pace.slow_down(now)
+
+
+class ConnectionPool:
+    """The realtime service, as `processor.ports.Realtime`. Works while entered."""
+
+    def __init__(self, ably: AblyOptions, options: PoolOptions, metrics: Metrics, clock: Clock, random: Random) -> None:
+        self._ably = ably
+        self._options = options
+        self._metrics = metrics
+        self._random = random
+        self._slots: dict[str, ChannelSlot] = {}
+        self._connections: list[Connection] = []
+        self._tasks = asyncio.TaskGroup()
+        self._running: list[asyncio.Task[None]] = []
+        self.clock = clock
+        self.account_refusal: str | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        self._grow()
+        self._running.append(self._tasks.create_task(self._sweep_for_ever()))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._running:
+            task.cancel()
+        await self._tasks.__aexit__(None, None, None)
+        self._show_states()
+
+    def slot(self, channel: str) -> ChannelSlot:
+        slot = self._slots.get(channel)
+        if slot is None:
+            connection = self._least_loaded()
+            connection.channels += 1
+            rate = self._options.channel_rate
+            slot = ChannelSlot(self, connection, Pace(rate, rate / 5, self.clock.monotonic()))
+            self._slots[channel] = slot
+        slot.users += 1
+        return slot
+
+    def release(self, channel: str) -> None:
+        slot = self._slots[channel]
+        slot.users -= 1
+        slot.idle_since = self.clock.monotonic()
+
+    async def history(self, channel: str, within: float) -> ChannelHistory:
+        return await read_history(self._ably, channel, within)
+
+    def refusal(self) -> str | None:
+        """Why nothing can be published for anyone, as a sentence; None while something can."""
+        refused = [connection.refusal for connection in self._connections]
+        if refused and all(refused):
+            return refused[0]
+        return self.account_refusal
+
+    def connected(self) -> int:
+        return sum(connection.state == "connected" for connection in self._connections)
+
+    def _least_loaded(self) -> Connection:
+        connection = min(self._connections, key=lambda each: each.channels)
+        full = connection.channels >= self._options.channels_per_connection
+        if full and len(self._connections) < self._options.max_connections:
+            return self._grow()
+        return connection
+
+    def _grow(self) -> Connection:
+        rate = self._options.connection_rate
+        pace = Pace(rate, rate / 9, self.clock.monotonic())
+        connection = Connection(self._ably, pace, self._random, self._show_states)
+        self._connections.append(connection)
+        self._running.append(self._tasks.create_task(connection.run()))
+        return connection
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP)
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Let go of channels that were idle for long: each costs the SDK memory."""
+        long_ago = self.clock.monotonic() - IDLE_RELEASE
+        for channel, slot in list(self._slots.items()):
+            if slot.users == 0 and slot.idle_since < long_ago:
+                slot.connection.channels -= 1
+                slot.connection.release(channel)
+                del self._slots[channel]
+
+    def _show_states(self) -> None:
+        for state in CONNECTION_STATES:
+            count = sum(connection.state == state for connection in self._connections)
+            self._metrics.ably_connections.labels(state).set(count)
