@@ -1,0 +1,1 @@
+"""The demo's page: static files and the small server that gives them out."""

@@ -1,0 +1,215 @@
+"""The web server of the demo's page: its files, a token for the browser, prompts, the fault board, the API on one origin.
+
+It binds to loopback. The browser gets a token that may subscribe and read history, never the key. The page's policy
+allows no request to any other host than this server and the local realtime server.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from processor.errors import Fatal
+
+HOST = "127.0.0.1"
+MAX_PROMPT = 4_000
+MAX_NAME = 24
+STATIC = Path(__file__).with_name("static")
+PROXY_TIMEOUT = 15.0
+
+
+class PageUnavailable(Fatal):
+    """The page can't be served; says what is missing or taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A button of the fault board.
+
+    `strike` breaks something, or mends it early if it `is_active()`, and returns a sentence on what happens now.
+    """
+
+    name: str
+    title: str
+    description: str
+    strike: Callable[[], Awaitable[str]]
+    is_active: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    name: str
+    text: str
+    everyone: bool
+    """Whether all models are to answer, not one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collaborators:
+    """What the page stands on. `api` is the API's address without `/v1`, `realtime` that of the realtime server, `host:port`."""
+
+    realtime: str
+    api: str
+    channel: str
+    token: Callable[[], str]
+    say: Callable[[Prompt], Awaitable[None]]
+    faults: tuple[Fault, ...] = ()
+
+
+def libraries() -> dict[str, Path]:
+    """Files of other packages the page loads, by the path it loads them from."""
+    root = Path(__file__).parents[3]
+    modules, client = root / "node_modules", root / "clients" / "javascript" / "src"
+    return {
+        "/lib/ably.js": modules / "ably" / "build" / "ably.min.js",
+        "/lib/marked.js": modules / "marked" / "lib" / "marked.esm.js",
+        "/lib/tokenstream/index.js": client / "index.js",
+        "/lib/tokenstream/reader.js": client / "reader.js",
+    }
+
+
+class DemoPage:
+    """`async with DemoPage(collaborators) as page`: listens on `page.address` until left. Port 0 takes a free one.
+
+    Raises PageUnavailable on entry, when the port is taken or a library is not installed.
+    """
+
+    def __init__(self, collaborators: Collaborators, port: int = 0) -> None:
+        self.port = port
+        self._with = collaborators
+        self._faults = {fault.name: fault for fault in collaborators.faults}
+        self._runner: web.AppRunner | None = None
+        self._client: aiohttp.ClientSession | None = None
+
+    @property
+    def address(self) -> str:
+        return f"http://localhost:{self.port}/"
+
+    async def __aenter__(self) -> Self:
+        missing = [str(path) for path in libraries().values() if not path.is_file()]
+        if missing:
+            raise PageUnavailable(
+                f"The page's libraries are not installed ({missing[0]} is missing): run `make setup`."
+            )
+        self._client = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PROXY_TIMEOUT))
+        self._runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=0.5)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, HOST, self.port)
+        try:
+            await site.start()
+        except OSError as error:
+            await self.close()
+            raise PageUnavailable(f"Port {self.port} is taken: choose another with --port.") from error
+        self.port = self._runner.addresses[-1][1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._client is not None:
+            await self._client.close()
+
+    def _app(self) -> web.Application:
+        app = web.Application(middlewares=[self._guarded], client_max_size=64 * 1024)
+        app.router.add_get("/", self._file(STATIC / "index.html"))
+        for path in sorted(STATIC.iterdir()):
+            app.router.add_get(f"/{path.name}", self._file(path))
+        for route, path in libraries().items():
+            app.router.add_get(route, self._file(path))
+        app.router.add_get("/config.json", self._config)
+        app.router.add_get("/token", self._token)
+        app.router.add_post("/say", self._say)
+        app.router.add_get("/faults", self._list_faults)
+        app.router.add_post("/faults/{name}", self._strike)
+        app.router.add_get("/v1/{tail:.*}", self._proxy)
+        return app
+
+    @web.middleware
+    async def _guarded(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Only pages of this origin may change anything, and only this machine's names lead here."""
+        host = request.host.rpartition(":")[0] or request.host
+        origin = request.headers.get("Origin")
+        if host not in ("localhost", HOST):
+            raise web.HTTPForbidden(text="This page is served to localhost only.\n")
+        if request.method != "GET" and origin is not None and origin != f"http://{request.host}":
+            raise web.HTTPForbidden(text="Not from another site.\n")
+        response = await handler(request)
+        response.headers["Content-Security-Policy"] = self._policy()
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    def _policy(self) -> str:
+        realtime = self._with.realtime.replace(HOST, "localhost")
+        connections = " ".join(f"{scheme}://{realtime}" for scheme in ("ws", "http"))
+        return (
+            f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' {connections}; "
+            "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+        )
+
+    def _file(self, path: Path) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def give(_: web.Request) -> web.FileResponse:
+            return web.FileResponse(path)
+
+        return give
+
+    async def _config(self, _: web.Request) -> web.Response:
+        port = int(self._with.realtime.rpartition(":")[2])
+        return web.json_response(
+            {"endpoint": "localhost", "port": port, "channel": self._with.channel, "api": "/v1"},
+        )
+
+    async def _token(self, _: web.Request) -> web.Response:
+        return web.Response(text=self._with.token(), content_type="application/jwt")
+
+    async def _say(self, request: web.Request) -> web.Response:
+        try:
+            given = json.loads(await request.read())
+            prompt = Prompt(str(given["name"])[:MAX_NAME], str(given["text"])[:MAX_PROMPT], bool(given.get("all")))
+        except (ValueError, KeyError, TypeError):
+            return _refusal(400, "A prompt is a JSON object with `name` and `text`.")
+        if not prompt.text.strip():
+            return _refusal(400, "The prompt is empty.")
+        await self._with.say(prompt)
+        return web.json_response({}, status=202)
+
+    async def _list_faults(self, _: web.Request) -> web.Response:
+        faults = [
+            {"name": one.name, "title": one.title, "description": one.description, "active": one.is_active()}
+            for one in self._faults.values()
+        ]
+        return web.json_response({"faults": faults})
+
+    async def _strike(self, request: web.Request) -> web.Response:
+        fault = self._faults.get(request.match_info["name"])
+        if fault is None:
+            return _refusal(404, "There is no such fault.")
+        return web.json_response({"message": await fault.strike()})
+
+    async def _proxy(self, request: web.Request) -> web.Response:
+        """The API under the page's own origin, so that it needs no CORS."""
+        assert self._client is not None
+        try:
+            async with self._client.get(URL(f"{self._with.api}{request.raw_path}", encoded=True)) as answer:
+                body = await answer.read()
+                return web.Response(body=body, status=answer.status, content_type=answer.content_type)
+        except (aiohttp.ClientError, TimeoutError):
+            return _refusal(502, "The API does not answer at the moment.")
+
+
+def _refusal(status: int, message: str) -> web.Response:
+    return web.json_response({"error": {"code": "refused", "message": message}, "message": message}, status=status)
