@@ -8,7 +8,7 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import WSMsgType, web
 
@@ -108,10 +108,11 @@ class Links:
             return web.Response(status=refusal.status or 503, text="Refused by a fault switch")
         socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_FRAME, timeout=2.0)
         await socket.prepare(request)
-        assert isinstance(request.transport, asyncio.Transport)
+        # uvloop's transports are no subclass of asyncio's, but have all its methods.
+        transport = cast("asyncio.Transport", request.transport)
         encoding = Format.MSGPACK if request.query.get("format") == Format.MSGPACK else Format.JSON
         self._count += 1
-        link = Link(self._count, encoding, socket, request.transport)
+        link = Link(self._count, encoding, socket, transport)
         self._links[link.number] = link
         try:
             opened = self.protocol.open(link.number, _knock(request), _fresh_id, self.now(), refusal)

@@ -2,6 +2,8 @@
 
 Fields absent and fields null are equal. Unknown fields are ignored. `data` and `encoding` pass through untouched,
 except that raw bytes become base64 (and say so in `encoding`) on their way into JSON.
+
+Messages are trees, so they need no garbage collector: `gc=False` keeps a full history from slowing every publish.
 """
 
 import base64
@@ -70,7 +72,7 @@ class ErrorInfo(msgspec.Struct, omit_defaults=True, rename="camel", frozen=True)
     href: str | None = None
 
 
-class Version(msgspec.Struct, omit_defaults=True, rename="camel"):
+class Version(msgspec.Struct, omit_defaults=True, rename="camel", gc=False):
     serial: str | None = None
     timestamp: int | None = None
     client_id: str | None = None
@@ -78,7 +80,7 @@ class Version(msgspec.Struct, omit_defaults=True, rename="camel"):
     metadata: dict[str, Any] | None = None
 
 
-class Message(msgspec.Struct, omit_defaults=True, rename="camel"):
+class Message(msgspec.Struct, omit_defaults=True, rename="camel", gc=False):
     id: str | None = None
     name: str | None = None
     data: Any = None
@@ -96,7 +98,7 @@ class Auth(msgspec.Struct, omit_defaults=True, rename="camel"):
     access_token: str | None = None
 
 
-class PublishResult(msgspec.Struct):
+class PublishResult(msgspec.Struct, gc=False):
     serials: tuple[str, ...]
 
 
@@ -112,7 +114,7 @@ class ConnectionDetails(msgspec.Struct, omit_defaults=True, rename="camel", froz
     max_idle_interval: int | None = None
 
 
-class ProtocolMessage(msgspec.Struct, omit_defaults=True, rename="camel"):
+class ProtocolMessage(msgspec.Struct, omit_defaults=True, rename="camel", gc=False):
     action: int
     id: str | None = None
     channel: str | None = None
