@@ -1,0 +1,446 @@
+"""Any bytes give a record or the reason why not, and what the producer writes comes back."""
+
+import json
+import re
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from topics.codec import (
+    MAX_OBJECT_BYTES,
+    MAX_OBJECT_DEPTH,
+    MAX_SEQ,
+    MAX_TEXT_BYTES,
+    Decoder,
+    Invalid,
+    TokenRecord,
+    decode_record,
+    decode_response,
+    encode_response,
+    encode_token_event,
+)
+from topics.records import Event, Part, Reason, ResponseRecord, Status
+
+START: dict[str, Any] = {"event": "start", "responseId": "r-1", "seq": 0, "channel": "chat:42"}
+TOKEN: dict[str, Any] = {"event": "token", "responseId": "r-1", "seq": 1, "text": "Hel"}
+STOP: dict[str, Any] = {"event": "stop", "responseId": "r-1", "seq": 2}
+
+
+def decoded(value: bytes) -> TokenRecord:
+    record = decode_record(value)
+    assert isinstance(record, TokenRecord), record
+    return record
+
+
+def written(base: dict[str, Any], **changes: Any) -> bytes:
+    return json.dumps({name: field for name, field in {**base, **changes}.items() if field is not ...}).encode()
+
+
+def nested(depth: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for _ in range(depth - 1):
+        found = {"x": found}
+    return found
+
+
+def test_the_examples_of_the_format_decode() -> None:
+    start = decoded(
+        b'{"v":1,"event":"start","responseId":"r-8f2c","seq":0,"channel":"chat:42","ts":1763860000000,"metadata":{"model":"m-large","userId":"u1"}}'
+    )
+    assert (start.event, start.seq, start.channel, start.ts) == ("start", 0, "chat:42", 1763860000000)
+    assert start.metadata == {"model": "m-large", "userId": "u1"}
+    token = decoded(b'{"v":1,"event":"token","responseId":"r-8f2c","seq":1,"text":"Hel","ts":1763860000031}')
+    assert (token.text, token.kind, token.part, token.torn) == ("Hel", "text", "text", False)
+    call = decoded(
+        b'{"v":1,"event":"token","responseId":"r-8f2c","seq":2,"text":"{\\"city\\":","kind":"tool_call","part":"call_1","partInfo":{"name":"weather"}}'
+    )
+    assert (call.text, call.kind, call.part, call.part_info) == ('{"city":', "tool_call", "call_1", {"name": "weather"})
+    stop = decoded(b'{"v":1,"event":"stop","responseId":"r-8f2c","seq":3,"usage":{"inputTokens":12}}')
+    assert (stop.reason, stop.usage, stop.error) == ("stop", {"inputTokens": 12}, None)
+
+
+BAD: list[tuple[str, bytes | None, Reason]] = [
+    ("null", None, Reason.NOT_JSON),
+    ("empty", b"", Reason.NOT_JSON),
+    ("text", b"hello", Reason.NOT_JSON),
+    ("cut off", b'{"event":"token"', Reason.NOT_JSON),
+    ("two values", b"{} {}", Reason.NOT_JSON),
+    ("byte order mark", b"\xef\xbb\xbf" + written(TOKEN), Reason.NOT_JSON),
+    ("UTF-16", written(TOKEN).decode().encode("utf-16"), Reason.NOT_JSON),
+    ("broken UTF-8 in text", b'{"event":"token","responseId":"r","text":"\xff"}', Reason.NOT_JSON),
+    ("broken UTF-8 in an unknown field", b'{"event":"token","responseId":"r","text":"a","zz":"\xff"}', Reason.NOT_JSON),
+    ("broken UTF-8 in an unknown name", b'{"event":"token","responseId":"r","text":"a","z\xff":1}', Reason.NOT_JSON),
+    ("surrogate in UTF-8", b'{"event":"token","responseId":"r","text":"\xed\xa0\xbd"}', Reason.NOT_JSON),
+    ("NaN", b'{"event":"token","responseId":"r","text":"a","zz":NaN}', Reason.NOT_JSON),
+    ("Infinity", b'{"event":"start","responseId":"r","channel":"c","metadata":{"a":-Infinity}}', Reason.NOT_JSON),
+    ("raw newline in a string", b'{"event":"token","responseId":"r","text":"a\nb"}', Reason.NOT_JSON),
+    ("open brackets without end", b"[" * 100_000, Reason.NOT_JSON),
+    ("schema prefix alone", b"\x00\x00\x00\x00\x01", Reason.NOT_JSON),
+    ("schema prefix cut", b"\x00\x00", Reason.NOT_JSON),
+    ("array", b"[]", Reason.INVALID),
+    ("string", b'"start"', Reason.INVALID),
+    ("number", b"1", Reason.INVALID),
+    ("JSON null", b"null", Reason.INVALID),
+    ("version 2", written(TOKEN, v=2), Reason.VERSION),
+    ("version 2 of an unknown event", b'{"v":2,"event":{"new":1}}', Reason.VERSION),
+    ("version 2 and nothing else", b'{"v":2}', Reason.VERSION),
+    ("a very high version", b'{"v":' + b"9" * 5000 + b"}", Reason.VERSION),
+    ("version 0", written(TOKEN, v=0), Reason.INVALID),
+    ("version -1", written(TOKEN, v=-1), Reason.INVALID),
+    ("version as a string", written(TOKEN, v="1"), Reason.INVALID),
+    ("version true", written(TOKEN, v=True), Reason.INVALID),
+    ("version null", written(TOKEN, v=None), Reason.INVALID),
+    ("version 1.0", written(TOKEN, v=1.0), Reason.INVALID),
+    ("version 1.5", written(TOKEN, v=1.5), Reason.INVALID),
+    ("empty object", b"{}", Reason.INVALID),
+    ("no event", written(TOKEN, event=...), Reason.INVALID),
+    ("unknown event", written(TOKEN, event="pause"), Reason.INVALID),
+    ("event in capitals", written(TOKEN, event="Token"), Reason.INVALID),
+    ("event as a number", written(TOKEN, event=1), Reason.INVALID),
+    ("event as a list", written(TOKEN, event=["token"]), Reason.INVALID),
+    ("no responseId", written(TOKEN, responseId=...), Reason.INVALID),
+    ("empty responseId", written(TOKEN, responseId=""), Reason.INVALID),
+    ("responseId .", written(TOKEN, responseId="."), Reason.INVALID),
+    ("responseId ..", written(TOKEN, responseId=".."), Reason.INVALID),
+    ("control character in responseId", written(TOKEN, responseId="r\n-1"), Reason.INVALID),
+    ("C1 control character in responseId", written(TOKEN, responseId="r\x85-1"), Reason.INVALID),
+    ("lone surrogate in responseId", written(TOKEN, responseId="r\ud83d-1"), Reason.INVALID),
+    ("responseId as a number", written(TOKEN, responseId=1), Reason.INVALID),
+    ("long responseId", written(TOKEN, responseId="r" * 257), Reason.TOO_LARGE),
+    ("long responseId in bytes", written(TOKEN, responseId="é" * 129), Reason.TOO_LARGE),
+    ("seq of a start not 0", written(START, seq=1), Reason.INVALID),
+    ("seq of a token 0", written(TOKEN, seq=0), Reason.INVALID),
+    ("seq of a stop 0", written(STOP, seq=0), Reason.INVALID),
+    ("negative seq", written(TOKEN, seq=-1), Reason.INVALID),
+    ("seq true", written(TOKEN, seq=True), Reason.INVALID),
+    ("fractional seq", written(TOKEN, seq=1.5), Reason.INVALID),
+    ("seq 1.0", written(TOKEN, seq=1.0), Reason.INVALID),
+    ("seq as a string", written(TOKEN, seq="1"), Reason.INVALID),
+    ("seq above 2^53-1", written(TOKEN, seq=2**53), Reason.INVALID),
+    ("seq above 64 bits", written(TOKEN, seq=2**70), Reason.INVALID),
+    ("seq of 5000 digits", b'{"event":"token","responseId":"r","text":"a","seq":' + b"9" * 5000 + b"}", Reason.INVALID),
+    ("ts as a string", written(TOKEN, ts="now"), Reason.INVALID),
+    ("negative ts", written(TOKEN, ts=-1), Reason.INVALID),
+    ("no channel", written(START, channel=...), Reason.INVALID),
+    ("channel null", written(START, channel=None), Reason.INVALID),
+    ("empty channel", written(START, channel=""), Reason.INVALID),
+    ("channel as a number", written(START, channel=5), Reason.INVALID),
+    ("channel with parameters", written(START, channel="[rewind=1]chat"), Reason.INVALID),
+    ("channel without namespace", written(START, channel=":chat"), Reason.INVALID),
+    ("control character in channel", written(START, channel="chat\x00"), Reason.INVALID),
+    ("lone surrogate in channel", written(START, channel="chat\ud83d"), Reason.INVALID),
+    ("no text", written(TOKEN, text=...), Reason.INVALID),
+    ("text null", written(TOKEN, text=None), Reason.INVALID),
+    ("text as a number", written(TOKEN, text=1), Reason.INVALID),
+    ("long text", written(TOKEN, text="x" * (MAX_TEXT_BYTES + 1)), Reason.TOO_LARGE),
+    ("long text in bytes", written(TOKEN, text="é" * (MAX_TEXT_BYTES // 2 + 1)), Reason.TOO_LARGE),
+    ("kind in capitals", written(TOKEN, kind="Tool"), Reason.INVALID),
+    ("empty kind", written(TOKEN, kind=""), Reason.INVALID),
+    ("long kind", written(TOKEN, kind="k" * 33), Reason.INVALID),
+    ("kind with a newline", written(TOKEN, kind="tool\n"), Reason.INVALID),
+    ("kind as a number", written(TOKEN, kind=1), Reason.INVALID),
+    ("empty part", written(TOKEN, part=""), Reason.INVALID),
+    ("part as a number", written(TOKEN, part=1), Reason.INVALID),
+    ("long part", written(TOKEN, kind="tool_call", part="p" * 65), Reason.TOO_LARGE),
+    ("lone surrogate in part", written(TOKEN, kind="tool_call", part="p\ud83d"), Reason.INVALID),
+    ("part text of another kind", written(TOKEN, kind="tool_call", part="text"), Reason.INVALID),
+    ("partInfo as a list", written(TOKEN, kind="tool_call", partInfo=[]), Reason.INVALID),
+    ("large partInfo", written(TOKEN, kind="tool_call", partInfo={"x": "y" * MAX_OBJECT_BYTES}), Reason.TOO_LARGE),
+    ("metadata as a string", written(START, metadata="x"), Reason.INVALID),
+    ("large metadata", written(START, metadata={"x": "y" * MAX_OBJECT_BYTES}), Reason.TOO_LARGE),
+    ("deep metadata", written(START, metadata=nested(MAX_OBJECT_DEPTH + 1)), Reason.TOO_LARGE),
+    ("metadata with a number beyond 64 bits", written(START, metadata={"x": [2**70]}), Reason.INVALID),
+    ("metadata with an infinite number", b'{"event":"start","responseId":"r","channel":"c","metadata":{"x":1e999}}', Reason.INVALID),
+    ("unknown reason", written(STOP, reason="bored"), Reason.INVALID),
+    ("a reason only the relay gives", written(STOP, reason="abandoned"), Reason.INVALID),
+    ("reason as a number", written(STOP, reason=1), Reason.INVALID),
+    ("usage as a number", written(STOP, usage=1), Reason.INVALID),
+    ("deep usage", written(STOP, usage=nested(33)), Reason.TOO_LARGE),
+    ("error as a string", written(STOP, reason="error", error="x"), Reason.INVALID),
+    ("large error", written(STOP, reason="error", error={"message": "x" * MAX_OBJECT_BYTES}), Reason.TOO_LARGE),
+    ("an unknown field nested beyond reason", b'{"event":"stop","responseId":"r","zz":' + b"[" * 600 + b"]" * 600 + b"}", Reason.TOO_LARGE),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "reason"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+def test_a_bad_value_is_told_by_its_reason(value: bytes | None, reason: Reason) -> None:
+    wrong = decode_record(value)
+    assert isinstance(wrong, Invalid), wrong
+    assert wrong.reason is reason
+    assert wrong.detail
+
+
+GOOD: list[tuple[str, bytes]] = [
+    ("an unknown field", written(TOKEN, zz={"a": [1, None]})),
+    ("a number of 5000 digits in an unknown field", written(TOKEN)[:-1] + b',"zz":' + b"9" * 5000 + b"}"),
+    ("an infinite number in an unknown field", written(TOKEN)[:-1] + b',"zz":1e999}'),
+    ("a lone surrogate in an unknown field", written(TOKEN, zz="\ud83d")),
+    ("a deep unknown field", written(TOKEN)[:-1] + b',"zz":' + b"[" * 500 + b"]" * 500 + b"}"),
+    ("brackets in a string", written(TOKEN, text="[{" * 1000)),
+    ("a channel of another type on a token", written(TOKEN, channel=5)),
+    ("metadata of another type on a token", written(TOKEN, metadata=[1], usage="x", reason=0, error=1)),
+    ("text of another type on a start", written(START, text=5, kind="NO", part=[], partInfo=1)),
+    ("deep metadata on a token", written(TOKEN, metadata=nested(40))),
+    ("an error of another type without reason error", written(STOP, error=5)),
+    ("a torn of the wire", written(TOKEN, torn="yes")),
+    ("nulls for what may be missing", written(TOKEN, seq=None, ts=None, kind=None, part=None, partInfo=None)),
+    ("metadata null", written(START, metadata=None)),
+    ("no seq", written(TOKEN, seq=...)),
+    ("the highest seq", written(TOKEN, seq=MAX_SEQ)),
+    ("an empty text", written(TOKEN, text="")),
+    ("the longest text", written(TOKEN, text="x" * MAX_TEXT_BYTES)),
+    ("a text longer escaped than allowed", written(TOKEN, text="\x01" * MAX_TEXT_BYTES)),
+    ("the longest responseId", written(TOKEN, responseId="é" * 128)),
+    ("a short responseId", written(TOKEN, responseId="r")),
+    ("three dots", written(TOKEN, responseId="...")),
+    ("the longest part", written(TOKEN, kind="tool_call", part="é" * 64)),
+    ("part text named", written(TOKEN, kind="text", part="text")),
+    ("another part of kind text", written(TOKEN, part="summary")),
+    ("the deepest metadata", written(START, metadata=nested(MAX_OBJECT_DEPTH))),
+    ("metadata with the largest numbers", written(START, metadata={"a": -(2**63), "b": 2**64 - 1})),
+    ("a repeated field", b'{"event":"start","event":"stop","responseId":1,"responseId":"r"}'),
+    ("whitespace around", b" \n" + written(TOKEN) + b"\r\n\t"),
+    ("reason error without error", written(STOP, reason="error")),
+    ("all reasons", written(STOP, reason="content_filter")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [case[1] for case in GOOD], ids=[case[0] for case in GOOD])
+def test_what_the_format_allows_is_taken(value: bytes) -> None:
+    assert decoded(value).torn is False
+    assert decoded(b"\x00\x00\x00\x00\x07" + value) == decoded(value)
+
+
+def test_a_kind_names_its_part() -> None:
+    record = decoded(written(TOKEN, kind="reasoning"))
+    assert (record.kind, record.part) == ("reasoning", "reasoning")
+
+
+def test_null_kind_and_part_are_the_answer_text() -> None:
+    record = decoded(written(TOKEN, kind=None, part=None))
+    assert (record.kind, record.part) == ("text", "text")
+
+
+def test_an_error_counts_with_reason_error_only() -> None:
+    assert decoded(written(STOP, error={"code": "x"})).error is None
+    assert decoded(written(STOP, reason="error", error={"code": "x"})).error == {"code": "x"}
+
+
+def test_a_channel_must_match_the_whole_pattern() -> None:
+    decode = Decoder(re.compile(r"chat:\d+")).decode
+    assert isinstance(decode(written(START, channel="chat:42")), TokenRecord)
+    for channel in ("chat:42x", "xchat:42", "chat:"):
+        wrong = decode(written(START, channel=channel))
+        assert isinstance(wrong, Invalid)
+        assert wrong.reason is Reason.CHANNEL_FORBIDDEN
+    assert isinstance(decode(written(TOKEN, channel="other")), TokenRecord)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept", "torn"),
+    [
+        ("a\ud83d", "a\ud83d", True),
+        ("\ude00b", "\ude00b", True),
+        ("\ude00b\ud83d", "\ude00b\ud83d", True),
+        ("\ud83d", "\ud83d", True),
+        ("\ude00", "\ude00", True),  # noqa: PT014 - ruff takes all surrogates for one
+        ("a\ud83db", "a\ufffdb", False),
+        ("a\ude00", "a\ufffd", False),
+        ("\ud83db", "\ufffdb", False),
+        ("\ude00\ude00", "\ude00\ufffd", True),
+        ("\ud83d\ud83d", "\ufffd\ud83d", True),  # noqa: PT014
+        ("a\n\ude00", "a\n\ufffd", False),
+        ("\ud83d\n", "\ufffd\n", False),
+        ("\U0001f600", "\U0001f600", False),
+    ],
+)
+def test_half_a_pair_is_kept_where_the_next_event_may_join_it(text: str, kept: str, torn: bool) -> None:
+    record = decoded(written(TOKEN, text=text))
+    assert (record.text, record.torn) == (kept, torn)
+
+
+def test_a_pair_split_by_escapes_is_one_character() -> None:
+    value = b'{"event":"token","responseId":"r","text":"\\ud83d\\ude00","zz":"\\ud83d"}'
+    assert (decoded(value).text, decoded(value).torn) == ("\U0001f600", False)
+
+
+def test_half_a_pair_in_an_object_is_replaced_wherever_it_stands() -> None:
+    record = decoded(written(START, metadata={"a\ud83d": ["x\ude00", {"b": "\U0001f600"}]}))
+    assert record.metadata == {"a\ufffd": ["x\ufffd", {"b": "\U0001f600"}]}
+
+
+def test_the_answer_does_not_depend_on_the_free_stack() -> None:
+    values = [case[1] for case in GOOD]
+
+    def at_depth(left: int) -> list[TokenRecord | Invalid]:
+        return at_depth(left - 1) if left else [decode_record(value) for value in values]
+
+    assert at_depth(300) == [decode_record(value) for value in values]
+
+
+def test_details_quote_nothing_of_the_value() -> None:
+    for _, value, _ in BAD:
+        wrong = decode_record(value)
+        assert isinstance(wrong, Invalid)
+        assert len(wrong.detail) < 120
+        assert wrong.detail.isprintable()
+
+
+names = st.sampled_from(["v", "event", "responseId", "seq", "channel", "text", "kind", "part", "partInfo", "ts", "reason", "usage", "error", "metadata", "torn", "zz"])  # fmt: skip
+plain = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.sampled_from([0, 1, 2, 1.5])
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(), max_size=8)
+    | st.sampled_from(
+        ["start", "token", "stop", "error", "length", "chat:1", "r-1", "text", "tool_call", "\ud83d", "x\ude00"]
+    )
+)
+values = st.recursive(
+    plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+)
+objects = st.dictionaries(names, values, max_size=8) | st.builds(
+    lambda base, changes: {**base, **changes},
+    st.sampled_from([START, TOKEN, STOP]),
+    st.dictionaries(names, values, max_size=4),
+)
+
+
+@given(st.binary())
+def test_any_bytes_give_an_answer(value: bytes) -> None:
+    assert isinstance(decode_record(value), TokenRecord | Invalid)
+
+
+@given(objects | values, st.booleans())
+def test_any_json_gives_an_answer_that_keeps_the_limits(value: object, ascii_only: bool) -> None:
+    raw = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    record = decode_record(raw)
+    assert isinstance(record, TokenRecord | Invalid)
+    if isinstance(record, TokenRecord):
+        assert record.event in {"start", "token", "stop"}
+        assert record.seq is None or (record.seq == 0) == (record.event == "start")
+        assert record.event != "start" or record.channel
+        assert record.event != "stop" or record.reason
+        assert record.event != "token" or (record.text is not None and record.kind and record.part)
+
+
+@given(objects, st.integers(0, 200), st.integers(0, 255))
+def test_both_readings_agree(value: dict[str, Any], at: int, byte: int) -> None:
+    """The slow path, forced by a lone surrogate in an unknown field, decides as the plain one does; also about damaged bytes."""
+    raw = bytearray(json.dumps(value).encode())
+    if at < len(raw):
+        raw[at] = byte
+    plainly, slowly = decode_record(bytes(raw)), Decoder()._decode_slowly(bytes(raw))
+    if raw[:1] == b"\0":  # a schema prefix is taken off before
+        return
+    if isinstance(plainly, Invalid) or isinstance(slowly, Invalid):
+        assert plainly == slowly
+    else:
+        assert belonging(plainly) == belonging(slowly)
+
+
+def belonging(record: TokenRecord) -> tuple[object, ...]:
+    common = (record.event, record.response_id, record.seq, record.ts, record.torn)
+    match record.event:
+        case "start":
+            return (*common, record.channel, record.metadata)
+        case "token":
+            return (*common, record.text, record.kind, record.part, record.part_info)
+        case _:
+            return (*common, record.reason, record.usage, record.error)
+
+
+small_objects = st.none() | st.dictionaries(
+    st.text(max_size=5), st.integers(-(2**63), 2**64 - 1) | st.text(max_size=5) | st.booleans() | st.none(), max_size=4
+)
+ids = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=64).filter(
+    lambda text: text not in {".", ".."}
+)
+
+
+@given(
+    ids, st.integers(1, MAX_SEQ), st.text(st.characters()), st.sampled_from([None, "text", "tool_call"]), small_objects
+)
+def test_a_token_written_is_read_again(
+    response_id: str, seq: int, text: str, kind: str | None, info: dict[str, Any] | None
+) -> None:
+    record = decoded(encode_token_event(Event.TOKEN, response_id, seq, ts=5, text=text, kind=kind, part_info=info))
+    lone = re.compile("[\ud800-\udfff]")
+    assert (record.response_id, record.seq, record.ts, record.kind) == (response_id, seq, 5, kind or "text")
+    assert record.part_info == info
+    assert record.text is not None
+    assert lone.sub("?", record.text).replace("\ufffd", "?") == lone.sub("?", text).replace("\ufffd", "?")
+    assert record.torn == (lone.search(record.text) is not None)
+
+
+@given(ids.filter(lambda text: text[0] not in "[:"), small_objects)
+def test_a_start_and_a_stop_written_are_read_again(channel: str, fields: dict[str, Any] | None) -> None:
+    start = decoded(encode_token_event(Event.START, "r", 0, channel=channel, metadata=fields))
+    assert (start.channel, start.metadata) == (channel, fields)
+    stop = decoded(encode_token_event(Event.STOP, "r", 9, reason="error", usage=fields, error=fields))
+    assert (stop.reason, stop.usage, stop.error) == ("error", fields, fields)
+
+
+RESPONSE = ResponseRecord(
+    response_id="r-8f2c",
+    channel="chat:42",
+    status=Status.COMPLETE,
+    reason="stop",
+    parts=(
+        Part(part="text", kind="text", text="Hel", length=3),
+        Part(part="call_1", kind="tool_call", text='{"city":', length=8, info={"name": "weather"}),
+    ),
+    seq=3,
+    tokens=2,
+    gaps=((1, 1),),
+    metadata={},
+    usage={},
+    started_at=1763860000000,
+    first_token_at=1763860000031,
+    updated_at=1763860000040,
+    finished_at=1763860000040,
+)
+
+
+def test_a_response_record_has_the_public_form() -> None:
+    assert encode_response(RESPONSE).decode() == (
+        '{"v":1,"responseId":"r-8f2c","channel":"chat:42","status":"complete","reason":"stop","error":null,'
+        '"parts":[{"part":"text","kind":"text","text":"Hel","length":3},'
+        '{"part":"call_1","kind":"tool_call","info":{"name":"weather"},"text":"{\\"city\\":","length":8}],'
+        '"seq":3,"tokens":2,"gaps":[[1,1]],"metadata":{},"usage":{},"startedAt":1763860000000,"firstTokenAt":1763860000031,'
+        '"updatedAt":1763860000040,"finishedAt":1763860000040,"relay":{}}'
+    )
+
+
+def test_a_response_record_written_is_read_again() -> None:
+    assert decode_response(encode_response(RESPONSE)) == RESPONSE
+    streaming = msgspec.structs.replace(
+        RESPONSE, status=Status.STREAMING, reason=None, finished_at=None, relay={"decided": "gap"}
+    )
+    assert decode_response(encode_response(streaming)) == streaming
+
+
+def test_unknown_fields_of_a_response_record_are_ignored() -> None:
+    assert decode_response(b'{"new":[1],' + encode_response(RESPONSE)[1:]) == RESPONSE
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (b"", "not a response record"),
+        (b"[]", "not a response record: Expected `object`"),
+        (b'{"v":1}', "missing required field `responseId`"),
+        (b'{"v":2}', "version 2; this program knows version 1"),
+        (encode_response(RESPONSE).replace(b'"complete"', b'"done"'), "Invalid enum value 'done'"),
+        (b'{"relay":' + b"[" * 100_000, "not a response record"),
+        (b'{"channel":"\xff","v":1}', "not a response record"),
+    ],
+)
+def test_a_bad_response_record_is_told_in_a_sentence(value: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        decode_response(value)
