@@ -12,6 +12,13 @@ async function sha256(text) {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
+function report(error) {
+  if (globalThis.reportError) return globalThis.reportError(error);
+  setTimeout(() => {
+    throw error;
+  });
+}
+
 /** What listeners get: a value of its own, so that keeping or comparing it is safe. */
 function snapshotOf(response) {
   const { id, status, reason, error, metadata, usage, startedAt, firstTokenAt, tokens, frames, verified } = response;
@@ -283,9 +290,7 @@ class Stream {
       try {
         listener(value);
       } catch (error) {
-        setTimeout(() => {
-          throw error; // the page's own mistake: reported, and no harm to the stream
-        });
+        report(error); // the page's own mistake: told, and no harm to the stream
       }
     }
   }

@@ -1,0 +1,63 @@
+"""The JavaScript library: on the real ably-js in Node, its size, and its types."""
+
+import asyncio
+import gzip
+import os
+import subprocess
+from pathlib import Path
+
+from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime
+
+ROOT = Path(__file__).parents[2]
+CLIENT = ROOT / "clients" / "javascript"
+ESBUILD = ROOT / "node_modules" / ".bin" / "esbuild"
+MAX_BYTES = 6 * 1024
+
+
+async def run(*command: str, **environment: str) -> str:
+    """What the command printed; it must end well, within a minute."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(60):
+            printed, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, printed.decode()
+    return printed.decode()
+
+
+async def test_the_library_keeps_its_promises_on_the_real_ably_js() -> None:
+    async with LocalRealtime(admin=True) as server:
+        script = str(ROOT / "tests" / "js" / "client_stream.test.mjs")
+        await run(
+            "node",
+            "--test",
+            "--test-reporter=tap",
+            script,
+            REALTIME_PORT=str(server.port),
+            REALTIME_KEY=DEFAULT_KEY,
+        )
+
+
+def test_minified_and_gzipped_it_is_under_six_kilobytes() -> None:
+    command = [str(ESBUILD), "--bundle", "--minify", "--format=esm", str(CLIENT / "src" / "index.js")]
+    bundled = subprocess.run(command, capture_output=True, check=True).stdout
+    assert len(gzip.compress(bundled, 9)) < MAX_BYTES
+
+
+def test_it_imports_nothing_but_itself() -> None:
+    imports = [
+        line
+        for source in (CLIENT / "src").glob("*.js")
+        for line in source.read_text().splitlines()
+        if line.startswith("import ")
+    ]
+    assert imports == ["import { Reader } from './reader.js';"]
