@@ -57,115 +57,135 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=PREFIX, hide_input_in_errors=True)
 
-    kafka_bootstrap_servers: Servers = Field("localhost:9092", description="Brokers to begin with: `host:port,...`")
+    kafka_bootstrap_servers: Servers = Field(
+        default="localhost:9092", description="Brokers to begin with: `host:port,...`"
+    )
     kafka_security_protocol: Annotated[SecurityProtocol, one_of("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")] = (
-        Field("PLAINTEXT", description="`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`")
+        Field(default="PLAINTEXT", description="`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`")
     )
     kafka_sasl_mechanism: (
         Annotated[SaslMechanism, one_of("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")] | None
-    ) = Field(None, description="`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`")
-    kafka_sasl_username: str | None = Field(None, description="User name for `PLAIN` and `SCRAM-*`")
+    ) = Field(default=None, description="`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`")
+    kafka_sasl_username: str | None = Field(default=None, description="User name for `PLAIN` and `SCRAM-*`")
     kafka_sasl_password: SecretStr | None = Field(
-        None, description="Password; with `OAUTHBEARER` the bearer token itself"
+        default=None, description="Password; with `OAUTHBEARER` the bearer token itself"
     )
-    kafka_sasl_password_file: Path | None = Field(None, exclude=True)
+    kafka_sasl_password_file: Path | None = Field(default=None, exclude=True)
     kafka_ssl_cafile: Path | None = Field(
-        None, description="PEM file of the authorities to trust; none is the system's"
+        default=None, description="PEM file of the authorities to trust; none is the system's"
     )
-    kafka_ssl_certfile: Path | None = Field(None, description="PEM file of the client's certificate")
+    kafka_ssl_certfile: Path | None = Field(default=None, description="PEM file of the client's certificate")
     kafka_ssl_keyfile: Path | None = Field(
-        None, description="PEM file of the client's key, where it is not in the former"
+        default=None, description="PEM file of the client's key, where it is not in the former"
     )
-    kafka_ssl_key_password: SecretStr | None = Field(None, description="Password of the client's key")
-    kafka_ssl_key_password_file: Path | None = Field(None, exclude=True)
+    kafka_ssl_key_password: SecretStr | None = Field(default=None, description="Password of the client's key")
+    kafka_ssl_key_password_file: Path | None = Field(default=None, exclude=True)
     kafka_group_id: str = Field(
-        "tokenstream", description="Consumer group of the relay; the archive's has `-archive` after it"
+        default="tokenstream", description="Consumer group of the relay; the archive's has `-archive` after it"
     )
     kafka_group_instance_id: str | None = Field(
-        None,
+        default=None,
         description="Static membership, for StatefulSets only: the group waits a session timeout for a stopped member",
     )
     kafka_session_timeout: Seconds = Field(
-        10.0, description="Seconds after which the group gives a silent member's partitions away"
+        default=10.0, description="Seconds after which the group gives a silent member's partitions away"
     )
     kafka_isolation_level: Annotated[
         Literal["read_committed", "read_uncommitted"], one_of("read_committed", "read_uncommitted")
-    ] = Field("read_committed", description="Whether tokens of open and aborted transactions are read")
+    ] = Field(default="read_committed", description="Whether tokens of open and aborted transactions are read")
 
-    tokens_topic: Topic = Field("tokenstream.tokens", description="Where model services write tokens")
+    tokens_topic: Topic = Field(default="tokenstream.tokens", description="Where model services write tokens")
     responses_topic: Topic = Field(
-        "tokenstream.responses", description="Where the relay keeps the newest record of a response"
+        default="tokenstream.responses", description="Where the relay keeps the newest record of a response"
     )
-    dead_letters_topic: Topic = Field("tokenstream.dead-letters", description="Where what can't be delivered goes")
+    dead_letters_topic: Topic = Field(
+        default="tokenstream.dead-letters", description="Where what can't be delivered goes"
+    )
     controls_topic: Topic = Field(
-        "tokenstream.controls", description="Where model services are told to stop a response"
+        default="tokenstream.controls", description="Where model services are told to stop a response"
     )
     topics_replication_factor: Annotated[int, whole(1, 32767)] | None = Field(
-        None, description="Replicas `topics apply` asks for; none is the broker's default"
+        default=None, description="Replicas `topics apply` asks for; none is the broker's default"
     )
     tokens_format: Annotated[Literal["auto", "tokenstream", "openai"], one_of("auto", "tokenstream", "openai")] = Field(
-        "auto", description="`tokenstream`, `openai`, or `auto`: each record tells"
+        default="auto", description="`tokenstream`, `openai`, or `auto`: each record tells"
     )
     channel_pattern: Pattern | None = Field(
-        None, description="Regular expression a channel's whole name must match; none allows any"
+        default=None, description="Regular expression a channel's whole name must match; none allows any"
     )
-    channel_template: str | None = Field(None, description="Channel of an `openai` response without a `channel` header")
+    channel_template: str | None = Field(
+        default=None, description="Channel of an `openai` response without a `channel` header"
+    )
 
     ably_key: Annotated[SecretStr, AblyKey] | None = Field(
-        None, description="API key of the Ably app: `app.key:secret`"
+        default=None, description="API key of the Ably app: `app.key:secret`"
     )
-    ably_key_file: Path | None = Field(None, exclude=True)
+    ably_key_file: Path | None = Field(default=None, exclude=True)
     ably_endpoint: Endpoint | None = Field(
-        None, description="`host[:port]` of the realtime service; none is Ably's own"
+        default=None, description="`host[:port]` of the realtime service; none is Ably's own"
     )
     ably_tls: Flag = Field(default=True, description="Whether connections are encrypted")
-    ably_client_id: str = Field("tokenstream", description="`clientId` of every frame, by which readers tell them")
-    ably_max_connections: Annotated[int, whole(1, 1000)] = Field(20, description="Connections of one relay, at most")
-    ably_connection_rate: Rate = Field(45.0, description="Messages a second on one connection; 0 is no pace")
-    ably_channel_rate: Rate = Field(25.0, description="Messages a second on one channel; 0 is no pace")
+    ably_client_id: str = Field(
+        default="tokenstream", description="`clientId` of every frame, by which readers tell them"
+    )
+    ably_max_connections: Annotated[int, whole(1, 1000)] = Field(
+        default=20, description="Connections of one relay, at most"
+    )
+    ably_connection_rate: Rate = Field(default=45.0, description="Messages a second on one connection; 0 is no pace")
+    ably_channel_rate: Rate = Field(default=25.0, description="Messages a second on one channel; 0 is no pace")
     ably_ephemeral_tokens: Flag = Field(
         default=False, description="Keep `token` and `part` frames out of Ably's history"
     )
 
     store_url: StoreUrl = Field(
-        "sqlite:///tokenstream.db",
+        default="sqlite:///tokenstream.db",
         repr=False,
         description="Store of finished responses: `sqlite:///file`, `postgresql://...`, `s3://bucket/prefix`, `gs://...`, `az://...`, `file:///dir`",
     )
 
-    snapshot_interval: Seconds = Field(5.0, description="Seconds between records of an open response that changes")
-    gap_timeout: Seconds = Field(2.0, description="Seconds a missing token is waited for before its loss is announced")
-    idle_timeout: Seconds = Field(120.0, description="Seconds without an event after which a response is abandoned")
-    finished_ttl: Seconds = Field(300.0, description="Seconds a finished response is remembered, to drop repeats")
+    snapshot_interval: Seconds = Field(
+        default=5.0, description="Seconds between records of an open response that changes"
+    )
+    gap_timeout: Seconds = Field(
+        default=2.0, description="Seconds a missing token is waited for before its loss is announced"
+    )
+    idle_timeout: Seconds = Field(
+        default=120.0, description="Seconds without an event after which a response is abandoned"
+    )
+    finished_ttl: Seconds = Field(
+        default=300.0, description="Seconds a finished response is remembered, to drop repeats"
+    )
     drain_timeout: Seconds = Field(
-        20.0, description="Seconds a stop or a revocation may take to finish what is in flight"
+        default=20.0, description="Seconds a stop or a revocation may take to finish what is in flight"
     )
     max_buffered_bytes: Size = Field(
-        64 * MIB, description="Unsent text and held early tokens; above it partitions pause"
+        default=64 * MIB, description="Unsent text and held early tokens; above it partitions pause"
     )
-    max_response_bytes: Size = Field(4 * MIB, description="One encoded response record; above it the response fails")
+    max_response_bytes: Size = Field(
+        default=4 * MIB, description="One encoded response record; above it the response fails"
+    )
     max_transcript_bytes: Size = Field(
-        256 * MIB, description="Texts of all open responses in memory; above it the idlest are put away"
+        default=256 * MIB, description="Texts of all open responses in memory; above it the idlest are put away"
     )
 
-    http_host: str = Field("0.0.0.0", description="Address the HTTP server binds to")  # noqa: S104 - probes come from outside the pod's loopback
-    http_port: Annotated[int, whole(0, MAX_PORT)] = Field(8484, description="Its port; 0 is any free one")
+    http_host: str = Field(default="0.0.0.0", description="Address the HTTP server binds to")  # noqa: S104 - probes come from outside the pod's loopback
+    http_port: Annotated[int, whole(0, MAX_PORT)] = Field(default=8484, description="Its port; 0 is any free one")
     api_tokens: ApiTokens = Field(
-        (), repr=False, description="`token=channel-pattern,...` that `/v1` takes as bearer tokens"
+        default=(), repr=False, description="`token=channel-pattern,...` that `/v1` takes as bearer tokens"
     )
-    api_tokens_file: Path | None = Field(None, exclude=True)
+    api_tokens_file: Path | None = Field(default=None, exclude=True)
     api_public: Flag = Field(default=False, description="Whether `/v1` answers anyone")
     cors_origins: Origins = Field(
-        (), description="Origins browsers may call `/v1` from: `https://app.example,...`, or `*`"
+        default=(), description="Origins browsers may call `/v1` from: `https://app.example,...`, or `*`"
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], one_of("debug", "info", "warning", "error")] = (
-        Field("info", description="`debug`, `info`, `warning` or `error`")
+        Field(default="info", description="`debug`, `info`, `warning` or `error`")
     )
     log_format: Annotated[Literal["json", "console"], one_of("json", "console")] | None = Field(
-        None, description="`json` or `console`; none is console on a terminal, json elsewhere"
+        default=None, description="`json` or `console`; none is console on a terminal, json elsewhere"
     )
     probe_channel: Channel | None = Field(
-        None, description="Channel the api role may subscribe to, to see that frames arrive"
+        default=None, description="Channel the api role may subscribe to, to see that frames arrive"
     )
 
     @classmethod
@@ -220,14 +240,11 @@ class Settings(BaseSettings):
             raise SettingsError([f"{PREFIX}{name.upper()}_FILE: can't read {path}: {type(error).__name__}"]) from error
 
     def _ssl_context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        if self.kafka_ssl_cafile is not None:
-            try:
-                context.load_verify_locations(cafile=self.kafka_ssl_cafile)
-            except OSError as error:  # ssl.SSLError is one
-                raise SettingsError(
-                    [_bad_file("KAFKA_SSL_CAFILE", self.kafka_ssl_cafile, "certificate", error)]
-                ) from error
+        try:
+            # With a file of authorities only those are trusted; without, the system's.
+            context = ssl.create_default_context(cafile=self.kafka_ssl_cafile)
+        except OSError as error:  # ssl.SSLError is one
+            raise SettingsError([_bad_file("KAFKA_SSL_CAFILE", self.kafka_ssl_cafile, "certificate", error)]) from error
         if self.kafka_ssl_certfile is not None:
             # An empty password where none is given: OpenSSL would ask on the terminal.
             password = self.current_secret("kafka_ssl_key_password") or ""
@@ -273,7 +290,8 @@ def load_settings(
     except ValidationError as error:
         mistakes += _explain(error)
     else:
-        mistakes += _conflicts(settings, require_ably=require_ably)
+        told = tuple(line.partition(": ")[0].removesuffix("_FILE") for line in mistakes)
+        mistakes += [line for line in _conflicts(settings, require_ably=require_ably) if not line.startswith(told)]
         if not mistakes:
             return settings
     raise SettingsError(mistakes) from None
@@ -285,7 +303,7 @@ def _explain(error: ValidationError) -> list[str]:
     for mistake in error.errors(include_input=False, include_url=False):
         name = str(mistake["loc"][0]).upper()
         reason = str(mistake["ctx"]["error"]) if mistake["type"] == "value_error" else mistake["msg"]
-        lines.setdefault(name, f"{PREFIX}{name}: {reason}")
+        lines.setdefault(name, f"{PREFIX}{name}: {' '.join(reason.split())}")
     return list(lines.values())
 
 
