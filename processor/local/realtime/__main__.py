@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import signal
 
 import uvloop
@@ -16,6 +17,9 @@ def main() -> None:
     parser.add_argument("--admin", action="store_true", help="open /admin: fault switches, statistics, the log")
     parser.add_argument("--limits", action="store_true", help="enforce the real service's rate limits")
     parser.add_argument("--history-ttl", type=float, default=120.0, help="seconds a message is kept")
+    # The history is large and holds no cycles, so walking it finds nothing. Measured without sockets over 150,000
+    # publishes, four runs each: 18 us a publish instead of 23, and a longest pause of 33 ms instead of 200.
+    gc.set_threshold(100_000, 50, 1000)
     uvloop.run(serve(parser.parse_args()))
 
 
