@@ -1,0 +1,277 @@
+"""The archive role: everything on `responses` goes to the store, is durable there, and only then counts as read.
+
+Two loops. One keeps a Faust app running, whatever becomes of Kafka. The other takes batches, stores them, puts aside what can't
+be stored, and confirms. No failure ends the second: storage that is down is tried again for ever, with Kafka as the buffer.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from processor.archive.batch import Arrival, Refused, newest_offsets, sort_out
+from processor.archive.dead_letters import DeadLetters
+from processor.archive.intake import BatchLimits, Intake
+from processor.archive.stream import ResponseStream, describe
+from processor.clock import Clock
+from processor.core.backoff import Backoff
+from processor.errors import Fatal, KafkaUnavailable, StoreRefused, StoreUnavailable
+from processor.metrics import Metrics
+from processor.store_port import Entry, ResponseStore
+from topics.records import Reason
+
+LAG_SECONDS = 1.0
+STOP_SECONDS = 15.0
+ATTEMPT_SECONDS = 60.0
+BACKOFF = Backoff(first=0.2, cap=15.0)
+
+log = structlog.stdlib.get_logger("tokenstream.archive")
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveStatus:
+    """For `/readyz`. `reason` is a sentence; `lag` counts records not yet stored, None while no partition is owned."""
+
+    ok: bool
+    reason: str
+    lag: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveSettings:
+    """`group_id` is the archive's own: `<KAFKA_GROUP_ID>-archive`."""
+
+    group_id: str
+    responses_topic: str
+    dead_letters_topic: str
+    session_timeout: float = 10.0
+    limits: BatchLimits = BatchLimits()  # noqa: RUF009 - frozen
+
+
+class Archive:
+    """Call `run()` in a task group, or `start()` and `stop()`. `client_options` is asked anew for every connection."""
+
+    def __init__(
+        self,
+        settings: ArchiveSettings,
+        *,
+        client_options: Callable[[], Mapping[str, Any]],
+        store: ResponseStore,
+        metrics: Metrics,
+        clock: Clock | None = None,
+        backoff: Backoff = BACKOFF,
+    ) -> None:
+        self._settings = settings
+        self._client_options = client_options
+        self._store = store
+        self._metrics = metrics
+        self._clock = clock or Clock()
+        self._backoff = backoff
+        self._intake = Intake(settings.limits)
+        self._letters = DeadLetters(client_options, topic=settings.dead_letters_topic, clock=self._clock)
+        self._stream: ResponseStream | None = None
+        self._kafka_trouble: str | None = "not connected yet"
+        self._store_trouble: str | None = "not opened yet"
+        self._lagging: set[int] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"Archive({self.status().reason}, {self._intake!r})"
+
+    async def start(self) -> None:
+        """Returns at once; Kafka and the store may come later. A fatal error is raised by `stop()` and `wait()`."""
+        self._task = asyncio.create_task(self.run(), name="archive")
+
+    async def wait(self) -> None:
+        if self._task is not None:
+            await self._task
+
+    async def stop(self) -> None:
+        """Commit what is stored, leave the group. A batch in the middle is read again by the next owner."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            try:
+                await task
+            except asyncio.CancelledError:
+                pass
+
+    async def run(self) -> None:
+        """Until cancelled. Raises SchemaOutdated, or another Fatal of the store's start."""
+        try:
+            await self._open_store()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._keep_reading())
+                group.create_task(self._keep_storing())
+                group.create_task(self._keep_measuring())
+        except* Fatal as fatal:
+            raise fatal.exceptions[0] from None
+        finally:
+            await self._letters.close()
+
+    def status(self) -> ArchiveStatus:
+        lag = sum(self._stream.lag().values()) if self._stream is not None and self._stream.assigned else None
+        behind = "" if not lag else f"; {lag} records wait in Kafka"
+        if self._store_trouble is not None:
+            return ArchiveStatus(ok=False, reason=f"{self._store_trouble}{behind}", lag=lag)
+        if self._kafka_trouble is not None:
+            return ArchiveStatus(ok=False, reason=self._kafka_trouble, lag=lag)
+        if self._stream is None or not self._stream.assigned:
+            # A member without partitions is healthy: there may be more archives than partitions.
+            return ArchiveStatus(ok=True, reason="no partition is assigned to this process", lag=None)
+        return ArchiveStatus(ok=True, reason=f"{len(self._stream.assigned)} partitions{behind}", lag=lag)
+
+    async def _open_store(self) -> None:
+        attempt = 0
+        while True:
+            try:
+                await self._store.start()
+            except StoreUnavailable as error:
+                await self._store_failed(error, attempt)
+                attempt += 1
+            else:
+                self._store_trouble = None
+                return
+
+    # Reading
+
+    async def _keep_reading(self) -> None:
+        attempt = 0
+        while True:
+            began = self._clock.monotonic()
+            error = await self._read_until_failed()
+            self._kafka_trouble = f"Kafka can't be read: {describe(error)}"
+            log.warning("archive_reading_failed", error=describe(error), attempt=attempt)
+            attempt = 0 if self._clock.monotonic() - began > self._backoff.cap else attempt + 1
+            await self._pause(attempt)
+
+    async def _read_until_failed(self) -> BaseException:
+        self._intake.clear()
+        try:
+            stream = self._new_stream()
+        except Exception as error:  # noqa: BLE001 - options may name a file that is gone for now
+            return error
+        try:
+            await stream.start()
+            self._stream, self._kafka_trouble = stream, None
+            return await stream.wait_until_failed()
+        except Exception as error:  # noqa: BLE001 - whatever Faust raises, the answer is a new app
+            return error
+        finally:
+            self._stream = None
+            await _stop(stream)
+
+    def _new_stream(self) -> ResponseStream:
+        return ResponseStream(
+            self._client_options(),
+            group_id=self._settings.group_id,
+            topic=self._settings.responses_topic,
+            session_timeout=self._settings.session_timeout,
+            receive=self._intake.put,
+            rebalanced=self._rebalanced,
+        )
+
+    def _rebalanced(self, partitions: set[int]) -> None:
+        self._metrics.rebalances.inc()
+        log.info("archive_rebalanced", partitions=sorted(partitions))
+
+    # Storing
+
+    async def _keep_storing(self) -> None:
+        while True:
+            batch = await self._intake.take()
+            stream = self._stream
+            await self._store_batch(batch)
+            if stream is not None and stream is self._stream:
+                for (partition, generation), offset in newest_offsets(batch).items():
+                    stream.confirm(partition, offset, generation)
+
+    async def _store_batch(self, batch: Sequence[Arrival]) -> None:
+        """Returns when each record is durable: in the store, outdone there, or in the dead letters."""
+        todo = sort_out(batch)
+        refused = [*todo.refused]
+        began = self._clock.monotonic()
+        for entry, error in await self._upsert(todo.entries):
+            refused.append(Refused(todo.arrivals[entry.position], Reason.STORE_REFUSED, str(error)))
+        self._metrics.archive_seconds.observe(self._clock.monotonic() - began)
+        aside = {one.arrival.position for one in refused}
+        for entry in todo.entries:
+            if entry.record is not None and entry.position not in aside:
+                self._metrics.archived.labels(entry.record.status).inc()
+        if refused:
+            await self._put_aside(refused)
+
+    async def _upsert(self, entries: Sequence[Entry]) -> list[tuple[Entry, StoreRefused]]:
+        """Store for ever; what the store refuses for itself is found by halving, and returned."""
+        if not entries:
+            return []
+        attempt = 0
+        while True:
+            try:
+                async with asyncio.timeout(ATTEMPT_SECONDS):
+                    await self._store.upsert_batch(entries)
+            except StoreRefused as error:
+                if len(entries) == 1:
+                    return [(entries[0], error)]
+                half = len(entries) // 2
+                return [*await self._upsert(entries[:half]), *await self._upsert(entries[half:])]
+            except Exception as error:  # noqa: BLE001 - a record lost for a bug in a driver would be lost for good
+                await self._store_failed(error, attempt)
+                attempt += 1
+            else:
+                self._store_trouble = None
+                return []
+
+    async def _store_failed(self, error: BaseException, attempt: int) -> None:
+        self._metrics.archive_failures.inc()
+        told = str(error) if isinstance(error, StoreUnavailable) else f"the store failed: {describe(error)}"
+        self._store_trouble = told
+        log.warning("archive_store_failed", error=told, attempt=attempt)
+        await self._pause(attempt)
+
+    async def _put_aside(self, refused: Sequence[Refused]) -> None:
+        attempt = 0
+        while True:
+            try:
+                await self._letters.write(refused)
+            except KafkaUnavailable as error:
+                log.warning("archive_dead_letters_failed", error=str(error), attempt=attempt)
+                await self._pause(attempt)
+                attempt += 1
+            else:
+                break
+        for one in refused:
+            self._metrics.dead_letters.labels(one.reason).inc()
+            at = one.arrival.position
+            log.warning(
+                "archive_record_refused", reason=one.reason, partition=at.partition, offset=at.offset, detail=one.detail
+            )
+
+    async def _pause(self, attempt: int) -> None:
+        await asyncio.sleep(self._backoff.delay(attempt, random.random()))  # noqa: S311 - jitter
+
+    # Measuring
+
+    async def _keep_measuring(self) -> None:
+        while True:
+            lag = self._stream.lag() if self._stream is not None else {}
+            gauge, topic = self._metrics.consumer_lag_records, self._settings.responses_topic
+            for partition in self._lagging - lag.keys():
+                gauge.remove(topic, str(partition))
+            for partition, records in lag.items():
+                gauge.labels(topic, str(partition)).set(records)
+            self._lagging = set(lag)
+            await asyncio.sleep(LAG_SECONDS)
+
+
+async def _stop(stream: ResponseStream) -> None:
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await stream.stop()
+    except TimeoutError:
+        log.warning("archive_stop_timed_out")
+    except Exception as error:  # noqa: BLE001 - it is being thrown away
+        log.warning("archive_stop_failed", error=describe(error))

@@ -1,0 +1,258 @@
+"""The Faust app that reads `responses`. The only user of Faust (0.15.3); what it does not do, or does wrongly, ends here.
+
+* It would acknowledge what was never processed: `take()` in a `finally`, whatever the batch came to; and each record that
+  it skips at a rebalance. A commit built on these loses records. So Faust's acknowledgements count for nothing here: only
+  `confirm()` moves the offset to commit, and only in the generation of the group that the record was read in.
+* It reads uncommitted records, and has no settings for some of aiokafka's: the consumer is made here.
+* It crashes on a commit that failed; here the next one tries again.
+* It makes directories, a leader topic and a producer that nothing asked for: all off.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, cast
+
+import aiokafka
+import faust
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import KafkaError
+from faust.app.base import BootStrategy
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from processor.archive.batch import Arrival
+from processor.store_port import Position
+
+COMMIT_SECONDS = 1.0
+FETCH_BYTES = 1024 * 1024
+"""Of one partition at a time; a larger single record still comes."""
+QUEUED_RECORDS = 64
+"""Between Faust's fetcher and us; each may be as large as a response."""
+
+Receive = Callable[[Arrival], Awaitable[None]]
+ClientOptions = Mapping[str, Any]
+
+
+class ResponseConsumer(driver.Consumer):
+    """Faust's consumer, committing only what was confirmed."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.confirmed: dict[TP, int] = {}
+        self.fetched: dict[TP, int] = {}
+        self.rebalanced: Callable[[set[int]], None] = lambda _partitions: None
+
+    def _new_consumer_thread(self) -> "ConsumerThread":
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def confirm(self, tp: TP, offset: int, generation: int) -> None:
+        """Everything up to `offset` is stored. Ignored when a rebalance came in between: it is read again, by whoever owns it."""
+        if generation == self.app.consumer_generation_id and tp in self.assignment():
+            self.confirmed[tp] = max(offset + 1, self.confirmed.get(tp, 0))
+
+    def ack(self, message: Any) -> bool:
+        message.acked = True
+        self._unacked_messages.discard(message)
+        return True
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Nothing is built on gaps."""
+
+    async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's signature
+        records = await super()._getmany(active_partitions, timeout)
+        for tp, some in (records or {}).items():
+            if some:
+                self.fetched[TP(tp.topic, tp.partition)] = some[-1].offset
+        return records
+
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002
+        assigned = self.assignment()
+        due = {
+            tp: offset
+            for tp, offset in self.confirmed.items()
+            if tp in assigned and offset > (self._committed_offset[tp] or 0)
+        }
+        if not due or not await self._commit(due):
+            return False
+        self._committed_offset.update(due)
+        return True
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await self.commit()
+        self.confirmed.clear()
+        self.fetched.clear()
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self.confirmed.clear()
+        self.fetched.clear()
+        await super().on_partitions_assigned(assigned, generation_id)
+        self.rebalanced({tp.partition for tp in assigned})
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:  # noqa: ARG002
+        conf = self.app.conf
+        self._assignor = RoundRobinPartitionAssignor
+        return aiokafka.AIOKafkaConsumer(
+            **cast("ResponseApp", self.app).client_options,
+            group_id=conf.id,
+            partition_assignment_strategy=(RoundRobinPartitionAssignor,),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=FETCH_BYTES,
+            max_poll_records=QUEUED_RECORDS * 4,
+            session_timeout_ms=int(conf.broker_session_timeout * 1000),
+            heartbeat_interval_ms=int(conf.broker_session_timeout * 300),
+            rebalance_timeout_ms=30_000,
+            # Storage may be down for days; this process is alive all the same.
+            max_poll_interval_ms=2**31 - 1,
+        )
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """False where it did not go through; it is tried again with the next, or the records come again."""
+        try:
+            async with asyncio.timeout(10):
+                await self._ensure_consumer().commit(
+                    {aiokafka.TopicPartition(tp.topic, tp.partition): offset for tp, offset in offsets.items()}
+                )
+        except (KafkaError, TimeoutError):
+            return False
+        return True
+
+
+class ResponseTransport(driver.Transport):
+    Consumer = ResponseConsumer
+
+
+class ConsumerOnly(BootStrategy):
+    enable_kafka_producer = False
+    enable_web = False
+
+
+class ResponseApp(faust.App):
+    BootStrategy = ConsumerOnly
+    client_options: ClientOptions
+
+    def _create_directories(self) -> None:
+        """There are no tables to keep on disk."""
+
+
+class ResponseStream:
+    """One run of the Faust app: build, start, and on any failure stop and build another."""
+
+    def __init__(
+        self,
+        client_options: ClientOptions,
+        *,
+        group_id: str,
+        topic: str,
+        session_timeout: float,
+        receive: Receive,
+        rebalanced: Callable[[set[int]], None],
+    ) -> None:
+        self._topic = topic
+        self._app = _build(client_options, group_id, topic, session_timeout, receive)
+        self._rebalanced = rebalanced
+
+    @property
+    def _consumer(self) -> ResponseConsumer | None:
+        consumer = self._app._consumer  # noqa: SLF001 - `app.consumer` would make one
+        return consumer if isinstance(consumer, ResponseConsumer) else None
+
+    async def start(self) -> None:
+        """Returns when the app runs; partitions come later. Raises what aiokafka raises where no broker answers."""
+        consumer = cast("ResponseConsumer", self._app.consumer)
+        consumer.rebalanced = self._rebalanced
+        await self._app.maybe_start()
+
+    async def wait_until_failed(self) -> BaseException:
+        """Why the app ended. Cancel it to stop waiting."""
+        await self._app._crashed.wait()  # noqa: SLF001 - `wait_until_stopped` waits for children as well
+        return self._app.crash_reason or RuntimeError("the consumer ended")
+
+    async def stop(self) -> None:
+        """Commits what was confirmed, and leaves the group."""
+        await self._app.stop()
+
+    @property
+    def assigned(self) -> frozenset[int]:
+        consumer = self._consumer
+        if consumer is None or not self._app.started or self._app.rebalancing:
+            return frozenset()
+        try:
+            return frozenset(tp.partition for tp in consumer.assignment() if tp.topic == self._topic)
+        except faust.exceptions.ConsumerNotStarted:
+            return frozenset()
+
+    def confirm(self, partition: int, offset: int, generation: int) -> None:
+        if self._consumer is not None:
+            self._consumer.confirm(TP(self._topic, partition), offset, generation)
+
+    def lag(self) -> dict[int, int]:
+        """Records of each owned partition that are not stored. What transactions leave at the log's end does not count."""
+        consumer = self._consumer
+        if consumer is None:
+            return {}
+        return {partition: _lag(consumer, TP(self._topic, partition)) for partition in self.assigned}
+
+
+def _lag(consumer: ResponseConsumer, tp: TP) -> int:
+    kafka: Any = consumer._thread._consumer  # noqa: SLF001 - Faust asks no further than the highwater
+    assignment = kafka._subscription.subscription.assignment  # noqa: SLF001
+    state = assignment.state_value(aiokafka.TopicPartition(tp.topic, tp.partition)) if assignment else None
+    if state is None or state.highwater is None or not state.has_valid_position:
+        return 0
+    fetched, stored = consumer.fetched.get(tp), consumer.confirmed.get(tp)
+    if fetched is None or (stored is not None and stored > fetched):
+        return max(0, int(state.highwater) - int(state.position))
+    begin = stored if stored is not None else consumer._committed_offset[tp] or 0  # noqa: SLF001
+    return max(0, int(state.highwater) - begin)
+
+
+def _build(
+    client_options: ClientOptions, group_id: str, topic: str, session_timeout: float, receive: Receive
+) -> ResponseApp:
+    app = ResponseApp(
+        group_id,
+        # Only its name counts: the consumer's options say where the brokers are.
+        broker="kafka://from-options",
+        store="memory://",
+        cache="memory://",
+        autodiscover=False,
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        stream_buffer_maxsize=QUEUED_RECORDS,
+        stream_wait_empty=False,
+        broker_commit_interval=COMMIT_SECONDS,
+        broker_session_timeout=session_timeout,
+        broker_request_timeout=max(session_timeout, 40.0),
+        # A batch may wait for storage for days; that is told by our own status.
+        stream_processing_timeout=10**9,
+        broker_commit_livelock_soft_timeout=10**9,
+    )
+    app.client_options = client_options
+    app.transport = ResponseTransport(app.conf.broker_consumer, app)
+    channel = app.topic(topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+
+    async def receive_all(stream: Any) -> None:
+        async for event in stream.noack().events():
+            message = event.message
+            await receive(_arrival(message))
+
+    app.agent(channel, name="archive")(receive_all)
+    return app
+
+
+def _arrival(message: Any) -> Arrival:
+    return Arrival(
+        message.topic, Position(message.partition, message.offset), message.key, message.value, message.generation_id
+    )
+
+
+def describe(error: BaseException) -> str:
+    """One line about what Kafka, or Faust, made of it."""
+    text = str(error).splitlines()
+    return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__

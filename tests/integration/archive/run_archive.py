@@ -1,0 +1,56 @@
+"""The archive in a process of its own, for tests that kill it: `run_archive.py <options as JSON>`.
+
+Options: bootstrap, group, responses, dead_letters, store, and `die_after_batches`: kill -9 oneself between a store's commit
+and the acknowledgement of that batch.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import orjson
+
+from processor.archive.app import Archive, ArchiveSettings
+from processor.archive.sql import SqlStore
+from processor.clock import Clock
+from processor.metrics import Metrics
+from processor.store_port import Entry
+
+
+class DyingStore(SqlStore):
+    """Stores, and dies before it can say so."""
+
+    batches_left = -1
+
+    async def upsert_batch(self, entries: Sequence[Entry]) -> None:
+        await super().upsert_batch(entries)
+        self.batches_left -= 1
+        if self.batches_left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def main(options: dict[str, str]) -> None:
+    store = DyingStore(options["store"], clock=Clock())
+    store.batches_left = int(options.get("die_after_batches", -1))
+    settings = ArchiveSettings(options["group"], options["responses"], options["dead_letters"], session_timeout=6.0)
+    archive = Archive(
+        settings,
+        client_options=lambda: {"bootstrap_servers": options["bootstrap"]},
+        store=store,
+        metrics=Metrics(),
+    )
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(archive.run())
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        pass
+    finally:
+        await store.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(orjson.loads(sys.argv[1])))
