@@ -80,6 +80,7 @@ async def apply(
 ) -> list[str]:
     """Create what is missing, correct what differs, and return a sentence for each change; none: nothing to do.
 
+    Returns when a broker shows the changes, so that a `check` or a start right after it finds them.
     `partitions` is for `tokens` and `responses`; None keeps what is there, or is 12. An existing `tokens` grows only
     with `split_live_responses`: then responses that are open have their next tokens in another partition, where they
     look like tokens of a response that never started. Raises `TopicsUnfit` when that is refused, or Kafka refuses;
@@ -97,6 +98,8 @@ async def apply(
         specs = wanted.specs(actual, count)
         changed += await _grow(admin, specs, actual)
         changed += await _correct(admin, specs, actual)
+        while changed and not _is_as_wanted(specs, await _describe(admin, wanted.names)):
+            await asyncio.sleep(0.1)  # brokers learn of a change a moment after it is made
         return changed
 
 
@@ -129,6 +132,14 @@ async def verify_startup(connection: KafkaConnection, wanted: TopicsWanted) -> l
             f" there must be as many of both: {MEND} adds what is missing."
         )
     return _differences(wanted.specs(actual, tokens.partitions), actual)
+
+
+def _is_as_wanted(specs: TopicSpecs, actual: ActualTopics) -> bool:
+    topics = [(spec, actual.topics.get(spec.name)) for spec in specs.all()]
+    return all(
+        topic is not None and spec.partitions in (None, topic.partitions) and not config_changes(spec, topic)
+        for spec, topic in topics
+    )
 
 
 def _differences(specs: TopicSpecs, actual: ActualTopics) -> list[str]:
