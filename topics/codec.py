@@ -12,13 +12,27 @@ type in a field of another event, and everything that is really wrong) is decide
 """
 
 import json
-import math
 import re
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 import orjson
 
+from topics.limits import (
+    KIND_PATTERN,
+    MAX_OBJECT_BYTES,
+    MAX_OBJECT_DEPTH,
+    MAX_PART_CHARACTERS,
+    MAX_RESPONSE_ID_BYTES,
+    MAX_SEQ,
+    MAX_TEXT_BYTES,
+    SURROGATE,
+    Invalid,
+    check_channel,
+    check_object,
+    check_part,
+    check_response_id,
+)
 from topics.records import (
     FORMAT_VERSION,
     STATUS_BY_REASON,
@@ -30,23 +44,30 @@ from topics.records import (
     ResponseRecord,
 )
 
-MAX_TEXT_BYTES: Final = 256 * 1024
-"""Of one token's `text`, measured in UTF-8 bytes after JSON escapes are undone."""
-MAX_OBJECT_BYTES: Final = 16 * 1024
-"""Of `metadata`, `usage`, `error` and `partInfo`, each, encoded as compact UTF-8 JSON."""
-MAX_OBJECT_DEPTH: Final = 32
-"""Of the same: an object of plain values has depth 1."""
-MAX_RESPONSE_ID_BYTES: Final = 256
-MAX_PART_CHARACTERS: Final = 64
-MAX_SEQ: Final = 2**53 - 1
-"""The largest integer every JSON reader keeps exact."""
+__all__ = [
+    "KIND_PATTERN",
+    "MAX_NESTING",
+    "MAX_OBJECT_BYTES",
+    "MAX_OBJECT_DEPTH",
+    "MAX_PART_CHARACTERS",
+    "MAX_RESPONSE_ID_BYTES",
+    "MAX_SEQ",
+    "MAX_TEXT_BYTES",
+    "Decoder",
+    "Invalid",
+    "TokenRecord",
+    "check_channel",
+    "check_object",
+    "check_response_id",
+    "decode_record",
+    "decode_response",
+    "encode_response",
+    "encode_token_event",
+]
+
 MAX_NESTING: Final = 512
 """Of the whole value, unknown fields included. Fixed, so that the answer does not depend on the interpreter's free stack."""
 
-KIND_PATTERN: Final = re.compile(r"[a-z0-9_.-]{1,32}")
-
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _INNER_SURROGATE: Final = re.compile(r"(?<!^)[\udc00-\udfff]|[\ud800-\udbff](?!\Z)")
 _TOKEN_OF_NESTING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
 _REPLACEMENT: Final = "\ufffd"
@@ -82,13 +103,6 @@ class TokenRecord(msgspec.Struct, gc=False, rename="camel"):
     metadata: JsonObject | None = None
     v: Annotated[int, msgspec.Meta(ge=FORMAT_VERSION, le=FORMAT_VERSION)] = FORMAT_VERSION
     torn: bool = False
-
-
-class Invalid(msgspec.Struct, frozen=True):
-    """Why a value is no record. `detail` is for people, names the field, and never quotes token text."""
-
-    reason: Reason
-    detail: str
 
 
 class Decoder:
@@ -173,46 +187,6 @@ def decode_record(value: bytes | None) -> TokenRecord | Invalid:
     return Decoder().decode(value)
 
 
-def check_response_id(response_id: str) -> Invalid | None:
-    if not response_id or response_id in (".", ".."):
-        return Invalid(Reason.INVALID, "responseId is empty or made of dots")
-    if _CONTROL.search(response_id) or _SURROGATE.search(response_id):
-        return Invalid(Reason.INVALID, "responseId holds a control character or half a surrogate pair")
-    if len(response_id.encode()) > MAX_RESPONSE_ID_BYTES:
-        return Invalid(Reason.TOO_LARGE, f"responseId is over {MAX_RESPONSE_ID_BYTES} bytes")
-    return None
-
-
-def check_channel(channel: str, pattern: re.Pattern[str] | None = None) -> Invalid | None:
-    """A name Ably takes, and that the operator allows. `[` would be read as channel parameters, `:` as an empty namespace."""
-    if not channel or channel[0] in "[:":
-        return Invalid(Reason.INVALID, "channel is empty or begins with [ or :")
-    if _CONTROL.search(channel) or _SURROGATE.search(channel):
-        return Invalid(Reason.INVALID, "channel holds a control character or half a surrogate pair")
-    if pattern is not None and pattern.fullmatch(channel) is None:
-        return Invalid(Reason.CHANNEL_FORBIDDEN, "channel does not match CHANNEL_PATTERN")
-    return None
-
-
-def check_object(name: str, fields: JsonObject | None) -> Invalid | None:
-    """Limits of size and depth, and that it can be written again as it was read (no number beyond 64 bits or infinite)."""
-    if not fields:
-        return None
-    level: list[Any] = [fields]
-    for _ in range(MAX_OBJECT_DEPTH):
-        level = [inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer)]
-        if any(_is_unwritable(item) for item in level):
-            return Invalid(Reason.INVALID, f"{name} holds a number beyond 64 bits")
-        level = [item for item in level if isinstance(item, dict | list)]
-        if not level:
-            break
-    else:
-        return Invalid(Reason.TOO_LARGE, f"{name} is nested deeper than {MAX_OBJECT_DEPTH}")
-    if len(orjson.dumps(fields)) > MAX_OBJECT_BYTES:
-        return Invalid(Reason.TOO_LARGE, f"{name} is over {MAX_OBJECT_BYTES} bytes")
-    return None
-
-
 def _check_token(record: TokenRecord, size: int) -> Invalid | None:
     if record.seq == 0:
         return Invalid(Reason.INVALID, "seq of a token is 0, the start's")
@@ -228,19 +202,9 @@ def _check_token(record: TokenRecord, size: int) -> Invalid | None:
         return Invalid(Reason.INVALID, "kind does not match [a-z0-9_.-]{1,32}")
     if part is None:
         record.part = kind
-    elif wrong := _check_part(part, kind):
+    elif wrong := check_part(part, kind):
         return wrong
     return check_object("partInfo", record.part_info)
-
-
-def _check_part(part: str, kind: str) -> Invalid | None:
-    if not part or _SURROGATE.search(part):
-        return Invalid(Reason.INVALID, "part is empty or holds half a surrogate pair")
-    if len(part) > MAX_PART_CHARACTERS:
-        return Invalid(Reason.TOO_LARGE, f"part is over {MAX_PART_CHARACTERS} characters")
-    if part == TEXT_PART and kind != TEXT_PART:
-        return Invalid(Reason.INVALID, "part text has another kind than text")
-    return None
 
 
 def _check_stop(record: TokenRecord) -> Invalid | None:
@@ -285,7 +249,7 @@ def _set(record: TokenRecord, name: str, value: object) -> Invalid | None:
         return Invalid(Reason.INVALID, f"{name} is not a string")
     elif name == "text":
         record.text = _INNER_SURROGATE.sub(_REPLACEMENT, value)
-        record.torn = _SURROGATE.search(record.text) is not None
+        record.torn = SURROGATE.search(record.text) is not None
     else:
         setattr(record, name, value)
     return None
@@ -294,16 +258,10 @@ def _set(record: TokenRecord, name: str, value: object) -> Invalid | None:
 def _mend_object(fields: JsonObject) -> JsonObject:
     """Replace lone surrogates, which no UTF-8 writer takes. Going through text reaches keys and values at any depth."""
     written = json.dumps(fields, ensure_ascii=False)
-    if _SURROGATE.search(written) is None:
+    if SURROGATE.search(written) is None:
         return fields
-    mended: JsonObject = json.loads(_SURROGATE.sub(_REPLACEMENT, written), parse_int=_parse_int)
+    mended: JsonObject = json.loads(SURROGATE.sub(_REPLACEMENT, written), parse_int=_parse_int)
     return mended
-
-
-def _is_unwritable(item: object) -> bool:
-    if type(item) is int:
-        return not -(2**63) <= item < 2**64
-    return type(item) is float and not math.isfinite(item)
 
 
 def _wrong_version(version: object) -> Invalid:

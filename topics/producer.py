@@ -20,7 +20,8 @@ from typing import Any, Self, TypeVar
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
-from topics.codec import (
+from topics.codec import encode_token_event
+from topics.limits import (
     KIND_PATTERN,
     MAX_PART_CHARACTERS,
     MAX_TEXT_BYTES,
@@ -28,7 +29,6 @@ from topics.codec import (
     check_channel,
     check_object,
     check_response_id,
-    encode_token_event,
 )
 from topics.records import STATUS_BY_REASON, TEXT_PART, Event, JsonObject
 

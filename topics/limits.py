@@ -1,0 +1,89 @@
+"""The limits of the public formats, and the checks that both the decoder and the producer apply."""
+
+import math
+import re
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from topics.records import TEXT_PART, JsonObject, Reason
+
+MAX_TEXT_BYTES: Final = 256 * 1024
+"""Of one token's `text`, measured in UTF-8 bytes after JSON escapes are undone."""
+MAX_OBJECT_BYTES: Final = 16 * 1024
+"""Of `metadata`, `usage`, `error` and `partInfo`, each, encoded as compact UTF-8 JSON."""
+MAX_OBJECT_DEPTH: Final = 32
+"""Of the same: an object of plain values has depth 1."""
+MAX_RESPONSE_ID_BYTES: Final = 256
+MAX_PART_CHARACTERS: Final = 64
+MAX_SEQ: Final = 2**53 - 1
+"""The largest integer every JSON reader keeps exact."""
+KIND_PATTERN: Final = re.compile(r"[a-z0-9_.-]{1,32}")
+SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+"""Half a pair standing alone: in a Python string every surrogate is."""
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class Invalid(msgspec.Struct, frozen=True):
+    """Why a value is no record. `detail` is for people, names the field, and never quotes token text."""
+
+    reason: Reason
+    detail: str
+
+
+def check_response_id(response_id: str) -> Invalid | None:
+    if not response_id or response_id in (".", ".."):
+        return Invalid(Reason.INVALID, "responseId is empty or made of dots")
+    if _CONTROL.search(response_id) or SURROGATE.search(response_id):
+        return Invalid(Reason.INVALID, "responseId holds a control character or half a surrogate pair")
+    if len(response_id.encode()) > MAX_RESPONSE_ID_BYTES:
+        return Invalid(Reason.TOO_LARGE, f"responseId is over {MAX_RESPONSE_ID_BYTES} bytes")
+    return None
+
+
+def check_channel(channel: str, pattern: re.Pattern[str] | None = None) -> Invalid | None:
+    """A name Ably takes, and that the operator allows. `[` would be read as channel parameters, `:` as an empty namespace."""
+    if not channel or channel[0] in "[:":
+        return Invalid(Reason.INVALID, "channel is empty or begins with [ or :")
+    if _CONTROL.search(channel) or SURROGATE.search(channel):
+        return Invalid(Reason.INVALID, "channel holds a control character or half a surrogate pair")
+    if pattern is not None and pattern.fullmatch(channel) is None:
+        return Invalid(Reason.CHANNEL_FORBIDDEN, "channel does not match CHANNEL_PATTERN")
+    return None
+
+
+def check_object(name: str, fields: JsonObject | None) -> Invalid | None:
+    """Limits of size and depth, and that it can be written again as it was read (no number beyond 64 bits or infinite)."""
+    if not fields:
+        return None
+    level: list[Any] = [fields]
+    for _ in range(MAX_OBJECT_DEPTH):
+        level = [inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer)]
+        if any(_is_unwritable(item) for item in level):
+            return Invalid(Reason.INVALID, f"{name} holds a number beyond 64 bits")
+        level = [item for item in level if isinstance(item, dict | list)]
+        if not level:
+            break
+    else:
+        return Invalid(Reason.TOO_LARGE, f"{name} is nested deeper than {MAX_OBJECT_DEPTH}")
+    if len(orjson.dumps(fields)) > MAX_OBJECT_BYTES:
+        return Invalid(Reason.TOO_LARGE, f"{name} is over {MAX_OBJECT_BYTES} bytes")
+    return None
+
+
+def check_part(part: str, kind: str) -> Invalid | None:
+    if not part or SURROGATE.search(part):
+        return Invalid(Reason.INVALID, "part is empty or holds half a surrogate pair")
+    if len(part) > MAX_PART_CHARACTERS:
+        return Invalid(Reason.TOO_LARGE, f"part is over {MAX_PART_CHARACTERS} characters")
+    if part == TEXT_PART and kind != TEXT_PART:
+        return Invalid(Reason.INVALID, "part text has another kind than text")
+    return None
+
+
+def _is_unwritable(item: object) -> bool:
+    if type(item) is int:
+        return not -(2**63) <= item < 2**64
+    return type(item) is float and not math.isfinite(item)
