@@ -25,7 +25,9 @@ class Report:
     out_of_order: int = 0
     """Frames published after one that comes behind them, or after the stop."""
     lost: int = 0
-    """Sequence numbers that no frame covers, an announced gap being cover; holes in a part's text count as one."""
+    """Sequence numbers that no frame covers, an announced gap being cover."""
+    holes: int = 0
+    """Frames whose text stands beyond what was published of its part by then."""
     repeated_as_published: int = 0
     """Frames of which something had been published before."""
     repeated_for_reader: int = 0
@@ -111,7 +113,7 @@ def _check_frame(report: Report, one: _Seen, frame: Frame) -> None:
         report.tokens += len(numbers - one.covered)
         position = one.positions.get(frame.part, 0)
         if frame.offset > position:
-            report.lost += 1
+            report.holes += 1
             report.say(f"a hole in {frame.part} before offset: {where}, {position} published")
         one.positions[frame.part] = max(position, frame.offset + utf16_length(frame.data))
     one.covered |= numbers
@@ -122,9 +124,8 @@ def _check_frame(report: Report, one: _Seen, frame: Frame) -> None:
 
 def _is_repeated(one: _Seen, frame: Frame) -> bool:
     """Pieces of one large token share their number; what tells them apart is their place."""
-    if frame.has_text and frame.data:
-        return frame.offset < one.positions.get(frame.part, 0)
-    return frame.seq in one.covered or frame.seq_end in one.covered
+    is_piece = frame.has_text and bool(frame.data) and frame.offset >= one.positions.get(frame.part, 0)
+    return not is_piece and not one.covered.isdisjoint(range(frame.seq, frame.seq_end + 1))
 
 
 def _is_behind(one: _Seen, frame: Frame) -> bool:
@@ -154,15 +155,23 @@ def _check_stop(report: Report, response_id: str, stop: Frame | None, texts: Tex
 def _check_as_read(report: Report, messages: Sequence[Message], produced: Mapping[str, Texts], client_id: str) -> None:
     reader = Reader(client_id)
     last = {message.headers.get("responseId"): index for index, message in enumerate(messages)}
+    shown: dict[str, Texts] = {}
     for index, message in enumerate(messages):
         reader.feed(message)
         response_id = message.headers.get("responseId", "")
-        if last[response_id] != index or response_id not in produced:
-            continue
-        response = reader.responses.get(response_id)  # looked at before it is let go
-        for part, text in produced[response_id].items():
-            shown = response.parts[part].text if response and part in response.parts else ""
-            if shown != text:
-                name = "repeated_for_reader" if utf16_length(shown) > utf16_length(text) else "lost_for_reader"
-                setattr(report, name, getattr(report, name) + 1)
-                report.say(f"as read: {response_id} {part} is {shown[-40:]!r}, not {text[-40:]!r}")
+        response = reader.responses.get(response_id)
+        if last[response_id] == index and response is not None:  # looked at before it is let go
+            shown[response_id] = {name: part.text for name, part in response.parts.items()}
+    for response_id, texts in produced.items():
+        for part, text in texts.items():
+            _compare(report, f"{response_id} {part}", shown.get(response_id, {}).get(part, ""), text)
+
+
+def _compare(report: Report, where: str, shown: str, text: str) -> None:
+    if shown == text:
+        return
+    report.say(f"as read: {where} ends {shown[-40:]!r}, not {text[-40:]!r}")
+    if utf16_length(shown) > utf16_length(text):
+        report.repeated_for_reader += 1
+    else:
+        report.lost_for_reader += 1
