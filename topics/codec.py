@@ -18,6 +18,7 @@ from typing import Annotated, Final
 import msgspec
 import orjson
 
+from topics.json_text import MAX_NESTING, REPLACEMENT, check_nesting, is_utf8, mend_object, read_json
 from topics.limits import (
     KIND_PATTERN,
     MAX_OBJECT_BYTES,
@@ -65,12 +66,9 @@ __all__ = [
     "encode_token_event",
 ]
 
-MAX_NESTING: Final = 512
-"""Of the whole value, unknown fields included. Fixed, so that the answer does not depend on the interpreter's free stack."""
 
 _INNER_SURROGATE: Final = re.compile(r"(?<!^)[\udc00-\udfff]|[\ud800-\udbff](?!\Z)")
-_TOKEN_OF_NESTING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
-_REPLACEMENT: Final = "\ufffd"
+_NOT_JSON: Final = "the value is not JSON in UTF-8"
 _START, _TOKEN, _STOP = (str(event) for event in (Event.START, Event.TOKEN, Event.STOP))
 _BELONGS: Final = {
     _START: ("channel", "metadata"),
@@ -116,40 +114,58 @@ class Decoder:
 
     def decode(self, value: bytes | None) -> TokenRecord | Invalid:
         """Never raises. Called once a record, on the hot path."""
+        given: bytes = value  # type: ignore[assignment]  # None is a TypeError below, and so costs nothing
+        try:
+            record = self._decode(given)
+        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError):
+            return self._decode_odd(value)
+        response_id = record.response_id
+        if (  # the plain token, nothing but text: nearly every record
+            record.event == _TOKEN
+            and record.part is None
+            and record.seq != 0
+            and record.text is not None
+            and record.kind == TEXT_PART
+            and record.part_info is None
+            and not record.torn
+            and response_id.isprintable()
+            and 2 < len(response_id) <= 64  # characters, so at most 256 bytes, and no dots alone
+            and len(given) <= MAX_NESTING
+            and (given.isascii() or is_utf8(given))
+        ):
+            record.part = TEXT_PART
+            return record
+        return self._judge(record, given)
+
+    def _judge(self, record: TokenRecord, value: bytes) -> TokenRecord | Invalid:
+        """What msgspec could read, and is not the plain token."""
+        size = len(value)
+        if size > MAX_NESTING and (deep := check_nesting(value)):
+            return deep
+        if not value.isascii() and not is_utf8(value):  # msgspec does not look inside unknown fields
+            return Invalid(Reason.NOT_JSON, _NOT_JSON)
+        record.torn = False  # told by the slow path only, never by the wire
+        return self._check(record, size) or record
+
+    def _decode_odd(self, value: bytes | None) -> TokenRecord | Invalid:
+        """What msgspec refused, or what does not begin with JSON."""
         if not value:
             return Invalid(Reason.NOT_JSON, "the value is null" if value is None else "the value is empty")
         if value[0] == 0:  # no JSON begins so: Confluent's wire format, magic byte and 4 bytes of schema id
             value = value[5:]
-        size = len(value)
-        if size > MAX_NESTING and (deep := _check_nesting(value)):
+            try:
+                return self._judge(self._decode(value), value)
+            except (msgspec.MsgspecError, ValueError, RecursionError):
+                pass  # what is left is judged as any other
+        if len(value) > MAX_NESTING and (deep := check_nesting(value)):
             return deep
-        try:
-            record = self._decode(value)
-            if not value.isascii():
-                value.decode()  # msgspec does not look inside unknown fields
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            return self._decode_slowly(value)
-        if record.torn:  # told below only, never by the wire
-            record.torn = False
-        return self._check(record, size) or record
+        return self._decode_slowly(value)
 
     def _check(self, record: TokenRecord, size: int) -> Invalid | None:
         """Resolve defaults in place and check what types alone do not say. `size` bounds the text's: escapes only shrink."""
-        response_id = record.response_id
-        # Short and printable is what nearly every id is: 64 characters are at most 256 bytes.
-        if not (response_id.isprintable() and 2 < len(response_id) <= 64) and (wrong := check_response_id(response_id)):
+        if wrong := check_response_id(record.response_id):
             return wrong
         if record.event == _TOKEN:
-            if (  # the plain token, nothing but text
-                record.part is None
-                and record.kind == TEXT_PART
-                and record.part_info is None
-                and record.text is not None
-                and record.seq != 0
-                and size <= MAX_TEXT_BYTES
-            ):
-                record.part = TEXT_PART
-                return None
             return _check_token(record, size)
         if record.event == _START:
             return self._check_start(record)
@@ -166,11 +182,11 @@ class Decoder:
 
     def _decode_slowly(self, value: bytes) -> TokenRecord | Invalid:
         try:
-            fields = json.loads(value.decode(), parse_constant=_refuse_constant, parse_int=_parse_int)
+            fields = read_json(value)
         except RecursionError:
             return Invalid(Reason.TOO_LARGE, "the value is nested too deeply")
         except ValueError:
-            return Invalid(Reason.NOT_JSON, "the value is not JSON in UTF-8")
+            return Invalid(Reason.NOT_JSON, _NOT_JSON)
         if not isinstance(fields, dict):
             return Invalid(Reason.INVALID, "the value is not an object")
         version = fields.get("v", FORMAT_VERSION)
@@ -244,60 +260,21 @@ def _set(record: TokenRecord, name: str, value: object) -> Invalid | None:
     elif name in ("metadata", "usage", "error", "partInfo"):
         if not isinstance(value, dict):
             return Invalid(Reason.INVALID, f"{name} is not an object")
-        setattr(record, "part_info" if name == "partInfo" else name, _mend_object(value))
+        setattr(record, "part_info" if name == "partInfo" else name, mend_object(value))
     elif not isinstance(value, str):
         return Invalid(Reason.INVALID, f"{name} is not a string")
     elif name == "text":
-        record.text = _INNER_SURROGATE.sub(_REPLACEMENT, value)
+        record.text = _INNER_SURROGATE.sub(REPLACEMENT, value)
         record.torn = SURROGATE.search(record.text) is not None
     else:
         setattr(record, name, value)
     return None
 
 
-def _mend_object(fields: JsonObject) -> JsonObject:
-    """Replace lone surrogates, which no UTF-8 writer takes. Going through text reaches keys and values at any depth."""
-    written = json.dumps(fields, ensure_ascii=False)
-    if SURROGATE.search(written) is None:
-        return fields
-    mended: JsonObject = json.loads(SURROGATE.sub(_REPLACEMENT, written), parse_int=_parse_int)
-    return mended
-
-
 def _wrong_version(version: object) -> Invalid:
     if type(version) is int and version > FORMAT_VERSION:
         return Invalid(Reason.VERSION, "v is above 1, the version known here")
     return Invalid(Reason.INVALID, "v is not a version")
-
-
-def _check_nesting(value: bytes) -> Invalid | None:
-    """Whether the value is nested beyond `MAX_NESTING`, told without recursion, and cheaply where it plainly is not."""
-    if value.count(b"[") + value.count(b"{") <= MAX_NESTING:
-        return None
-    depth = deepest = 0
-    for match in _TOKEN_OF_NESTING.finditer(value):
-        mark = value[match.start()]
-        if mark in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif mark in b"]}":
-            depth -= 1
-    if deepest <= MAX_NESTING:
-        return None
-    if depth:
-        return Invalid(Reason.NOT_JSON, "the value's brackets do not match")
-    return Invalid(Reason.TOO_LARGE, f"the value is nested deeper than {MAX_NESTING}")
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _parse_int(digits: str) -> int:
-    """Integers beyond every limit become one such: Python refuses to convert very long ones."""
-    if len(digits) < 40:
-        return int(digits)
-    return -(10**39) if digits[0] == "-" else 10**39
 
 
 def encode_token_event(

@@ -20,6 +20,7 @@ MAX_PART_CHARACTERS: Final = 64
 MAX_SEQ: Final = 2**53 - 1
 """The largest integer every JSON reader keeps exact."""
 KIND_PATTERN: Final = re.compile(r"[a-z0-9_.-]{1,32}")
+
 SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 """Half a pair standing alone: in a Python string every surrogate is."""
 

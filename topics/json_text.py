@@ -1,0 +1,66 @@
+"""JSON text at its edges: lone surrogates, numbers without end, nesting without end. What the fast readers refuse is read here."""
+
+import json
+import re
+from typing import Any, Final
+
+from topics.limits import SURROGATE, Invalid
+from topics.records import JsonObject, Reason
+
+MAX_NESTING: Final = 512
+"""Of the whole value, unknown fields included. Fixed, so that the answer does not depend on the interpreter's free stack."""
+REPLACEMENT: Final = "\ufffd"
+
+_TOKEN_OF_NESTING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
+
+
+def read_json(value: bytes) -> Any:
+    """By the standard library: slow, and takes lone surrogates. Raises ValueError for what is not JSON in UTF-8, or RecursionError."""
+    return json.loads(value.decode(), parse_constant=_refuse_constant, parse_int=_parse_int)
+
+
+def mend_object(fields: JsonObject) -> JsonObject:
+    """Replace lone surrogates, which no UTF-8 writer takes. Going through text reaches keys and values at any depth."""
+    written = json.dumps(fields, ensure_ascii=False)
+    if SURROGATE.search(written) is None:
+        return fields
+    mended: JsonObject = json.loads(SURROGATE.sub(REPLACEMENT, written), parse_int=_parse_int)
+    return mended
+
+
+def is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def check_nesting(value: bytes) -> Invalid | None:
+    """Whether the value is nested beyond `MAX_NESTING`, told without recursion, and cheaply where it plainly is not."""
+    if value.count(b"[") + value.count(b"{") <= MAX_NESTING:
+        return None
+    depth = deepest = 0
+    for match in _TOKEN_OF_NESTING.finditer(value):
+        mark = value[match.start()]
+        if mark in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif mark in b"]}":
+            depth -= 1
+    if deepest <= MAX_NESTING:
+        return None
+    if depth:
+        return Invalid(Reason.NOT_JSON, "the value's brackets do not match")
+    return Invalid(Reason.TOO_LARGE, f"the value is nested deeper than {MAX_NESTING}")
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _parse_int(digits: str) -> int:
+    """Integers beyond every limit become one such: Python refuses to convert very long ones."""
+    if len(digits) < 40:
+        return int(digits)
+    return -(10**39) if digits[0] == "-" else 10**39
