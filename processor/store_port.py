@@ -230,3 +230,10 @@ def page_of(sizes: Sequence[int], limit: int, max_bytes: int) -> int:
         if count and total > max_bytes:
             return count
     return min(len(sizes), limit)
+
+
+class Tombstones(Protocol):
+    """Writes to the log that a response is deleted."""
+
+    async def write(self, response_id: str, partition: int) -> None:
+        """Acknowledged when it returns. Raises KafkaUnavailable. `partition` is the one of the response's records."""

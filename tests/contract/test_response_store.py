@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from records import START, entry, record, tombstone
-from stores import KINDS, new_store_url, opened
 
 from processor.clock import Clock
 from processor.errors import StoreRefused
 from processor.store_port import CursorInvalid, Deletion, Entry, Position, ResponseStore
+from records import START, entry, record, tombstone
+from stores import KINDS, new_store_url, opened
 from topics.codec import encode_response
 from topics.records import Status
 

@@ -6,14 +6,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from records import record
-from stores import opened
-from support import eventually
 
 from processor.archive.app import Archive, ArchiveSettings
 from processor.local.kafka import LocalKafka
 from processor.metrics import Metrics
 from processor.store_port import ResponseStore
+from records import record
+from stores import opened
+from support import eventually
 from topics.codec import encode_response
 from topics.records import ResponseRecord, Status
 from topics.specs import TopicNames

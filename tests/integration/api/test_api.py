@@ -1,0 +1,339 @@
+"""The API over a real store and a real server, as HTTP clients see it."""
+
+import asyncio
+import gzip
+import hashlib
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+import orjson
+import pytest
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from processor.api.access import Access
+from processor.api.app import ApiParts, make_app
+from processor.api.health import Check
+from processor.api.server import HttpServer, PortTaken
+from processor.errors import KafkaUnavailable, StoreUnavailable
+from processor.metrics import Metrics
+from processor.store_port import PAGE_BYTES, Entry, Position, ResponseStore
+from records import START, entry, record
+from stores import opened
+from topics.codec import encode_response
+from topics.records import Part, Status
+
+
+@dataclass
+class RecordingTombstones:
+    written: list[tuple[str, int]] = field(default_factory=list)
+    down: bool = False
+
+    async def write(self, response_id: str, partition: int) -> None:
+        if self.down:
+            raise KafkaUnavailable("no broker")
+        self.written.append((response_id, partition))
+
+
+@dataclass
+class Api:
+    """A running server and a client of it."""
+
+    store: ResponseStore
+    tombstones: RecordingTombstones
+    metrics: Metrics
+    url: str
+    http: aiohttp.ClientSession
+
+    async def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[int, Any, CIMultiDictProxy[str]]:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.http.request(method, URL(self.url + path, encoded=True), headers=named) as response:
+            body = await response.read()
+            return response.status, orjson.loads(body) if body else None, response.headers
+
+    def counted(self, route: str, status: int) -> float:
+        labels = {"route": route, "status": str(status)}
+        return self.metrics.registry.get_sample_value("tokenstream_api_requests_total", labels) or 0.0
+
+
+@asynccontextmanager
+async def serving(
+    store: ResponseStore, access: Access | None = None, checks: Sequence[Check] = (), **parts: Any
+) -> AsyncIterator[Api]:
+    metrics, tombstones = Metrics(), RecordingTombstones()
+    api = ApiParts(store, access or Access(open=True), tombstones, **parts)
+    server = HttpServer(make_app(metrics, lambda: checks, api), host="127.0.0.1", port=0)
+    async with server, aiohttp.ClientSession(auto_decompress=False, headers={"Accept-Encoding": "identity"}) as http:
+        yield Api(store, tombstones, metrics, f"http://127.0.0.1:{server.port}", http)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[ResponseStore]:
+    async with opened(f"sqlite:///{tmp_path}/s.db") as store:
+        yield store
+
+
+@pytest.fixture
+async def api(store: ResponseStore) -> AsyncIterator[Api]:
+    async with serving(store) as api:
+        yield api
+
+
+async def test_a_response_is_answered_with_its_text_and_hashes(api: Api) -> None:
+    value = encode_response(record("r-1", text="Hel\0lo 😀", metadata={"big": 1}))
+    await api.store.upsert_batch([Entry.of(Position(0, 0), value.replace(b'"big":1', b'"big":1' + b"0" * 30))])
+    status, body, headers = await api.ask("/v1/responses/r-1")
+    assert status == 200
+    assert headers["Content-Type"] == "application/json; charset=utf-8"
+    assert body["text"] == "Hel\0lo 😀"
+    assert body["parts"][0]["sha256"] == hashlib.sha256("Hel\0lo 😀".encode()).hexdigest()
+    assert body["startedAt"] == START
+    async with api.http.get(api.url + "/v1/responses/r-1") as response:
+        assert b"1" + b"0" * 30 in await response.read()
+
+
+async def test_a_response_without_an_answer_part_has_empty_text(api: Api) -> None:
+    parts = (Part(part="call", kind="tool_call", text="{}", length=2, info={"name": "x"}),)
+    value = encode_response(msgspec.structs.replace(record("r-1"), parts=parts))
+    await api.store.upsert_batch([Entry.of(Position(0, 0), value)])
+    _, body, _ = await api.ask("/v1/responses/r-1")
+    assert body["text"] == ""
+    assert body["parts"][0]["info"] == {"name": "x"}
+
+
+async def test_what_is_not_there_is_told_in_one_shape(api: Api) -> None:
+    for path in ("/v1/responses/nobody", "/v1/nothing", "/v1"):
+        status, body, _ = await api.ask(path)
+        assert status == 404
+        assert body["error"]["code"] == "not_found"
+        assert body["error"]["message"]
+    status, body, headers = await api.ask("/v1/responses/x", "PUT")
+    assert (status, body["error"]["code"]) == (405, "method_not_allowed")
+    assert headers["Allow"] == "GET, DELETE, HEAD, OPTIONS"
+    assert api.counted("/v1/responses/{responseId}", 404) == 1
+    assert api.counted("unknown", 404) == 2
+
+
+@pytest.mark.parametrize("name", ["../../x", "..", "a/b", "%2F", "a\nb", "q?x=1#y", "😀" * 64, "a b+c", '"<>"'])
+async def test_hostile_names_are_found_by_their_encoded_path(api: Api, name: str) -> None:
+    await api.store.upsert_batch([entry(name, channel=name)])
+    encoded = quote(name, safe="").replace(".", "%2E")
+    for path in (f"/v1/responses/{encoded}", f"/v1/responses/{quote(name, safe='')}"):
+        status, body, _ = await api.ask(path)
+        assert (status, body["responseId"]) == (200, name)
+    for what in ("responses", "hydrate"):
+        status, body, _ = await api.ask(f"/v1/channels/{encoded}/{what}")
+        assert (status, [item["channel"] for item in body["items"]]) == (200, [name])
+
+
+async def test_pages_follow_their_cursor_to_the_end(api: Api) -> None:
+    await api.store.upsert_batch([entry(f"r-{n}", offset=n, started_at=START + n) for n in range(7)])
+    seen, path = [], "/v1/channels/chat:1/responses?limit=3"
+    after = ""
+    while True:
+        _, body, _ = await api.ask(path + after)
+        seen += [item["responseId"] for item in body["items"]]
+        if body["next"] is None:
+            break
+        after = f"&before={body['next']}"
+    assert seen == [f"r-{n}" for n in reversed(range(7))]
+
+
+async def test_a_listing_takes_fields_and_status(api: Api) -> None:
+    await api.store.upsert_batch(
+        [entry("r-1", offset=1), entry("r-2", offset=2, status=Status.FAILED, started_at=START + 1)]
+    )
+    _, body, _ = await api.ask("/v1/channels/chat:1/responses?fields=responseId,status")
+    assert body["items"] == [{"responseId": "r-2", "status": "failed"}, {"responseId": "r-1", "status": "complete"}]
+    _, body, _ = await api.ask("/v1/channels/chat:1/responses?fields=text&status=complete,abandoned")
+    assert body["items"] == [{"text": "Hello"}]
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=501", "limit=-1", "limit=x", "limit=%D9%A3", "before=x", "before=", "status=done"]
+)
+async def test_a_wrong_query_is_a_bad_request_that_says_what(api: Api, query: str) -> None:
+    status, body, _ = await api.ask(f"/v1/channels/c/responses?{query}")
+    assert (status, body["error"]["code"]) == (400, "bad_request")
+
+
+async def test_a_page_ends_at_eight_mebibytes_as_rendered(api: Api) -> None:
+    text = "x" * 1_500_000
+    await api.store.upsert_batch([entry(f"r-{n}", offset=n, text=text, started_at=START + n) for n in range(5)])
+    async with api.http.get(api.url + "/v1/channels/chat:1/responses") as response:
+        raw = await response.read()
+    assert len(raw) < PAGE_BYTES + 1000
+    body = orjson.loads(raw)
+    assert [item["responseId"] for item in body["items"]] == ["r-4", "r-3"]
+    _, rest, _ = await api.ask(f"/v1/channels/chat:1/responses?before={body['next']}&fields=responseId")
+    assert [item["responseId"] for item in rest["items"]] == ["r-2", "r-1", "r-0"]
+
+
+async def test_hydration_answers_open_and_finished_ones_with_what_the_offset_rule_needs(api: Api) -> None:
+    await api.store.upsert_batch(
+        [entry(f"done-{n}", offset=n, started_at=START + n) for n in range(5)]
+        + [entry("open", offset=9, status=Status.STREAMING, started_at=START - 5, text="so far")]
+    )
+    _, body, _ = await api.ask("/v1/channels/chat:1/hydrate?limit=2")
+    assert [item["responseId"] for item in body["items"]] == ["done-4", "done-3", "open"]
+    running = body["items"][-1]
+    assert (running["status"], running["seq"], running["parts"][0]["length"]) == ("streaming", 2, 6)
+    _, rest, _ = await api.ask(f"/v1/channels/chat:1/responses?before={body['next']}&status=complete")
+    assert [item["responseId"] for item in rest["items"]] == ["done-2", "done-1", "done-0"]
+    _, body, _ = await api.ask("/v1/channels/chat:1/hydrate?limit=0")
+    assert [item["responseId"] for item in body["items"]] == ["open"]
+
+
+async def test_a_finished_response_is_not_sent_twice_to_who_has_it(api: Api) -> None:
+    await api.store.upsert_batch([entry("r-1", offset=1), entry("open", offset=2, status=Status.STREAMING)])
+    _, _, headers = await api.ask("/v1/responses/r-1")
+    status, body, _ = await api.ask("/v1/responses/r-1", If_None_Match=f'"other", {headers["ETag"]}')
+    assert (status, body) == (304, None)
+    status, _, _ = await api.ask("/v1/responses/r-1", If_None_Match='"other"')
+    assert status == 200
+    _, _, headers = await api.ask("/v1/responses/open")
+    assert "ETag" not in headers
+    assert headers["Cache-Control"] == "no-store"
+
+
+async def test_large_answers_are_compressed_for_who_takes_it(api: Api) -> None:
+    await api.store.upsert_batch([entry("r-1", text="word " * 1000)])
+    async with api.http.get(api.url + "/v1/responses/r-1", headers={"Accept-Encoding": "br, gzip;q=0.5"}) as response:
+        assert response.headers["Content-Encoding"] == "gzip"
+        assert orjson.loads(gzip.decompress(await response.read()))["responseId"] == "r-1"
+    _, _, headers = await api.ask("/v1/responses/r-1", Accept_Encoding="gzip;q=0, identity")
+    assert "Content-Encoding" not in headers
+
+
+async def test_head_answers_as_get_without_a_body(api: Api) -> None:
+    await api.store.upsert_batch([entry("r-1")])
+    status, body, headers = await api.ask("/v1/responses/r-1", "HEAD")
+    assert (status, body) == (200, None)
+    assert "ETag" in headers
+
+
+async def test_deleting_writes_the_tombstone_to_the_records_partition_and_empties_the_store(api: Api) -> None:
+    await api.store.upsert_batch([entry("r-1", partition=7, offset=3)])
+    assert (await api.ask("/v1/responses/r-1", "DELETE"))[0] == 204
+    assert api.tombstones.written == [("r-1", 7)]
+    assert (await api.ask("/v1/responses/r-1"))[0] == 404
+    assert (await api.ask("/v1/responses/r-1", "DELETE"))[0] == 404
+    await api.store.upsert_batch([entry("r-1", partition=7, offset=3)])
+    assert (await api.ask("/v1/responses/r-1"))[0] == 404
+
+
+async def test_an_open_response_is_not_deleted(api: Api) -> None:
+    await api.store.upsert_batch([entry("open", status=Status.STREAMING)])
+    status, body, _ = await api.ask("/v1/responses/open", "DELETE")
+    assert (status, body["error"]["code"]) == (409, "response_open")
+    assert api.tombstones.written == []
+
+
+async def test_nothing_is_deleted_while_the_log_can_not_be_told(api: Api) -> None:
+    await api.store.upsert_batch([entry("r-1")])
+    api.tombstones.down = True
+    status, _, headers = await api.ask("/v1/responses/r-1", "DELETE")
+    assert (status, headers["Retry-After"]) == (503, "2")
+    assert (await api.ask("/v1/responses/r-1"))[0] == 200
+
+
+async def test_a_token_reads_its_channels_and_no_others(store: ResponseStore) -> None:
+    await store.upsert_batch([entry("mine", channel="team-a:1"), entry("theirs", channel="team-b:1", offset=1)])
+    async with serving(store, Access(open=False, tokens=(("secret", "team-a:*"),))) as api:
+        assert (await api.ask("/v1/responses/mine"))[0] == 401
+        assert (await api.ask("/v1/responses/mine", Authorization="Bearer secret"))[0] == 200
+        for path in ("responses/theirs", "channels/team-b:1/responses", "channels/team-b:1/hydrate"):
+            status, body, _ = await api.ask(f"/v1/{path}", Authorization="Bearer secret")
+            assert (status, body["error"]["code"]) == (403, "forbidden")
+        assert (await api.ask("/v1/responses/theirs", "DELETE", Authorization="Bearer secret"))[0] == 403
+        assert (await api.ask("/v1/openapi.json"))[0] == 200
+
+
+async def test_browsers_of_the_origins_set_may_read_the_answers(store: ResponseStore) -> None:
+    async with serving(store, Access(open=False), cors_origins=("https://app.example",)) as api:
+        _, _, headers = await api.ask("/v1/responses/x", Origin="https://app.example")
+        assert headers["Access-Control-Allow-Origin"] == "https://app.example"
+        assert "Origin" in headers["Vary"]
+        status, _, headers = await api.ask("/v1/responses/x", "OPTIONS", Origin="https://app.example")
+        assert status == 204
+        assert "Authorization" in headers["Access-Control-Allow-Headers"]
+        _, _, headers = await api.ask("/v1/responses/x", Origin="https://evil.example")
+        assert "Access-Control-Allow-Origin" not in headers
+    async with serving(store, cors_origins=("*",)) as api:
+        _, _, headers = await api.ask("/v1/responses/x", Origin="https://any.example")
+        assert headers["Access-Control-Allow-Origin"] == "*"
+
+
+class FailingStore:
+    """A store whose every answer is what `fail` does."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self._error = error
+
+    async def get(self, response_id: str) -> None:
+        if self._error is None:
+            await asyncio.Event().wait()
+        else:
+            raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (StoreUnavailable("password=hunter2"), 503, "unavailable"),
+        (None, 504, "timeout"),
+        (ZeroDivisionError("the text of a response"), 500, "internal"),
+    ],
+)
+async def test_a_store_that_fails_is_an_answer_in_time_without_its_words(
+    error: BaseException | None, status: int, code: str
+) -> None:
+    async with serving(FailingStore(error), request_seconds=0.2) as api:  # type: ignore[arg-type]  # only `get` is asked
+        got, body, _ = await api.ask("/v1/responses/r-1")
+        assert (got, body["error"]["code"]) == (status, code)
+        assert "hunter2" not in str(body)
+        assert "text of" not in str(body)
+
+
+async def test_probes_and_metrics_need_no_credential(store: ResponseStore) -> None:
+    checks = (Check("store", store.ping), Check("archive", lambda: "lags", required=False))
+    async with serving(store, Access(open=False), checks) as api:
+        async with api.http.get(api.url + "/readyz") as response:
+            assert (response.status, await response.text()) == (200, "store: ok\narchive: failing - lags\n")
+        async with api.http.get(api.url + "/healthz") as response:
+            assert response.status == 200
+        async with api.http.get(api.url + "/metrics") as response:
+            assert "tokenstream_api_requests" in await response.text()
+    async with (
+        serving(store, checks=(Check("kafka", lambda: "no broker"),)) as api,
+        api.http.get(api.url + "/readyz") as response,
+    ):
+        assert (response.status, await response.text()) == (503, "kafka: failing - no broker\n")
+
+
+async def test_a_taken_port_is_one_clear_sentence(store: ResponseStore) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        server = HttpServer(make_app(Metrics(), tuple, None), host="127.0.0.1", port=port)
+        with pytest.raises(PortTaken, match=f"127.0.0.1:{port}: .*TOKENSTREAM_HTTP_PORT"):
+            await server.start()
+
+
+async def test_roles_without_api_serve_health_only() -> None:
+    async with (
+        HttpServer(make_app(Metrics(), tuple, None), host="127.0.0.1", port=0) as server,
+        aiohttp.ClientSession() as http,
+    ):
+        async with http.get(f"http://127.0.0.1:{server.port}/v1/responses/x") as response:
+            assert response.status == 404
+        async with http.get(f"http://127.0.0.1:{server.port}/readyz") as response:
+            assert await response.text() == "ok\n"
