@@ -11,30 +11,10 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from processor.local.scripts import MODELS, Piece, Script, answer_for, prompt_for, tokens, whole
-
-
-class Writer(Protocol):
-    """An open response, as `TokenProducer.response()` gives it."""
-
-    response_id: str
-
-    async def token(
-        self, text: str, *, kind: str | None = None, part: str | None = None, part_info: dict[str, Any] | None = None
-    ) -> None: ...
-
-    async def stop(self, *, reason: str = "stop", usage: dict[str, Any] | None = None) -> None: ...
-
-
-class Opening(Protocol):
-    async def __aenter__(self) -> Writer: ...
-    async def __aexit__(self, *exception: object) -> None: ...
-
-
-class Producer(Protocol):
-    def response(self, channel: str, *, metadata: dict[str, Any] | None = None) -> Opening: ...
+from topics.producer import TokenProducer
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +44,7 @@ class Pace:
 class SampleModel:
     """Writes to `channel`. The conversation is made from `seed`; the pace's jitter does not change what is said."""
 
-    producer: Producer
+    producer: TokenProducer
     channel: str
     pace: Pace = field(default_factory=Pace)
     seed: int = 0
