@@ -131,10 +131,14 @@ class World:
 
     def write(self) -> None:
         self.read_back()
-        batch = self.pipeline.collect(1_700_000_000_500)
         if self.faulty and self.random.random() < 0.1:
+            self.pipeline.collect(1_700_000_000_500)
             self.crash()  # the transaction never commits
             return
+        self.write_now()
+
+    def write_now(self) -> None:
+        batch = self.pipeline.collect(1_700_000_000_500)
         offsets = list(range(len(self.responses), len(self.responses) + len(batch.saves)))
         point = self.pipeline.commit_point(batch, offsets)
         assert point.offset >= self.committed, "a commit never goes back"
@@ -175,14 +179,9 @@ class World:
                 self.pipeline.done(frame, self.now)
                 self.pump()
             if self.pipeline.wants_write:
-                batch = self.pipeline.collect(1_700_000_000_500)
-                offsets = list(range(len(self.responses), len(self.responses) + len(batch.saves)))
-                point = self.pipeline.commit_point(batch, offsets)
-                self.responses += [(save.record.response_id, encode_response(save.record)) for save in batch.saves]
-                self.dead += [(letter.reason, letter.raw.offset) for letter in batch.dead_letters]
-                self.committed, self.restore = point.offset, point.restore
-                self.pipeline.committed(batch, point, self.now)
+                self.write_now()
             self.read_back()
             if self.now > deadline and not self.active:
+                self.write_now()  # as a worker does from time to time, where only the position has moved
                 return
             self.now += 0.5

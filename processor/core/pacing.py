@@ -4,8 +4,13 @@ Rates are messages per second; 0 means no pace. Time is `now` in seconds, monoto
 """
 
 
+DECREASE = 0.7
+LOWEST = 0.25
+"""Of the full rate: refusals that do not depend on our rate must not bring a stream to a standstill."""
+
+
 class Pace:
-    """A token bucket whose rate halves at a refusal and climbs back by a tenth of its full rate each second.
+    """A token bucket whose rate falls at a refusal and climbs back by a tenth of its full rate each second.
 
     `urgent` messages (a response's first frames) may run the bucket into debt, at most `burst` deep, so that a first
     token need not wait; what follows pays the debt back.
@@ -42,7 +47,7 @@ class Pace:
         """The service refused for the rate. Several refusals within a second count once."""
         if self._full > 0 and (now - self._slowed >= 1.0 or self._rate == self._full):
             self._refill(now)
-            self._rate = max(self._full / 32, self._rate / 2)
+            self._rate = max(self._full * LOWEST, self._rate * DECREASE)
             self._slowed = now
             self._tokens = min(self._tokens, 0.0)
 

@@ -87,7 +87,7 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
             )
             worker = PartitionWorker(number, self._parts, writer, limits)
             self._workers[number] = worker
-            self._running[number] = self._tasks.create_task(self._own(worker, writer))
+            self._running[number] = self._tasks.create_task(self._own(worker))
         log.info("partitions_assigned", partitions=numbers)
 
     async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
@@ -99,15 +99,13 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         limits = self._options.limits
         return replace(limits, buffered=limits.buffered // count, transcript=limits.transcript // count)
 
-    async def _own(self, worker: PartitionWorker, writer: TransactionalWriter) -> None:
+    async def _own(self, worker: PartitionWorker) -> None:
         try:
             await worker.run()
         except PartitionLost as error:
             log.warning("partition_lost", partition=worker.number, cause=str(error))
             if not self._stopping and self._consumer.membership.holds():
                 self._consumer.membership.rejoin()  # a zombie fenced its successor: claim the partition again
-        finally:
-            await writer.stop()
 
     async def _give_back(self, within: float) -> None:
         """Drain all partitions at once; after it nothing of them is published or committed."""
@@ -120,6 +118,7 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         for task in running.values():
             task.cancel()
         await asyncio.gather(*running.values(), return_exceptions=True)
+        await asyncio.gather(*(worker.close() for worker in workers.values()))
         for number in workers:
             self._forget_lag(number)
         log.info("partitions_given_back", partitions=sorted(workers), clean=sum(drained))

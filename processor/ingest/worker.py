@@ -323,7 +323,10 @@ class PartitionWorker:
             return landed
         finally:
             self.abandon()
-            await self._writer.stop()
+
+    async def close(self) -> None:
+        """End the producer. To be called last, when `run` and `drain` are over."""
+        await self._writer.stop()
 
     async def _land(self, within: float) -> bool:
         """Wait for what is in flight. Whether all of it was answered; what was not, stays undetermined."""

@@ -1,0 +1,4 @@
+from processor.cli import main
+
+if __name__ == "__main__":
+    main()

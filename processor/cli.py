@@ -1,0 +1,167 @@
+"""The command line. Each command reads settings, builds what it needs, and turns our errors into one plain sentence."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from processor.config import Settings, load_settings
+from processor.errors import SettingsError, TokenstreamError
+
+EXIT_FAILED = 1
+EXIT_SETTINGS = 2
+
+app = typer.Typer(
+    name="tokenstream",
+    help="Puts LLM tokens from Kafka in order, publishes them to realtime channels, and keeps the finished responses.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+topics_app = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
+app.add_typer(topics_app, name="topics")
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", help="File of settings (TOML, or NAME=value lines); the environment wins over it."),
+]
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 a clean stop, 2 a wrong setting (one line a mistake), 1 anything else."""
+    try:
+        app()
+    except SettingsError as error:
+        for mistake in error.mistakes:
+            print(mistake, file=sys.stderr)
+        sys.exit(EXIT_SETTINGS)
+    except TokenstreamError as error:
+        print(f"tokenstream: {error}", file=sys.stderr)
+        sys.exit(EXIT_FAILED)
+    except BaseExceptionGroup as group:
+        ours = _first_of_ours(group)
+        if ours is None:
+            raise
+        print(f"tokenstream: {ours}", file=sys.stderr)
+        sys.exit(EXIT_FAILED)
+
+
+def _first_of_ours(group: BaseExceptionGroup[BaseException]) -> TokenstreamError | None:
+    for error in group.exceptions:
+        found = _first_of_ours(error) if isinstance(error, BaseExceptionGroup) else error
+        if isinstance(found, TokenstreamError):
+            return found
+    return None
+
+
+def read_settings(config: Path | None, *, require_ably: bool = False) -> Settings:
+    return load_settings(os.environ, config, require_ably=require_ably)
+
+
+def run_async(work: Coroutine[Any, Any, None]) -> None:
+    import uvloop
+
+    uvloop.run(work)
+
+
+def _serve(config: Path | None, *roles: str) -> None:
+    from processor.log import configure_logging
+    from processor.service import Role, serve
+
+    settings = read_settings(config, require_ably=Role.RELAY in roles)
+    secrets = [value for name in ("ably_key", "kafka_sasl_password") if (value := settings.current_secret(name))]
+    configure_logging(settings.log_level, settings.log_format, sys.stderr, secrets=secrets)
+    run_async(serve(settings, frozenset(Role(role) for role in roles)))
+
+
+@app.command()
+def run(config: Config = None) -> None:
+    """Run all roles in one process: relay, archive and api."""
+    _serve(config, "relay", "archive", "api")
+
+
+@app.command()
+def relay(config: Config = None) -> None:
+    """Relay tokens from Kafka to realtime channels."""
+    _serve(config, "relay")
+
+
+@app.command()
+def api(config: Config = None) -> None:
+    """Serve finished and open responses over HTTP."""
+    _serve(config, "api")
+
+
+archive_app = typer.Typer(
+    help="Store finished responses; with a command, look after the store.", invoke_without_command=True
+)
+app.add_typer(archive_app, name="archive")
+
+
+@archive_app.callback()
+def archive(context: typer.Context, config: Config = None) -> None:
+    """Store finished responses; with a command, look after the store."""
+    if context.invoked_subcommand is None:
+        _serve(config, "archive")
+
+
+@topics_app.command("apply")
+def topics_apply(
+    config: Config = None,
+    partitions: Annotated[
+        int | None, typer.Option(min=1, help="Partitions of tokens and responses; 12 where they are new.")
+    ] = None,
+    *,
+    split_live_responses: Annotated[
+        bool, typer.Option(help="Add partitions to existing topics although that splits open responses.")
+    ] = False,
+) -> None:
+    """Create or correct the four topics, and say what was changed."""
+    from processor.ingest.topics_admin import apply
+    from processor.service import kafka_connection, topics_wanted
+
+    settings = read_settings(config)
+
+    async def work() -> None:
+        changes = await apply(
+            kafka_connection(settings),
+            topics_wanted(settings),
+            partitions=partitions,
+            split_live_responses=split_live_responses,
+        )
+        for change in changes:
+            print(change)
+        if not changes:
+            print("The topics are as they should be; nothing was changed.")
+
+    run_async(work())
+
+
+@topics_app.command("check")
+def topics_check(config: Config = None) -> None:
+    """Compare the topics with what they should be: a line per difference, and exit code 1 if there is any."""
+    from processor.ingest.topics_admin import check
+    from processor.service import kafka_connection, topics_wanted
+
+    settings = read_settings(config)
+    differences = asyncio.run(check(kafka_connection(settings), topics_wanted(settings)))
+    for difference in differences:
+        print(difference)
+    if differences:
+        sys.exit(EXIT_FAILED)
+    print("The topics are as they should be.")
+
+
+@app.command()
+def demo(
+    *,
+    once: Annotated[bool, typer.Option(help="Stream, check every text, print a table, and exit.")] = False,
+    port: Annotated[int, typer.Option(help="Port of the page.")] = 8400,
+) -> None:
+    """Run everything on this machine, offline: Kafka, a local realtime server, a sample model, and a page."""
+    from processor.local.demo import run_demo
+
+    sys.exit(asyncio.run(run_demo(once=once, port=port)))

@@ -1,0 +1,355 @@
+"""The lab of the delivery tests: real Kafka, relays as processes of their own, the local realtime server, and a checker.
+
+The checker reads what was published on each channel (the server's log, without what it dropped for its id), once
+strictly as published and once as a reader by the rules.
+"""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from processor.local.realtime.server import LocalRealtime
+from processor.local.realtime.wire import Message as WireMessage
+from processor.received import Message, utf16_length
+from processor.reader import Reader
+from support import eventually
+from topics.producer import TokenProducer
+from topics.specs import TopicNames
+
+KEY = "local.key:secret"
+WORDS = [
+    "Hello ",
+    "wörld ",
+    "日本語",
+    "👩‍👩‍👧 ",
+    "\U0001f600",
+    "code()\n",
+    '"quoted" ',
+    "\\",
+    "שלום ",
+    "a",
+    " the ",
+    "né",
+]
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class RelayProcess:
+    """`python -m processor ROLE` with settings for the lab."""
+
+    def __init__(self, environment: Mapping[str, str], role: str = "relay") -> None:
+        self.port = free_port()
+        self._role = role
+        self._environment = {
+            **environment,
+            "TOKENSTREAM_HTTP_PORT": str(self.port),
+            "TOKENSTREAM_HTTP_HOST": "127.0.0.1",
+        }
+        self._process: asyncio.subprocess.Process | None = None
+        self.log = Path(tempfile.mkstemp(prefix=f"{role}-", suffix=".log")[1])
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        assert self._process is not None
+        return self._process.returncode
+
+    async def start(self) -> None:
+        base = {name: value for name, value in os.environ.items() if not name.startswith("TOKENSTREAM_")}
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "processor",
+                self._role,
+                cwd=ROOT,
+                env={**base, **self._environment},
+                stderr=log,
+                stdout=log,
+            )
+
+    async def ready(self, deadline: float = 30.0) -> None:
+        await eventually(self.is_ready, deadline=deadline, every=0.05)
+
+    async def is_ready(self) -> bool:
+        assert self.returncode is None, f"the process ended with {self.returncode}:\n{self.tail()}"
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"http://127.0.0.1:{self.port}/readyz") as answer,
+            ):
+                return answer.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    async def metric(self, name: str) -> float:
+        """The sum of a metric's samples."""
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{self.port}/metrics") as answer:
+            text = await answer.text()
+        return sum(
+            float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.split("{")[0].split(" ")[0] == name
+        )
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    async def ended(self, deadline: float = 30.0) -> int:
+        assert self._process is not None
+        async with asyncio.timeout(deadline):
+            return await self._process.wait()
+
+    async def stop(self) -> int:
+        self.signal(signal.SIGTERM)
+        return await self.ended()
+
+    async def kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self.signal(signal.SIGKILL)
+            await self._process.wait()
+
+    def tail(self, lines: int = 40) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+@dataclass
+class Produced:
+    """What one response was given, per part."""
+
+    response_id: str
+    channel: str
+    texts: dict[str, str] = field(default_factory=dict)
+    tokens: int = 0
+
+
+@dataclass
+class Verdict:
+    tokens: int = 0
+    out_of_order: int = 0
+    lost: int = 0
+    repeated_as_published: int = 0
+    repeated_for_reader: int = 0
+    unfinished: int = 0
+    frames: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def faultless_for_readers(self) -> bool:
+        return not (self.out_of_order or self.lost or self.repeated_for_reader or self.unfinished or self.problems)
+
+
+class Lab:
+    def __init__(self, bootstrap: str, names: TopicNames, realtime: LocalRealtime) -> None:
+        self.bootstrap = bootstrap
+        self.names = names
+        self.realtime = realtime
+        self.produced: list[Produced] = []
+        self.relays: list[RelayProcess] = []
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        settings = {
+            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
+            "KAFKA_GROUP_ID": self.names.tokens,
+            "KAFKA_SESSION_TIMEOUT": "3",
+            "TOKENS_TOPIC": self.names.tokens,
+            "RESPONSES_TOPIC": self.names.responses,
+            "DEAD_LETTERS_TOPIC": self.names.dead_letters,
+            "CONTROLS_TOPIC": self.names.controls,
+            "ABLY_KEY": KEY,
+            "ABLY_ENDPOINT": self.realtime.endpoint,
+            "ABLY_TLS": "false",
+            "LOG_FORMAT": "json",
+            "SNAPSHOT_INTERVAL": "1",
+            **changes,
+        }
+        return {f"TOKENSTREAM_{name}": value for name, value in settings.items()}
+
+    async def relay(self, *, ready: bool = True, role: str = "relay", **changes: str) -> RelayProcess:
+        relay = RelayProcess(self.environment(**changes), role)
+        self.relays.append(relay)
+        await relay.start()
+        if ready:
+            await relay.ready()
+        return relay
+
+    async def stream(
+        self, *, responses: int, tokens: int, channels: int = 8, pause: float = 0.01, seed: int = 0, parts: bool = False
+    ) -> None:
+        """Stream responses concurrently, `pause` seconds between the tokens of each."""
+        async with TokenProducer(self.bootstrap, topic=self.names.tokens) as producer:
+            await asyncio.gather(
+                *(
+                    self._one(
+                        producer, f"s{seed}-r{number}", f"chat:{number % channels}", tokens, pause, seed + number, parts
+                    )
+                    for number in range(responses)
+                )
+            )
+
+    async def _one(
+        self, producer: TokenProducer, response_id: str, channel: str, tokens: int, pause: float, seed: int, parts: bool
+    ) -> None:
+        chance = random.Random(seed)
+        produced = Produced(response_id, channel)
+        self.produced.append(produced)
+        async with producer.response(channel=channel, response_id=response_id, metadata={"model": "m"}) as response:
+            for number in range(tokens):
+                text = chance.choice(WORDS) + str(number) + " "
+                part = chance.choice(("text", "reasoning", "call_1")) if parts else "text"
+                kind = "text" if part == "text" else "tool_call" if part == "call_1" else "reasoning"
+                await response.token(text, kind=kind, part=part)
+                produced.texts[part] = produced.texts.get(part, "") + text
+                produced.tokens += 1
+                await asyncio.sleep(pause * chance.uniform(0.5, 1.5))
+
+    def finished(self) -> int:
+        return sum(message.name == "stop" for messages in self.realtime.log.values() for message in messages)
+
+    def published(self) -> int:
+        return sum(len(messages) for messages in self.realtime.log.values())
+
+    async def all_finished(self, deadline: float = 60.0) -> None:
+        """Wait until every produced response has its stop on its channel."""
+        wanted = {produced.response_id for produced in self.produced}
+
+        def seen() -> bool:
+            stopped = {
+                message.extras["headers"]["responseId"]
+                for messages in self.realtime.log.values()
+                for message in messages
+                if message.name == "stop"
+            }
+            missing = wanted - stopped
+            assert not missing, (
+                f"{len(missing)} unfinished, e.g. {sorted(missing)[:3]}; relays: {[relay.tail(15) for relay in self.relays]}"
+            )
+            return True
+
+        await eventually(seen, deadline=deadline, every=0.1)
+
+    def verdict(self) -> Verdict:
+        verdict = Verdict()
+        reader = Reader("tokenstream")
+        for messages in self.realtime.log.values():
+            mine = [as_received(message) for message in messages]
+            judge_as_published(mine, verdict)
+            reader.replay(mine)
+        for produced in self.produced:
+            verdict.tokens += produced.tokens
+            judge_for_reader(reader, produced, verdict)
+        return verdict
+
+    async def records(self) -> dict[str, dict[str, Any]]:
+        """The newest committed record of every response."""
+        from aiokafka import AIOKafkaConsumer
+
+        consumer = AIOKafkaConsumer(
+            self.names.responses,
+            bootstrap_servers=self.bootstrap,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+        )
+        await consumer.start()
+        newest: dict[str, dict[str, Any]] = {}
+        try:
+            ends = await consumer.end_offsets(consumer.assignment())
+            for partition, end in ends.items():
+                while await consumer.position(partition) < end:
+                    for records in (await consumer.getmany(partition, timeout_ms=300)).values():
+                        for record in records:
+                            newest[record.key.decode()] = json.loads(record.value)
+        finally:
+            await consumer.stop()
+        return newest
+
+    async def close(self) -> None:
+        for relay in self.relays:
+            await relay.kill()
+
+
+def as_received(message: WireMessage) -> Message:
+    data = json.loads(message.data) if message.encoding == "json" else message.data
+    return Message(
+        name=message.name or "",
+        data=data,
+        headers=(message.extras or {}).get("headers", {}),
+        client_id=message.client_id,
+        id=message.id,
+    )
+
+
+def judge_as_published(messages: Iterable[Message], verdict: Verdict) -> None:
+    """Count, from the ranges alone, what was published out of order or again."""
+    last: dict[str, int] = {}
+    lengths: dict[tuple[str, str], int] = {}
+    for message in messages:
+        verdict.frames += 1
+        response_id = message.headers["responseId"]
+        seq = int(message.headers["seq"])
+        end = int(message.headers.get("seqEnd", seq))
+        before = last.get(response_id, -1)
+        part = message.headers.get("part", "text")
+        length = lengths.get((response_id, part), 0)
+        offset = int(message.headers.get("offset", 0))
+        if seq > before + 1 or ("offset" in message.headers and offset > length):
+            verdict.out_of_order += 1
+            verdict.problems.append(f"{message.id} after seq {before}")
+        elif end <= before and not ("offset" in message.headers and offset == length and end == before):
+            verdict.repeated_as_published += end - seq + 1
+        elif seq <= before and not ("offset" in message.headers and offset == length):
+            verdict.repeated_as_published += before - seq + 1
+        last[response_id] = max(before, end)
+        if "offset" in message.headers:
+            lengths[response_id, part] = max(length, offset + utf16_length(str(message.data)))
+
+
+def judge_for_reader(reader: Reader, produced: Produced, verdict: Verdict) -> None:
+    response = reader.responses.get(produced.response_id)
+    if response is None or not response.finished:
+        verdict.unfinished += 1
+        return
+    for part, text in produced.texts.items():
+        seen = response.parts[part].text if part in response.parts else ""
+        if seen == text:
+            continue
+        verdict.problems.append(f"{produced.response_id}/{part}: {len(seen)} characters instead of {len(text)}")
+        if len(seen) > len(text):
+            verdict.repeated_for_reader += 1
+        else:
+            verdict.lost += 1
+
+
+@asynccontextmanager
+async def laboratory(bootstrap: str, names: TopicNames, *, limits: bool = False) -> AsyncIterator[Lab]:
+    async with LocalRealtime(key=KEY, admin=True, limits=limits) as realtime:
+        lab = Lab(bootstrap, names, realtime)
+        try:
+            yield lab
+        finally:
+            await lab.close()
+
+
+def elapsed(since: float) -> float:
+    return time.monotonic() - since
