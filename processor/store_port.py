@@ -117,12 +117,13 @@ class ResponseStore(Protocol):
     async def start(self) -> None:
         """Make ready: connect, migrate what migrates by itself. Raises SchemaOutdated, naming the command that mends it."""
 
-    async def upsert_batch(self, entries: Sequence[Entry]) -> None:
+    async def upsert_batch(self, entries: Sequence[Entry], *, force: bool = False) -> None:
         """Store each entry whose (finished, offset) is above what is there; a tombstone deletes.
 
         Of two partitions the finished record wins. Where it returns, every entry is durable or was outdone. A response once
         deleted does not come back. At most one entry a response. Raises StoreRefused when an entry can't be stored
-        for itself; others may be stored by then, and storing them again changes nothing.
+        for itself; others may be stored by then, and storing them again changes nothing. With `force` an entry replaces
+        what is there, whatever that is: for repairs.
         """
 
     async def get(self, response_id: str) -> StoredResponse | None: ...

@@ -85,14 +85,14 @@ class SqlStore:
         if await connection.run_sync(schema.current_revision) != schema.newest_revision():
             await connection.run_sync(schema.upgrade)
 
-    async def upsert_batch(self, entries: Sequence[Entry]) -> None:
+    async def upsert_batch(self, entries: Sequence[Entry], *, force: bool = False) -> None:
         rows = sorted(
             (_row(entry) for entry in entries if entry.value is not None), key=lambda row: str(row["response_id"])
         )
         gone = sorted(entry.response_id for entry in entries if entry.value is None)
         async with self._write() as connection:
             if rows:
-                await connection.execute(self._upsert, rows)
+                await connection.execute(self._upsert(force=force), rows)
             if gone:
                 await self._mark(connection, gone)
             # Last, in a statement of its own: it sees deletions committed while the upsert waited for a row's lock.
@@ -111,8 +111,7 @@ class SqlStore:
     def _insert(self, table: Any) -> Any:
         return sqlite.insert(table) if self._is_sqlite else postgresql.insert(table)
 
-    @property
-    def _upsert(self) -> Any:
+    def _upsert(self, *, force: bool) -> Any:
         """The guard of the port, as one statement."""
         statement = self._insert(RESPONSES)
         new = statement.excluded
@@ -128,7 +127,7 @@ class SqlStore:
             ),
         )
         changed = {column.name: new[column.name] for column in RESPONSES.columns if not column.primary_key}
-        return statement.on_conflict_do_update(index_elements=[c.response_id], set_=changed, where=wins)
+        return statement.on_conflict_do_update(index_elements=[c.response_id], set_=changed, where=None if force else wins)
 
     async def get(self, response_id: str) -> StoredResponse | None:
         if _unknowable(response_id):

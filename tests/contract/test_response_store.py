@@ -157,6 +157,15 @@ async def test_no_snapshot_replaces_a_finished_record_even_with_a_higher_offset(
     assert (got.record.text, got.position.offset) == ("whole", 12)
 
 
+async def test_a_forced_record_replaces_anything_but_a_deletion(store: ResponseStore) -> None:
+    await store.upsert_batch([entry("r-1", partition=1, offset=12, text="other"), tombstone("r-2", offset=9)])
+    await store.upsert_batch([entry("r-1", partition=0, offset=3, text="whole"), entry("r-2", offset=3)], force=True)
+    got = await store.get("r-1")
+    assert got is not None
+    assert (got.record.text, got.position) == ("whole", Position(0, 3))
+    assert await store.get("r-2") is None
+
+
 async def test_of_two_partitions_the_finished_record_wins(store: ResponseStore) -> None:
     await store.upsert_batch(
         [entry("r-1", partition=1, offset=900, status=Status.STREAMING, text="par", updated_at=START + 5)]

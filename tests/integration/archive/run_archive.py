@@ -24,8 +24,8 @@ class DyingStore(SqlStore):
 
     batches_left = -1
 
-    async def upsert_batch(self, entries: Sequence[Entry]) -> None:
-        await super().upsert_batch(entries)
+    async def upsert_batch(self, entries: Sequence[Entry], *, force: bool = False) -> None:
+        await super().upsert_batch(entries, force=force)
         self.batches_left -= 1
         if self.batches_left == 0:
             os.kill(os.getpid(), signal.SIGKILL)

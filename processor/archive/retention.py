@@ -1,0 +1,56 @@
+"""What the command line removes: one response, or all that are old."""
+
+import re
+from fnmatch import fnmatchcase
+
+from processor.clock import Clock
+from processor.errors import Fatal
+from processor.store_port import Deletion, Progress, PruneReport, ResponseStore, Tombstones
+
+_AGE = re.compile(r"(\d+)\s*(s|m|h|d|w)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+class NotDeletable(Fatal):
+    """The response is not there, or has not finished."""
+
+
+def read_age(text: str) -> int:
+    """Seconds, of `30d`, `12h`, `90m`, `45s`, `2w`. Raises ValueError, a sentence."""
+    match = _AGE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f'an age is a number and a unit, as 30d, 12h or 2w, not "{text}"')
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+async def prune(
+    store: ResponseStore,
+    *,
+    older_than_seconds: int,
+    channel_pattern: str = "*",
+    dry_run: bool = False,
+    clock: Clock | None = None,
+    progress: Progress | None = None,
+) -> PruneReport:
+    """Delete what last changed longer ago, on channels that match the pattern (`*` and `?` as in file names).
+
+    The log keeps its own copy until its retention ends, a week; what was pruned does not come back from it.
+    """
+    return await store.prune(
+        older_than=(clock or Clock()).wall_ms() - older_than_seconds * 1000,
+        channel=lambda name: fnmatchcase(name, channel_pattern),
+        dry_run=dry_run,
+        progress=progress,
+    )
+
+
+async def delete_response(store: ResponseStore, tombstones: Tombstones, response_id: str) -> None:
+    """As `DELETE /v1/responses/{id}`: the tombstone, then the store. Raises NotDeletable, KafkaUnavailable, StoreUnavailable."""
+    stored = await store.get(response_id)
+    if stored is None:
+        raise NotDeletable(f"There is no response {response_id!r} in the store.")
+    if not stored.record.finished:
+        raise NotDeletable(f"The response {response_id!r} has not finished; cancel it, and delete it then.")
+    await tombstones.write(response_id, stored.position.partition)
+    if await store.delete(response_id) is Deletion.OPEN:
+        raise NotDeletable(f"The response {response_id!r} has not finished; cancel it, and delete it then.")

@@ -1,0 +1,153 @@
+"""Whether the store has what Kafka has: every finished response, equal byte for byte; and nothing that was deleted."""
+
+import hashlib
+from collections.abc import AsyncIterable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from processor.archive.batch import Arrival
+from processor.archive.log_reader import ClientOptions, read_log
+from processor.store_port import Entry, Held, Position, Progress, ResponseStore, outdoes
+
+CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The newest record of one response on the log, without its text."""
+
+    position: Position
+    finished: bool
+    updated_at: int
+    sha256: str
+    tombstone: bool = False
+
+
+@dataclass(slots=True)
+class VerifyReport:
+    """Ids, sorted. `missing`: not stored, or stored unfinished. `different`: stored with other bytes. `undeleted`: stored though a
+    tombstone came. `deleted`: on the log and known as deleted. `unreadable`: records that are none (the archive put them aside).
+    """
+
+    finished: int = 0
+    equal: int = 0
+    deleted: int = 0
+    unreadable: int = 0
+    missing: list[str] = field(default_factory=list)
+    different: list[str] = field(default_factory=list)
+    undeleted: list[str] = field(default_factory=list)
+    repaired: int = 0
+
+    @property
+    def whole(self) -> bool:
+        return not (self.missing or self.different or self.undeleted)
+
+
+async def verify(
+    store: ResponseStore,
+    client_options: ClientOptions,
+    *,
+    responses_topic: str,
+    since: int | None = None,
+    repair: bool = False,
+    progress: Progress | None = None,
+) -> VerifyReport:
+    """Read the log once, compare; with `repair` read it again, and store what was missing or different.
+
+    Memory: about 300 bytes a response. What the archive has not read yet counts as missing. Raises KafkaUnavailable, StoreUnavailable.
+    """
+    report = VerifyReport()
+    expected = await newest_on_log(read_log(client_options, responses_topic, since=since, progress=progress), report)
+    await compare(store, expected, report)
+    wanted = {expected[one].position for one in (*report.missing, *report.different)}
+    if repair and not report.whole:
+        report.repaired += await _tombstone(store, expected, report.undeleted)
+        report.repaired += await _store_again(store, read_log(client_options, responses_topic, since=since), wanted)
+    return report
+
+
+async def newest_on_log(log: AsyncIterable[Arrival], report: VerifyReport) -> dict[str, Expected]:
+    """By the archive's own rule: a tombstone is the end, and of records the finished, the later one stands."""
+    newest: dict[str, Expected] = {}
+    async for arrival in log:
+        if arrival.value is None:
+            key = (arrival.key or b"").decode("utf-8", "replace")
+            newest[key] = Expected(arrival.position, finished=True, updated_at=0, sha256="", tombstone=True)
+            continue
+        try:
+            entry = Entry.of(arrival.position, arrival.value)
+        except ValueError:
+            report.unreadable += 1
+            continue
+        before = newest.get(entry.response_id)
+        if before is None or _replaces(entry, before):
+            newest[entry.response_id] = _expected(entry, arrival.value)
+    return newest
+
+
+def _expected(entry: Entry, value: bytes) -> Expected:
+    assert entry.record is not None
+    sha256 = hashlib.sha256(value).hexdigest() if entry.record.finished else ""
+    return Expected(entry.position, entry.record.finished, entry.record.updated_at, sha256)
+
+
+def _replaces(entry: Entry, before: Expected) -> bool:
+    assert entry.record is not None
+    if before.tombstone:
+        return False
+    return outdoes(
+        entry.position,
+        entry.record,
+        before.position,
+        old_finished=before.finished,
+        old_updated_at=before.updated_at,
+    )
+
+
+async def compare(store: ResponseStore, expected: dict[str, Expected], report: VerifyReport) -> None:
+    due = sorted(one for one, record in expected.items() if record.finished)
+    report.finished = sum(not expected[one].tombstone for one in due)
+    for ids in _chunks(due):
+        held: dict[str, Held] = {}
+        async for one in store.held(ids):
+            if one.deleted or one.response_id not in held:
+                held[one.response_id] = one
+        for response_id in ids:
+            _judge(response_id, expected[response_id], held.get(response_id), report)
+
+
+def _judge(response_id: str, wanted: Expected, held: Held | None, report: VerifyReport) -> None:
+    if wanted.tombstone:
+        if held is not None and not held.deleted:
+            report.undeleted.append(response_id)
+    elif held is not None and held.deleted:
+        report.deleted += 1
+    elif held is None or not held.finished:
+        report.missing.append(response_id)
+    elif held.sha256 != wanted.sha256:
+        report.different.append(response_id)
+    else:
+        report.equal += 1
+
+
+async def _tombstone(store: ResponseStore, expected: dict[str, Expected], response_ids: Sequence[str]) -> int:
+    for ids in _chunks(response_ids):
+        await store.upsert_batch([Entry(expected[one].position, one, None, None) for one in ids])
+    return len(response_ids)
+
+
+async def _store_again(store: ResponseStore, log: AsyncIterable[Arrival], wanted: set[Position]) -> int:
+    repaired = 0
+    batch: list[Entry] = []
+    async for arrival in log:
+        if arrival.position in wanted and arrival.value is not None:
+            batch.append(Entry.of(arrival.position, arrival.value))
+        if len(batch) >= CHUNK:
+            await store.upsert_batch(batch, force=True)
+            repaired, batch = repaired + len(batch), []
+    if batch:
+        await store.upsert_batch(batch, force=True)
+    return repaired + len(batch)
+
+
+def _chunks(items: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))

@@ -1,0 +1,62 @@
+"""Comparing the log with the store, and mending."""
+
+from pathlib import Path
+
+from aiokafka import AIOKafkaProducer
+from records import entry, record
+from stores import opened
+
+from processor.archive.retention import delete_response
+from processor.archive.verify import verify
+from processor.local.kafka import LocalKafka
+from processor.tombstones import KafkaTombstones
+from topics.codec import encode_response
+from topics.records import Status
+from topics.specs import TopicNames
+
+
+async def test_verify_finds_and_mends_what_the_store_lacks(
+    kafka: LocalKafka, topic_names: TopicNames, tmp_path: Path
+) -> None:
+    topic = topic_names.responses
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=topic)
+    await producer.start()
+    kept = [record(f"r-{n}", text=f"text {n}") for n in range(40)]
+    async with producer.transaction():
+        for n, one in enumerate(kept):
+            key = one.response_id.encode()
+            snapshot = record(one.response_id, status=Status.STREAMING, text="te")
+            await producer.send(topic, encode_response(snapshot), key=key, partition=n % 4)
+            await producer.send(topic, encode_response(one), key=key, partition=n % 4)
+        await producer.send(topic, encode_response(record("open", status=Status.STREAMING)), key=b"open", partition=0)
+        await producer.send(topic, encode_response(record("gone")), key=b"gone", partition=1)
+        await producer.send(topic, None, key=b"gone", partition=1)
+        await producer.send(topic, b"nonsense", key=b"x", partition=2)
+    await producer.begin_transaction()
+    await producer.send(topic, encode_response(record("aborted")), key=b"aborted", partition=0)
+    await producer.abort_transaction()
+    await producer.stop()
+
+    steps: list[int] = []
+    options = {"bootstrap_servers": kafka.bootstrap}
+    async with opened(f"sqlite:///{tmp_path}/s.db") as store:
+        await store.upsert_batch([entry(f"r-{n}", partition=n % 4, offset=0, text=f"text {n}") for n in range(10, 40)])
+        await store.upsert_batch([entry("r-5", offset=0, text="other"), entry("gone", offset=0)])
+        report = await verify(
+            store, lambda: options, responses_topic=topic, progress=lambda done, _total: steps.append(done)
+        )
+        assert (report.finished, report.equal, report.unreadable, report.whole) == (40, 30, 1, False)
+        assert report.missing == ["r-0", "r-1", "r-2", "r-3", "r-4", "r-6", "r-7", "r-8", "r-9"]
+        assert (report.different, report.undeleted) == (["r-5"], ["gone"])
+        assert sum(steps) >= 84
+        mended = await verify(store, lambda: options, responses_topic=topic, repair=True)
+        assert mended.repaired == 11
+        again = await verify(store, lambda: options, responses_topic=topic)
+        assert again.whole
+        assert again.equal == 40
+
+        tombstones = KafkaTombstones(lambda: options, responses_topic=topic)
+        await delete_response(store, tombstones, "r-7")
+        await tombstones.close()
+        after = await verify(store, lambda: options, responses_topic=topic)
+        assert (after.whole, after.finished) == (True, 39)
