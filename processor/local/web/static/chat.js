@@ -118,12 +118,15 @@ export class Chat {
   #dirty = new Map();
   #scheduled = false;
   #following = true;
+  #top = 0;
 
   constructor({ log, messages, empty, jump }) {
     Object.assign(this, { log, messages, empty, jump });
-    log.addEventListener('scroll', () => this.#follow(log.scrollHeight - log.scrollTop - log.clientHeight < 60), { passive: true });
+    log.addEventListener('scroll', () => this.#scrolled(), { passive: true });
     jump.addEventListener('click', () => this.toEnd());
-    new ResizeObserver(() => this.#following && this.#scrollToEnd()).observe(log);
+    const sizes = new ResizeObserver(() => this.#following && this.#scrollToEnd());
+    sizes.observe(log);
+    sizes.observe(messages);
   }
 
   change(response) {
@@ -149,6 +152,14 @@ export class Chat {
     article.scrollIntoView({ block: 'center' });
     article.classList.remove('flash');
     requestAnimationFrame(() => article.classList.add('flash'));
+  }
+
+  /** Only somebody scrolling up ends the following: messages that turn out taller than estimated do not. */
+  #scrolled() {
+    const { scrollTop, scrollHeight, clientHeight } = this.log;
+    if (scrollHeight - scrollTop - clientHeight < 60) this.#follow(true);
+    else if (scrollTop < this.#top - 2) this.#follow(false);
+    this.#top = scrollTop;
   }
 
   #follow(following) {

@@ -45,6 +45,8 @@ export class Audit {
   }
 }
 
+const counted = (count, noun) => `${count} ${noun}${count === 1 ? '' : 's'}`;
+
 class Row {
   constructor(id, reveal) {
     this.node = document.createElement('tr');
@@ -69,7 +71,7 @@ class Row {
     for (const name of CELLS) this.cells[name].textContent = said[name];
     this.hash.dataset.verified = String(verified);
     const mark = verified ? '✓' : verified === false ? '✗' : '';
-    this.hash.textContent = status === 'streaming' ? '…' : `${mark} ${sha256?.slice(0, 8) ?? '–'}`;
+    this.hash.textContent = status === 'streaming' ? '…' : `${mark} ${sha256?.slice(0, 7) ?? '–'}`;
     this.hash.title = verified ? `The text hashes to ${sha256}` : '';
   }
 }
@@ -115,7 +117,7 @@ export class Panel {
     this.#showCount('reordered', this.#audit.reordered);
     this.#elements.proved.textContent = `${this.#audit.proved} proved whole`;
     this.#elements.openCount.textContent = `${this.#open.size} open`;
-    this.#elements.dropped.textContent = `${repeats} repeats dropped · ${losses} holes filled`;
+    this.#elements.dropped.textContent = `${counted(repeats, 'repeat')} dropped · ${counted(losses, 'hole')} filled`;
   }
 
   #showCount(name, count) {
