@@ -127,7 +127,9 @@ class SqlStore:
             ),
         )
         changed = {column.name: new[column.name] for column in RESPONSES.columns if not column.primary_key}
-        return statement.on_conflict_do_update(index_elements=[c.response_id], set_=changed, where=None if force else wins)
+        return statement.on_conflict_do_update(
+            index_elements=[c.response_id], set_=changed, where=None if force else wins
+        )
 
     async def get(self, response_id: str) -> StoredResponse | None:
         if _unknowable(response_id):
@@ -268,6 +270,11 @@ class SqlStore:
                 await connection.execute(
                     delete(RESPONSES).where(c.response_id.in_([row["response_id"] for row in old]))
                 )
+
+    async def count(self) -> int:
+        """Of responses, open ones too."""
+        async with self._read() as connection:
+            return int((await connection.execute(select(func.count()).select_from(RESPONSES))).scalar_one())
 
     async def ping(self) -> None:
         async with self._read() as connection:

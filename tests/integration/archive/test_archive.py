@@ -1,53 +1,17 @@
 """The archive against a real broker and real stores."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer
 
-from processor.archive.app import Archive, ArchiveSettings
+from archives import archiving, producing, send
 from processor.local.kafka import LocalKafka
-from processor.metrics import Metrics
-from processor.store_port import ResponseStore
 from records import record
 from stores import opened
 from support import eventually
-from topics.codec import encode_response
-from topics.records import ResponseRecord, Status
+from topics.records import Status
 from topics.specs import TopicNames
-
-
-@asynccontextmanager
-async def archiving(kafka: LocalKafka, names: TopicNames, store: ResponseStore) -> AsyncIterator[Archive]:
-    settings = ArchiveSettings(f"{names.responses}-archive", names.responses, names.dead_letters, session_timeout=6.0)
-    archive = Archive(
-        settings, client_options=lambda: {"bootstrap_servers": kafka.bootstrap}, store=store, metrics=Metrics()
-    )
-    await archive.start()
-    try:
-        yield archive
-    finally:
-        await archive.stop()
-
-
-@asynccontextmanager
-async def producing(kafka: LocalKafka, **options: object) -> AsyncIterator[AIOKafkaProducer]:
-    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all", max_request_size=6_000_000, **options)
-    await producer.start()
-    try:
-        yield producer
-    finally:
-        await producer.stop()
-
-
-async def send(producer: AIOKafkaProducer, topic: str, records: Iterable[ResponseRecord], partition: int = 0) -> None:
-    sent = [
-        await producer.send(topic, encode_response(one), key=one.response_id.encode(), partition=partition)
-        for one in records
-    ]
-    await asyncio.gather(*sent)
 
 
 async def dead_letters(kafka: LocalKafka, names: TopicNames, count: int) -> list[tuple[bytes | None, dict[str, str]]]:

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
-from records import entry, record
-from stores import opened
 
 from processor.archive.retention import delete_response
 from processor.archive.verify import verify
 from processor.local.kafka import LocalKafka
 from processor.tombstones import KafkaTombstones
+from records import entry, record
+from stores import opened
 from topics.codec import encode_response
 from topics.records import Status
 from topics.specs import TopicNames
