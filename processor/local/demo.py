@@ -1,6 +1,7 @@
 """`tokenstream demo`: a whole deployment on this machine, offline, with a sample model service and a page to watch it."""
 
 import asyncio
+import logging
 import signal
 import sys
 from collections.abc import Awaitable
@@ -14,7 +15,7 @@ from processor.local.deployment import Deployment, deployed
 from processor.local.model import Pace, SampleModel
 from processor.local.once import run_once
 from processor.local.realtime.server import demo_token
-from processor.local.web.server import Collaborators, DemoPage, Prompt
+from processor.local.web.server import Collaborators, DemoPage, Prompt, check_servable
 from topics.producer import DeliveryError, TokenProducer
 
 CHANNEL = "chat:demo"
@@ -22,17 +23,20 @@ TOKEN_SECONDS = 3600.0
 DEFAULT_PORT = 8400
 
 
-async def run_demo(*, once: bool = False, port: int | None = DEFAULT_PORT) -> int:
+async def run_demo(*, once: bool = False, port: int = DEFAULT_PORT) -> int:
     """Run until Ctrl-C, or with `once` until everything was compared; the exit code. Ends only what it started."""
     console = Console()
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a stopped broker is part of the show
     try:
+        if not once:
+            check_servable(port)
         async with deployed(lambda what: console.print(f"[dim]{what}…[/dim]")) as deployment:
             if once:
                 return 0 if await run_once(deployment, console) else 1
-            await _show(deployment, console, port if port is not None else DEFAULT_PORT)
+            await _show(deployment, console, port)
     except TokenstreamError as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,11 +1,11 @@
 // The library on the real ably-js, against the local realtime server. The port is in REALTIME_PORT; see test_client.py.
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { after, afterEach, test } from 'node:test';
 import Ably from 'ably';
 import { tokenstream } from '../../clients/javascript/src/index.js';
+import { Frames, sha256 } from './client_frames.mjs';
 
 const port = Number(process.env.REALTIME_PORT);
 const open = [];
@@ -27,54 +27,6 @@ function connect(options = {}) {
 }
 
 const publisher = connect();
-const sha256 = (text) => createHash('sha256').update(text, 'utf8').digest('hex');
-
-/** Publishes frames of one response, as the relay does. */
-class Frames {
-  constructor(channel, id = `r-${(names += 1)}`) {
-    Object.assign(this, { channel, id, seq: 0, texts: new Map() });
-  }
-
-  message(name, data, headers, clientId = 'tokenstream') {
-    const strings = Object.entries({ responseId: this.id, ...headers }).map(([key, value]) => [key, String(value)]);
-    return { name, data, clientId, extras: { headers: Object.fromEntries(strings) } };
-  }
-
-  publish(...given) {
-    return publisher.channels.get(this.channel).publish(this.message(...given));
-  }
-
-  async start(metadata = { model: 'm' }) {
-    await this.publish('start', metadata, { seq: 0 });
-    return this;
-  }
-
-  async token(text, part = 'text') {
-    this.seq += 1;
-    const before = this.texts.get(part) ?? '';
-    this.texts.set(part, before + text);
-    const headers = { seq: this.seq, seqEnd: this.seq, offset: before.length };
-    if (part === 'text') await this.publish('token', text, headers);
-    else await this.publish('part', text, { ...headers, part, kind: 'reasoning' });
-    return this;
-  }
-
-  get digests() {
-    return [...this.texts].map(([part, text]) => ({ part, length: text.length, sha256: sha256(text) }));
-  }
-
-  async stop() {
-    this.seq += 1;
-    await this.publish('stop', { reason: 'stop', status: 'complete', parts: this.digests }, { seq: this.seq });
-    return this;
-  }
-
-  record(status) {
-    const parts = this.digests.map((part) => ({ ...part, kind: part.part, text: this.texts.get(part.part) }));
-    const times = { startedAt: 1000, firstTokenAt: 1100, updatedAt: 1200 };
-    return { v: 1, responseId: this.id, channel: this.channel, status, reason: 'stop', error: null, parts, seq: this.seq, tokens: this.seq, gaps: [], metadata: {}, usage: null, ...times };
-  }
-}
 
 /** An API that serves these records; `answers` can be turned to failures. */
 async function serveApi(records) {
@@ -132,7 +84,7 @@ test('a response is followed from start to proof', async () => {
   const name = channelName();
   const stream = follow(name);
   await stream.ready;
-  const frames = await new Frames(name).start({ model: 'm-large' });
+  const frames = await new Frames(publisher, name).start({ model: 'm-large' });
   await frames.token('thinking', 'reasoning');
   await frames.token('He😀');
   await frames.token('llo');
@@ -149,7 +101,7 @@ test('a response is followed from start to proof', async () => {
 
 test('without an API what was published before comes from history', async () => {
   const name = channelName();
-  const frames = await new Frames(name).start();
+  const frames = await new Frames(publisher, name).start();
   for (const word of ['one ', 'two ']) await frames.token(word);
   const stream = follow(name);
   await stream.ready;
@@ -161,9 +113,9 @@ test('without an API what was published before comes from history', async () => 
 
 test('with an API finished responses are loaded, and an open one goes on from record, history and live frames', async () => {
   const name = channelName();
-  const old = new Frames(name);
+  const old = new Frames(publisher, name);
   Object.assign(old, { seq: 3, texts: new Map([['text', 'old answer']]) });
-  const open = await new Frames(name).start();
+  const open = await new Frames(publisher, name).start();
   await open.token('a');
   const snapshot = { ...open.record('streaming'), startedAt: 2000 };
   await open.token('b');
@@ -181,9 +133,9 @@ test('frames of other clients are ignored', async () => {
   const name = channelName();
   const stream = follow(name);
   await stream.ready;
-  const frames = new Frames(name);
+  const frames = new Frames(publisher, name);
   await publisher.channels.get(name).publish(frames.message('start', null, { seq: 0 }, 'mallory'));
-  const good = await new Frames(name).start();
+  const good = await new Frames(publisher, name).start();
   await until(stream, () => stream.get(good.id));
   assert.equal(stream.get(frames.id), undefined);
   assert.equal(stream.counts.ignored, 1);
@@ -194,7 +146,7 @@ test('what was missed while cut off without a resume is read from history', asyn
   const client = connect({ disconnectedRetryTimeout: 400 });
   const stream = follow(name, { client });
   await stream.ready;
-  const frames = await new Frames(name).start();
+  const frames = await new Frames(publisher, name).start();
   await frames.token('before ');
   await until(stream, () => stream.get(frames.id)?.text === 'before ');
   await strike({ refuse_resume: { times: 1 }, cut: { connection: client.connection.id } });
@@ -214,7 +166,7 @@ test('a discontinuity on a live channel is caught up with', async () => {
   const stream = follow(name, { api: api.url });
   await stream.ready;
   const asked = api.asked.length;
-  const frames = await new Frames(name).start();
+  const frames = await new Frames(publisher, name).start();
   await frames.token('seen');
   await strike({ discontinuity: { channel: name } });
   await until(stream, () => api.asked.length > asked && stream.state === 'live');
@@ -223,7 +175,7 @@ test('a discontinuity on a live channel is caught up with', async () => {
 
 test('a wrong copy is replaced by the record', async () => {
   const name = channelName();
-  const frames = await new Frames(name).start();
+  const frames = await new Frames(publisher, name).start();
   await frames.token('right');
   const api = await serveApi([]);
   const stream = follow(name, { api: api.url });
@@ -243,7 +195,7 @@ test('a hole that nothing fills is given up in time, and said', async () => {
   await stream.ready;
   const errors = [];
   stream.on('error', (error) => errors.push(error.message));
-  const frames = await new Frames(name).start();
+  const frames = await new Frames(publisher, name).start();
   await frames.token('a');
   frames.seq += 2;
   frames.texts.set('text', 'abc');
@@ -257,7 +209,7 @@ test('a hole that nothing fills is given up in time, and said', async () => {
 
 test('an API that is down is asked again until it answers', async () => {
   const name = channelName();
-  const old = new Frames(name);
+  const old = new Frames(publisher, name);
   Object.assign(old, { seq: 2, texts: new Map([['text', 'stored']]) });
   const api = await serveApi([old.record('complete')]);
   api.status = 503;
@@ -277,7 +229,7 @@ test('finished responses beyond the limit are let go', async () => {
   const removed = [];
   stream.on('remove', (id) => removed.push(id));
   const all = [];
-  for (let count = 0; count < 4; count += 1) all.push(await (await new Frames(name).start()).stop());
+  for (let count = 0; count < 4; count += 1) all.push(await (await new Frames(publisher, name).start()).stop());
   await until(stream, () => removed.length === 2);
   assert.deepEqual(removed, all.slice(0, 2).map(({ id }) => id));
   assert.equal(stream.responses.length, 2);
@@ -287,7 +239,7 @@ test('a channel that was attached before is caught up with, too', async () => {
   const name = channelName();
   const client = connect();
   await client.channels.get(name).attach();
-  const frames = await new Frames(name).start();
+  const frames = await new Frames(publisher, name).start();
   await frames.token('early');
   const stream = follow(name, { client });
   await stream.ready;
@@ -298,7 +250,7 @@ test('two readers, one from the start and one late, agree', async () => {
   const name = channelName();
   const early = follow(name);
   await early.ready;
-  const all = await Promise.all([1, 2, 3].map(() => new Frames(name).start()));
+  const all = await Promise.all([1, 2, 3].map(() => new Frames(publisher, name).start()));
   for (const word of ['a', 'b', 'c', 'd']) await Promise.all(all.map((frames) => frames.token(word)));
   const late = follow(name);
   await late.ready;
@@ -320,7 +272,7 @@ test('closing ends it, and leaves the channel to its owner', async () => {
   stream.close();
   assert.equal(stream.state, 'closed');
   const seen = once((await subscribed(client.channels.get(name))), 'message');
-  await new Frames(name).start();
+  await new Frames(publisher, name).start();
   await seen;
   assert.equal(changes, 0);
   assert.equal(client.channels.get(name).state, 'attached');
@@ -341,7 +293,7 @@ test("a listener's mistake does no harm to the stream", async () => {
     throw new Error('the page is wrong');
   });
   await stream.ready;
-  const frames = await (await new Frames(name).start()).token('a');
+  const frames = await (await new Frames(publisher, name).start()).token('a');
   assert.equal((await thrown).message, 'the page is wrong');
   await until(stream, () => stream.get(frames.id)?.text === 'a');
   delete globalThis.reportError;

@@ -5,6 +5,7 @@ allows no request to any other host than this server and the local realtime serv
 """
 
 import json
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,19 @@ def libraries() -> dict[str, Path]:
         "/lib/tokenstream/index.js": client / "index.js",
         "/lib/tokenstream/reader.js": client / "reader.js",
     }
+
+
+def check_servable(port: int) -> None:
+    """Raises PageUnavailable when the page could not be served on `port`: asked before anything slow is started."""
+    missing = [str(path) for path in libraries().values() if not path.is_file()]
+    if missing:
+        raise PageUnavailable(f"The page's libraries are not installed ({missing[0]} is missing): run `make setup`.")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise PageUnavailable(f"Port {port} is taken: choose another with --port.") from error
 
 
 class DemoPage:
