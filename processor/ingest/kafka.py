@@ -19,6 +19,7 @@ from aiokafka.structs import OffsetAndMetadata
 from processor.clock import Clock
 from processor.core.response import Raw
 from processor.errors import KafkaUnavailable, PartitionLost
+from processor.ingest.ports import Record
 
 log = structlog.get_logger(__name__)
 
@@ -275,10 +276,6 @@ class ResponsesReader:
         if consumer is not None:
             with contextlib.suppress(Exception):
                 await consumer.stop()
-
-
-Record = tuple[str, int | None, bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
-"""(topic, partition or None for the key's, key, value, headers)"""
 
 
 class TransactionalWriter:

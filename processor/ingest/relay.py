@@ -14,6 +14,7 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 from processor.core.limits import Limits
 from processor.errors import KafkaUnavailable, PartitionLost
 from processor.ingest.kafka import ClientOptions, TransactionalWriter
+from processor.ingest.ports import PartitionWriter
 from processor.ingest.worker import PartitionWorker, WorkerParts
 
 log = structlog.get_logger(__name__)
@@ -78,17 +79,22 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         self._paused = set(numbers)
         limits = self._share(len(numbers))
         for number in numbers:
-            writer = TransactionalWriter(
-                self._options.client,
-                transactional_id=f"{self._options.group_id}-{self._consumer.topic}-{number}",
-                group_id=self._options.group_id,
-                source=self._consumer.partition(number),
-                max_bytes=self._options.max_record_bytes,
-            )
-            worker = PartitionWorker(number, self._parts, writer, limits)
+            worker = self._new_worker(number, limits)
             self._workers[number] = worker
             self._running[number] = self._tasks.create_task(self._own(worker))
         log.info("partitions_assigned", partitions=numbers)
+
+    def _new_worker(self, number: int, limits: Limits) -> PartitionWorker:
+        return PartitionWorker(number, self._parts, self._new_writer(number), limits)
+
+    def _new_writer(self, number: int) -> PartitionWriter:
+        return TransactionalWriter(
+            self._options.client,
+            transactional_id=f"{self._options.group_id}-{self._consumer.topic}-{number}",
+            group_id=self._options.group_id,
+            source=self._consumer.partition(number),
+            max_bytes=self._options.max_record_bytes,
+        )
 
     async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
         del revoked  # an eager assignor takes all of them

@@ -4,16 +4,14 @@ import structlog
 
 from processor.clock import Clock
 from processor.core.partition import PartitionPipeline
-from processor.ingest.kafka import ResponsesReader
+from processor.ingest.ports import RecordsReader
 from topics.codec import decode_response
 from topics.records import ResponseRecord
 
 log = structlog.get_logger(__name__)
 
 
-async def restore(
-    pipeline: PartitionPipeline, responses: ResponsesReader, number: int, start: int, clock: Clock
-) -> None:
+async def restore(pipeline: PartitionPipeline, responses: RecordsReader, number: int, start: int, clock: Clock) -> None:
     """Rebuild the open responses and the finished ids from `responses[number]`, from `start` to its end.
 
     Raises KafkaUnavailable.

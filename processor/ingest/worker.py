@@ -24,7 +24,7 @@ from processor.core.response import Raw
 from processor.errors import KafkaUnavailable, PartitionLost
 from processor.ingest.commit_metadata import CommitMetadata
 from processor.ingest.dead_letters import headers_of, value_of
-from processor.ingest.kafka import CommittedOffsets, Consumer, Record, ResponsesReader, TransactionalWriter
+from processor.ingest.ports import OffsetsReader, PartitionWriter, Record, RecordsReader, TokensConsumer
 from processor.ingest.takeover import restore
 from processor.metrics import Metrics
 from topics.codec import Decoder, decode_response, encode_response
@@ -62,9 +62,9 @@ LanesOf = Callable[[PartitionPipeline, Callable[[], bool], Callable[[], None]], 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerParts:
-    consumer: Consumer
-    committed: CommittedOffsets
-    responses: ResponsesReader
+    consumer: TokensConsumer
+    committed: OffsetsReader
+    responses: RecordsReader
     lanes_of: LanesOf
     decoder: Decoder
     metrics: Metrics
@@ -77,12 +77,12 @@ class WorkerParts:
 class PartitionWorker:
     """`run` is its task; `feed`, `drain` and `abandon` are called by the relay that owns it."""
 
-    def __init__(self, number: int, parts: WorkerParts, writer: TransactionalWriter, limits: Limits) -> None:
+    def __init__(self, number: int, parts: WorkerParts, writer: PartitionWriter, limits: Limits) -> None:
         self.number = number
         self._parts = parts
         self._writer = writer
         self._clock = parts.clock
-        self.pipeline = PartitionPipeline(parts.decoder, limits)
+        self.pipeline = self._new_pipeline(limits)
         self.state = State.TAKING_OVER
         self.stuck: str | None = None
         """What this partition waits for, as a sentence; None while it makes progress."""
@@ -95,6 +95,9 @@ class PartitionWorker:
 
     def __repr__(self) -> str:
         return f"<PartitionWorker {self.number} {self.state.name} {self.pipeline!r}>"
+
+    def _new_pipeline(self, limits: Limits) -> PartitionPipeline:
+        return PartitionPipeline(self._parts.decoder, limits)
 
     @property
     def running(self) -> bool:
@@ -153,7 +156,7 @@ class PartitionWorker:
         if not first <= offset <= end:
             log.error("committed_offset_out_of_range", partition=number, committed=offset, first=first, end=end)
             offset = first if offset < first else end
-        self.pipeline = PartitionPipeline(parts.decoder, self.pipeline.limits)
+        self.pipeline = self._new_pipeline(self.pipeline.limits)
         self._lanes.stop()
         self._lanes = parts.lanes_of(self.pipeline, self._may_publish, self.kick)
         await restore(self.pipeline, parts.responses, number, metadata.restore, self._clock)

@@ -119,9 +119,13 @@ class Connection:
         self._broken.clear()
         options = self._options.realtime()
         self._key = options["key"]
-        client = AblyRealtime(**options)
+        client = self._new_client(options)
         self._client = client
         client.connection.on(lambda change: self._on_change(client, change))
+
+    @staticmethod
+    def _new_client(options: dict[str, Any]) -> AblyRealtime:
+        return AblyRealtime(**options)
 
     def _on_change(self, client: AblyRealtime, change: Any) -> None:
         if client is not self._client:

@@ -154,10 +154,13 @@ class ConnectionPool:
     def _grow(self) -> Connection:
         rate = self._options.connection_rate
         pace = Pace(rate, rate / 9, self.clock.monotonic())
-        connection = Connection(self._ably, pace, self._random, self._show_states)
+        connection = self._new_connection(pace)
         self._connections.append(connection)
         self._running.append(self._tasks.create_task(connection.run()))
         return connection
+
+    def _new_connection(self, pace: Pace) -> Connection:
+        return Connection(self._ably, pace, self._random, self._show_states)
 
     async def _sweep_for_ever(self) -> None:
         while True:
