@@ -14,6 +14,8 @@ from typing import Any, cast
 
 import aiokafka
 import faust
+import structlog
+from aiokafka.client import AIOKafkaClient
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
@@ -21,6 +23,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from processor.archive.batch import Arrival
+from processor.errors import TokenstreamError, TopicsUnfit
 from processor.store_port import Position
 
 COMMIT_SECONDS = 1.0
@@ -28,6 +31,8 @@ FETCH_BYTES = 1024 * 1024
 """Of one partition at a time; a larger single record still comes."""
 QUEUED_RECORDS = 64
 """Between Faust's fetcher and us; each may be as large as a response."""
+
+log = structlog.stdlib.get_logger("tokenstream.archive")
 
 Receive = Callable[[Arrival], Awaitable[None]]
 ClientOptions = Mapping[str, Any]
@@ -91,6 +96,13 @@ class ResponseConsumer(driver.Consumer):
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
+    def _start_thread(self) -> None:
+        """What ends the thread was told to `start()`, or has crashed the app, by then; raised here it would only be printed."""
+        try:
+            super()._start_thread()
+        except Exception as error:  # noqa: BLE001
+            log.debug("archive_consumer_thread_ended", error=describe(error))
+
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:  # noqa: ARG002
         conf = self.app.conf
         self._assignor = RoundRobinPartitionAssignor
@@ -163,6 +175,7 @@ class ResponseStream:
 
     async def start(self) -> None:
         """Returns when the app runs; partitions come later. Raises what aiokafka raises where no broker answers."""
+        await _look_for_topic(self._app.client_options, self._topic)
         consumer = cast("ResponseConsumer", self._app.consumer)
         consumer.rebalanced = self._rebalanced
         await self._app.maybe_start()
@@ -196,6 +209,19 @@ class ResponseStream:
         if consumer is None:
             return {}
         return {partition: _lag(consumer, TP(self._topic, partition)) for partition in self.assigned}
+
+
+async def _look_for_topic(client_options: ClientOptions, topic: str) -> None:
+    """Faust says a screenful of tracebacks where no broker answers, and would wait silently for a topic."""
+    client = AIOKafkaClient(**{name: value for name, value in client_options.items() if name != "group_id"})
+    try:
+        async with asyncio.timeout(30):
+            await client.bootstrap()
+            found = (await client.fetch_all_metadata()).partitions_for_topic(topic)
+    finally:
+        await client.close()
+    if not found:
+        raise TopicsUnfit(f"the topic {topic} does not exist; create it with `tokenstream topics apply`")
 
 
 def _lag(consumer: ResponseConsumer, tp: TP) -> int:
@@ -254,5 +280,7 @@ def _arrival(message: Any) -> Arrival:
 
 def describe(error: BaseException) -> str:
     """One line about what Kafka, or Faust, made of it."""
+    if isinstance(error, TokenstreamError):
+        return str(error)
     text = str(error).splitlines()
     return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__
