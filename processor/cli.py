@@ -1,19 +1,15 @@
 """The command line. Each command reads settings, builds what it needs, and turns our errors into one plain sentence."""
 
 import asyncio
-import os
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from processor.config import Settings, load_settings
+from processor import cli_dead_letters
+from processor.cli_shared import EXIT_FAILED, EXIT_SETTINGS, Config, read_settings, run_async
 from processor.errors import SettingsError, TokenstreamError
-
-EXIT_FAILED = 1
-EXIT_SETTINGS = 2
 
 app = typer.Typer(
     name="tokenstream",
@@ -23,11 +19,7 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
-
-Config = Annotated[
-    Path | None,
-    typer.Option("--config", help="File of settings (TOML, or NAME=value lines); the environment wins over it."),
-]
+app.add_typer(cli_dead_letters.app, name="dead-letters")
 
 
 def main() -> None:
@@ -55,16 +47,6 @@ def _first_of_ours(group: BaseExceptionGroup[BaseException]) -> TokenstreamError
         if isinstance(found, TokenstreamError):
             return found
     return None
-
-
-def read_settings(config: Path | None, *, require_ably: bool = False) -> Settings:
-    return load_settings(os.environ, config, require_ably=require_ably)
-
-
-def run_async(work: Coroutine[Any, Any, None]) -> None:
-    import uvloop
-
-    uvloop.run(work)
 
 
 def _serve(config: Path | None, *roles: str) -> None:
