@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from aiokafka import AIOKafkaConsumer
 
 from processor.local.realtime.server import LocalRealtime
 from processor.local.realtime.wire import Message as WireMessage
-from processor.received import Message, utf16_length
 from processor.reader import Reader
+from processor.received import Message, utf16_length
 from support import eventually
 from topics.producer import TokenProducer
 from topics.specs import TopicNames
@@ -106,6 +107,17 @@ class RelayProcess:
         except aiohttp.ClientError:
             return False
 
+    async def has_started(self) -> bool:
+        return "realtime" in await self.text("/readyz")
+
+    async def text(self, path: str) -> str:
+        """What the process answers; empty while it answers nothing."""
+        try:
+            async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{self.port}{path}") as answer:
+                return await answer.text()
+        except aiohttp.ClientError:
+            return ""
+
     async def metric(self, name: str) -> float:
         """The sum of a metric's samples."""
         async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{self.port}/metrics") as answer:
@@ -160,6 +172,28 @@ class Verdict:
         return not (self.out_of_order or self.lost or self.repeated_for_reader or self.unfinished or self.problems)
 
 
+KINDS = {"text": "text", "reasoning": "reasoning", "call_1": "tool_call"}
+
+
+@dataclass
+class Script:
+    """The tokens of one response, at their pace."""
+
+    tokens: int
+    pause: float
+    chance: random.Random
+    parts: bool
+    until: asyncio.Event | None
+
+    async def __aiter__(self) -> AsyncIterator[tuple[str, str]]:
+        number = 0
+        while number < self.tokens or (self.until is not None and not self.until.is_set()):
+            text = f"{self.chance.choice(WORDS)}{number} "
+            yield (self.chance.choice(tuple(KINDS)) if self.parts else "text"), text
+            number += 1
+            await asyncio.sleep(self.pause * self.chance.uniform(0.5, 1.5))
+
+
 class Lab:
     def __init__(self, bootstrap: str, names: TopicNames, realtime: LocalRealtime) -> None:
         self.bootstrap = bootstrap
@@ -195,34 +229,53 @@ class Lab:
         return relay
 
     async def stream(
-        self, *, responses: int, tokens: int, channels: int = 8, pause: float = 0.01, seed: int = 0, parts: bool = False
+        self,
+        *,
+        responses: int,
+        tokens: int,
+        channels: int = 8,
+        pause: float = 0.01,
+        seed: int = 0,
+        parts: bool = False,
+        until: asyncio.Event | None = None,
     ) -> None:
-        """Stream responses concurrently, `pause` seconds between the tokens of each."""
+        """Stream responses concurrently, `pause` seconds between the tokens of each; with `until`, at least till then."""
         async with TokenProducer(self.bootstrap, topic=self.names.tokens) as producer:
             await asyncio.gather(
                 *(
                     self._one(
-                        producer, f"s{seed}-r{number}", f"chat:{number % channels}", tokens, pause, seed + number, parts
+                        producer,
+                        Produced(f"s{seed}-r{number}", f"chat:{number % channels}"),
+                        Script(tokens, pause, random.Random(seed + number), parts=parts, until=until),
                     )
                     for number in range(responses)
                 )
             )
 
-    async def _one(
-        self, producer: TokenProducer, response_id: str, channel: str, tokens: int, pause: float, seed: int, parts: bool
-    ) -> None:
-        chance = random.Random(seed)
-        produced = Produced(response_id, channel)
+    @asynccontextmanager
+    async def streaming(self, **arguments: Any) -> AsyncIterator[None]:
+        """Responses stream all the while, and end when this does."""
+        until = asyncio.Event()
+        streaming = asyncio.create_task(self.stream(tokens=0, until=until, **arguments))
+        try:
+            yield
+        finally:
+            until.set()
+            await streaming
+
+    async def _one(self, producer: TokenProducer, produced: Produced, script: "Script") -> None:
         self.produced.append(produced)
+        response_id, channel = produced.response_id, produced.channel
         async with producer.response(channel=channel, response_id=response_id, metadata={"model": "m"}) as response:
-            for number in range(tokens):
-                text = chance.choice(WORDS) + str(number) + " "
-                part = chance.choice(("text", "reasoning", "call_1")) if parts else "text"
-                kind = "text" if part == "text" else "tool_call" if part == "call_1" else "reasoning"
-                await response.token(text, kind=kind, part=part)
+            async for part, text in script:
+                await response.token(text, kind=KINDS[part], part=part)
                 produced.texts[part] = produced.texts.get(part, "") + text
                 produced.tokens += 1
-                await asyncio.sleep(pause * chance.uniform(0.5, 1.5))
+
+    async def progress(self, frames: int, deadline: float = 40.0) -> None:
+        """Wait until so many more frames have been published."""
+        before = self.published()
+        await eventually(lambda: self.published() >= before + frames, deadline=deadline)
 
     def finished(self) -> int:
         return sum(message.name == "stop" for messages in self.realtime.log.values() for message in messages)
@@ -263,26 +316,34 @@ class Lab:
 
     async def records(self) -> dict[str, dict[str, Any]]:
         """The newest committed record of every response."""
-        from aiokafka import AIOKafkaConsumer
+        newest: dict[str, dict[str, Any]] = {}
+        async for record in self._read(self.names.responses):
+            newest[record.key.decode()] = json.loads(record.value)
+        return newest
 
+    async def dead_letters(self, response_id: str) -> list[dict[str, Any]]:
+        """The dead-lettered token records of a response, as they stand in their topic."""
+        values = [json.loads(record.value) async for record in self._read(self.names.dead_letters)]
+        return [value for value in values if value["responseId"] == response_id]
+
+    async def _read(self, topic: str) -> AsyncIterator[Any]:
+        """Every committed record of a topic, in the order of each partition."""
         consumer = AIOKafkaConsumer(
-            self.names.responses,
+            topic,
             bootstrap_servers=self.bootstrap,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
         )
         await consumer.start()
-        newest: dict[str, dict[str, Any]] = {}
         try:
             ends = await consumer.end_offsets(consumer.assignment())
             for partition, end in ends.items():
                 while await consumer.position(partition) < end:
                     for records in (await consumer.getmany(partition, timeout_ms=300)).values():
                         for record in records:
-                            newest[record.key.decode()] = json.loads(record.value)
+                            yield record
         finally:
             await consumer.stop()
-        return newest
 
     async def close(self) -> None:
         for relay in self.relays:

@@ -308,8 +308,8 @@ class PartitionWorker:
         After it nothing is published or committed. Never raises for an outage: what was not committed, a successor
         does again.
         """
-        if self.state is not State.RUNNING:
-            self.abandon()
+        if self.state is not State.RUNNING or not self._parts.consumer.membership.holds():
+            self.abandon()  # without the lease nothing in flight may be sent again: there is nothing to wait for
             return False
         self.state = State.DRAINING
         self._lanes.close()

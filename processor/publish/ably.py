@@ -249,24 +249,39 @@ async def _first(*events: asyncio.Event) -> None:
             task.cancel()
 
 
-async def read_history(options: AblyOptions, channel: str, within: float) -> ChannelHistory:
-    """The channel's newest messages, as many as can be read in `within` seconds. Raises PublishRetry when none can."""
-    history = ChannelHistory()
-    pages = 0
-    try:
-        async with asyncio.timeout(within):
-            async with AblyRest(**options.rest()) as rest:
-                page = await rest.channels.get(channel).history(limit=HISTORY_PAGE)
+class HistoryReader:
+    """Reads channels' histories over REST, with one client for all: making one takes the SDK long."""
+
+    def __init__(self, options: AblyOptions) -> None:
+        self._options = options
+        self._client: AblyRest | None = None
+
+    async def read(self, channel: str, within: float) -> ChannelHistory:
+        """The newest messages, as many as can be read in `within` seconds. Raises PublishRetry when none can."""
+        history = ChannelHistory()
+        pages = 0
+        try:
+            async with asyncio.timeout(within):
+                if self._client is None:
+                    self._client = AblyRest(**self._options.rest())
+                page = await self._client.channels.get(channel).history(limit=HISTORY_PAGE)
                 while True:
-                    history.add([_past(item) for item in page.items], options.client_id)
+                    history.add([_past(item) for item in page.items], self._options.client_id)
                     pages += 1
                     if not page.has_next():
                         break
                     page = await page.next()
-    except Exception as error:
-        if not pages:
-            raise PublishRetry(f"the history of a channel could not be read ({type(error).__name__})") from error
-    return history
+        except Exception as error:
+            if not isinstance(error, TimeoutError):
+                await self.close()  # the key may have changed
+            if not pages:
+                raise PublishRetry(f"the history of a channel could not be read ({type(error).__name__})") from error
+        return history
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
 
 
 def _past(message: Any) -> PastMessage:

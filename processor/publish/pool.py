@@ -14,7 +14,7 @@ from processor.clock import Clock
 from processor.core.framer import Frame
 from processor.core.pacing import Pace
 from processor.metrics import CONNECTION_STATES, Metrics
-from processor.publish.ably import ACK_DEADLINE, MAX_ACK_DEADLINE, AblyOptions, Connection, read_history
+from processor.publish.ably import ACK_DEADLINE, MAX_ACK_DEADLINE, AblyOptions, Connection, HistoryReader
 from processor.publish.history import ChannelHistory
 from processor.publish.refusals import Meaning, Refusal
 
@@ -93,6 +93,7 @@ class ConnectionPool:
 
     def __init__(self, ably: AblyOptions, options: PoolOptions, metrics: Metrics, clock: Clock, random: Random) -> None:
         self._ably = ably
+        self._history = HistoryReader(ably)
         self._options = options
         self._metrics = metrics
         self._random = random
@@ -113,6 +114,7 @@ class ConnectionPool:
         for task in self._running:
             task.cancel()
         await self._tasks.__aexit__(None, None, None)
+        await self._history.close()
         self._show_states()
 
     def slot(self, channel: str) -> ChannelSlot:
@@ -132,7 +134,7 @@ class ConnectionPool:
         slot.idle_since = self.clock.monotonic()
 
     async def history(self, channel: str, within: float) -> ChannelHistory:
-        return await read_history(self._ably, channel, within)
+        return await self._history.read(channel, within)
 
     def refusal(self) -> str | None:
         """Why nothing can be published for anyone, as a sentence; None while something can."""

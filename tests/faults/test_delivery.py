@@ -7,16 +7,19 @@ crashed or was cut off.
 import asyncio
 import signal
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from conftest import MakeTopics
-from lab import Lab, laboratory
+from conftest import MakeKafka, MakeTopics
+from lab import KEY, Lab, RelayProcess, laboratory
 from processor.local.kafka import LocalKafka
 from support import eventually
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
+SESSION_TIMEOUT = 3.0
 CONNECTION_FAULTS = {
     "sockets_cut": {"cut": {"publishes": 25}},
     "sockets_cut_before_acceptance": {"cut": {"publishes": 25, "at": "before"}},
@@ -81,30 +84,34 @@ async def test_a_slow_channel_delays_only_its_own_responses(kafka: LocalKafka, m
 async def test_kill_9_again_and_again_loses_nothing(kafka: LocalKafka, make_topics: MakeTopics) -> None:
     async with laboratory(kafka.bootstrap, await make_topics()) as lab:
         owner = await lab.relay()
-        streaming = asyncio.create_task(lab.stream(responses=20, tokens=250, channels=10, pause=0.04, parts=True))
         recoveries: list[float] = []
-        for _ in range(4):
-            before = lab.published()
-            await eventually(lambda before=before: lab.published() >= before + 100, deadline=40)
-            successor = await lab.relay(ready=False)
-            await eventually(successor_joined(successor), deadline=20)
-            await owner.kill()
-            killed, at = time.monotonic(), lab.published()
-            await eventually(lambda at=at: lab.published() > at + 5, deadline=20)
-            recoveries.append(time.monotonic() - killed)
-            owner = successor
-        await streaming
+        async with lab.streaming(responses=20, channels=10, pause=0.05, parts=True):
+            for _ in range(3):
+                successor = await lab.relay(ready=False)
+                await lab.progress(100)
+                await eventually(successor.has_started, deadline=20)
+                await owner.kill()
+                killed = time.monotonic()
+                await lab.progress(100)
+                recoveries.append(await longest_silence(lab, killed))
+                owner = successor
         await lab.all_finished()
         verdict = lab.verdict()
         assert verdict.faultless_for_readers(), verdict
-        assert max(recoveries) < 3 + 2 + 1, recoveries
+        assert max(recoveries) < SESSION_TIMEOUT + 2, recoveries
 
 
-def successor_joined(relay: object) -> object:
-    async def joined() -> bool:
-        return b"started" in relay.log.read_bytes()  # type: ignore[attr-defined]
+async def longest_silence(lab: Lab, since: float) -> float:
+    """Seconds from `since` (monotonic) until every channel had a frame again."""
+    offset = time.time() - time.monotonic()
 
-    return joined
+    def first_after(channel: str) -> float:
+        stamps = [(message.timestamp or 0) / 1000 - offset for message in lab.realtime.log[channel]]
+        return min((stamp for stamp in stamps if stamp > since + 0.05), default=0.0)
+
+    channels = list(lab.realtime.log)
+    await eventually(lambda: all(first_after(channel) for channel in channels), deadline=20)
+    return max(first_after(channel) for channel in channels) - since
 
 
 async def test_a_stopped_process_publishes_nothing_stale_when_it_wakes(
@@ -112,14 +119,13 @@ async def test_a_stopped_process_publishes_nothing_stale_when_it_wakes(
 ) -> None:
     async with laboratory(kafka.bootstrap, await make_topics()) as lab:
         frozen = await lab.relay()
-        streaming = asyncio.create_task(lab.stream(responses=16, tokens=250, channels=8, pause=0.04))
-        await eventually(lambda: lab.published() > 60, deadline=30)
-        frozen.signal(signal.SIGSTOP)
-        await lab.relay()
-        at = lab.published()
-        await eventually(lambda: lab.published() > at + 60, deadline=30)
-        frozen.signal(signal.SIGCONT)
-        await streaming
+        async with lab.streaming(responses=16, channels=8, pause=0.05):
+            await lab.progress(60)
+            frozen.signal(signal.SIGSTOP)
+            await lab.relay()
+            await lab.progress(60)
+            frozen.signal(signal.SIGCONT)
+            await lab.progress(100)
         await lab.all_finished()
         verdict = lab.verdict()
         assert verdict.faultless_for_readers(), verdict
@@ -127,14 +133,13 @@ async def test_a_stopped_process_publishes_nothing_stale_when_it_wakes(
 
 async def test_a_rolling_restart_of_three_relays_repeats_nothing(kafka: LocalKafka, make_topics: MakeTopics) -> None:
     async with laboratory(kafka.bootstrap, await make_topics()) as lab:
-        relays = [await lab.relay() for _ in range(3)]
-        streaming = asyncio.create_task(lab.stream(responses=24, tokens=200, channels=12, pause=0.05))
-        for relay in relays:
-            at = lab.published()
-            await eventually(lambda at=at: lab.published() > at + 60, deadline=30)
-            assert await relay.stop() == 0, relay.tail()
-            await lab.relay()
-        await streaming
+        relays = await asyncio.gather(*(lab.relay() for _ in range(3)))
+        async with lab.streaming(responses=24, channels=12, pause=0.05):
+            for relay in relays:
+                await lab.progress(60)
+                assert await relay.stop() == 0, relay.tail()
+                await lab.relay()
+            await lab.progress(60)
         await lab.all_finished()
         assert_faultless(lab)
 
@@ -142,24 +147,86 @@ async def test_a_rolling_restart_of_three_relays_repeats_nothing(kafka: LocalKaf
 async def test_sigterm_and_a_new_start_are_exact(kafka: LocalKafka, make_topics: MakeTopics) -> None:
     async with laboratory(kafka.bootstrap, await make_topics()) as lab:
         relay = await lab.relay()
-        streaming = asyncio.create_task(lab.stream(responses=20, tokens=120, channels=10, pause=0.03))
-        await eventually(lambda: lab.published() > 80, deadline=30)
-        asked = time.monotonic()
-        assert await relay.stop() == 0
-        assert time.monotonic() - asked < 10
-        await lab.relay()
-        await streaming
+        async with lab.streaming(responses=20, channels=10, pause=0.03):
+            await lab.progress(80)
+            asked = time.monotonic()
+            assert await relay.stop() == 0
+            assert time.monotonic() - asked < 10
+            await lab.relay()
+            await lab.progress(80)
         await lab.all_finished()
         assert_faultless(lab)
         records = await eventually(lambda: finals(lab), deadline=10)
         for produced in lab.produced:
-            assert {part["part"]: part["text"] for part in records[produced.response_id]["parts"]} == produced.texts
+            assert texts_of(records[produced.response_id]) == produced.texts
 
 
-async def finals(lab: Lab) -> dict[str, dict[str, object]]:
+async def test_a_broker_killed_and_restarted_loses_nothing(bare_kafka: MakeKafka, make_topics: MakeTopics) -> None:
+    kafka = await bare_kafka()
+    async with laboratory(kafka.bootstrap, await make_topics(bootstrap=kafka.bootstrap)) as lab:
+        await lab.relay()
+        async with lab.streaming(responses=12, channels=6, pause=0.05):
+            await lab.progress(60)
+            kafka.kill()
+            await kafka.start()
+            await lab.progress(60, deadline=60)
+        await lab.all_finished()
+        assert_faultless(lab)
+
+
+async def test_a_refused_channel_fails_its_responses_and_no_others(kafka: LocalKafka, make_topics: MakeTopics) -> None:
+    async with laboratory(kafka.bootstrap, await make_topics()) as lab:
+        lab.realtime.faults.add({"nack": {"code": 40160, "channel": "^chat:0$", "skip": 3}})
+        await lab.relay()
+        await lab.stream(responses=12, tokens=40, channels=6)
+        refused = {produced.response_id for produced in lab.produced if produced.channel == "chat:0"}
+        lab.produced = [produced for produced in lab.produced if produced.response_id not in refused]
+        await lab.all_finished()
+        verdict = lab.verdict()
+        assert verdict.faultless_for_readers(), verdict
+        records = await eventually(lambda: ended(lab, refused), deadline=15)
+        for response_id in refused:
+            assert records[response_id]["status"] == "failed"
+            assert records[response_id]["reason"] == "unpublishable"
+            letters = await lab.dead_letters(response_id)
+            seqs = [letter["seq"] for letter in letters]
+            assert seqs == list(range(seqs[0], 42)), "kept together and in order"
+            assert seqs[0] <= records[response_id]["seq"] + 1
+
+
+async def test_a_refused_key_drops_nothing_and_a_new_one_is_taken_up(
+    kafka: LocalKafka, make_topics: MakeTopics, tmp_path: Path
+) -> None:
+    key = tmp_path / "key"
+    key.write_text("local.key:wrong")
+    async with laboratory(kafka.bootstrap, await make_topics()) as lab:
+        environment = lab.environment(ABLY_KEY_FILE=str(key))
+        del environment["TOKENSTREAM_ABLY_KEY"]
+        relay = RelayProcess(environment)
+        lab.relays.append(relay)
+        await relay.start()
+        await lab.stream(responses=4, tokens=10, channels=2)
+        await eventually(lambda: says(relay, "refuses the key"), deadline=30)
+        assert not await relay.is_ready()
+        key.write_text(KEY)
+        await lab.all_finished()
+        assert await relay.is_ready()
+        assert_faultless(lab)
+
+
+async def says(relay: RelayProcess, words: str) -> bool:
+    return words in await relay.text("/readyz")
+
+
+async def ended(lab: Lab, response_ids: set[str]) -> dict[str, Any]:
     records = await lab.records()
-    unfinished = [
-        produced.response_id for produced in lab.produced if records[produced.response_id]["status"] != "complete"
-    ]
-    assert not unfinished
+    assert all(records.get(response_id, {}).get("finishedAt") for response_id in response_ids)
     return records
+
+
+def texts_of(record: dict[str, Any]) -> dict[str, str]:
+    return {part["part"]: part["text"] for part in record["parts"]}
+
+
+async def finals(lab: Lab) -> dict[str, Any]:
+    return await ended(lab, {produced.response_id for produced in lab.produced})
