@@ -1,5 +1,5 @@
 # `make` lists the targets. Everything installs into this tree (.venv, .cache, node_modules), except Kafka's jars,
-# which go to the user's cache, so that a second clone does not fetch them again. TOKENSTREAM_CACHE moves that.
+# which go to the user's cache, so that a second clone does not fetch them again. CACHE_OF_TOKENSTREAM moves that.
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
@@ -7,8 +7,8 @@ SHELL := /bin/sh
 
 UV_VERSION := 0.13.9
 KAFKA_VERSION := $(shell sed -n '/kafka_2.13/{n;s:.*<version>\(.*\)</version>.*:\1:p;}' deploy/kafka/pom.xml)
-export TOKENSTREAM_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/tokenstream
-KAFKA := $(TOKENSTREAM_CACHE)/kafka-$(KAFKA_VERSION)
+export CACHE_OF_TOKENSTREAM ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/tokenstream
+KAFKA := $(CACHE_OF_TOKENSTREAM)/kafka-$(KAFKA_VERSION)
 
 BIN := .venv/bin
 UV := $(BIN)/uv

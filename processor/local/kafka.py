@@ -297,9 +297,9 @@ class LocalKafka:
 
 
 def jars_directory() -> Path:
-    """Where `make kafka` puts the jars: $TOKENSTREAM_CACHE, or tokenstream/ in the user's cache."""
+    """Where `make kafka` puts the jars: $CACHE_OF_TOKENSTREAM, or tokenstream/ in the user's cache."""
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("TOKENSTREAM_CACHE") or user / "tokenstream") / f"kafka-{VERSION}"
+    return Path(os.environ.get("CACHE_OF_TOKENSTREAM") or user / "tokenstream") / f"kafka-{VERSION}"
 
 
 def free_ports(count: int) -> list[int]:
