@@ -1,0 +1,115 @@
+"""A page to look at: that of the whole demo, started once, or a lean one fed with frames directly."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime, demo_token
+from processor.local.web.server import Collaborators, DemoPage, Prompt
+
+BROWSER = Path(__file__).parent
+CHANNEL = "chat:lean"
+ADDRESS = re.compile(r"http://localhost:\d+/")
+Outcomes = dict[str, dict[str, Any]]
+"""By scenario: the seconds it took, what it measured, and the error if it failed."""
+
+
+@pytest.fixture(scope="session")
+def demo() -> Iterator[str]:
+    """The address of a running `tokenstream demo`, ended as Ctrl-C would end it."""
+    command = [sys.executable, "-m", "processor", "demo", "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    said: list[str] = []
+    try:
+        for line in process.stdout:
+            said.append(line)
+            if found := ADDRESS.search(line):
+                yield found.group()
+                break
+        else:
+            pytest.fail(f"the demo ended: {''.join(said)}")
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+@contextlib.asynccontextmanager
+async def lean_page() -> AsyncIterator[str]:
+    """The page on a local realtime server and an API that has nothing stored; frames come from the scenario."""
+
+    async def nothing_stored(_: web.Request) -> web.Response:
+        return web.json_response({"items": [], "next": None})
+
+    async def say(_: Prompt) -> None:
+        return None
+
+    api = web.Application()
+    api.router.add_get("/v1/channels/{channel}/hydrate", nothing_stored)
+    runner = web.AppRunner(api, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        async with LocalRealtime(admin=True) as realtime:
+            collaborators = Collaborators(
+                realtime=realtime.endpoint,
+                api=f"http://127.0.0.1:{runner.addresses[0][1]}",
+                channel=CHANNEL,
+                token=lambda: demo_token(DEFAULT_KEY, {CHANNEL: ["subscribe", "history"]}, None, 600),
+                say=say,
+            )
+            async with DemoPage(collaborators) as page:
+                yield page.address
+    finally:
+        await runner.cleanup()
+
+
+async def run_scenarios(script: str, address: str, *groups: str) -> Outcomes:
+    """Run scenarios in Chromium: the groups one after the other, the names in a group (`a+b`) at once."""
+    process = await asyncio.create_subprocess_exec(
+        "node",
+        str(BROWSER / script),
+        address,
+        *groups,
+        env={**os.environ, "REALTIME_KEY": DEFAULT_KEY},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        limit=2**20,
+    )
+    try:
+        printed, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, printed.decode()
+    outcomes = [json.loads(line) for line in printed.decode().splitlines()]
+    return {outcome["name"]: outcome for outcome in outcomes}
+
+
+@pytest.fixture(scope="session")
+def on_the_demo(demo: str) -> Outcomes:
+    """What became of each scenario on the whole deployment. What breaks things for everybody runs last, alone."""
+    together = "streaming+folds+reload+late_join+two_windows+offline+hostile+keyboard"
+    return asyncio.run(run_scenarios("demo_scenarios.mjs", demo, together, "discontinuity", "faults"))
+
+
+@pytest.fixture(scope="session")
+def fed_directly() -> Outcomes:
+    async def run() -> Outcomes:
+        async with lean_page() as address:
+            return await run_scenarios(
+                "frame_scenarios.mjs", address, "hundred_at_once", "bounded_heap", "a_hole", "accessible"
+            )
+
+    return asyncio.run(run())
