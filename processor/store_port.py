@@ -7,7 +7,7 @@ keep the same promises; `tests/contract/test_response_store.py` holds each of th
 import base64
 import binascii
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -221,6 +221,14 @@ class Cursor:
         ):
             raise CursorInvalid("the cursor is none that a listing gave; begin again without `before`")
         return cls(started_at, response_id)
+
+
+def merge_hydration(running: Iterable[StoredResponse], finished: Page) -> Page:
+    """One list, newest first; what ended while it was read counts as finished."""
+    ended = {item.response_id for item in finished.items}
+    items = [*finished.items, *(item for item in running if item.response_id not in ended)]
+    items.sort(key=lambda item: (item.record.started_at, item.response_id.encode()), reverse=True)
+    return Page(tuple(items), finished.next)
 
 
 def page_of(sizes: Sequence[int], limit: int, max_bytes: int) -> int:

@@ -35,6 +35,7 @@ from processor.store_port import (
     StoredResponse,
     check_storable,
     last_changed,
+    merge_hydration,
     page_of,
 )
 from topics.records import Status
@@ -307,14 +308,6 @@ class SqlStore:
             raise StoreRefused(f"the store can't take the record: {_first_line(error.orig or error)}") from error
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise StoreUnavailable(f"the store did not answer: {_first_line(error)}") from error
-
-
-def merge_hydration(running: Iterable[StoredResponse], finished: Page) -> Page:
-    """One list, newest first; what ended while it was read counts as finished."""
-    ended = {item.response_id for item in finished.items}
-    items = [*finished.items, *(item for item in running if item.response_id not in ended)]
-    items.sort(key=lambda item: (item.record.started_at, item.response_id.encode()), reverse=True)
-    return Page(tuple(items), finished.next)
 
 
 def driver_url(url: str) -> URL:

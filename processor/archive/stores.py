@@ -1,11 +1,13 @@
 """Which store a URL names."""
 
+from processor.archive.objects import ObjectStore
 from processor.archive.sql import SqlStore
 from processor.clock import Clock
 from processor.errors import SettingsError
 from processor.store_port import ResponseStore
 
 SQL_SCHEMES = frozenset({"sqlite", "postgresql", "postgres"})
+OBJECT_SCHEMES = frozenset({"file", "s3", "gs", "az"})
 
 
 def open_store(url: str, *, clock: Clock | None = None) -> ResponseStore:
@@ -13,5 +15,7 @@ def open_store(url: str, *, clock: Clock | None = None) -> ResponseStore:
     scheme = url.split(":", 1)[0].split("+", 1)[0]
     if scheme in SQL_SCHEMES:
         return SqlStore(url, clock=clock or Clock())
-    known = ", ".join(f"{name}://" for name in sorted(SQL_SCHEMES))
+    if scheme in OBJECT_SCHEMES:
+        return ObjectStore(url, clock=clock or Clock())
+    known = ", ".join(f"{name}://" for name in sorted(SQL_SCHEMES | OBJECT_SCHEMES))
     raise SettingsError([f"STORE_URL: {scheme}:// names no store; known are {known}."])
