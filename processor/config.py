@@ -102,19 +102,19 @@ class Settings(BaseSettings):
         default="tokenstream.dead-letters", description="Where what can't be delivered goes"
     )
     controls_topic: Topic = Field(
-        default="tokenstream.controls", description="Where model services are told to stop a response"
+        default="tokenstream.controls", description="The fourth topic, created with the others"
     )
     topics_replication_factor: Annotated[int, whole(1, 32767)] | None = Field(
         default=None, description="Replicas `topics apply` asks for; none is the broker's default"
     )
-    tokens_format: Annotated[Literal["auto", "tokenstream", "openai"], one_of("auto", "tokenstream", "openai")] = Field(
-        default="auto", description="`tokenstream`, `openai`, or `auto`: each record tells"
+    tokens_format: Annotated[Literal["auto", "tokenstream"], one_of("auto", "tokenstream")] = Field(
+        default="auto", description="How token records are written; `auto` is `tokenstream`, the one format there is"
     )
     channel_pattern: Pattern | None = Field(
         default=None, description="Regular expression a channel's whole name must match; none allows any"
     )
     channel_template: str | None = Field(
-        default=None, description="Channel of an `openai` response without a `channel` header"
+        default=None, description="Not used by the format `tokenstream`"
     )
 
     ably_key: Annotated[SecretStr, AblyKey] | None = Field(

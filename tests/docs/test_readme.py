@@ -1,0 +1,53 @@
+"""The README's pieces, run as they stand there."""
+
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+
+from conftest import MakeTopics
+from lab import ROOT, laboratory
+from processor.config import Settings
+from processor.local.kafka import LocalKafka
+from support import eventually
+
+README = (ROOT / "README.md").read_text()
+
+
+def snippet(name: str) -> str:
+    found = re.search(rf"<!-- test: {name} -->\n```\w+\n(.*?)```", README, re.DOTALL)
+    assert found, f"the README has no {name}"
+    return found.group(1)
+
+
+def test_settings_table_is_that_of_the_settings() -> None:
+    for row in Settings.describe():
+        assert f"| `{row.name}` | {row.default} | {row.meaning} |" in README, row.name
+
+
+async def test_producer_and_reader_work_as_written(kafka: LocalKafka, make_topics: MakeTopics, tmp_path: Path) -> None:
+    async with laboratory(kafka.bootstrap, await make_topics()) as lab:
+        await lab.relay()
+        program = snippet("producer").replace('"localhost:9092"', f'"{kafka.bootstrap}", topic="{lab.names.tokens}"')
+        (tmp_path / "produce.py").write_text(program)
+        reader = ROOT / "tests" / "js" / "readme-reader.mjs"
+        environment = {
+            **os.environ,
+            "READER": snippet("reader"),
+            "PORT": str(lab.realtime.port),
+            "PYTHONPATH": str(ROOT),
+        }
+        reading = await asyncio.create_subprocess_exec(
+            "node", str(reader), cwd=ROOT, env=environment, stdout=asyncio.subprocess.PIPE
+        )
+        assert reading.stdout is not None
+        assert (await reading.stdout.readline()).strip() == b"subscribed"
+        producing = await asyncio.create_subprocess_exec(
+            sys.executable, str(tmp_path / "produce.py"), cwd=tmp_path, env=environment
+        )
+        assert await producing.wait() == 0
+        await eventually(lambda: lab.finished() == 1, deadline=20)
+        async with asyncio.timeout(20):
+            text, _ = await reading.communicate()
+        assert text.decode().strip() == "complete Hello, world!"
