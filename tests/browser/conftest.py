@@ -4,44 +4,27 @@ import asyncio
 import contextlib
 import json
 import os
-import re
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from demo_process import running_demo
 
 from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime, demo_token
 from processor.local.web.server import Collaborators, DemoPage, Prompt
 
 BROWSER = Path(__file__).parent
 CHANNEL = "chat:lean"
-ADDRESS = re.compile(r"http://localhost:\d+/")
 Outcomes = dict[str, dict[str, Any]]
 """By scenario: the seconds it took, what it measured, and the error if it failed."""
 
 
 @pytest.fixture(scope="session")
 def demo() -> Iterator[str]:
-    """The address of a running `tokenstream demo`, ended as Ctrl-C would end it."""
-    command = [sys.executable, "-m", "processor", "demo", "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert process.stdout is not None
-    said: list[str] = []
-    try:
-        for line in process.stdout:
-            said.append(line)
-            if found := ADDRESS.search(line):
-                yield found.group()
-                break
-        else:
-            pytest.fail(f"the demo ended: {''.join(said)}")
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
+    with running_demo() as address:
+        yield address
 
 
 @contextlib.asynccontextmanager
@@ -65,7 +48,7 @@ async def lean_page() -> AsyncIterator[str]:
                 realtime=realtime.endpoint,
                 api=f"http://127.0.0.1:{runner.addresses[0][1]}",
                 channel=CHANNEL,
-                token=lambda: demo_token(DEFAULT_KEY, {CHANNEL: ["subscribe", "history"]}, None, 600),
+                token=lambda: demo_token(DEFAULT_KEY, {"chat:*": ["subscribe", "history"]}, None, 600),
                 say=say,
             )
             async with DemoPage(collaborators) as page:
@@ -109,7 +92,7 @@ def fed_directly() -> Outcomes:
     async def run() -> Outcomes:
         async with lean_page() as address:
             return await run_scenarios(
-                "frame_scenarios.mjs", address, "hundred_at_once", "bounded_heap", "a_hole", "accessible"
+                "frame_scenarios.mjs", address, "hundred_at_once", "bounded_heap", "a_hole", "quick_start", "accessible"
             )
 
     return asyncio.run(run())

@@ -1,8 +1,12 @@
 // The demo's page fed with frames directly: much at once, and what is rare.
 // node frame_scenarios.mjs <address of the page> <scenario>[+<scenario>...]...; the key is in REALTIME_KEY.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { fileURLToPath } from 'node:url';
 import Ably from 'ably';
+import { build } from 'esbuild';
 import { Frames } from '../js/client_frames.mjs';
 import { isLive, runScenarios, summary, until, zeros } from './chromium.mjs';
 
@@ -22,6 +26,43 @@ async function many(count, tokens) {
   for (let round = 0; round < tokens; round += 1) await Promise.all(all.map((frames) => frames.token(WORDS)));
   await Promise.all(all.map((frames) => frames.stop()));
   return all.map(({ id }) => id);
+}
+
+/** The code with its imports, as a bundler makes it for a page. */
+async function bundled(code) {
+  const client = fileURLToPath(new URL('../../clients/javascript/src/index.js', import.meta.url));
+  const local = `
+    import Ably from 'ably/build/ably.js';
+    export class Realtime extends Ably.Realtime {
+      constructor(options) {
+        super({ ...options, endpoint: 'localhost', port: ${port}, tls: false, disableConnectivityCheck: true });
+      }
+    }`;
+  const redirect = {
+    name: 'local',
+    setup(building) {
+      building.onResolve({ filter: /^ably$/ }, () => ({ path: 'ably', namespace: 'local' }));
+      building.onLoad({ filter: /.*/, namespace: 'local' }, () => ({ contents: local, resolveDir: process.cwd() }));
+      building.onResolve({ filter: /^@tokenstream\/client$/ }, () => ({ path: client }));
+    },
+  };
+  const stdin = { contents: code, resolveDir: process.cwd() };
+  const { outputFiles } = await build({ stdin, bundle: true, format: 'esm', write: false, plugins: [redirect], logLevel: 'error' });
+  return outputFiles[0].text;
+}
+
+/** A site with the code on its page, and `/token` and `/v1` as the demo's server gives them. */
+async function serveQuickStart(script) {
+  const server = createServer(async (request, response) => {
+    if (request.url === '/') return response.setHeader('Content-Type', 'text/html').end('<!doctype html><link rel="icon" href="data:,"><body><script type="module" src="/page.js"></script>');
+    if (request.url === '/page.js') return response.setHeader('Content-Type', 'text/javascript').end(script);
+    const answer = await fetch(new URL(request.url, address));
+    response.writeHead(answer.status, { 'Content-Type': answer.headers.get('Content-Type') });
+    response.end(await answer.text());
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return server;
 }
 
 const areProved = (page, ids) =>
@@ -77,6 +118,23 @@ const scenarios = {
     await frames.stop();
     await areProved(page, [frames.id]);
     assert.deepEqual(await zeros(page), ['0', '0', '0']);
+  },
+
+  /** The README's quick start as it is written, but that `ably` goes to the local realtime server. */
+  async quick_start(open) {
+    const readme = await readFile(new URL('../../clients/javascript/README.md', import.meta.url), 'utf8');
+    const [, code] = /## Quick start\n\n```js\n(.*?)```/s.exec(readme);
+    const server = await serveQuickStart(await bundled(code));
+    const page = await open(`http://localhost:${server.address().port}/`);
+    const frames = await new Frames(publisher, 'chat:42').start();
+    await frames.token('As the README ');
+    await until(page, (id) => document.getElementById(id)?.className === 'streaming', frames.id);
+    await frames.token('says.');
+    await frames.stop();
+    await until(page, (id) => document.getElementById(id).className === 'complete', frames.id);
+    assert.equal(await page.textContent(`[id="${frames.id}"]`), 'As the README says.');
+    server.closeAllConnections();
+    server.close();
   },
 
   async accessible(open) {

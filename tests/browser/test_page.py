@@ -22,6 +22,7 @@ FED_DIRECTLY = {
     "hundred_at_once": "a hundred responses at once without long frames",
     "bounded_heap": "the heap stays bounded",
     "a_hole": "a hole shows as one until it is filled",
+    "quick_start": "the library's quick start works as written",
     "accessible": "axe finds nothing, light and dark, wide and narrow",
 }
 
