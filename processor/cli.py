@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from processor import cli_dead_letters
+from processor import cli_dead_letters, cli_responses, cli_tools
 from processor.cli_shared import EXIT_FAILED, EXIT_SETTINGS, Config, read_settings, run_async
 from processor.errors import SettingsError, TokenstreamError
 
@@ -20,6 +20,11 @@ app = typer.Typer(
 topics_app = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 app.add_typer(cli_dead_letters.app, name="dead-letters")
+app.add_typer(cli_responses.app, name="responses")
+app.command()(cli_responses.verify)
+app.command()(cli_tools.produce)
+app.command()(cli_tools.tail)
+app.command()(cli_tools.doctor)
 
 
 def main() -> None:
@@ -81,6 +86,8 @@ archive_app = typer.Typer(
     help="Store finished responses; with a command, look after the store.", invoke_without_command=True
 )
 app.add_typer(archive_app, name="archive")
+archive_app.command()(cli_responses.migrate)
+archive_app.command()(cli_responses.prune)
 
 
 @archive_app.callback()

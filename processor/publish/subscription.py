@@ -1,61 +1,150 @@
-"""Following a channel by the Ably SDK, for `tail` and for checks: messages as they arrive, and what history has of them."""
+"""Follows one channel as a reader does, by the same SDK: its messages as they come, and its history."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
 
 from ably import AblyRealtime, AblyRest
+from ably.types.connectionstate import ConnectionState
+from ably.util.exceptions import AblyException
 
-from processor.errors import PublishRetry
+from processor.errors import Fatal, Retryable
 from processor.publish.ably import AblyOptions
 from processor.received import Message
 
-ATTACH_DEADLINE = 15.0
-HISTORY_DEADLINE = 15.0
-PAGE = 1_000
+ATTACH_SECONDS = 10.0
+CLOSE_SECONDS = 2.0
+HISTORY_SECONDS = 10.0
+HISTORY_PAGE = 1_000
+WAITING_MESSAGES = 20_000
 
 
-@contextlib.asynccontextmanager
-async def subscribed(options: AblyOptions, channel: str) -> AsyncIterator["asyncio.Queue[Message]"]:
-    """The queue that the channel's messages arrive in, from the moment this is entered; unbounded, so read it.
+class SubscriptionUnavailable(Retryable):
+    """The service did not let us attach in time, or its history can't be read now."""
 
-    What is published while the connection is down may be missing: a `Reader` tells, and `past_messages` has it.
-    Raises PublishRetry when the channel can't be attached in time.
-    """
-    client = AblyRealtime(**options.realtime())
-    arrived: asyncio.Queue[Message] = asyncio.Queue()
-    try:
+
+class SubscriptionRefused(Fatal):
+    """The service refuses the key or the channel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """Messages may have been missed: what is missing is in the channel's history."""
+
+
+class Subscription:
+    """`async with Subscription(options, channel)`: attached within. `next()` gives what comes, in order."""
+
+    def __init__(self, options: AblyOptions, channel: str) -> None:
+        self._options = options
+        self._channel = channel
+        self._waiting: asyncio.Queue[Message | Interrupted | SubscriptionRefused] = asyncio.Queue(WAITING_MESSAGES + 1)
+        self._client: AblyRealtime | None = None
+
+    async def __aenter__(self) -> Self:
+        """Raises SubscriptionRefused, SubscriptionUnavailable."""
         try:
-            async with asyncio.timeout(ATTACH_DEADLINE):
-                await client.channels.get(channel).subscribe(lambda message: arrived.put_nowait(_received(message)))
-        except Exception as error:
-            raise PublishRetry(f"channel {channel} could not be attached ({type(error).__name__}: {error})") from error
-        yield arrived
-    finally:
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(ATTACH_DEADLINE):
+            await self._attach()
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        await self._close()
+
+    async def next(self, within: float) -> Message | Interrupted | None:
+        """What came next; None where nothing did `within` so many seconds. Raises SubscriptionRefused."""
+        try:
+            async with asyncio.timeout(within):
+                item = await self._waiting.get()
+        except TimeoutError:
+            return None
+        if isinstance(item, SubscriptionRefused):
+            raise item
+        return item
+
+    async def history(self) -> list[Message]:
+        """All messages the channel still has, oldest first. Raises SubscriptionUnavailable."""
+        try:
+            async with asyncio.timeout(HISTORY_SECONDS), AblyRest(**self._options.rest()) as rest:
+                found = [message async for message in _pages(rest, self._channel)]
+        except (AblyException, TimeoutError, OSError) as error:
+            raise SubscriptionUnavailable(f"The history of {self._channel} can't be read: {_told(error)}.") from error
+        return found[::-1]
+
+    async def _attach(self) -> None:
+        try:
+            client = self._client = AblyRealtime(**self._options.realtime())
+            client.connection.on(self._on_connection)
+            channel = client.channels.get(self._channel)
+            channel.on("update", lambda _change: self._put(Interrupted()))
+            channel.on("attached", lambda change: None if change.resumed else self._put(Interrupted()))
+            async with asyncio.timeout(ATTACH_SECONDS):
+                await channel.subscribe(lambda message: self._put(received(message)))
+        except AblyException as error:
+            raise SubscriptionRefused(f"Channel {self._channel} can't be followed: {_told(error)}.") from error
+        except TimeoutError as error:
+            reason = self._client.connection.error_reason if self._client else None
+            kind = SubscriptionRefused if self._failed() else SubscriptionUnavailable
+            why = _told(reason) if reason else f"no answer within {ATTACH_SECONDS:g} s"
+            raise kind(f"Channel {self._channel} can't be followed: {why}.") from error
+        except ValueError as error:
+            raise SubscriptionRefused(f"TOKENSTREAM_ABLY_KEY: the service's library refuses it: {error}") from error
+
+    def _failed(self) -> bool:
+        return self._client is not None and self._client.connection.state == ConnectionState.FAILED
+
+    def _on_connection(self, change: Any) -> None:
+        if change.current == ConnectionState.FAILED:
+            self._put(SubscriptionRefused(f"The connection to the service failed: {_told(change.reason)}."))
+
+    def _put(self, item: Message | Interrupted | SubscriptionRefused) -> None:
+        """A reader too slow to take what comes loses the newest, is told, and finds it in the history."""
+        if self._waiting.qsize() < WAITING_MESSAGES:
+            self._waiting.put_nowait(item)
+        elif not self._waiting.full():
+            self._waiting.put_nowait(Interrupted())
+
+    async def _close(self) -> None:
+        client, self._client = self._client, None
+        if client is None:
+            return
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
                 await client.close()
+        except (TimeoutError, AblyException, OSError):
+            pass
 
 
-async def past_messages(options: AblyOptions, channel: str) -> list[Message]:
-    """All that the channel's history holds, oldest first. Raises PublishRetry when it can't be read."""
-    messages: list[Message] = []
-    try:
-        async with asyncio.timeout(HISTORY_DEADLINE), AblyRest(**options.rest()) as rest:
-            page = await rest.channels.get(channel).history(limit=PAGE)
-            while True:
-                messages += [_received(item) for item in page.items]
-                if not page.has_next():
-                    return messages[::-1]
-                page = await page.next()
-    except Exception as error:
-        raise PublishRetry(f"the history of channel {channel} could not be read ({type(error).__name__})") from error
+async def _pages(rest: AblyRest, channel: str) -> AsyncIterator[Message]:
+    page = await rest.channels.get(channel).history(limit=HISTORY_PAGE)
+    while True:
+        for item in page.items:
+            yield received(item)
+        if not page.has_next():
+            return
+        page = await page.next()
 
 
-def _received(message: Any) -> Message:
+def received(message: Any) -> Message:
+    """A message of the SDK, of a subscription or a history page."""
     extras = message.extras if isinstance(message.extras, dict) else {}
-    headers = {str(name): str(value) for name, value in (extras.get("headers") or {}).items()}
+    headers = extras.get("headers") or {}
     return Message(
-        name=message.name or "", data=message.data, headers=headers, client_id=message.client_id, id=message.id
+        name=str(message.name or ""),
+        data=message.data,
+        headers={str(name): value for name, value in headers.items()},
+        client_id=message.client_id,
+        id=message.id,
     )
+
+
+def _told(error: BaseException | None) -> str:
+    if isinstance(error, AblyException):
+        return f"{error.message} ({error.code})"
+    return str(error) or type(error).__name__
