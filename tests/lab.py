@@ -24,7 +24,7 @@ from aiokafka import AIOKafkaConsumer
 
 from processor.local.realtime.server import LocalRealtime
 from processor.local.realtime.wire import Message as WireMessage
-from processor.reader import Reader
+from processor.reader import Limits, Reader
 from processor.received import Message, utf16_length
 from support import eventually
 from topics.producer import TokenProducer
@@ -304,7 +304,7 @@ class Lab:
 
     def verdict(self) -> Verdict:
         verdict = Verdict()
-        reader = Reader("tokenstream")
+        reader = Reader("tokenstream", Limits(finished=1_000_000, open=1_000_000))
         for messages in self.realtime.log.values():
             mine = [as_received(message) for message in messages]
             judge_as_published(mine, verdict)

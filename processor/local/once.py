@@ -15,7 +15,7 @@ from processor.local.deployment import Deployment
 from processor.local.model import Pace, Produced, SampleModel
 from processor.local.scripts import PROMPTS
 from processor.publish.ably import AblyOptions
-from processor.publish.subscription import past_messages, subscribed
+from processor.publish.subscription import Subscription
 from processor.reader import Reader, Response
 from processor.received import Message
 from topics.producer import TokenProducer
@@ -55,21 +55,17 @@ class Outcome:
 class Following:
     """Reads a channel until the responses it is asked for have ended."""
 
-    def __init__(self, options: AblyOptions, channel: str) -> None:
-        self._options = options
-        self._channel = channel
+    def __init__(self, options: AblyOptions) -> None:
         self.reader = Reader(options.client_id)
         self._arrived: dict[tuple[str, str], float] = {}
         self._clock = asyncio.get_running_loop().time
 
-    async def run(self, queue: "asyncio.Queue[Message]", wanted: "asyncio.Future[set[str]]") -> None:
+    async def run(self, subscription: Subscription, wanted: "asyncio.Future[set[str]]") -> None:
         """Holes are filled from history; it returns when all of `wanted` are read to their end."""
         while not (wanted.done() and all(self._has_ended(one) for one in wanted.result())):
-            try:
-                async with asyncio.timeout(READ_PATIENCE):
-                    message = await queue.get()
-            except TimeoutError:
-                self.reader.replay(await past_messages(self._options, self._channel))
+            message = await subscription.next(READ_PATIENCE)
+            if not isinstance(message, Message):
+                self.reader.replay(await subscription.history())
                 continue
             self._arrived.setdefault((message.headers.get("responseId", ""), message.name), self._clock())
             self.reader.feed(message)
@@ -104,10 +100,10 @@ async def run_once(deployment: Deployment, console: Console) -> bool:
 async def _one_channel(
     deployment: Deployment, options: AblyOptions, producer: TokenProducer, channel: str, seed: int
 ) -> list[Outcome]:
-    following = Following(options, channel)
+    following = Following(options)
     wanted: asyncio.Future[set[str]] = asyncio.get_running_loop().create_future()
-    async with subscribed(options, channel) as queue, asyncio.TaskGroup() as tasks:
-        tasks.create_task(following.run(queue, wanted))
+    async with Subscription(options, channel) as subscription, asyncio.TaskGroup() as tasks:
+        tasks.create_task(following.run(subscription, wanted))
         model = SampleModel(producer, channel, Pace(tokens_per_second=60, thinking=0.2))
         numbers = range(seed * RESPONSES, seed * RESPONSES + RESPONSES // len(CHANNELS))
         asked = model.prompt("Ada", PROMPTS[seed])
