@@ -5,6 +5,7 @@ writes at a time, or two take care of different partitions.
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ PARALLEL = 32
 @dataclass(frozen=True, slots=True)
 class Stored:
     body: bytes
-    etag: str | None
+    condition: Any
+    """That it is still this version, as obstore takes it: an ETag, on GCS a generation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ class Bucket:
         async with self._turn():
             try:
                 found = await obstore.get_async(self._store, key)
-                return Stored(bytes(await found.bytes_async()), found.meta["e_tag"])
+                condition = {name: found.meta[name] for name in ("e_tag", "version") if found.meta[name] is not None}
+                return Stored(bytes(await found.bytes_async()), condition)
             except FileNotFoundError:
                 return None
 
@@ -69,7 +72,7 @@ class Bucket:
                 if old is None:
                     await obstore.put_async(self._store, key, body, mode="create")
                 elif self._swaps:
-                    await obstore.put_async(self._store, key, body, mode={"e_tag": old.etag, "version": None})
+                    await obstore.put_async(self._store, key, body, mode=old.condition)
                 else:
                     await obstore.put_async(self._store, key, body)
             except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as error:
@@ -117,11 +120,19 @@ def _open(url: str) -> Any:
     try:
         return from_url(
             url,
-            client_options={"timeout": "30s", "connect_timeout": "5s"},
+            client_options={"timeout": "30s", "connect_timeout": "5s", "allow_http": _plain_endpoint()},
             retry_config={"max_retries": 2},  # the archive tries for ever; this is for a single lost answer
         )
     except (exceptions.BaseError, ValueError) as error:
         raise SettingsError([f"STORE_URL: {_line(error)}"]) from error
+
+
+def _plain_endpoint() -> bool:
+    """Whether the operator names an endpoint without TLS, as of a MinIO beside us: options given here hide the client's own reading."""
+    names = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AZURE_STORAGE_ENDPOINT")
+    return os.environ.get("AWS_ALLOW_HTTP") == "true" or any(
+        os.environ.get(name, "").startswith("http://") for name in names
+    )
 
 
 def _line(error: BaseException) -> str:
