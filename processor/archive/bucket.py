@@ -1,10 +1,11 @@
 """Object storage, as few verbs. The only user of obstore: its exceptions end here.
 
-`replace` is a compare-and-set where the service has one (S3, GCS, Azure). Local files have none: there one archive process
-writes at a time, or two take care of different partitions.
+`replace` is a compare-and-set: the service's own on S3, GCS and Azure; for files, a comparison under a lock of the directory, which
+holds for all processes of one machine.
 """
 
 import asyncio
+import fcntl
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from processor.errors import SettingsError, StoreRefused, StoreUnavailable
 
 ANSWER_SECONDS = 60
 PARALLEL = 32
+LOCK_FILE = ".tokenstream.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Bucket:
     def __init__(self, url: str) -> None:
         self._name = url
         self._store: Any = _open(url)
-        self._swaps = not isinstance(self._store, LocalStore)
+        self._lock = Path(self._store.prefix or "/") / LOCK_FILE if isinstance(self._store, LocalStore) else None
         self._turns = asyncio.Semaphore(PARALLEL)
 
     def __repr__(self) -> str:
@@ -71,12 +73,23 @@ class Bucket:
             try:
                 if old is None:
                     await obstore.put_async(self._store, key, body, mode="create")
-                elif self._swaps:
+                elif self._lock is None:
                     await obstore.put_async(self._store, key, body, mode=old.condition)
                 else:
-                    await obstore.put_async(self._store, key, body)
+                    await asyncio.to_thread(self._replace_locked, self._lock, key, body, old)
             except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as error:
                 raise Conflict from error
+
+    def _replace_locked(self, lock: Path, key: str, body: bytes, old: Stored) -> None:
+        with lock.open("ab") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            try:
+                now = obstore.head(self._store, key)
+            except FileNotFoundError:
+                raise Conflict from None
+            if now["e_tag"] != old.condition["e_tag"]:
+                raise Conflict
+            obstore.put(self._store, key, body)
 
     async def delete(self, key: str) -> None:
         async with self._turn():

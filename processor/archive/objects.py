@@ -50,7 +50,7 @@ from topics.records import Status
 T = TypeVar("T")
 
 DAY_MS = 86_400_000
-SWAPS = 10
+SWAPS = 20
 CHUNK = 200
 FINISHED = frozenset(status for status in Status if status.finished)
 

@@ -370,3 +370,13 @@ async def test_two_processes_write_at_the_same_time(url: str) -> None:
         assert len(await ids(one)) == 40
         await one.ping()
         await other.ping()
+
+
+async def test_of_versions_written_at_once_the_newest_stands(url: str) -> None:
+    versions = [entry("r-1", offset=n, status=Status.STREAMING, text="x" * n) for n in range(12)]
+    async with opened(url) as one, opened(url) as other:
+        await asyncio.gather(*((one, other)[n % 2].upsert_batch([each]) for n, each in enumerate(versions)))
+        got = await one.get("r-1")
+        assert got is not None
+        assert got.position.offset == 11
+        assert [item.position.offset for item in (await other.hydrate("chat:1", limit=1)).items] == [11]
