@@ -5,7 +5,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Protocol, Self, assert_never
 
-from rich.console import Group
+from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
@@ -175,7 +175,10 @@ class Lanes:
         self._visible = visible
         self._reader: Reader | None = None
         self._shown: dict[str, None] = {}
-        self._live = Live(get_renderable=self._draw, refresh_per_second=8, vertical_overflow="crop")
+        self._console = Console()
+        self._live = Live(
+            console=self._console, get_renderable=self._draw, refresh_per_second=8, vertical_overflow="crop"
+        )
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -188,22 +191,32 @@ class Lanes:
         self._reader = reader
         self._shown |= dict.fromkeys(one.response_id for one in happened)
 
+    def drawn(self, *, width: int, height: int) -> str:
+        """As a terminal of this size would show it, without colours."""
+        console = Console(width=width, height=height, color_system=None, legacy_windows=False)
+        with console.capture() as capture:
+            console.print(self._lanes(console))
+        return capture.get()
+
     def _draw(self) -> Group | Text:
+        return self._lanes(self._console)
+
+    def _lanes(self, console: Console) -> Group | Text:
         reader = self._reader
         if reader is None or not self._shown:
             return Text("Attached; waiting for responses.", style="dim")
-        rows = max(1, self._live.console.height // (LANE_LINES + 2))
+        rows = max(1, console.height // (LANE_LINES + 2))
         known = [reader.responses[key] for key in self._shown if key in reader.responses]
-        return Group(*(self._lane(response) for response in known[-rows:]))
+        return Group(*(self._lane(response, console) for response in known[-rows:]))
 
-    def _lane(self, response: Response) -> Panel:
+    def _lane(self, response: Response, console: Console) -> Panel:
         text = Text(no_wrap=False, overflow="fold")
         for part in response.parts.values():
             if len(response.parts) > 1 or part.part != "text":
                 text.append(f"{self._visible(part.part)}: ", style="dim italic")
             text.append(self._visible(part.text) + "\n", style="" if part.part == "text" else "dim")
-        width = max(10, self._live.console.width - 4)
-        lines = list(text.wrap(self._live.console, width))[-LANE_LINES:]
+        width = max(10, console.width - 4)
+        lines = list(text.wrap(console, width))[-LANE_LINES:]
         body = Text("\n").join(lines)
         state = response.status + {True: " ✓", False: " ≠", None: ""}[response.verified]
         lost = "" if response.complete and not response.gaps else f" · {len(response.gaps)} gaps"

@@ -1,7 +1,7 @@
 """Follows one channel as a reader does, by the same SDK: its messages as they come, and its history."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -42,6 +42,7 @@ class Subscription:
         self._channel = channel
         self._waiting: asyncio.Queue[Message | Interrupted | SubscriptionRefused] = asyncio.Queue(WAITING_MESSAGES + 1)
         self._client: AblyRealtime | None = None
+        self._failed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         """Raises SubscriptionRefused, SubscriptionUnavailable."""
@@ -85,22 +86,32 @@ class Subscription:
             channel.on("update", lambda _change: self._put(Interrupted()))
             channel.on("attached", lambda change: None if change.resumed else self._put(Interrupted()))
             async with asyncio.timeout(ATTACH_SECONDS):
-                await channel.subscribe(lambda message: self._put(received(message)))
+                await self._unless_failed(channel.subscribe(lambda message: self._put(received(message))))
         except AblyException as error:
             raise SubscriptionRefused(f"Channel {self._channel} can't be followed: {_told(error)}.") from error
         except TimeoutError as error:
             reason = self._client.connection.error_reason if self._client else None
-            kind = SubscriptionRefused if self._failed() else SubscriptionUnavailable
             why = _told(reason) if reason else f"no answer within {ATTACH_SECONDS:g} s"
-            raise kind(f"Channel {self._channel} can't be followed: {why}.") from error
+            raise SubscriptionUnavailable(f"Channel {self._channel} can't be followed: {why}.") from error
         except ValueError as error:
             raise SubscriptionRefused(f"TOKENSTREAM_ABLY_KEY: the service's library refuses it: {error}") from error
 
-    def _failed(self) -> bool:
-        return self._client is not None and self._client.connection.state == ConnectionState.FAILED
+    async def _unless_failed(self, attaching: Coroutine[Any, Any, None]) -> None:
+        """The SDK would wait for a channel whose connection failed for good. Raises SubscriptionRefused."""
+        attached, failed = asyncio.ensure_future(attaching), asyncio.ensure_future(self._failed.wait())
+        try:
+            await asyncio.wait({attached, failed}, return_when=asyncio.FIRST_COMPLETED)
+            if not attached.done():
+                reason = self._client.connection.error_reason if self._client else None
+                raise SubscriptionRefused(f"Channel {self._channel} can't be followed: {_told(reason)}.")
+            await attached
+        finally:
+            attached.cancel()
+            failed.cancel()
 
     def _on_connection(self, change: Any) -> None:
         if change.current == ConnectionState.FAILED:
+            self._failed.set()
             self._put(SubscriptionRefused(f"The connection to the service failed: {_told(change.reason)}."))
 
     def _put(self, item: Message | Interrupted | SubscriptionRefused) -> None:
@@ -147,4 +158,4 @@ def received(message: Any) -> Message:
 def _told(error: BaseException | None) -> str:
     if isinstance(error, AblyException):
         return f"{error.message} ({error.code})"
-    return str(error) or type(error).__name__
+    return "it gives no reason" if error is None else str(error) or type(error).__name__
