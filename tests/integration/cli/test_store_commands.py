@@ -1,0 +1,88 @@
+"""Looking after the store from the command line: responses, archive migrate and prune, verify."""
+
+import re
+from pathlib import Path
+
+from aiokafka import AIOKafkaProducer
+
+from integration.cli.commands import kafka_settings, tokenstream
+from processor.archive.stores import open_store
+from processor.local.kafka import LocalKafka
+from processor.store_port import Entry, Position
+from records import entry, record
+from topics.codec import encode_response
+from topics.records import Status
+from topics.specs import TopicNames
+
+
+def store_settings(directory: Path) -> dict[str, str]:
+    return {"TOKENSTREAM_STORE_URL": f"sqlite:///{directory / 'store.db'}"}
+
+
+async def keep(environment: dict[str, str], *entries: Entry) -> None:
+    store = open_store(environment["TOKENSTREAM_STORE_URL"])
+    await store.start()
+    await store.upsert_batch(entries)
+    await store.close()
+
+
+async def test_responses_are_listed_and_shown(tmp_path: Path) -> None:
+    environment = store_settings(tmp_path)
+    assert "Migrated from nothing to" in (await tokenstream("archive", "migrate", environment=environment)).out
+    kept = [entry(f"r-{number}", offset=number, started_at=10**12 + number, text="\x1b[1mHé") for number in range(3)]
+    await keep(environment, *kept, entry("r-open", offset=9, started_at=10**12 + 9, status=Status.STREAMING))
+
+    listed = await tokenstream(
+        "responses", "list", "chat:1", "--limit", "2", "--status", "complete", environment=environment
+    )
+    assert re.findall(r"^r-\S+", listed.out, re.MULTILINE) == ["r-2", "r-1"]
+    cursor = re.search(r"--before (\S+)", listed.out)
+    assert cursor is not None
+    rest = await tokenstream(
+        "responses", "list", "chat:1", "--status", "complete", "--before", cursor[1], "--json", environment=environment
+    )
+    assert [line["responseId"] for line in rest.json] == ["r-0"]
+
+    shown = await tokenstream("responses", "get", "r-1", environment=environment)
+    assert "␛[1mHé" in shown.out
+    assert "\x1b" not in shown.out
+    text = await tokenstream("responses", "get", "r-1", "--text", environment=environment)
+    assert text.out == "\x1b[1mHé"
+    missing = await tokenstream("responses", "get", "nobody", environment=environment)
+    assert (missing.code, missing.err) == (1, "tokenstream: There is no response 'nobody' in the store.\n")
+
+
+async def test_pruning_counts_first_and_deletes_then(tmp_path: Path) -> None:
+    environment = store_settings(tmp_path)
+    await keep(environment, entry("r-1"), entry("r-2", channel="logs:1"))
+    arguments = ("archive", "prune", "--older-than", "1d", "--channel", "chat:*")
+    dry = await tokenstream(*arguments, "--dry-run", "--json", environment=environment)
+    assert dry.json[0]["responses"] == 1
+    done = await tokenstream(*arguments, environment=environment)
+    assert done.out.startswith("Deleted 1 responses")
+    wrong = await tokenstream("archive", "prune", "--older-than", "often", environment=environment)
+    assert (wrong.code, "30d" in wrong.err) == (2, True)
+    assert (await tokenstream("responses", "get", "r-1", environment=environment)).code == 1
+    assert (await tokenstream("responses", "get", "r-2", environment=environment)).code == 0
+
+
+async def test_what_the_store_lacks_is_found_and_mended_and_what_is_deleted_stays_so(
+    kafka: LocalKafka, topic_names: TopicNames, tmp_path: Path
+) -> None:
+    environment = {**store_settings(tmp_path), **kafka_settings(kafka.bootstrap, topic_names)}
+    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap) as producer:
+        for response_id in ("r-1", "r-2"):
+            value = encode_response(record(response_id))
+            sent = await producer.send_and_wait(topic_names.responses, value, key=response_id.encode(), partition=1)
+            if response_id == "r-1":
+                await keep(environment, Entry.of(Position(1, sent.offset), value))
+
+    found = await tokenstream("verify", "--json", environment=environment)
+    assert found.code == 1
+    assert '"missing": ["r-2"]' in found.out
+    mended = await tokenstream("verify", "--repair", "--since", "2020-01-01", environment=environment)
+    assert (mended.code, "1 mended" in mended.out) == (0, True)
+    deleted = await tokenstream("responses", "delete", "r-2", "--yes", environment=environment)
+    assert deleted.code == 0
+    whole = await tokenstream("verify", environment=environment)
+    assert (whole.code, "1 equal in the store" in whole.out) == (0, True), whole
