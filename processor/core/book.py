@@ -114,6 +114,17 @@ class Book:
         self._dead_letters = []
         return self._batch
 
+    def park(self) -> None:
+        """Ask at once for the texts that the next batch will lack."""
+        for waiting in (self._unsaved, self._decided, self._due):
+            for response in [each for each in waiting.values() if self._lacks_text(each)]:
+                del waiting[response.id]
+                self._parked.setdefault(response.id, Parked(response, waiting))
+
+    @property
+    def parked(self) -> bool:
+        return bool(self._parked)
+
     @staticmethod
     def _lacks_text(response: Response) -> bool:
         return any(part.evicted for part in response.parts.values())

@@ -8,13 +8,16 @@ from processor.core.limits import REMEMBERED_FINALS
 from processor.core.response import Raw, Response
 from processor.core.sequencer import Verdict, is_start
 from topics.codec import TokenRecord
-from topics.records import Reason, ResponseRecord
+from topics.records import STATUS_BY_REASON, Reason, ResponseRecord
 
 DELETED_SEQ = 2**53
 
 
 class Finished(msgspec.Struct, gc=False):
-    """`record_offset` is None until the final record is committed. `last_offset` is the last tokens offset seen of it."""
+    """`seq` is the last number of a consumed record: the stop of an end the relay made has one that is no record's.
+
+    `record_offset` is None until the final record is committed. `last_offset` is the last tokens offset seen of it.
+    """
 
     seq: int
     gaps: tuple[tuple[int, int], ...]
@@ -35,7 +38,7 @@ class FinishedMemory:
 
     def remember(self, response: Response, now: float) -> None:
         self._entries[response.id] = Finished(
-            response.acked_seq,
+            _last_consumed(response.acked_seq, response.reason, refused=response.refused),
             tuple(response.gaps),
             response.start_digest,
             response.last_offset,
@@ -45,15 +48,16 @@ class FinishedMemory:
 
     def restore(self, record: ResponseRecord, offset: int, now: float) -> None:
         relay = record.relay
+        refused = bool(relay.get("refused", False))
         self._put(
             record.response_id,
             Finished(
-                record.seq,
+                _last_consumed(record.seq, record.reason, refused=refused),
                 record.gaps,
                 str(relay.get("start", "")),
                 int(relay.get("offset", -1)),
                 now,
-                bool(relay.get("refused", False)),
+                refused,
                 offset,
             ),
         )
@@ -93,6 +97,11 @@ class FinishedMemory:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def _last_consumed(seq: int, reason: str | None, *, refused: bool) -> int:
+    made_by_relay = not refused and reason not in STATUS_BY_REASON
+    return seq - 1 if made_by_relay else seq
 
 
 def judge_after_end(finished: Finished, record: TokenRecord, raw: Raw, digest: str) -> Verdict | Reason:

@@ -3,7 +3,6 @@
 Rates are messages per second; 0 means no pace. Time is `now` in seconds, monotonic.
 """
 
-
 DECREASE = 0.7
 LOWEST = 0.25
 """Of the full rate: refusals that do not depend on our rate must not bring a stream to a standstill."""

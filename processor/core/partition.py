@@ -440,6 +440,7 @@ class PartitionPipeline:
         """Let every open response that changed be written with the next batch."""
         for response in self._open.values():
             self._book.snapshot_due(response)
+        self._book.park()
 
     def collect(self, wall_ms: int) -> Batch:
         return self._book.collect(wall_ms)
@@ -501,6 +502,11 @@ class PartitionPipeline:
     @property
     def position(self) -> int:
         return self._position
+
+    @property
+    def lacks_texts(self) -> bool:
+        """Whether something that is to be written waits for a text to be read back."""
+        return self._book.parked
 
     @property
     def settled(self) -> bool:

@@ -43,7 +43,9 @@ def judge(response: Response, record: TokenRecord, raw: Raw) -> Verdict | Reason
     if record.seq is None:
         return Reason.INVALID
     if record.seq < response.next_seq:
-        return Reason.LATE if response.in_known_gap(record.seq) else Verdict.DUPLICATE
+        end = response.decided_end  # its number is no record's: what comes with it is no repeat
+        taken = response.phase is Phase.ENDING and end is not None and record.seq >= end.seq
+        return Reason.LATE if taken or response.in_known_gap(record.seq) else Verdict.DUPLICATE
     if response.phase is Phase.ENDING:
         return Reason.LATE
     return Verdict.ACCEPTED if record.seq == response.next_seq else _ahead(response, record.seq)

@@ -316,8 +316,9 @@ class PartitionWorker:
         try:
             async with asyncio.timeout(within):
                 landed = await self._land(within * LANDING_SHARE)
-                await self._read_texts_back()
                 self.pipeline.snapshot_all()
+                await self._read_texts_back()
+                landed = landed and not self.pipeline.lacks_texts
                 await self._write(clean=landed)
         except (TimeoutError, PartitionLost) as error:
             log.warning("drain_incomplete", partition=self.number, cause=type(error).__name__)
