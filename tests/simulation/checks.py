@@ -1,0 +1,357 @@
+"""The judges: what must hold at every committed transaction and every published frame, and at the end.
+
+They share no code with the relay. What was produced is known from the log as the brokers hold it, and from what the
+producers meant by each record; what was published, from the service; what is durable, from the committed transactions.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from checker import check
+from processor.received import Message, sha256_of, utf16_length
+from simulation.coverage import Coverage
+from simulation.log import Brokers, Fate, Log, LogRecord, Transaction
+from simulation.plan import Plan, Truth
+from simulation.realtime import Service
+from topics.records import Reason
+
+METADATA_BYTES = 4096
+FRAME_BYTES = 65_536
+TIGHT = 1_000_000
+"""Where less may wait, early tokens alone may fill the room; then the oldest gap is given up at once."""
+RELAY_ENDS = {"abandoned", "too_large", "response_id_reused"}
+
+
+class Violation(AssertionError):
+    """A promise is broken."""
+
+
+def demand(holds: object, what: str) -> None:
+    if not holds:
+        raise Violation(what)
+
+
+@dataclass(slots=True)
+class Durable:
+    """The newest committed record of a response, and what was ever decided in one."""
+
+    record: dict[str, Any]
+    decided_gaps: set[tuple[int, int]] = field(default_factory=set)
+    decided_end: dict[str, Any] | None = None
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.record["status"] != "streaming")
+
+    @property
+    def last(self) -> int:
+        """The last number of a produced record that it covers."""
+        seq: int = self.record["seq"]
+        return seq - 1 if self.record["reason"] in RELAY_ENDS else seq
+
+    @property
+    def gaps(self) -> set[int]:
+        return {seq for first, last in self.record["gaps"] for seq in range(first, last + 1)}
+
+
+@dataclass(slots=True)
+class Shown:
+    """What was published of a response: the highest number without a hole before it, and the units of each part."""
+
+    through: int = -1
+    units: dict[str, int] = field(default_factory=dict)
+    stop: Any = None
+    gaps: set[tuple[int, int]] = field(default_factory=set)
+
+
+class Judge:
+    def __init__(self, plan: Plan, brokers: Brokers, service: Service, coverage: Coverage) -> None:
+        self._plan = plan
+        self._brokers = brokers
+        self._service = service
+        self._coverage = coverage
+        self.truths: dict[tuple[int, int], Truth] = {}
+        """What was meant, by (partition, offset)."""
+        self.durable: dict[str, Durable] = {}
+        self.shown: dict[str, Shown] = defaultdict(Shown)
+        self.dead: dict[tuple[int, int], set[str]] = defaultdict(set)
+        """Reasons by (partition, offset)."""
+        self.dead_values: set[bytes | None] = set()
+        self._verified: dict[int, int] = defaultdict(int)
+        self._numbered: dict[str, list[int]] = defaultdict(list)
+        """Offsets of the valid records of responses without numbers, in order."""
+        self._counted: dict[int, int] = defaultdict(int)
+        brokers.watch = self.committed
+        service.watch = self.published
+
+    # Every frame
+
+    def published(self, channel: str, message: Message, sender: str) -> None:
+        headers = message.headers
+        response_id, seq = headers["responseId"], int(headers["seq"])
+        seq_end = int(headers.get("seqEnd", seq))
+        shown = self.shown[response_id]
+        where = f"{sender} on {channel}: {message.id}"
+        demand(seq <= shown.through + 1, f"a hole before {where}: {shown.through} published")
+        data = message.data if isinstance(message.data, str) else ""
+        demand(len(data.encode()) + len(message.id or "") < FRAME_BYTES, f"too large: {where}")
+        if message.name in {"token", "part"}:
+            part, offset = headers.get("part", "text"), int(headers["offset"])
+            demand(offset <= shown.units.get(part, 0), f"a hole in the text before {where}")
+            shown.units[part] = max(shown.units.get(part, 0), offset + utf16_length(data))
+        elif message.name == "gap":
+            self._check_decided_gap(response_id, seq, seq_end, where)
+            shown.gaps.add((seq, seq_end))
+        elif message.name == "stop":
+            self._check_stop(response_id, seq, message.data, where)
+            demand(shown.stop is None or shown.stop == message.data, f"another stop: {where}")
+            shown.stop = message.data
+        shown.through = max(shown.through, seq_end)
+
+    def _check_decided_gap(self, response_id: str, first: int, last: int, where: str) -> None:
+        durable = self.durable.get(response_id)
+        known = durable is not None and (
+            (first, last) in durable.decided_gaps or [first, last] in durable.record["gaps"]
+        )
+        demand(known, f"a gap published before it was durable: {where}")
+
+    def _check_stop(self, response_id: str, seq: int, data: Any, where: str) -> None:
+        if data["reason"] not in RELAY_ENDS:
+            return
+        durable = self.durable.get(response_id)
+        end = durable.decided_end if durable is not None else None
+        demand(end is not None, f"an end published before it was durable: {where}")
+        demand(end == {"reason": data["reason"], "seq": seq}, f"not the end that was decided: {where}, {end}")
+
+    # Every transaction
+
+    def committed(self, transaction: Transaction) -> None:
+        for log, offset in transaction.written:
+            entry = log.entries[offset].record
+            assert entry is not None
+            if log.topic == "responses":
+                self._take_record(log, entry)
+            elif log.topic == "dead-letters":
+                headers = dict(entry.headers)
+                reason = headers["tokenstream-reason"].decode()
+                at = (int(headers["tokenstream-partition"]), int(headers["tokenstream-offset"]))
+                self.dead[at].add(reason)
+                self.dead_values.add(entry.value)
+                self._coverage.state(Reason(reason))
+        for number, (offset, metadata) in transaction.offsets.items():
+            self._check_offset(number, offset, metadata)
+
+    def _take_record(self, log: Log, entry: LogRecord) -> None:
+        record = json.loads(entry.value or b"{}")
+        response_id = record["responseId"]
+        where = f"responses[{log.number}] at {entry.offset} of {response_id}"
+        before = self.durable.get(response_id)
+        if before is not None:
+            demand(not before.finished, f"a record after the final one: {where}")
+            self._check_growth(before.record, record, where)
+        durable = Durable(record, set(before.decided_gaps) if before else set(), before.decided_end if before else None)
+        self._check_decisions(durable, record, where)
+        self._check_shown(record, where)
+        demand(len(entry.value or b"") <= self._plan.limits.response + 1024, f"over MAX_RESPONSE_BYTES: {where}")
+        self.durable[response_id] = durable
+
+    @staticmethod
+    def _check_growth(before: dict[str, Any], record: dict[str, Any], where: str) -> None:
+        demand(record["seq"] >= before["seq"], f"seq went back: {where}")
+        demand(record["gaps"][: len(before["gaps"])] == before["gaps"], f"gaps changed: {where}")
+        texts = {part["part"]: part["text"] for part in record["parts"]}
+        for part in before["parts"]:
+            demand(texts.get(part["part"], "").startswith(part["text"]), f"text changed: {where} {part['part']}")
+
+    @staticmethod
+    def _check_decisions(durable: Durable, record: dict[str, Any], where: str) -> None:
+        decided = record["relay"].get("decided", {})
+        gaps = {(first, last) for first, last in (*decided.get("gaps", ()), *record["gaps"])}
+        if record["reason"] != "unpublishable":
+            demand(durable.decided_gaps <= gaps, f"a decided gap was forgotten: {where}, {durable.decided_gaps - gaps}")
+            if durable.decided_end is not None:
+                kept = decided.get("end") == durable.decided_end
+                ended = durable.finished and record["reason"] == durable.decided_end["reason"]
+                demand(kept or ended, f"a decided end was forgotten: {where}")
+        durable.decided_gaps |= gaps
+        durable.decided_end = decided.get("end") or durable.decided_end
+
+    def _check_shown(self, record: dict[str, Any], where: str) -> None:
+        """A record holds what was acknowledged, and so published."""
+        shown = self.shown[record["responseId"]]
+        if record["status"] == "streaming" or record["reason"] != "unpublishable":
+            demand(record["seq"] <= shown.through, f"ahead of what is published: {where}, {shown.through}")
+        for part in record["parts"]:
+            demand(part["length"] <= shown.units.get(part["part"], 0), f"text ahead of what is published: {where}")
+            demand(part["length"] == utf16_length(part["text"]), f"the length of a part is wrong: {where}")
+
+    # Offsets
+
+    def _check_offset(self, number: int, offset: int, metadata: str) -> None:
+        before = self._brokers.committed.get(number, (0, ""))[0]
+        where = f"commit of partition {number} to {offset}"
+        demand(offset >= before, f"went back from {before}: {where}")
+        demand(len(metadata) <= METADATA_BYTES, f"metadata too long: {where}")
+        log = self._brokers.tokens[number]
+        demand(offset <= log.end, f"past the end {log.end}: {where}")
+        self._count(log, offset)
+        for record in log.read(self._verified[number], offset):
+            demand(
+                self._is_covered(number, record),
+                f"{where} leaves {record.offset} uncovered: {record.value!r:.200}, {self.durable.get(self.truths[number, record.offset].response_id)!r:.600}",
+            )
+        self._verified[number] = offset
+
+    def _count(self, log: Log, until: int) -> None:
+        for record in log.read(self._counted[log.number], until):
+            truth = self.truths[log.number, record.offset]
+            if truth.seq is None and truth.wrong is None:
+                self._numbered[truth.response_id].append(record.offset)
+        self._counted[log.number] = max(until, self._counted[log.number])
+
+    def seq_of(self, offset: int, truth: Truth) -> int:
+        return truth.seq if truth.seq is not None else self._numbered[truth.response_id].index(offset)
+
+    def _is_covered(self, number: int, record: LogRecord) -> bool:
+        if (number, record.offset) in self.dead or record.value in self.dead_values:
+            return True  # the second copy of a dead letter is a repeat
+        truth = self.truths[number, record.offset]
+        durable = self.durable.get(truth.response_id)
+        if truth.wrong is not None or durable is None:
+            return False
+        seq = self.seq_of(record.offset, truth)
+        if truth.event == "start" and durable.record["relay"]["start"] != _digest(record.value):
+            return False
+        return seq <= durable.last and seq not in durable.gaps
+
+    # The end
+
+    def settled(self) -> str | None:
+        """What is not finished yet; None when all is."""
+        for log in self._brokers.tokens:
+            committed = self._brokers.committed.get(log.number, (0, ""))[0]
+            if log.end < len(log.entries) or any(log.read(committed, log.end)):
+                return f"partition {log.number} is committed to {committed} of {log.end} ({len(log.entries)})"
+        return next((f"{key} is not finished" for key, each in self.durable.items() if not each.finished), None)
+
+    def final(self, *, perfect: bool) -> None:
+        """All has come to its end: what readers see is what was produced, and the records say the same."""
+        by_channel: dict[str, dict[str, dict[str, str]]] = defaultdict(dict)
+        for response in self._plan.responses:
+            records = list(self._records_of(response.response_id))
+            if not records:
+                continue
+            durable = self.durable.get(response.response_id)
+            if durable is None:
+                letters = [record.value in self.dead_values for _, record, _ in records]
+                demand(all(letters), f"{response.response_id} has no record, and not all of it is in the dead letters")
+                demand("start_lost" in response.perturbed, f"{response.response_id} started, and has no record")
+                continue
+            texts = self._expected(response.response_id, durable)
+            self._check_final(response.response_id, durable.record, texts)
+            self._check_fate(response.perturbed, response.lost, durable)
+            if durable.record["reason"] != "unpublishable":
+                by_channel[durable.record["channel"]][response.response_id] = texts
+        for number, log in enumerate(self._brokers.tokens):
+            for record in log.read(0, log.end):
+                truth = self.truths[number, record.offset]
+                if truth.wrong is not None:
+                    reasons = self.dead.get((number, record.offset), set())
+                    demand(
+                        truth.wrong in reasons,
+                        f"{number}/{record.offset} is {truth.wrong}, and in the dead letters {reasons}",
+                    )
+        for channel, produced in by_channel.items():
+            self._check_channel(channel, produced, perfect=perfect)
+
+    def _records_of(self, response_id: str) -> Iterator[tuple[int, LogRecord, Truth]]:
+        for number, log in enumerate(self._brokers.tokens):
+            for record in log.read(0, log.end):
+                truth = self.truths[number, record.offset]
+                if truth.response_id == response_id and truth.wrong is None:
+                    yield number, record, truth
+
+    def _expected(self, response_id: str, durable: Durable) -> dict[str, str]:
+        """The texts of all tokens that the final record covers, as they were meant."""
+        tokens: dict[int, Truth] = {}
+        last = durable.last
+        for _, record, truth in self._records_of(response_id):
+            seq = self.seq_of(record.offset, truth)
+            if truth.event == "token" and seq <= last and seq not in durable.gaps:
+                tokens.setdefault(seq, truth)
+        covered = {*tokens, *durable.gaps, 0}
+        stopped = durable.record["reason"] not in {*RELAY_ENDS, "unpublishable"}
+        missing = set(range(last if stopped else last + 1)) - covered
+        demand(not missing, f"{response_id}: {sorted(missing)} are neither produced nor in a gap")
+        return joined(sorted(tokens.items()))
+
+    @staticmethod
+    def _check_final(response_id: str, record: dict[str, Any], texts: dict[str, str]) -> None:
+        held = {part["part"]: part["text"] for part in record["parts"]}
+        for part in held.keys() | texts.keys():
+            demand(
+                held.get(part, "") == texts.get(part, ""),
+                f"{response_id} {part}: the record has {held.get(part, '')[-60:]!r}, produced {texts.get(part, '')[-60:]!r}",
+            )
+
+    def _check_fate(self, perturbed: frozenset[str], lost: frozenset[int], durable: Durable) -> None:
+        record = durable.record
+        tight = self._plan.limits.buffered < TIGHT and "reordered" in perturbed
+        allowed = {
+            "abandoned": "stop_missing" in perturbed or bool(tight),
+            "too_large": "oversize_response" in perturbed,
+            "response_id_reused": "id_reused" in perturbed,
+            "unpublishable": record["channel"] in self._plan.forbidden | self._plan.narrow,
+        }
+        name = record["responseId"]
+        demand(allowed.get(record["reason"], True), f"{name} ended {record['reason']} for no reason")
+        early = durable.gaps - lost  # given up for want of room: their records are dead letters
+        demand(not early or tight, f"{name} has gaps {record['gaps']}, lost were {sorted(lost)}")
+        demand(
+            record["reason"] == "unpublishable" or self.shown[name].gaps == set(map(tuple, record["gaps"])),
+            f"{name}: other gaps published",
+        )
+
+    def _check_channel(self, channel: str, produced: dict[str, dict[str, str]], *, perfect: bool) -> None:
+        messages = [each.message for each in self._service.channel(channel).log]
+        ours = [message for message in messages if message.headers["responseId"] in produced]
+        report = check(ours, produced)
+        demand(not report.wrong, f"{channel}: {report.wrong} {report.details[:5]}")
+        demand(not perfect or report.perfect, f"{channel}, with nothing that could excuse it: {report.details[:5]}")
+        for message in ours:
+            if message.name == "stop":
+                texts = {part: text for part, text in produced[message.headers["responseId"]].items() if text}
+                told = {part["part"]: part["sha256"] for part in message.data["parts"] if part["length"]}
+                demand(
+                    told == {part: sha256_of(text) for part, text in texts.items()}, f"a hash is wrong: {message.id}"
+                )
+
+
+def joined(tokens: list[tuple[int, Truth]]) -> dict[str, str]:
+    """Texts by part: halves of a pair joined where they follow each other in one part, else replaced."""
+    texts: dict[str, str] = defaultdict(str)
+    torn: tuple[int, str] | None = None
+    for seq, truth in tokens:
+        text, part = truth.text, truth.part
+        low = bool(text) and "\udc00" <= text[0] <= "\udfff"
+        if torn is not None and not (low and torn == (seq - 1, part)):
+            texts[torn[1]] = texts[torn[1]][:-1] + "\ufffd"
+            torn = None
+        if low and torn is None:
+            text = "\ufffd" + text[1:]
+        texts[part] += text
+        torn = (seq, part) if text and "\ud800" <= text[-1] <= "\udbff" else None
+    if torn is not None:
+        texts[torn[1]] = texts[torn[1]][:-1] + "\ufffd"
+    return {part: text.encode("utf-16-le", "surrogatepass").decode("utf-16-le") for part, text in texts.items()}
+
+
+def _digest(value: bytes | None) -> str:
+    return hashlib.sha256(value or b"").hexdigest()[:32]
+
+
+__all__ = ["Fate", "Judge", "Violation", "joined"]

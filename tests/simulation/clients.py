@@ -1,0 +1,348 @@
+"""Kafka's clients of one node, as `processor.ingest.ports` wants them, over a network that delays, cuts and loses."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from random import Random
+from typing import Any, TypeVar
+
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+
+from processor.clock import Clock
+from processor.errors import KafkaUnavailable, PartitionLost
+from processor.ingest.kafka import GroupMembership
+from processor.ingest.ports import Record
+from simulation.coverage import Coverage
+from simulation.group import Group
+from simulation.log import Brokers, Fenced, LogRecord
+from simulation.loop import VirtualLoop
+
+T = TypeVar("T")
+
+REQUEST_TIMEOUT = 2.0
+HEARTBEAT_INTERVAL = 0.8
+BACKOFF = 0.3
+BATCH = 60
+
+
+class Network:
+    """The way from one node to the brokers and to the group's coordinator."""
+
+    def __init__(self, loop: VirtualLoop, random: Random, coverage: Coverage) -> None:
+        self.loop = loop
+        self.random = random
+        self.coverage = coverage
+        self.brokers_cut = False
+        self.coordinator_cut = False
+        self.loss = 0.0
+        """How likely a request, or its answer, is lost."""
+
+    async def ask(self, effect: Callable[[], T], *, coordinator: bool = False) -> T:
+        """Carry out `effect` at the other side, and bring its result or Fenced back. Raises KafkaUnavailable."""
+        answer: asyncio.Future[T] = self.loop.create_future()
+
+        def arrive() -> None:
+            if self._lost("request", coordinator):
+                self._give_up(answer)
+                return
+            try:
+                result = effect()
+            except Fenced as fenced:
+                self.loop.outside(self._delay(), _fail, answer, fenced)
+                return
+            if self._lost("answer", coordinator):
+                self._give_up(answer)
+            else:
+                self.loop.outside(self._delay(), _resolve, answer, result)
+
+        self.loop.outside(self._delay(), arrive)
+        return await answer
+
+    async def ask_long(self, effect: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The same for what takes the other side some time."""
+        return await asyncio.shield(await self.ask(lambda: self.loop.spawn(effect())))
+
+    def _lost(self, what: str, coordinator: bool) -> bool:
+        if self.coordinator_cut if coordinator else self.brokers_cut:
+            return True
+        if self.loss and self.random.random() < self.loss:
+            self.coverage.fault(f"kafka_{what}_lost")
+            return True
+        return False
+
+    def _give_up(self, answer: asyncio.Future[Any]) -> None:
+        self.loop.outside(REQUEST_TIMEOUT, _fail, answer, KafkaUnavailable("no broker answered"))
+
+    def _delay(self) -> float:
+        return self.random.uniform(0.0005, 0.004) if self.random.random() < 0.95 else self.random.uniform(0.01, 0.2)
+
+
+def _resolve(answer: asyncio.Future[Any], result: object) -> None:
+    if not answer.done():
+        answer.set_result(result)
+
+
+def _fail(answer: asyncio.Future[Any], error: Exception) -> None:
+    if not answer.done():
+        answer.set_exception(error)
+
+
+class Coordination:
+    """What `GroupMembership` looks at: one heartbeat, and the wish to join again."""
+
+    def __init__(self, network: Network, group: Group) -> None:
+        self._network = network
+        self._group = group
+        self.member_id: str | None = None
+        self.generation = -1
+        self.rejoin = asyncio.Event()
+
+    def request_rejoin(self) -> None:
+        self.rejoin.set()
+
+    async def _do_heartbeat(self) -> bool:
+        member_id, generation = self.member_id or "", self.generation
+        try:
+            said = await self._network.ask(lambda: self._group.heartbeat(member_id, generation), coordinator=True)
+        except KafkaUnavailable:
+            return False
+        if said == "ok":
+            return True
+        if said == "rebalancing":
+            self.rejoin.set()
+            return True
+        if said == "unknown":
+            self.member_id = None
+        self.rejoin.set()
+        return False
+
+
+class SimConsumer:
+    """A member of the group. Its background tasks belong to its node."""
+
+    topic = "tokens"
+
+    def __init__(self, brokers: Brokers, group: Group, network: Network, clock: Clock) -> None:
+        self._brokers = brokers
+        self._group = group
+        self._network = network
+        self._coordinator = Coordination(network, group)
+        self.membership = GroupMembership(group.session_timeout, clock)
+        self._assigned: tuple[int, ...] = ()
+        self._paused: set[int] = set()
+        self._positions: dict[int, int] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._beating: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+
+    async def start(self, listener: ConsumerRebalanceListener) -> None:
+        await self._network.ask(lambda: None)
+        self.membership.observe(self)
+        self._tasks.append(asyncio.get_running_loop().create_task(self._coordinate(listener)))
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._stop_beating()
+        member_id = self._coordinator.member_id
+        try:
+            if member_id is not None:
+                await self._network.ask(lambda: self._group.leave(member_id), coordinator=True)
+        except KafkaUnavailable:
+            pass
+
+    # The group
+
+    async def _coordinate(self, listener: ConsumerRebalanceListener) -> None:
+        coordinator = self._coordinator
+        while True:
+            coordinator.rejoin.clear()
+            await listener.on_partitions_revoked(list(map(self.partition, self._assigned)))
+            self._stop_beating()
+            while not await self._join():
+                await asyncio.sleep(BACKOFF)
+            await listener.on_partitions_assigned(list(map(self.partition, self._assigned)))
+            self._beating = asyncio.get_running_loop().create_task(self._beat())
+            await coordinator.rejoin.wait()
+
+    async def _join(self) -> bool:
+        coordinator = self._coordinator
+        try:
+            member_id, joined = await self._network.ask(
+                lambda: self._group.join(coordinator.member_id), coordinator=True
+            )
+            coordinator.member_id = member_id
+            async with asyncio.timeout(self._group.rebalance_timeout + REQUEST_TIMEOUT):
+                generation, assigned = await asyncio.shield(joined)
+            await self._network.ask(lambda: None, coordinator=True)
+        except (KafkaUnavailable, TimeoutError):
+            return False
+        coordinator.generation, self._assigned = generation, assigned
+        self._paused = set()
+        committed = self._brokers.committed
+        self._positions = {number: committed.get(number, (0, ""))[0] for number in self._assigned}
+        return True
+
+    async def _beat(self) -> None:
+        while self._coordinator.member_id is not None:
+            await asyncio.sleep(HEARTBEAT_INTERVAL)
+            await self._coordinator._do_heartbeat()
+
+    def _stop_beating(self) -> None:
+        if self._beating is not None:
+            self._beating.cancel()
+            self._beating = None
+
+    # Records
+
+    async def fetch(self, max_records: int, wait: float) -> Mapping[int, Sequence[LogRecord]]:
+        fetched = self._take(max_records)
+        if not fetched:
+            grown = [self._brokers.tokens[number].grown for number in self._assigned if number not in self._paused]
+            await _first((*grown, self._changed), wait)
+            await asyncio.sleep(self._network.random.uniform(0.001, 0.05))
+            fetched = self._take(max_records)
+        return fetched
+
+    def _take(self, max_records: int) -> dict[int, list[LogRecord]]:
+        fetched: dict[int, list[LogRecord]] = {}
+        if self._network.brokers_cut:
+            return fetched
+        for number in self._assigned:
+            if number in self._paused:
+                continue
+            log = self._brokers.tokens[number]
+            position = self._positions[number]
+            end = min(log.end, position + self._network.random.randint(1, min(BATCH, max_records)))
+            if end > position:
+                self._positions[number] = end
+                if records := list(log.read(position, end)):
+                    fetched[number] = records
+        return fetched
+
+    async def position(self, number: int) -> int:
+        return self._positions[number]
+
+    async def end_offset(self, number: int) -> int:
+        return await self._network.ask(lambda: self._brokers.tokens[number].end)
+
+    async def first_offset(self, number: int) -> int:
+        del number
+        return 0
+
+    def partition(self, number: int) -> TopicPartition:
+        return TopicPartition(self.topic, number)
+
+    def seek(self, number: int, offset: int) -> None:
+        if number in self._positions:
+            self._positions[number] = offset
+
+    def pause(self, *numbers: int) -> None:
+        self._paused |= set(numbers)
+
+    def resume(self, *numbers: int) -> None:
+        self._paused -= set(numbers)
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def high_water(self, number: int) -> int | None:
+        return self._brokers.tokens[number].end if number in self._assigned else None
+
+    @property
+    def assigned(self) -> frozenset[int]:
+        return frozenset(self._assigned)
+
+
+async def _first(events: Sequence[asyncio.Event], wait: float) -> None:
+    """Wait until one of the events is set, at most `wait` seconds. Cheaper than a task for each."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[bool] = loop.create_future()
+    for event in events:
+        event._waiters.append(done)  # what Event.wait does, for several at once
+    timer = loop.call_later(wait, _resolve, done, True)
+    try:
+        await done
+    finally:
+        timer.cancel()
+        for event in events:
+            event._waiters.remove(done)
+
+
+class SimOffsets:
+    def __init__(self, brokers: Brokers, network: Network) -> None:
+        self._brokers = brokers
+        self._network = network
+
+    async def read(self, number: int) -> tuple[int, str] | None:
+        return await self._network.ask(lambda: self._brokers.committed.get(number))
+
+    async def close(self) -> None:
+        pass
+
+
+class SimResponses:
+    """Reads what is committed of a responses partition."""
+
+    def __init__(self, brokers: Brokers, network: Network) -> None:
+        self._brokers = brokers
+        self._network = network
+
+    async def read(
+        self, number: int, start: int, take: Callable[[int, bytes, bytes | None], None], *, only: bool = False
+    ) -> int:
+        log = self._brokers.responses[number]
+        end, records = await self._network.ask(lambda: (log.end, list(log.read(start, log.end))))
+        for record in records[:1] if only else records:
+            take(record.offset, record.key or b"", record.value)
+        return end
+
+    async def close(self) -> None:
+        pass
+
+
+class SimWriter:
+    """The transactional producer of a partition."""
+
+    def __init__(self, brokers: Brokers, network: Network, number: int) -> None:
+        self._brokers = brokers
+        self._network = network
+        self._number = number
+        self._id = f"relay-tokens-{number}"
+        self._epoch: int | None = None
+
+    @property
+    def started(self) -> bool:
+        return self._epoch is not None
+
+    async def start(self) -> None:
+        try:
+            self._epoch = await self._network.ask_long(lambda: self._brokers.init_producer(self._id))
+        except Fenced:
+            raise KafkaUnavailable("another producer was started at the same time") from None
+
+    async def write(
+        self, records: Sequence[Record], commit: Callable[[Sequence[int]], tuple[int, str]]
+    ) -> tuple[int, str]:
+        epoch = self._epoch
+        if epoch is None:
+            raise KafkaUnavailable("the transactional producer is not started")
+        brokers, ask, number, name = self._brokers, self._network.ask, self._number, self._id
+        to_write = [
+            (brokers.log(topic, partition if partition is not None else number), value, key, tuple(headers))
+            for topic, partition, key, value, headers in records
+        ]
+        try:
+            await self._network.ask_long(lambda: brokers.begin(name, epoch))
+            offsets = await ask(lambda: brokers.produce(name, epoch, to_write)) if to_write else []
+            point = commit(offsets)
+            await ask(lambda: brokers.add_offset(name, epoch, number, *point))
+            await ask(lambda: brokers.commit(name, epoch))
+        except Fenced as error:
+            await self.stop()
+            raise PartitionLost(f"another owner has taken over {name}") from error
+        except BaseException:
+            await self.stop()
+            raise
+        return point
+
+    async def stop(self) -> None:
+        self._epoch = None

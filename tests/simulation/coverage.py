@@ -1,0 +1,86 @@
+"""How often each fault struck, and each state was reached."""
+
+from collections import Counter
+from enum import Enum
+
+from processor.core.response import Phase
+from processor.core.sequencer import Verdict
+from processor.ingest.worker import State
+from topics.records import Reason
+
+FAULTS = (
+    "crash",
+    "stall",
+    "long_stall",
+    "coordinator_cut",
+    "brokers_cut",
+    "clock_jump",
+    "rebalance",
+    "relay_added",
+    "relay_stopped",
+    "kafka_request_lost",
+    "kafka_answer_lost",
+    "ably_down",
+    "ably_disconnect",
+    "ably_suspended",
+    "ack_lost",
+    "ack_late",
+    "ack_stale",
+    "ack_forgotten",
+    "id_dropped",
+    "nack_42911",
+    "nack_42913",
+    "nack_50000",
+    "nack_40009",
+    "nack_40160",
+    "history_missing",
+    "history_stale",
+    "history_unavailable",
+    "history_asked",
+    "token_lost",
+    "token_late",
+    "duplicate",
+    "reordered",
+    "stop_missing",
+    "start_lost",
+    "id_reused",
+    "invalid_record",
+    "torn_pair",
+    "seqless",
+    "oversize_token",
+    "oversize_response",
+    "producer_transaction",
+    "producer_aborted",
+    "trailing_marker",
+    "text_evicted",
+    "paused",
+)
+NEVER_REACHED = frozenset({Reason.STORE_REFUSED})
+"""The archive's, which does not run here."""
+
+
+class Coverage:
+    """Counts by kind and name. `missing` is what ought to have been reached."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def fault(self, name: str) -> None:
+        self.counts[f"fault {name}"] += 1
+
+    def state(self, value: Enum) -> None:
+        self.counts[f"{type(value).__name__} {value.name}"] += 1
+
+    def add(self, other: "Coverage") -> None:
+        self.counts.update(other.counts)
+
+    def missing(self) -> list[str]:
+        return [name for name in wanted() if not self.counts[name]]
+
+    def table(self) -> str:
+        return "\n".join(f"{self.counts[name]:>10}  {name}" for name in wanted())
+
+
+def wanted() -> list[str]:
+    states: tuple[Enum, ...] = (*Phase, *State, *Verdict, *(each for each in Reason if each not in NEVER_REACHED))
+    return [*(f"fault {name}" for name in FAULTS), *(f"{type(each).__name__} {each.name}" for each in states)]

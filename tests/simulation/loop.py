@@ -1,0 +1,184 @@
+"""An event loop on virtual time, shared by several processes that can be frozen and killed one by one.
+
+Nothing waits: when no callback is ready, the clock jumps to the next timer. Callbacks run in the order in which they
+became ready, so the same seed gives the same run. Every callback belongs to the process (`Node`) in whose context it
+was scheduled; those of a frozen node are kept until it goes on, those of a dead one for ever.
+"""
+
+import asyncio
+import contextvars
+import heapq
+from asyncio import events
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+RESOLUTION = 1e-6
+"""A wait takes at least so long, or one too short for a float to show would be waited for ever."""
+
+
+class Node:
+    """A process. `alive` and `frozen` are turned by the faults."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.alive = True
+        self.frozen = False
+        self.backlog: list[asyncio.Handle] = []
+
+    def __repr__(self) -> str:
+        return f"<Node {self.name} alive={self.alive} frozen={self.frozen}>"
+
+
+NODE: contextvars.ContextVar[Node | None] = contextvars.ContextVar("node", default=None)
+
+
+class Stuck(AssertionError):
+    """The world did more than it may: a loop that never waits, or never ends."""
+
+
+class VirtualLoop(asyncio.AbstractEventLoop):
+    """As much of an event loop as code without I/O needs."""
+
+    def __init__(self, max_steps: int = 400_000) -> None:
+        self.now = 0.0
+        self.steps = 0
+        self._max_steps = max_steps
+        self._ready: deque[asyncio.Handle] = deque()
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._count = 0
+        self._outside = contextvars.Context()
+        self._failure: BaseException | None = None
+
+    # What asyncio asks of a loop
+
+    def time(self) -> float:
+        return self.now
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return events._get_running_loop() is self
+
+    def is_closed(self) -> bool:
+        return False
+
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.Handle:  # type: ignore[override]  # asyncio's variadic types
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(  # type: ignore[override]  # asyncio's variadic types
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self.now + delay, callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]  # asyncio's variadic types
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        when = max(when, self.now + RESOLUTION)
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._count += 1
+        heapq.heappush(self._timers, (when, self._count, timer))
+        return timer
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        pass  # it is dropped when its time comes
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(self, coro: Any, *, name: object = None, context: Any = None) -> asyncio.Task[Any]:
+        return asyncio.Task(coro, loop=self, name=str(name) if name else None, context=context)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if "never retrieved" in str(context.get("message")):
+            return  # an answer to a node that is dead by now, or has stopped waiting
+        error = context.get("exception")
+        self._failure = self._failure or (
+            error if isinstance(error, BaseException) else AssertionError(context.get("message"))
+        )
+
+    # The world's own
+
+    def outside(self, delay: float, callback: Callable[..., Any], *args: Any) -> asyncio.TimerHandle:
+        """Call later, in no node's context: what is on its way in the network does not stop with its sender."""
+        return self.call_at(self.now + delay, callback, *args, context=self._outside)
+
+    def spawn(self, coro: Coroutine[Any, Any, T], node: Node | None = None) -> asyncio.Task[T]:
+        context = contextvars.Context()
+        context.run(NODE.set, node)
+        return asyncio.Task(coro, loop=self, context=context)
+
+    def thaw(self, node: Node) -> None:
+        node.frozen = False
+        self._ready.extend(node.backlog)
+        node.backlog = []
+
+    def run(self, until: asyncio.Future[T]) -> T:
+        """Run until the future is done; its result. Raises Stuck when nothing is left that could do it."""
+        previous = events._get_running_loop()
+        events._set_running_loop(self)
+        try:
+            while not until.done() and self._failure is None:
+                self._step()
+        finally:
+            events._set_running_loop(previous)
+        if self._failure is not None:
+            raise self._failure
+        return until.result()
+
+    def bury(self, nodes: Iterable[Node]) -> None:
+        """Cancel every task that is left, of the dead too, and let them end, so that nothing outlives the run."""
+        for node in nodes:
+            node.alive = True
+            self.thaw(node)
+        previous = events._get_running_loop()
+        events._set_running_loop(self)
+        try:
+            for _ in range(5):
+                self._max_steps = self.steps + 5_000
+                left = [task for task in asyncio.all_tasks(self) if not task.done()]
+                for task in left:
+                    task.cancel()
+                if not left or self._ended(left):
+                    break
+        finally:
+            events._set_running_loop(previous)
+        for task in asyncio.all_tasks(self):
+            task._log_destroy_pending = False
+
+    def _ended(self, tasks: list[asyncio.Task[Any]]) -> bool:
+        try:
+            while not all(task.done() for task in tasks):
+                for _ in range(50):
+                    self._step()
+        except Stuck:
+            return False
+        return True
+
+    def _step(self) -> None:
+        while not self._ready:
+            self._jump()
+        handle = self._ready.popleft()
+        if handle._cancelled:  # type: ignore[attr-defined]  # as asyncio's own loop does
+            return
+        node = handle._context.get(NODE)  # type: ignore[attr-defined]
+        if node is not None and (node.frozen or not node.alive):
+            node.backlog.append(handle)
+            return
+        self.steps += 1
+        if self.steps > self._max_steps:
+            raise Stuck(f"more than {self._max_steps} steps, at {self.now:.3f} s, in {handle!r}")
+        handle._run()
+
+    def _jump(self) -> None:
+        if not self._timers:
+            raise Stuck(f"nothing will ever happen again, at {self.now:.3f} s")
+        when = max(self.now, self._timers[0][0])
+        self.now = when
+        while self._timers and self._timers[0][0] <= when:
+            self._ready.append(heapq.heappop(self._timers)[2])

@@ -1,0 +1,282 @@
+"""The realtime service and its SDK: what `processor.publish.ably.Connection` talks to.
+
+The service keeps order per connection, drops repeats by id for two minutes, refuses by rate, size and channel, and has
+a history that may lag or be gone. The SDK, as the real one does when a connection fails under it, may forget a publish
+that waits for its answer, raise, or believe the next connection's answer to be this one's.
+"""
+
+import asyncio
+import contextvars
+import json
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from ably.types.connectionstate import ConnectionState
+from ably.types.message import Message as AblyMessage
+from ably.util.exceptions import AblyException
+
+from processor.errors import PublishRetry
+from processor.publish.history import ChannelHistory, PastMessage
+from processor.received import Message
+from simulation.coverage import Coverage
+from simulation.loop import VirtualLoop
+
+ID_WINDOW = 120.0
+MAX_MESSAGE = 65_536
+CLIENT_ID = "tokenstream"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    at: float
+    message: Message
+    sender: str
+
+
+@dataclass(slots=True)
+class Channel:
+    log: list[Accepted] = field(default_factory=list)
+    ids: dict[str, float] = field(default_factory=dict)
+    forbidden: bool = False
+    too_large: int = MAX_MESSAGE
+    arrivals: deque[float] = field(default_factory=deque)
+
+
+@dataclass(slots=True)
+class Trouble:
+    """What the faults turn. Chances are of one message."""
+
+    down: bool = False
+    history: str = "whole"
+    """`whole`, `missing`, `stale` or `unavailable`."""
+    lose_ack: float = 0.0
+    late_ack: float = 0.0
+    nack: float = 0.0
+    rate: float = 0.0
+    """Messages a second a channel may have; 0 is no limit."""
+
+
+class Service:
+    """`watch` is told of every message that takes its place on a channel, before it does."""
+
+    def __init__(self, loop: VirtualLoop, random: Random, coverage: Coverage) -> None:
+        self.loop = loop
+        self.random = random
+        self.coverage = coverage
+        self.channels: dict[str, Channel] = {}
+        self.trouble = Trouble()
+        self.clients: list[SimClient] = []
+        self.watch: Callable[[str, Message, str], None] = lambda _channel, _message, _sender: None
+
+    def channel(self, name: str) -> Channel:
+        return self.channels.setdefault(name, Channel())
+
+    def take(self, name: str, message: AblyMessage, sender: str) -> tuple[int, int] | None:
+        """A message has arrived: (code, status) of its refusal, or None when it is acknowledged."""
+        channel, now = self.channel(name), self.loop.now
+        if refusal := self._refusal(channel, message):
+            self.coverage.fault(f"nack_{refusal[0]}")
+            return refusal
+        if now - channel.ids.get(message.id, float("-inf")) < ID_WINDOW:
+            self.coverage.fault("id_dropped")
+            return None
+        channel.ids[message.id] = now
+        data = message.data
+        received = Message(
+            name=message.name,
+            data=_decoded(data, message.encoding),
+            headers=message.extras["headers"],
+            client_id=CLIENT_ID,
+            id=message.id,
+        )
+        self.watch(name, received, sender)
+        channel.log.append(Accepted(now, received, sender))
+        return None
+
+    def _refusal(self, channel: Channel, message: AblyMessage) -> tuple[int, int] | None:
+        if channel.forbidden:
+            return 40160, 401
+        size = len((message.data or "").encode()) + len(message.id) + len(str(message.extras))
+        if size > channel.too_large:
+            return 40009, 400
+        trouble, now = self.trouble, self.loop.now
+        if trouble.rate:
+            while channel.arrivals and channel.arrivals[0] < now - 1:
+                channel.arrivals.popleft()
+            if len(channel.arrivals) >= trouble.rate:
+                return 42913, 429
+            channel.arrivals.append(now)
+        if self.random.random() < trouble.nack:
+            return self.random.choice(((42911, 429), (50000, 500)))
+        return None
+
+    def history(self, name: str) -> ChannelHistory:
+        """Raises PublishRetry."""
+        trouble = self.trouble.history
+        self.coverage.fault("history_asked")
+        if trouble != "whole":
+            self.coverage.fault(f"history_{trouble}")
+        if trouble == "unavailable":
+            raise PublishRetry("the history of a channel could not be read")
+        log = [] if trouble == "missing" else self.channel(name).log
+        if trouble == "stale":
+            log = log[: int(len(log) * self.random.random())]
+        history = ChannelHistory()
+        history.add((_past(each.message) for each in log), CLIENT_ID)
+        return history
+
+
+def _decoded(data: Any, encoding: str | None) -> Any:
+    return json.loads(data) if encoding == "json" else data
+
+
+def _past(message: Message) -> PastMessage:
+    return PastMessage(message.id or "", message.name, message.data, CLIENT_ID, dict(message.headers))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    current: ConnectionState
+    reason: AblyException | None = None
+
+
+class SimClient:
+    """As much of `ably.AblyRealtime` as the product uses, of one node."""
+
+    def __init__(self, service: Service, sender: str) -> None:
+        self._service = service
+        self._loop = service.loop
+        self._random = service.random
+        self.sender = sender
+        self.context = contextvars.copy_context()
+        self._listener: Callable[[Change], None] = lambda _: None
+        self._pending: deque[asyncio.Future[None]] = deque()
+        self._line = 0.0
+        self._answers = 0.0
+        self._life = 0
+        """Grows when the connection ends: what was on the way back then is lost."""
+        self.connected = False
+        self.closed = False
+        self.connection = self
+        self.connection_manager = self
+        self.channels = self
+        self.request_state: Any = None
+        service.clients.append(self)
+        self._tell(ConnectionState.CONNECTING, 0.0)
+        self._later(self._random.uniform(0.01, 0.1), self._connect)
+
+    def on(self, listener: Callable[[Change], None]) -> None:
+        self._listener = listener
+
+    def _later(self, delay: float, callback: Callable[..., None], *args: object) -> None:
+        """In the node's own context: a frozen SDK does nothing."""
+        self._loop.call_at(self._loop.now + delay, callback, *args, context=self.context)
+
+    def _tell(self, state: ConnectionState, delay: float = 0.0) -> None:
+        self._later(delay, self._say, state)
+
+    def _say(self, state: ConnectionState) -> None:
+        if not self.closed:
+            self._listener(Change(state))
+
+    def _connect(self) -> None:
+        if self.closed or self.connected:
+            return
+        if self._service.trouble.down:
+            self._later(1.0, self._connect)
+            return
+        self.connected = True
+        self._listener(Change(ConnectionState.CONNECTED))
+
+    def disconnect(self, suspended: bool = False) -> None:
+        """The connection ends. To be called in the client's context. What waits for an answer is treated as the SDK does."""
+        if self.closed or not self.connected:
+            return
+        self.connected = False
+        self._life += 1
+        pending, self._pending = list(self._pending), deque()
+        for answer in pending:
+            self._leave_unanswered(answer)
+        self._listener(Change(ConnectionState.SUSPENDED if suspended else ConnectionState.DISCONNECTED))
+        if not suspended:
+            self._later(self._random.uniform(0.05, 1.5), self._connect)
+
+    def _leave_unanswered(self, answer: asyncio.Future[None]) -> None:
+        fate = self._random.random()
+        if fate < 0.4:
+            self._service.coverage.fault("ack_stale")
+            self._loop.outside(self._random.uniform(0.0, 2.0), _answer, answer, None)
+        elif fate < 0.7:
+            self._loop.outside(0.0, _answer, answer, AblyException("Connection to server unavailable", 400, 80003))
+        else:
+            self._service.coverage.fault("ack_forgotten")
+
+    async def close(self) -> None:
+        self.closed = True
+        self.connected = False
+        self._life += 1
+        if self in self._service.clients:
+            self._service.clients.remove(self)
+
+    # Channels
+
+    def get(self, channel: str) -> "SimChannel":
+        return SimChannel(self, channel)
+
+    def release(self, channel: str) -> None:
+        pass
+
+    async def send(self, channel: str, message: AblyMessage) -> None:
+        if not self.connected:
+            raise AblyException("Connection to server unavailable", 400, 80003)
+        answer: asyncio.Future[None] = self._loop.create_future()
+        self._pending.append(answer)
+        self._line = max(self._line, self._loop.now + self._random.uniform(0.002, 0.03))
+        self._loop.outside(self._line - self._loop.now, self._arrive, channel, message, answer, self._life)
+        await answer
+
+    def _arrive(self, channel: str, message: AblyMessage, answer: asyncio.Future[None], life: int) -> None:
+        """At the service. What was sent before the connection ended may still have come through."""
+        service = self._service
+        if service.trouble.down or (life != self._life and self._random.random() < 0.5):
+            return
+        refusal = service.take(channel, message, self.sender)
+        if self._random.random() < service.trouble.lose_ack:
+            service.coverage.fault("ack_lost")
+            return
+        delay = self._random.uniform(0.002, 0.03)
+        if self._random.random() < service.trouble.late_ack:
+            service.coverage.fault("ack_late")
+            delay = self._random.uniform(1.0, 8.0)
+        self._answers = max(self._answers, self._loop.now + delay)
+        error = None if refusal is None else AblyException("refused by the service", refusal[1], refusal[0])
+        self._loop.outside(self._answers - self._loop.now, self._answered, answer, error, life)
+
+    def _answered(self, answer: asyncio.Future[None], error: AblyException | None, life: int) -> None:
+        if life == self._life and answer in self._pending:
+            self._pending.remove(answer)
+            _answer(answer, error)
+
+
+@dataclass(frozen=True, slots=True)
+class SimChannel:
+    client: SimClient
+    name: str
+
+    async def publish(self, message: AblyMessage) -> None:
+        await self.client.send(self.name, message)
+
+
+def _answer(answer: asyncio.Future[None], error: Exception | None) -> None:
+    if answer.done():
+        return
+    if error is None:
+        answer.set_result(None)
+    else:
+        answer.set_exception(error)
+
+
+Published = Mapping[str, list[Message]]

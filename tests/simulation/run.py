@@ -1,0 +1,226 @@
+"""One run: a plan carried out in the world it is for, judged all along."""
+
+import asyncio
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from random import Random
+
+import structlog
+
+from processor.clock import Clock
+from processor.core.response import Phase
+from processor.metrics import Metrics
+from simulation.checks import Judge, Violation, demand
+from simulation.coverage import Coverage
+from simulation.faults import Faults
+from simulation.group import Group
+from simulation.log import Brokers, Fate, Transaction
+from simulation.loop import VirtualLoop
+from simulation.plan import FAULTS_END, PARTITIONS, Plan, Produce
+from simulation.process import Kit, Process
+from simulation.realtime import Service
+
+SESSION_TIMEOUT = 5.0
+REBALANCE_TIMEOUT = 6.0
+FINISH_WITHIN = 90.0
+"""When faults end, everything is finished so many (virtual) seconds later."""
+WATCH_INTERVAL = 0.25
+EPOCH = 1_763_860_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`failure` is None for a good run."""
+
+    failure: str | None
+    steps: int
+    finished_at: float
+    where: str = ""
+
+
+class World:
+    """`kit_of` gives the product's classes, or a planted bug's."""
+
+    def __init__(self, plan: Plan, metrics: Metrics, coverage: Coverage, kit: Kit) -> None:
+        self.plan = plan
+        self.random = Random(f"world {plan.seed}")
+        self.loop = VirtualLoop()  # type: ignore[abstract]  # it has what code without I/O asks for
+        self.coverage = coverage
+        self.kit = kit
+        self.wall_offset = 0.0
+        self.clock = Clock(self.loop.time, lambda: EPOCH + self.loop.now + self.wall_offset)
+        self.metrics = metrics
+        self.brokers = Brokers(self.loop, PARTITIONS, self.clock.wall_ms)
+        self.group = Group(self.loop, self.random, PARTITIONS, SESSION_TIMEOUT, REBALANCE_TIMEOUT)
+        self.service = Service(self.loop, self.random, coverage)
+        self.judge = Judge(plan, self.brokers, self.service, coverage)
+        self.processes: list[Process] = []
+        self.mains: list[asyncio.Task[None]] = []
+        self.excused = False
+        """Whether something happened after which a repeat as published can't be ruled out."""
+        for name in plan.forbidden:
+            self.service.channel(name).forbidden = True
+        for name in plan.narrow:
+            self.service.channel(name).too_large = 1_500
+
+    def excuse(self) -> None:
+        self.excused = True
+
+    def add_relay(self) -> None:
+        process = Process(
+            f"relay-{len(self.processes)}",
+            self.kit,
+            loop=self.loop,
+            brokers=self.brokers,
+            group=self.group,
+            service=self.service,
+            clock=self.clock,
+            limits=self.plan.limits,
+            random=self.random,
+            metrics=self.metrics,
+            unclean=self.excuse,
+        )
+        self.processes.append(process)
+        self.mains.append(self.loop.spawn(process.main(), process.node))
+
+    @property
+    def alive(self) -> list[Process]:
+        return [process for process in self.processes if process.alive]
+
+    # Producing
+
+    def produce_all(self) -> None:
+        open_transactions: dict[int, Transaction] = {}
+        for response in self.plan.responses:
+            for kind in response.perturbed:
+                self.coverage.fault(kind) if kind != "error_stop" else None
+            for record in response.records:
+                self.loop.outside(record.at, self._produce, record, open_transactions)
+        for record in self.plan.wrong_records:
+            self.coverage.fault("invalid_record")
+            self.loop.outside(record.at, self._produce, record, open_transactions)
+        for number, transaction in self.plan.transactions.items():
+            self.loop.outside(transaction.at + 1e-6, self._end, number, transaction.commit, open_transactions)
+
+    def _produce(self, record: Produce, transactions: dict[int, Transaction]) -> None:
+        transaction = transactions.setdefault(record.group, Transaction()) if record.group else None
+        log = self.brokers.tokens[record.partition]
+        offset = log.append(record.value, record.key, self.clock.wall_ms(), transaction, ())
+        self.judge.truths[record.partition, offset] = record.truth
+
+    def _end(self, number: int, commit: bool, transactions: dict[int, Transaction]) -> None:
+        transaction = transactions.get(number)
+        if transaction is None:
+            return
+        transaction.fate = Fate.COMMITTED if commit else Fate.ABORTED
+        if not commit:
+            self.coverage.fault("producer_aborted")
+        for log in dict.fromkeys(log for log, _ in transaction.written):
+            log.mark()
+            log.grow()
+
+    # Running
+
+    async def live(self) -> None:
+        self.produce_all()
+        for _ in range(self.plan.relays):
+            self.add_relay()
+        self.loop.spawn(self._watch())
+        faults = Faults(self)
+        faults.schedule()
+        await asyncio.sleep(FAULTS_END + 1)
+        faults.heal()
+        until = self.loop.now + FINISH_WITHIN
+        while (waits := self.judge.settled()) is not None:
+            self._check_mains()
+            demand(
+                self.loop.now < until,
+                f"not finished {FINISH_WITHIN} s after the last fault: {waits}; {self.alive_state()}",
+            )
+            await asyncio.sleep(0.5)
+        for log in self.brokers.tokens:
+            if log.entries and log.entries[-1].record is None:
+                self.coverage.fault("trailing_marker")
+        self.judge.final(perfect=not self.excused)
+        self.finished_at = self.loop.now
+        await self._stop_all()
+
+    finished_at = 0.0
+
+    def alive_state(self) -> str:
+        return "; ".join(f"{process.node!r} {list(process.workers.values())}" for process in self.alive)
+
+    def _check_mains(self) -> None:
+        for main in self.mains:
+            if main.done() and not main.cancelled() and (error := main.exception()) is not None:
+                raise error
+
+    async def _watch(self) -> None:
+        """Look at every relay often: bounds, and the states reached."""
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL)
+            self.group.expire()
+            for process in self.alive:
+                for worker in process.workers.values():
+                    self.coverage.state(worker.state)
+                    pipeline = worker.pipeline
+                    bound = pipeline.limits.buffered + 60 * 70_000
+                    demand(pipeline.buffered_bytes <= bound, f"{worker!r} holds {pipeline.buffered_bytes} bytes")
+                    if pipeline.paused:
+                        self.coverage.fault("paused")
+                    for response in pipeline._open.values():
+                        self.coverage.state(response.phase)
+                        if any(part.evicted for part in response.parts.values()):
+                            self.coverage.fault("text_evicted")
+            for durable in self.judge.durable.values():
+                if durable.finished:
+                    self.coverage.state(Phase.FINISHED)
+
+    async def _stop_all(self) -> None:
+        for process in self.alive:
+            await self.loop.spawn(process.stop(), process.node)
+
+
+def run(plan: Plan, *, metrics: Metrics, coverage: Coverage, kit: Kit | None = None) -> Outcome:
+    world = World(plan, metrics, coverage, kit or Kit(coverage=coverage))
+    with quiet(lambda: world.loop.now):
+        life = world.loop.spawn(world.live())
+        try:
+            world.loop.run(life)
+        except (Violation, AssertionError) as violation:
+            return _failed(world, violation)
+        except Exception as error:  # noqa: BLE001 - whatever the product raises is a finding
+            return _failed(world, error)
+        finally:
+            world.loop.bury(process.node for process in world.processes)
+    return Outcome(None, world.loop.steps, world.finished_at)
+
+
+def _failed(world: World, error: BaseException) -> Outcome:
+    where = "".join(traceback.format_exception(error)[-6:])
+    return Outcome(
+        f"at {world.loop.now:.3f} s: {type(error).__name__}: {error}", world.loop.steps, world.loop.now, where
+    )
+
+
+LOGGING = False
+
+
+@contextmanager
+def quiet(now: Callable[[], float]) -> Iterator[None]:
+    before = structlog.get_config()
+
+    def drop(_logger: object, _name: str, event: dict[str, object]) -> dict[str, object]:
+        raise structlog.DropEvent
+
+    def stamp(_logger: object, _name: str, event: dict[str, object]) -> dict[str, object]:
+        return {"t": round(now(), 4), **event}
+
+    processors = [stamp, structlog.processors.KeyValueRenderer()] if LOGGING else [drop]
+    structlog.configure(processors=processors, cache_logger_on_first_use=False)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
