@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from processor import cli_dead_letters, cli_responses, cli_tools
+from processor import cli_dead_letters, cli_responses, cli_tools, cli_top
 from processor.cli_shared import EXIT_FAILED, EXIT_SETTINGS, Config, read_settings, run_async
 from processor.errors import SettingsError, TokenstreamError
 
@@ -25,6 +25,7 @@ app.command()(cli_responses.verify)
 app.command()(cli_tools.produce)
 app.command()(cli_tools.tail)
 app.command()(cli_tools.doctor)
+app.command()(cli_top.top)
 
 
 def main() -> None:
