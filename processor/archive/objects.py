@@ -190,7 +190,7 @@ class ObjectStore:
         after = None if cursor is None else (cursor.started_at, escape(cursor.response_id))
         heads = await self._heads(channel, wanted, after, limit + 1)
         count = page_of([head.size for head in heads], limit, max_bytes)
-        found = await self._read(heads[:count])
+        found = await self.read(heads[:count])
         if len(heads) <= count or not count:
             return Page(tuple(item for item in found if item is not None), None)
         last = await self._id_of(heads[count - 1], found[-1])
@@ -208,7 +208,7 @@ class ObjectStore:
     async def hydrate(self, channel: str, *, limit: int, max_bytes: int = PAGE_BYTES) -> Page:
         if not _encodable(channel):
             return Page((), None)
-        running = await self._read(await self._open_ones(channel))
+        running = await self.read(await self._open_ones(channel))
         finished = Page((), None)
         if limit:
             finished = await self.list_channel(channel, limit=limit, status=FINISHED, max_bytes=max_bytes)
@@ -226,13 +226,13 @@ class ObjectStore:
             day = folder.removeprefix("date=")
             if after is not None and day > day_of(after[0]):
                 continue
-            names = await self._names(f"{channel_prefix(channel)}{folder}/")
+            names = await self.names(f"{channel_prefix(channel)}{folder}/")
             heads += [one for one in names if one.status in wanted and (after is None or one.order < after)]
             if sum(day_of(head.started_at) >= day for head in heads) >= count:
                 break
         return sorted(heads, key=lambda head: head.order, reverse=True)[:count]
 
-    async def _names(self, prefix: str) -> list[Named]:
+    async def names(self, prefix: str) -> list[Named]:
         """One for each response: an older version may be left from a crash."""
         newest: dict[str, Named] = {}
         async for listed in self.bucket.walk(prefix):
@@ -244,7 +244,7 @@ class ObjectStore:
 
     async def _open_ones(self, channel: str) -> list[Named]:
         """Those whose pointer still says so."""
-        names = await self._names(open_prefix(channel))
+        names = await self.names(open_prefix(channel))
         pointers = await _together(self.bucket.get(pointer_key(name.escaped_id)) for name in names)
         by_id = {escape(pointer.response_id): pointer for pointer in (_decode(one.body) for one in pointers if one)}
         found: list[Named] = []
@@ -255,7 +255,7 @@ class ObjectStore:
                 found += [current] if current is not None else []
         return found
 
-    async def _read(self, names: Sequence[Named]) -> list[StoredResponse | None]:
+    async def read(self, names: Sequence[Named]) -> list[StoredResponse | None]:
         """None for what was deleted meanwhile."""
         bodies = await _together(self.bucket.get(name.key) for name in names)
         return [None if body is None else _response(name, body.body) for name, body in zip(names, bodies, strict=True)]
@@ -272,8 +272,8 @@ class ObjectStore:
         # A response that ended after `since` began at most a day before.
         first = None if since is None else day_of(max(0, since - DAY_MS))
         for prefix in await self.day_prefixes(first):
-            for names in _chunks(await self._names(prefix)):
-                for item in await self._read(names):
+            for names in _chunks(await self.names(prefix)):
+                for item in await self.read(names):
                     if item is not None and (since is None or last_changed(item.record) >= since):
                         yield item
 
@@ -307,9 +307,9 @@ class ObjectStore:
         prefixes = [one for one in await self.day_prefixes() if _day_in(one) <= day_of(older_than)]
         old: list[Pointer] = []
         for prefix in (*prefixes, "open/"):
-            names = [one for one in await self._names(prefix) if one.started_at < older_than]
+            names = [one for one in await self.names(prefix) if one.started_at < older_than]
             for some in _chunks(names):
-                items = [item for item in await self._read(some) if item is not None]
+                items = [item for item in await self.read(some) if item is not None]
                 pointers = await _together(self._pointer(item.response_id) for item in items)
                 old += [one for one, _stored in pointers if one is not None and one.deleted_at is None]
         return [one for one in old if one.changed_at < older_than and channel(one.channel)]

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Select, and_, collate, delete, event, func, or_, select, tuple_
@@ -68,10 +69,16 @@ class SqlStore:
 
     async def start(self) -> None:
         """SQLite, and any store nothing was made in yet, migrate by themselves; an older PostgreSQL schema raises SchemaOutdated."""
+        self._look_for_directory()
         async with self._write() as connection:
             if self._is_sqlite or await connection.run_sync(schema.current_revision) is None:
                 await self._upgrade(connection)
             await connection.run_sync(schema.check)
+
+    def _look_for_directory(self) -> None:
+        if self._is_sqlite and self._url.database and not Path(self._url.database).absolute().parent.is_dir():
+            parent = Path(self._url.database).absolute().parent
+            raise StoreUnavailable(f"the store did not answer: there is no directory {parent} for the SQLite file")
 
     async def migrate(self) -> tuple[str | None, str]:
         """Bring the schema up to date. Returns the revision before and after."""
