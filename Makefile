@@ -96,11 +96,21 @@ test: setup s3-server ## every test but the long ones
 test-all: setup s3-server ## every test
 	$(BIN)/pytest $(ARGS)
 
+SEEDS ?= 1000
+FIRST ?= 0
+.PHONY: simulate
+simulate: setup ## the whole relay in a seeded world (SEEDS=100000 for a night, FIRST= to go on from there)
+	cd tests && PYTHONPATH=.. ../$(BIN)/python -m simulation --seeds $(SEEDS) --first $(FIRST)
+
 # Running
 
 .PHONY: demo
 demo: setup ## a whole deployment on this machine, offline (ARGS= for options)
 	$(BIN)/tokenstream demo $(ARGS)
+
+.PHONY: screenshots
+screenshots: setup ## render the README's pictures of the demo, light and dark
+	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py
 
 .PHONY: clean
 clean: ## remove what the above made in this tree; not Kafka's jars

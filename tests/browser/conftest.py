@@ -76,7 +76,7 @@ async def run_scenarios(script: str, address: str, *groups: str) -> Outcomes:
             process.kill()
             await process.wait()
     assert process.returncode == 0, printed.decode()
-    outcomes = [json.loads(line) for line in printed.decode().splitlines()]
+    outcomes = [json.loads(line) for line in printed.decode().splitlines() if line.startswith("{")]
     return {outcome["name"]: outcome for outcome in outcomes}
 
 

@@ -32,7 +32,7 @@ async function many(count, tokens) {
 async function bundled(code) {
   const client = fileURLToPath(new URL('../../clients/javascript/src/index.js', import.meta.url));
   const local = `
-    import Ably from 'ably/build/ably.js';
+    import Ably from ${JSON.stringify(fileURLToPath(new URL('../../node_modules/ably/build/ably.js', import.meta.url)))};
     export class Realtime extends Ably.Realtime {
       constructor(options) {
         super({ ...options, endpoint: 'localhost', port: ${port}, tls: false, disableConnectivityCheck: true });
