@@ -16,6 +16,7 @@ class GroupProxy:
         self.target: tuple[str, int] = ("127.0.0.1", 0)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
 
     @property
     def port(self) -> int:
@@ -30,8 +31,8 @@ class GroupProxy:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
+        for writer in self._writers:
+            writer.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -40,6 +41,7 @@ class GroupProxy:
         self._tasks.add(task)
         try:
             upstream_reader, upstream_writer = await asyncio.open_connection(*self.target)
+            self._writers |= {writer, upstream_writer}
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._requests(reader, upstream_writer))
                 both.create_task(self._answers(upstream_reader, writer))
@@ -47,6 +49,7 @@ class GroupProxy:
             pass
         finally:
             self._tasks.discard(task)
+            self._writers.discard(writer)
             writer.close()
 
     async def _requests(self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter) -> None:

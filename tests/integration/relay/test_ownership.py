@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from conftest import MakeTopics
-from lab import Lab, laboratory
+from lab import Lab, free_port, laboratory
 from processor.errors import PartitionLost
 from processor.ingest.commit_metadata import CommitMetadata
 from processor.ingest.connection import KafkaConnection
@@ -28,12 +28,13 @@ pytestmark = pytest.mark.timeout(180)
 @pytest.fixture
 async def proxied_kafka() -> AsyncIterator[tuple[LocalKafka, GroupProxy]]:
     async with GroupProxy() as proxy:
-        properties: dict[str, str] = {}
-        kafka = LocalKafka(extra_listeners={"CUT": "PLAINTEXT"}, extra_properties=properties)
-        advertised = f"PLAINTEXT://{kafka.bootstrap},CUT://127.0.0.1:{proxy.port}"
-        properties["advertised.listeners"] = advertised
-        host, _, port = kafka.listeners["CUT"].partition(":")
-        proxy.target = (host, int(port))
+        port = free_port()
+        advertised = f"PLAINTEXT://127.0.0.1:{port},CUT://127.0.0.1:{proxy.port}"
+        kafka = LocalKafka(
+            port=port, extra_listeners={"CUT": "PLAINTEXT"}, extra_properties={"advertised.listeners": advertised}
+        )
+        host, _, cut = kafka.listeners["CUT"].partition(":")
+        proxy.target = (host, int(cut))
         async with kafka:
             yield kafka, proxy
 
