@@ -113,9 +113,7 @@ class Settings(BaseSettings):
     channel_pattern: Pattern | None = Field(
         default=None, description="Regular expression a channel's whole name must match; none allows any"
     )
-    channel_template: str | None = Field(
-        default=None, description="Not used by the format `tokenstream`"
-    )
+    channel_template: str | None = Field(default=None, description="Not used by the format `tokenstream`")
 
     ably_key: Annotated[SecretStr, AblyKey] | None = Field(
         default=None, description="API key of the Ably app: `app.key:secret`"
