@@ -89,6 +89,7 @@ archive_app = typer.Typer(
 app.add_typer(archive_app, name="archive")
 archive_app.command()(cli_responses.migrate)
 archive_app.command()(cli_responses.prune)
+archive_app.command()(cli_responses.compact)
 
 
 @archive_app.callback()

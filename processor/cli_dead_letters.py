@@ -29,8 +29,8 @@ def list_letters(
     config: Config = None,
 ) -> None:
     """List dead letters, oldest first."""
-    settings = _settings(config)
     _known_reason(reason)
+    settings = _settings(config)
 
     async def work() -> None:
         newest: list[tuple[tuple[int, int, int], StoredDeadLetter]] = []
@@ -61,10 +61,10 @@ def show(
     config: Config = None,
 ) -> None:
     """Show dead letters whole: why, where from, headers and value."""
-    settings = _settings(config)
     at = _place(place)
     if (at is None) == (response is None):
         raise typer.BadParameter("give either PARTITION:OFFSET or --response ID")
+    settings = _settings(config)
 
     async def work() -> None:
         reader = _reader(settings)
@@ -96,9 +96,9 @@ def replay(
     config: Config = None,
 ) -> None:
     """Put a failed response back onto the tokens topic, as a new response whose metadata names the old one."""
-    settings = _settings(config)
     if (source is None) == (response is None):
         raise typer.BadParameter("give either --response ID or --source TOPIC:PARTITION:OFFSET")
+    settings = _settings(config)
 
     async def work() -> None:
         replayer = _replayer(settings)

@@ -35,6 +35,10 @@ app = typer.Typer(help="Stored responses.", no_args_is_help=True)
 IDS_SHOWN = 20
 
 
+class NotCompactable(Fatal):
+    """The store keeps no days to compact."""
+
+
 class ResponseMissing(Fatal):
     """The store does not have it."""
 
@@ -80,8 +84,8 @@ def list_channel(
     config: Config = None,
 ) -> None:
     """List a channel's responses, newest first."""
-    settings = _settings(config)
     wanted = _statuses(status)
+    settings = _settings(config)
 
     async def work() -> None:
         async with _store(settings) as store:
@@ -158,8 +162,8 @@ def prune(
     """Delete old responses from the store."""
     from processor.archive.retention import prune as prune_store
 
-    settings = _settings(config)
     seconds = _age(older_than, "--older-than")
+    settings = _settings(config)
 
     async def work() -> None:
         async with _store(settings) as store:
@@ -179,6 +183,31 @@ def prune(
     run_async(work())
 
 
+def compact(json: Json = False, config: Config = None) -> None:
+    """Write finished days of an object store as Parquet, for analysis; the responses themselves stay."""
+    settings = _settings(config)
+
+    async def work() -> None:
+        from processor.archive.compact import compact as compact_store
+        from processor.archive.objects import ObjectStore
+
+        async with _store(settings) as store:
+            if not isinstance(store, ObjectStore):
+                raise NotCompactable(
+                    "TOKENSTREAM_STORE_URL names a database: only object stores (s3, gs, az, file) are compacted."
+                )
+            with _progress("Compacting") as progress:
+                report = await compact_store(store, progress=progress)
+        if json:
+            print_json({"days": report.days, "responses": report.responses, "unchangedDays": report.unchanged_days})
+        else:
+            print(
+                f"{report.days} days with {report.responses} responses written; {report.unchanged_days} are as they were."
+            )
+
+    run_async(work())
+
+
 def verify(
     since: Annotated[
         str | None, typer.Option(metavar="AGE|TIME", help="Only records written since, as 2d or 2025-11-23T10:00Z.")
@@ -191,8 +220,8 @@ def verify(
     """Compare Kafka's finished responses with the store; exit code 1 where they differ and were not mended."""
     from processor.archive.verify import verify as verify_store
 
-    settings = _settings(config)
     start = _moment(since)
+    settings = _settings(config)
     failed = False
 
     async def work() -> None:
@@ -244,7 +273,7 @@ def _progress(what: str) -> "Iterator[Progress]":
 
     with Bar(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
         task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield lambda done, total: bar.update(task, advance=done, total=total)
 
 
 def _parsed(parse: Callable[[str], int], text: str, option: str) -> int:

@@ -44,9 +44,9 @@ def produce(
     config: Config = None,
 ) -> None:
     """Write standard input to the tokens topic as one response, and print its id."""
+    given = _object(metadata)
     settings = read_settings(config)
     quiet_logs()
-    given = _object(metadata)
 
     async def work() -> None:
         from topics.producer import DeliveryError, TokenProducer

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from processor.archive.objects import ObjectStore
 from processor.archive.stores import open_store
 from processor.config import Settings
 from processor.errors import KafkaUnavailable, TokenstreamError
@@ -11,11 +12,13 @@ from processor.ingest.connection import KafkaConnection
 from processor.ingest.topics_admin import TopicsWanted, check
 from processor.publish.ably import AblyOptions
 from processor.publish.diagnosis import NEEDED, Service, ServiceRefusal
+from processor.store_port import ResponseStore
 
 APPLY = "Run `tokenstream topics apply`, or have an operator run it."
 SIZES = "max.message.bytes"
 MAX_SKEW_MS = 2_000.0
 STORE_SECONDS = 20.0
+WRITTEN_KEY = "doctor.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,18 +142,26 @@ async def _history(service: Service, channel: str) -> Finding:
 
 
 async def store_findings(url: str) -> list[Finding]:
-    """A write that changes nothing: responses from before 1970 are deleted, on no channel."""
     remedy = "Check TOKENSTREAM_STORE_URL, that the store is up, and that its user or directory may be written."
     try:
         store = open_store(url)
         try:
             async with asyncio.timeout(STORE_SECONDS):
                 await store.start()
-                await store.prune(older_than=0, channel=lambda _name: False, dry_run=False)
+                await _write_nothing(store)
         finally:
             await store.close()
-    except TokenstreamError as error:
+    except (TokenstreamError, OSError) as error:
         return [Finding("store", False, str(error), remedy)]
     except TimeoutError:
         return [Finding("store", False, f"no answer within {STORE_SECONDS:g} s", remedy)]
     return [Finding("store", True, "can be written")]
+
+
+async def _write_nothing(store: ResponseStore) -> None:
+    """A write that changes nothing: an object that is removed again, or responses deleted from before 1970, on no channel."""
+    if isinstance(store, ObjectStore):
+        await store.bucket.put(WRITTEN_KEY, b"written and removed by tokenstream doctor\n")
+        await store.bucket.delete(WRITTEN_KEY)
+    else:
+        await store.prune(older_than=0, channel=lambda _name: False, dry_run=False)

@@ -1,13 +1,19 @@
 """Runs the command line as people do: a process of its own, with settings in its environment."""
 
 import asyncio
+import fcntl
 import json
 import os
+import pty
+import struct
 import sys
+import termios
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+import pyte
 
 from topics.specs import TopicNames
 
@@ -37,8 +43,37 @@ def kafka_settings(bootstrap: str, names: TopicNames) -> dict[str, str]:
     return {f"TOKENSTREAM_{name}": value for name, value in settings.items()}
 
 
-async def start(*arguments: str, environment: Mapping[str, str]) -> asyncio.subprocess.Process:
+class Terminal:
+    """A pseudo-terminal of 80 by 24, and what it shows."""
+
+    def __init__(self) -> None:
+        self._screen = pyte.Screen(80, 24)
+        self._stream = pyte.ByteStream(self._screen)
+
+    def __enter__(self) -> Self:
+        self._master, self.slave = pty.openpty()
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        asyncio.get_running_loop().add_reader(self._master, self._read)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        asyncio.get_running_loop().remove_reader(self._master)
+        os.close(self._master)
+        os.close(self.slave)
+
+    def _read(self) -> None:
+        self._stream.feed(os.read(self._master, 65_536))
+
+    def shown(self) -> str:
+        return "\n".join(self._screen.display)
+
+
+async def start(
+    *arguments: str, environment: Mapping[str, str], terminal: int | None = None
+) -> asyncio.subprocess.Process:
     base = {name: value for name, value in os.environ.items() if not name.startswith("TOKENSTREAM_")}
+    if terminal is not None:
+        base |= {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -47,7 +82,7 @@ async def start(*arguments: str, environment: Mapping[str, str]) -> asyncio.subp
         cwd=ROOT,
         env={**base, **environment},
         stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE if terminal is None else terminal,
         stderr=asyncio.subprocess.PIPE,
     )
 

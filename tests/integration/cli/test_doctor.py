@@ -75,5 +75,12 @@ async def test_a_service_that_does_not_answer_is_told() -> None:
 async def test_a_store_that_may_not_be_written_fails(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     assert states(await store_findings(f"sqlite:///{path}")) == {"store": True}
+    assert states(await store_findings(f"file://{tmp_path}/objects")) == {"store": True}
+    assert not [found for found in (tmp_path / "objects").rglob("*") if found.is_file()]
     path.write_bytes(b"this is no database" * 100)
     assert states(await store_findings(f"sqlite:///{path}")) == {"store": False}
+
+
+async def test_a_directory_that_may_not_be_written_fails(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("where the directory should be")
+    assert states(await store_findings(f"file://{tmp_path}/file/objects")) == {"store": False}

@@ -86,3 +86,13 @@ async def test_what_the_store_lacks_is_found_and_mended_and_what_is_deleted_stay
     assert deleted.code == 0
     whole = await tokenstream("verify", environment=environment)
     assert (whole.code, "1 equal in the store" in whole.out) == (0, True), whole
+
+
+async def test_finished_days_of_an_object_store_are_compacted(tmp_path: Path) -> None:
+    environment = {"TOKENSTREAM_STORE_URL": f"file://{tmp_path}/objects"}
+    await keep(environment, entry("r-1"), entry("r-2"))
+    done = await tokenstream("archive", "compact", "--json", environment=environment)
+    assert done.json == [{"days": 1, "responses": 2, "unchangedDays": 0}]
+    assert len(list((tmp_path / "objects").rglob("*.parquet"))) == 1
+    refused = await tokenstream("archive", "compact", environment=store_settings(tmp_path))
+    assert (refused.code, "only object stores" in refused.err) == (1, True)

@@ -6,9 +6,10 @@ import signal
 from pathlib import Path
 
 from conftest import MakeTopics
-from integration.cli.commands import start, tokenstream
-from lab import Lab, laboratory
+from integration.cli.commands import Terminal, start, tokenstream
+from lab import Lab, free_port, laboratory
 from processor.local.kafka import LocalKafka
+from support import eventually
 
 TEXT = "Hello wörld 日本語 👩‍👩‍👧\n second line \x1b[31m\n"
 
@@ -66,12 +67,44 @@ async def test_following_ends_cleanly_when_it_is_interrupted(
         assert process.stdout is not None
         async with asyncio.timeout(30):
             assert (await process.stdout.readline()).startswith(b"s0-r0 ")
+        url = f"127.0.0.1:{lab.relays[0].port}"
+        top = await tokenstream(
+            "top", url, "--every", "0.5", "--count", "1", "--json", environment=settings(lab, tmp_path)
+        )
+        assert top.json[0]["openResponses"] == 1
+        assert top.json[0]["perSecond"]["tokens"] > 0
         streaming.cancel()
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(30):
             _, errors = await process.communicate()
         await asyncio.wait({streaming})
         assert (process.returncode, errors) == (0, b"")
+
+
+async def test_a_terminal_shows_each_response_in_a_lane_of_its_own(
+    kafka: LocalKafka, make_topics: MakeTopics, tmp_path: Path
+) -> None:
+    with Terminal() as terminal:
+        async with laboratory(kafka.bootstrap, await make_topics()) as lab:
+            process = await start("tail", "chat:0", environment=settings(lab, tmp_path), terminal=terminal.slave)
+            await lab.relay()
+            streaming = asyncio.create_task(lab.stream(responses=2, tokens=2_000, channels=1, pause=0.02))
+
+            def lanes() -> bool:
+                shown = terminal.shown()
+                return "─ s0-r0 · streaming · " in shown and "─ s0-r1 · streaming · " in shown
+
+            await eventually(lanes, deadline=40)
+            streaming.cancel()
+            process.send_signal(signal.SIGINT)
+            async with asyncio.timeout(30):
+                assert await process.wait() == 0
+            await asyncio.wait({streaming})
+
+
+async def test_what_can_not_be_reached_is_told_in_a_sentence(tmp_path: Path) -> None:
+    done = await tokenstream("top", f"127.0.0.1:{free_port()}", "--count", "1", environment={})
+    assert (done.code, done.err.count("\n"), "is a process up there?" in done.err) == (1, 1, True)
 
 
 async def test_a_refused_key_is_told_in_a_sentence(kafka: LocalKafka, make_topics: MakeTopics, tmp_path: Path) -> None:
