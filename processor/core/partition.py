@@ -9,71 +9,34 @@ The shell around it
 Nothing here raises for bad input. `PartitionPipeline` is not safe to share between threads.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
-
-import msgspec
-import orjson
 
 from processor.core.book import Batch, Book, CommitPoint
 from processor.core.durable import restored
-from processor.core.finished import judge_after_end
 from processor.core.framer import Frame
-from processor.core.limits import MAX_EARLY_TOKENS, PENDING_COST, Limits
+from processor.core.intake import Counts, Intake
+from processor.core.limits import Limits
 from processor.core.outflow import AskHistory, Outflow
-from processor.core.response import Early, Phase, Published, Raw, Response, Token
-from processor.core.sequencer import (
-    Verdict,
-    begin,
-    decide_end,
-    give_up_gap,
-    is_start,
-    judge,
-    obey_decisions,
-    take_stop,
-    take_token,
-)
+from processor.core.response import Phase, Published, Raw, Response
+from processor.core.sequencer import obey_decisions
 from processor.core.timers import Kind, Timers
-from topics.codec import Decoder, Invalid, TokenRecord
-from topics.records import Event, Reason, ResponseRecord
-
-_TOKEN: Final = str(Event.TOKEN)
-
-
-class Counts(msgspec.Struct):
-    """What happened since the counts were last taken. `finished` is by status."""
-
-    consumed: int = 0
-    tokens: int = 0
-    duplicates: int = 0
-    gaps: int = 0
-    started: int = 0
-    finished: dict[str, int] = {}
-    response_seconds: list[float] = []
-    """From reading a response's start to the acknowledgement of its end."""
+from topics.codec import Decoder
+from topics.records import ResponseRecord
 
 
 class PartitionPipeline:
     def __init__(self, decoder: Decoder, limits: Limits) -> None:
-        self._decode = decoder.decode
-        self.limits = limits
-        self._open: dict[str, Response] = {}
         self._timers = Timers()
         self._book = Book()
-        self._early_bytes = 0
-        self._batch_number = 0
-        self._position = 0
+        self._outflow = Outflow(self._book, self._finished)
+        self._intake = Intake(decoder, limits, self._book, self._outflow, self._timers)
+        self._open = self._intake.open
         self._paused = False
         self._committed_offset = 0
-        self._clean = True
-        self._unknown_before = 0
-        """Offsets below this may have been published by a predecessor that ended uncleanly."""
-        self._outflow = Outflow(self._book, self._finished)
-        self._counts = Counts()
+        self.limits = limits
 
     def __repr__(self) -> str:
-        return f"<PartitionPipeline position={self._position} open={len(self._open)} {self._outflow!r}>"
+        return f"<PartitionPipeline position={self._intake.position} open={len(self._open)} {self._outflow!r}>"
 
     # Taking over
 
@@ -98,14 +61,13 @@ class PartitionPipeline:
         self._book.responses_end = responses_end
         for response in self._open.values():
             self._outflow.adopt(response)
-            self._arm_idle(response, now)
+            self._intake.arm_idle(response, now)
             obey_decisions(response)
 
     def begin(self, position: int, end_offset: int, *, clean: bool) -> None:
         """Consume from `position`. After an unclean end, responses met below `end_offset` may be published already."""
-        self._position = position
-        self._clean = clean
-        self._unknown_before = 0 if clean else end_offset
+        self._intake.position = position
+        self._intake.unknown_before = 0 if clean else end_offset
         for response in self._open.values():
             response.asked_history = clean
             self._outflow.enqueue(response)
@@ -114,220 +76,8 @@ class PartitionPipeline:
 
     def feed(self, raws: Sequence[Raw], position: int, now: float) -> None:
         """Take consumed records, in offset order. `position` is the next offset that will be fetched."""
-        self._batch_number += 1
-        self._counts.consumed += len(raws)
-        decode, open_responses, limit = self._decode, self._open, self.limits.response
-        batch, dumps, outflow = self._batch_number, orjson.dumps, self._outflow
-        tokens = queued = 0
-        for raw in raws:
-            record = decode(raw.value)
-            if type(record) is TokenRecord and record.event == _TOKEN and raw.key is not None:
-                response = open_responses.get(record.response_id)
-                # The plain path: the next token of a known part of an open response, nothing held, decided or torn.
-                if (
-                    response is not None
-                    and record.seq == response.next_seq
-                    and response.phase is Phase.OPEN
-                    and not response.early
-                    and not response.decided_gaps
-                    and response.decided_end is None
-                    and response.torn is None
-                    and not record.torn
-                    and (part := response.parts.get(record.part)) is not None  # type: ignore[arg-type]
-                ):
-                    text: str = record.text  # type: ignore[assignment]  # the decoder gives every token one
-                    size = response.size + len(dumps(text)) - 2
-                    if size <= limit:
-                        response.size = size
-                        seq = response.next_seq
-                        ts = record.ts
-                        response.queue.append(Token(seq, seq, part, text, raw.timestamp if ts is None else ts, raw))
-                        response.next_seq = seq + 1
-                        response.last_active = now
-                        response.last_offset = raw.offset
-                        response.runs.add(batch, raw.offset, seq)
-                        cost = len(text) + PENDING_COST
-                        response.queued_bytes += cost
-                        queued += cost
-                        tokens += 1
-                        if not (response.waiting_in_lane or response.in_flight):
-                            outflow.enqueue(response)
-                        continue
-            self._take(record, raw, now)
-        self._position = max(position, raws[-1].offset + 1) if raws else max(position, self._position)
-        outflow.queued_bytes += queued
-        self._counts.tokens += tokens
-        self._relieve_early(now)
+        self._intake.feed(raws, position, now)
         self._expire(now)
-
-    def _take(self, record: TokenRecord | Invalid, raw: Raw, now: float) -> None:
-        if isinstance(record, Invalid):
-            self._book.dead_letter(raw, record.reason, record.detail)
-            return
-        if raw.key is None:
-            self._book.dead_letter(raw, Reason.NO_KEY, "the record has no key; use the channel")
-            return
-        response = self._open.get(record.response_id)
-        if response is not None:
-            response.last_active = now
-            response.last_offset = max(response.last_offset, raw.offset)
-            if is_start(record):
-                self._start(response, record, raw, now)
-            else:
-                self._continue(response, record, raw, now)
-        elif (finished := self._book.finished.get(record.response_id)) is not None:
-            self._settle(judge_after_end(finished, record, raw, _digest(raw)), raw)
-        else:
-            self._meet(record, raw, now)
-
-    def _meet(self, record: TokenRecord, raw: Raw, now: float) -> None:
-        """The first record of a response that is not known."""
-        if not is_start(record) and record.seq is None:
-            self._book.dead_letter(raw, Reason.NO_START, "the response never started")
-            return
-        response = Response(record.response_id, now)
-        response.last_offset = raw.offset
-        response.asked_history = raw.offset >= self._unknown_before
-        self._open[response.id] = response
-        if is_start(record):
-            self._start(response, record, raw, now)
-        else:
-            self._hold(response, record, raw, now)
-
-    def _start(self, response: Response, record: TokenRecord, raw: Raw, now: float) -> None:
-        digest = _digest(raw)
-        if response.phase is not Phase.AWAITING_START:
-            if digest == response.start_digest:
-                self._counts.duplicates += 1
-                return
-            self._book.dead_letter(raw, Reason.RESPONSE_ID_REUSED, "another start of an open response")
-            if response.phase is Phase.OPEN:
-                self._close(response, "response_id_reused")
-            return
-        begin(response, record, raw, digest)
-        response.start_consumed = now
-        response.runs.add(self._batch_number, raw.offset, 0)
-        self._outflow.adopt(response)
-        self._arm_idle(response, now)
-        self._counts.started += 1
-        if response.seqless:
-            self._discard_early(response, Reason.INVALID, "sequence numbers in a response that leaves them out")
-        self._advance(response, now)
-
-    def _continue(self, response: Response, record: TokenRecord, raw: Raw, now: float) -> None:
-        verdict = judge(response, record, raw)
-        if verdict is Verdict.ACCEPTED:
-            self._accept(response, record, raw)
-            self._advance(response, now)
-        elif verdict is Verdict.HELD:
-            self._hold(response, record, raw, now)
-        else:
-            self._settle(verdict, raw)
-
-    def _settle(self, verdict: Verdict | Reason, raw: Raw) -> None:
-        if isinstance(verdict, Reason):
-            self._book.dead_letter(raw, verdict, _DETAILS.get(verdict, ""))
-        else:
-            self._counts.duplicates += 1
-
-    def _hold(self, response: Response, record: TokenRecord, raw: Raw, now: float) -> None:
-        assert record.seq is not None
-        response.early[record.seq] = Early(record, raw)
-        response.runs.add(self._batch_number, raw.offset, record.seq)
-        cost = _cost(record)
-        response.early_bytes += cost
-        self._early_bytes += cost
-        self._watch_gap(response, now)
-        if len(response.early) > MAX_EARLY_TOKENS:
-            self._give_up(response, now)
-
-    def _accept(self, response: Response, record: TokenRecord, raw: Raw) -> None:
-        """Take the record whose number is next."""
-        assert record.seq is not None
-        response.runs.add(self._batch_number, raw.offset, record.seq)
-        if record.event != _TOKEN:
-            if take_stop(response, record, raw, self.limits.response) is not None:
-                self._overflow(response, raw)
-            else:
-                self._discard_early(response, Reason.LATE, "after the end of the response")
-            self._outflow.enqueue(response)
-            return
-        outcome = take_token(response, record, raw, self.limits.response)
-        if outcome is Reason.INVALID:
-            self._book.dead_letter(raw, Reason.TOO_LARGE, "a response has at most 64 parts")
-        elif outcome is Reason.TOO_LARGE:
-            self._overflow(response, raw)
-        elif isinstance(outcome, int):
-            self._counts.tokens += 1
-            response.queued_bytes += outcome + PENDING_COST
-            self._outflow.queued_bytes += outcome + PENDING_COST
-        self._outflow.enqueue(response)
-
-    def _overflow(self, response: Response, raw: Raw) -> None:
-        self._book.dead_letter(raw, Reason.TOO_LARGE, "the response would pass MAX_RESPONSE_BYTES")
-        self._close(response, "too_large")
-
-    def _advance(self, response: Response, now: float) -> None:
-        """Take early records whose turn has come, and obey decisions the sequence has come to."""
-        while True:
-            if (response.decided_gaps or response.decided_end) and obey_decisions(response):
-                self._outflow.enqueue(response)
-            if response.phase is not Phase.OPEN:
-                self._discard_early(response, Reason.LATE, "after the end of the response")
-                break
-            for seq in [seq for seq in response.early if seq < response.next_seq]:
-                late = self._release_early(response, seq)
-                self._settle(Reason.LATE if response.in_known_gap(seq) else Verdict.DUPLICATE, late.raw)
-            if response.next_seq not in response.early:
-                break
-            early = self._release_early(response, response.next_seq)
-            self._accept(response, early.record, early.raw)
-        response.gap_since = None
-        self._watch_gap(response, now)
-
-    def _watch_gap(self, response: Response, now: float) -> None:
-        if response.early and response.gap_since is None:
-            response.gap_since = now
-            self._timers.arm(now + self.limits.gap_timeout, Kind.GAP, response)
-
-    # Early records
-
-    def _release_early(self, response: Response, seq: int) -> Early:
-        early = response.early.pop(seq)
-        cost = _cost(early.record)
-        response.early_bytes -= cost
-        self._early_bytes -= cost
-        return early
-
-    def _discard_early(self, response: Response, reason: Reason, detail: str) -> None:
-        for seq in sorted(response.early):
-            self._book.dead_letter(self._release_early(response, seq).raw, reason, detail)
-        response.gap_since = None
-
-    def _give_up(self, response: Response, now: float) -> None:
-        """What is missing before the first early record is given up."""
-        if response.phase is Phase.AWAITING_START:
-            self._discard_early(response, Reason.NO_START, "the response never started")
-            self._open.pop(response.id, None)
-            return
-        give_up_gap(response)
-        self._counts.gaps += 1
-        self._book.decide(response)
-        self._outflow.enqueue(response)
-        self._advance(response, now)
-
-    def _relieve_early(self, now: float) -> None:
-        """Early tokens that alone fill the budget would pause the partition for ever: give up the oldest gap."""
-        while self._early_bytes > self.limits.low_water:
-            waiting = [response for response in self._open.values() if response.early]
-            self._give_up(min(waiting, key=lambda response: response.gap_since or now), now)
-
-    def _close(self, response: Response, reason: str) -> None:
-        """The relay ends the response, after what was accepted."""
-        self._discard_early(response, Reason.LATE, "after the end of the response")
-        decide_end(response, reason)
-        self._book.decide(response)
-        self._outflow.enqueue(response)
 
     # Time
 
@@ -357,7 +107,7 @@ class PartitionPipeline:
         for _, _, response in self._timers.pop_due(now):
             response.snapshot_armed = False
             self._book.snapshot_due(response)
-        for deadline, kind, response in self._timers.confirmed(self._position):
+        for deadline, kind, response in self._timers.confirmed(self._intake.position):
             if self._open.get(response.id) is not response or response.phase is Phase.FINISHED:
                 continue
             if kind is Kind.GAP:
@@ -368,19 +118,16 @@ class PartitionPipeline:
     def _gap_expired(self, response: Response, deadline: float, now: float) -> None:
         since = response.gap_since
         if since is not None and since + self.limits.gap_timeout <= deadline:
-            self._give_up(response, now)
-
-    def _arm_idle(self, response: Response, now: float) -> None:
-        self._timers.arm(now + self.limits.idle_timeout, Kind.IDLE, response)
+            self._intake.give_up(response, now)
 
     def _idle_expired(self, response: Response, deadline: float, now: float) -> None:
         if response.last_active + self.limits.idle_timeout > deadline:
-            self._arm_idle(response, response.last_active)
+            self._intake.arm_idle(response, response.last_active)
             return
         while response.phase is Phase.OPEN and response.early:
-            self._give_up(response, now)
+            self._intake.give_up(response, now)
         if response.phase is Phase.OPEN:
-            self._close(response, "abandoned")
+            self._intake.close(response, "abandoned")
 
     # Publishing
 
@@ -422,13 +169,12 @@ class PartitionPipeline:
 
     def _finished(self, response: Response, now: float) -> None:
         """A response has come to its end."""
-        self._open.pop(response.id, None)
-        for seq in sorted(response.early):
-            self._release_early(response, seq)
+        self._intake.forget(response)
         self._book.finish(response, now)
         status = str(response.status)
-        self._counts.finished[status] = self._counts.finished.get(status, 0) + 1
-        self._counts.response_seconds.append(now - response.start_consumed)
+        counts = self._intake.counts
+        counts.finished[status] = counts.finished.get(status, 0) + 1
+        counts.response_seconds.append(now - response.start_consumed)
 
     # Writing
 
@@ -446,7 +192,7 @@ class PartitionPipeline:
         return self._book.collect(wall_ms)
 
     def commit_point(self, batch: Batch, offsets: Sequence[int]) -> CommitPoint:
-        return self._book.commit_point(batch, offsets, self._open.values(), self._position)
+        return self._book.commit_point(batch, offsets, self._open.values(), self._intake.position)
 
     def committed(self, batch: Batch, point: CommitPoint, now: float) -> None:
         """The batch is durable, and the offset with it."""
@@ -489,7 +235,7 @@ class PartitionPipeline:
 
     @property
     def buffered_bytes(self) -> int:
-        return self._outflow.queued_bytes + self._early_bytes
+        return self._outflow.queued_bytes + self._intake.early_bytes
 
     @property
     def transcript_bytes(self) -> int:
@@ -501,7 +247,7 @@ class PartitionPipeline:
 
     @property
     def position(self) -> int:
-        return self._position
+        return self._intake.position
 
     @property
     def lacks_texts(self) -> bool:
@@ -518,22 +264,5 @@ class PartitionPipeline:
         return self._outflow.in_flight
 
     def take_counts(self) -> Counts:
-        counts, self._counts = self._counts, Counts()
+        counts, self._intake.counts = self._intake.counts, Counts()
         return counts
-
-
-_DETAILS = {
-    Reason.LATE: "inside an announced gap, or after the end of the response",
-    Reason.INVALID: "some records of the response have sequence numbers and some have none",
-    Reason.RESPONSE_ID_REUSED: "another start of a finished response",
-    Reason.UNPUBLISHABLE: "the channel refused the response for good",
-    Reason.NO_START: "the response never started",
-}
-
-
-def _digest(raw: Raw) -> str:
-    return hashlib.sha256(raw.value or b"").hexdigest()[:32]
-
-
-def _cost(record: TokenRecord) -> int:
-    return len(record.text or "") + PENDING_COST

@@ -197,7 +197,7 @@ def test_committing_past_an_uncovered_record_is_found() -> None:
         book = TooFar()
         for name in Book.__slots__:
             setattr(book, name, getattr(pipeline._book, name))
-        pipeline._book = book
+        pipeline._book = pipeline._intake._book = book
         pipeline._outflow._dead_letters = book
 
     assert found_within(60, plant)

@@ -1,0 +1,320 @@
+"""What consumed records do to the responses of a partition: opened, continued, held early, closed, dead-lettered."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+import orjson
+
+from processor.core.book import Book
+from processor.core.finished import judge_after_end
+from processor.core.limits import MAX_EARLY_TOKENS, PENDING_COST, Limits
+from processor.core.outflow import Outflow
+from processor.core.response import Early, Phase, Raw, Response, Token
+from processor.core.sequencer import (
+    Verdict,
+    begin,
+    decide_end,
+    give_up_gap,
+    is_start,
+    judge,
+    obey_decisions,
+    take_stop,
+    take_token,
+)
+from processor.core.timers import Kind, Timers
+from topics.codec import Decoder, Invalid, TokenRecord
+from topics.records import Event, Reason
+
+_TOKEN: Final = str(Event.TOKEN)
+
+
+class Counts(msgspec.Struct):
+    """What happened since the counts were last taken. `finished` is by status."""
+
+    consumed: int = 0
+    tokens: int = 0
+    duplicates: int = 0
+    gaps: int = 0
+    started: int = 0
+    finished: dict[str, int] = {}
+    response_seconds: list[float] = []
+    """From reading a response's start to the acknowledgement of its end."""
+
+
+class Intake:
+    """The open responses of a partition, as its log tells of them. Decides what each record is, and what has ended."""
+
+    __slots__ = (
+        "_batch_number",
+        "_book",
+        "_decode",
+        "_outflow",
+        "_timers",
+        "counts",
+        "early_bytes",
+        "limits",
+        "open",
+        "position",
+        "unknown_before",
+    )
+
+    def __init__(self, decoder: Decoder, limits: Limits, book: Book, outflow: Outflow, timers: Timers) -> None:
+        self._decode = decoder.decode
+        self._book = book
+        self._outflow = outflow
+        self._timers = timers
+        self._batch_number = 0
+        self.limits = limits
+        self.open: dict[str, Response] = {}
+        self.counts = Counts()
+        self.early_bytes = 0
+        """Cost of all early records held."""
+        self.position = 0
+        """The next offset to come."""
+        self.unknown_before = 0
+        """Offsets below this may have been published by a predecessor that ended uncleanly."""
+
+    def feed(self, raws: Sequence[Raw], position: int, now: float) -> None:
+        """Take consumed records, in offset order. `position` is the next offset that will be fetched."""
+        self._batch_number += 1
+        self.counts.consumed += len(raws)
+        decode, open_responses, limit = self._decode, self.open, self.limits.response
+        batch, dumps, outflow = self._batch_number, orjson.dumps, self._outflow
+        tokens = queued = 0
+        for raw in raws:
+            record = decode(raw.value)
+            if type(record) is TokenRecord and record.event == _TOKEN and raw.key is not None:
+                response = open_responses.get(record.response_id)
+                # The plain path: the next token of a known part of an open response, nothing held, decided or torn.
+                if (
+                    response is not None
+                    and record.seq == response.next_seq
+                    and response.phase is Phase.OPEN
+                    and not response.early
+                    and not response.decided_gaps
+                    and response.decided_end is None
+                    and response.torn is None
+                    and not record.torn
+                    and (part := response.parts.get(record.part)) is not None  # type: ignore[arg-type]
+                ):
+                    text: str = record.text  # type: ignore[assignment]  # the decoder gives every token one
+                    size = response.size + len(dumps(text)) - 2
+                    if size <= limit:
+                        response.size = size
+                        seq = response.next_seq
+                        ts = record.ts
+                        response.queue.append(Token(seq, seq, part, text, raw.timestamp if ts is None else ts, raw))
+                        response.next_seq = seq + 1
+                        response.last_active = now
+                        response.last_offset = raw.offset
+                        response.runs.add(batch, raw.offset, seq)
+                        cost = len(text) + PENDING_COST
+                        response.queued_bytes += cost
+                        queued += cost
+                        tokens += 1
+                        if not (response.waiting_in_lane or response.in_flight):
+                            outflow.enqueue(response)
+                        continue
+            self._take(record, raw, now)
+        self.position = max(position, raws[-1].offset + 1) if raws else max(position, self.position)
+        outflow.queued_bytes += queued
+        self.counts.tokens += tokens
+        self._relieve_early(now)
+
+    def _take(self, record: TokenRecord | Invalid, raw: Raw, now: float) -> None:
+        if isinstance(record, Invalid):
+            self._book.dead_letter(raw, record.reason, record.detail)
+            return
+        if raw.key is None:
+            self._book.dead_letter(raw, Reason.NO_KEY, "the record has no key; use the channel")
+            return
+        response = self.open.get(record.response_id)
+        if response is not None:
+            response.last_active = now
+            response.last_offset = max(response.last_offset, raw.offset)
+            if is_start(record):
+                self._start(response, record, raw, now)
+            else:
+                self._continue(response, record, raw, now)
+        elif (finished := self._book.finished.get(record.response_id)) is not None:
+            self._settle(judge_after_end(finished, record, raw, _digest(raw)), raw)
+        else:
+            self._meet(record, raw, now)
+
+    def _meet(self, record: TokenRecord, raw: Raw, now: float) -> None:
+        """The first record of a response that is not known."""
+        if not is_start(record) and record.seq is None:
+            self._book.dead_letter(raw, Reason.NO_START, "the response never started")
+            return
+        response = Response(record.response_id, now)
+        response.last_offset = raw.offset
+        response.asked_history = raw.offset >= self.unknown_before
+        self.open[response.id] = response
+        if is_start(record):
+            self._start(response, record, raw, now)
+        else:
+            self._hold(response, record, raw, now)
+
+    def _start(self, response: Response, record: TokenRecord, raw: Raw, now: float) -> None:
+        digest = _digest(raw)
+        if response.phase is not Phase.AWAITING_START:
+            if digest == response.start_digest:
+                self.counts.duplicates += 1
+                return
+            self._book.dead_letter(raw, Reason.RESPONSE_ID_REUSED, "another start of an open response")
+            if response.phase is Phase.OPEN:
+                self.close(response, "response_id_reused")
+            return
+        begin(response, record, raw, digest)
+        response.start_consumed = now
+        response.runs.add(self._batch_number, raw.offset, 0)
+        self._outflow.adopt(response)
+        self.arm_idle(response, now)
+        self.counts.started += 1
+        if response.seqless:
+            self._discard_early(response, Reason.INVALID, "sequence numbers in a response that leaves them out")
+        self._advance(response, now)
+
+    def _continue(self, response: Response, record: TokenRecord, raw: Raw, now: float) -> None:
+        verdict = judge(response, record, raw)
+        if verdict is Verdict.ACCEPTED:
+            self._accept(response, record, raw)
+            self._advance(response, now)
+        elif verdict is Verdict.HELD:
+            self._hold(response, record, raw, now)
+        else:
+            self._settle(verdict, raw)
+
+    def _settle(self, verdict: Verdict | Reason, raw: Raw) -> None:
+        if isinstance(verdict, Reason):
+            self._book.dead_letter(raw, verdict, _DETAILS.get(verdict, ""))
+        else:
+            self.counts.duplicates += 1
+
+    def _hold(self, response: Response, record: TokenRecord, raw: Raw, now: float) -> None:
+        assert record.seq is not None
+        response.early[record.seq] = Early(record, raw)
+        response.runs.add(self._batch_number, raw.offset, record.seq)
+        cost = _cost(record)
+        response.early_bytes += cost
+        self.early_bytes += cost
+        self._watch_gap(response, now)
+        if len(response.early) > MAX_EARLY_TOKENS:
+            self.give_up(response, now)
+
+    def _accept(self, response: Response, record: TokenRecord, raw: Raw) -> None:
+        """Take the record whose number is next."""
+        assert record.seq is not None
+        response.runs.add(self._batch_number, raw.offset, record.seq)
+        if record.event != _TOKEN:
+            if take_stop(response, record, raw, self.limits.response) is not None:
+                self._overflow(response, raw)
+            else:
+                self._discard_early(response, Reason.LATE, "after the end of the response")
+            self._outflow.enqueue(response)
+            return
+        outcome = take_token(response, record, raw, self.limits.response)
+        if outcome is Reason.INVALID:
+            self._book.dead_letter(raw, Reason.TOO_LARGE, "a response has at most 64 parts")
+        elif outcome is Reason.TOO_LARGE:
+            self._overflow(response, raw)
+        elif isinstance(outcome, int):
+            self.counts.tokens += 1
+            response.queued_bytes += outcome + PENDING_COST
+            self._outflow.queued_bytes += outcome + PENDING_COST
+        self._outflow.enqueue(response)
+
+    def _overflow(self, response: Response, raw: Raw) -> None:
+        self._book.dead_letter(raw, Reason.TOO_LARGE, "the response would pass MAX_RESPONSE_BYTES")
+        self.close(response, "too_large")
+
+    def _advance(self, response: Response, now: float) -> None:
+        """Take early records whose turn has come, and obey decisions the sequence has come to."""
+        while True:
+            if (response.decided_gaps or response.decided_end) and obey_decisions(response):
+                self._outflow.enqueue(response)
+            if response.phase is not Phase.OPEN:
+                self._discard_early(response, Reason.LATE, "after the end of the response")
+                break
+            for seq in [seq for seq in response.early if seq < response.next_seq]:
+                late = self._release_early(response, seq)
+                self._settle(Reason.LATE if response.in_known_gap(seq) else Verdict.DUPLICATE, late.raw)
+            if response.next_seq not in response.early:
+                break
+            early = self._release_early(response, response.next_seq)
+            self._accept(response, early.record, early.raw)
+        response.gap_since = None
+        self._watch_gap(response, now)
+
+    def _watch_gap(self, response: Response, now: float) -> None:
+        if response.early and response.gap_since is None:
+            response.gap_since = now
+            self._timers.arm(now + self.limits.gap_timeout, Kind.GAP, response)
+
+    # Early records
+
+    def _release_early(self, response: Response, seq: int) -> Early:
+        early = response.early.pop(seq)
+        cost = _cost(early.record)
+        response.early_bytes -= cost
+        self.early_bytes -= cost
+        return early
+
+    def _discard_early(self, response: Response, reason: Reason, detail: str) -> None:
+        for seq in sorted(response.early):
+            self._book.dead_letter(self._release_early(response, seq).raw, reason, detail)
+        response.gap_since = None
+
+    def give_up(self, response: Response, now: float) -> None:
+        """What is missing before the first early record is given up."""
+        if response.phase is Phase.AWAITING_START:
+            self._discard_early(response, Reason.NO_START, "the response never started")
+            self.open.pop(response.id, None)
+            return
+        give_up_gap(response)
+        self.counts.gaps += 1
+        self._book.decide(response)
+        self._outflow.enqueue(response)
+        self._advance(response, now)
+
+    def _relieve_early(self, now: float) -> None:
+        """Early tokens that alone fill the budget would pause the partition for ever: give up the oldest gap."""
+        while self.early_bytes > self.limits.low_water:
+            waiting = [response for response in self.open.values() if response.early]
+            self.give_up(min(waiting, key=lambda response: response.gap_since or now), now)
+
+    def close(self, response: Response, reason: str) -> None:
+        """The relay ends the response, after what was accepted."""
+        self._discard_early(response, Reason.LATE, "after the end of the response")
+        decide_end(response, reason)
+        self._book.decide(response)
+        self._outflow.enqueue(response)
+
+    def arm_idle(self, response: Response, since: float) -> None:
+        """Abandon the response unless something comes of it within the idle timeout from `since`."""
+        self._timers.arm(since + self.limits.idle_timeout, Kind.IDLE, response)
+
+    def forget(self, response: Response) -> None:
+        """The response has ended: what was held early of it is not held any more."""
+        self.open.pop(response.id, None)
+        for seq in sorted(response.early):
+            self._release_early(response, seq)
+
+
+_DETAILS = {
+    Reason.LATE: "inside an announced gap, or after the end of the response",
+    Reason.INVALID: "some records of the response have sequence numbers and some have none",
+    Reason.RESPONSE_ID_REUSED: "another start of a finished response",
+    Reason.UNPUBLISHABLE: "the channel refused the response for good",
+    Reason.NO_START: "the response never started",
+}
+
+
+def _digest(raw: Raw) -> str:
+    return hashlib.sha256(raw.value or b"").hexdigest()[:32]
+
+
+def _cost(record: TokenRecord) -> int:
+    return len(record.text or "") + PENDING_COST
