@@ -165,8 +165,8 @@ class Replayer:
 
         def take(_offset: int, key: bytes, value: bytes | None) -> None:
             nonlocal newest
-            if key == wanted and value is not None:
-                newest = value
+            if key == wanted:
+                newest = value  # None where it was deleted: then nothing is known of it any more
 
         reader = ResponsesReader(self._connection.arguments(), self._responses_topic)
         try:

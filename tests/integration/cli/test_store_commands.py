@@ -60,8 +60,6 @@ async def test_pruning_counts_first_and_deletes_then(tmp_path: Path) -> None:
     assert dry.json[0]["responses"] == 1
     done = await tokenstream(*arguments, environment=environment)
     assert done.out.startswith("Deleted 1 responses")
-    wrong = await tokenstream("archive", "prune", "--older-than", "often", environment=environment)
-    assert (wrong.code, "30d" in wrong.err) == (2, True)
     assert (await tokenstream("responses", "get", "r-1", environment=environment)).code == 1
     assert (await tokenstream("responses", "get", "r-2", environment=environment)).code == 0
 
