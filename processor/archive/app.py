@@ -119,6 +119,10 @@ class Archive:
             return ArchiveStatus(ok=False, reason=f"{self._store_trouble}{behind}", lag=lag)
         if self._kafka_trouble is not None:
             return ArchiveStatus(ok=False, reason=self._kafka_trouble, lag=lag)
+        if self._stream is not None and self._stream.cut_off:
+            return ArchiveStatus(
+                ok=False, reason="Kafka can't be read: the group's coordinator does not answer", lag=lag
+            )
         if self._stream is None or not self._stream.assigned:
             # A member without partitions is healthy: there may be more archives than partitions.
             return ArchiveStatus(ok=True, reason="no partition is assigned to this process", lag=None)

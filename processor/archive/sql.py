@@ -11,16 +11,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Select, and_, collate, delete, event, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, collate, delete, func, or_, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from processor.archive import schema
 from processor.archive.schema import DELETED, RESPONSES
+from processor.archive.sql_engine import STATEMENT_SECONDS, driver_url, make_engine
 from processor.clock import Clock
-from processor.errors import SettingsError, StoreRefused, StoreUnavailable
+from processor.errors import StoreRefused, StoreUnavailable
 from processor.store_port import (
     MARKER_DAYS,
     PAGE_BYTES,
@@ -41,8 +41,6 @@ from processor.store_port import (
 )
 from topics.records import Status
 
-CONNECT_SECONDS = 5
-STATEMENT_SECONDS = 30
 CHUNK = 500
 """Ids in one statement; below SQLite's and PostgreSQL's limits on variables."""
 DAY_MS = 86_400_000
@@ -60,7 +58,7 @@ class SqlStore:
         self._clock = clock
         self._url = driver_url(url)
         self._is_sqlite = self._url.get_backend_name() == "sqlite"
-        self._engine = _sqlite_engine(self._url) if self._is_sqlite else _postgres_engine(self._url)
+        self._engine = make_engine(self._url)
         # SQLite has one writer at a time; taking turns here is cheaper than its busy handler.
         self._writing = asyncio.Semaphore(1 if self._is_sqlite else 8)
 
@@ -315,52 +313,6 @@ class SqlStore:
             raise StoreRefused(f"the store can't take the record: {_first_line(error.orig or error)}") from error
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise StoreUnavailable(f"the store did not answer: {_first_line(error)}") from error
-
-
-def driver_url(url: str) -> URL:
-    """The setting's URL with the asyncio driver put in. Raises SettingsError."""
-    parsed = make_url(url)
-    drivers = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
-    name = parsed.drivername.split("+", 1)[0]
-    if name not in drivers:
-        raise SettingsError([f"STORE_URL: {name}:// is no SQL store; known are sqlite:// and postgresql://."])
-    return parsed.set(drivername=drivers[name])
-
-
-def _sqlite_engine(url: URL) -> AsyncEngine:
-    engine = create_async_engine(url, connect_args={"timeout": STATEMENT_SECONDS, "isolation_level": None})
-
-    def prepare(connection: Any, _record: object) -> None:
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    event.listen(engine.sync_engine, "connect", prepare)
-    return engine
-
-
-def _postgres_engine(url: URL) -> AsyncEngine:
-    return create_async_engine(
-        _asyncpg_arguments(url),
-        pool_size=8,
-        max_overflow=2,
-        pool_pre_ping=True,
-        pool_timeout=STATEMENT_SECONDS,
-        connect_args={
-            "timeout": CONNECT_SECONDS,
-            "command_timeout": STATEMENT_SECONDS,
-            "server_settings": {"application_name": "tokenstream"},
-        },
-    )
-
-
-def _asyncpg_arguments(url: URL) -> URL:
-    """Libpq says `sslmode`, asyncpg `ssl`: people paste libpq's URLs."""
-    if "sslmode" not in url.query:
-        return url
-    mode = url.query["sslmode"]
-    return url.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
 
 
 def _row(entry: Entry) -> dict[str, object]:

@@ -199,6 +199,13 @@ class ResponseStream:
         except faust.exceptions.ConsumerNotStarted:
             return frozenset()
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether the group's coordinator does not answer: aiokafka goes on trying, and says nothing."""
+        consumer = self._consumer
+        kafka: Any = consumer._thread._consumer if consumer is not None else None  # noqa: SLF001 - nothing public tells
+        return kafka is None or kafka._coordinator is None or kafka._coordinator.coordinator_id is None  # noqa: SLF001
+
     def confirm(self, partition: int, offset: int, generation: int) -> None:
         if self._consumer is not None:
             self._consumer.confirm(TP(self._topic, partition), offset, generation)

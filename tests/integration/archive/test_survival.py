@@ -146,6 +146,7 @@ async def test_kafka_may_be_down_at_the_start_and_go_away_later(
             await send(producer, names.responses, records(200))
             await eventually(lambda: whole(broker, names, breaking, 200), deadline=60, every=0.5)
         broker.kill()
+        await eventually(lambda: "Kafka can't be read" in archive.status().reason, deadline=30)
         await broker.start()
         async with producing(broker) as producer:
             await send(producer, names.responses, records(200, 200), partition=1)
