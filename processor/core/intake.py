@@ -280,10 +280,25 @@ class Intake:
         self._advance(response, now)
 
     def _relieve_early(self, now: float) -> None:
-        """Early tokens that alone fill the budget would pause the partition for ever: give up the oldest gap."""
-        while self.early_bytes > self.limits.low_water:
+        """What waits for records to come would keep a partition paused for ever, were it alone above the low water mark.
+
+        Early tokens are such, and tokens that end in half a pair. Give up the oldest gap; where there is none, a half.
+        """
+        while self.early_bytes + self._torn_bytes() > self.limits.low_water:
             waiting = [response for response in self.open.values() if response.early]
-            self.give_up(min(waiting, key=lambda response: response.gap_since or now), now)
+            if waiting:
+                self.give_up(min(waiting, key=lambda response: response.gap_since or now), now)
+            else:
+                torn = [response for response in self.open.values() if response.torn is not None]
+                response = min(torn, key=lambda response: response.last_active)
+                response.settle_torn()
+                self._outflow.enqueue(response)
+
+    def _torn_bytes(self) -> int:
+        if self.early_bytes + self._outflow.queued_bytes <= self.limits.low_water:
+            return 0
+        torn = [response.torn for response in self.open.values() if response.torn is not None]
+        return sum(len(token.text) + PENDING_COST * token.count for token in torn)
 
     def close(self, response: Response, reason: str) -> None:
         """The relay ends the response, after what was accepted."""

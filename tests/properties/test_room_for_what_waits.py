@@ -1,0 +1,34 @@
+"""Nothing that waits for records to come keeps a partition paused, since they may stand in its unread part."""
+
+from random import Random
+
+import orjson
+
+from processor.core.limits import Limits
+from world import World
+
+
+def record(response_id: str, seq: int, text: str) -> bytes:
+    return orjson.dumps({"event": "token", "responseId": response_id, "seq": seq, "text": text})
+
+
+def start(response_id: str) -> bytes:
+    return orjson.dumps({"event": "start", "responseId": response_id, "seq": 0, "channel": "chat:0"})
+
+
+def test_a_half_pair_and_early_tokens_together_do_not_pause_a_partition_for_ever() -> None:
+    torn = b'{"event":"token","responseId":"r0","seq":1,"text":"x\\ud83d"}'
+    early = [record("r1", seq, "e") for seq in range(2, 6)]
+    rest = [record("r2", seq, "t" * 50) for seq in range(1, 10)]
+    log = [start("r0"), start("r1"), start("r2"), torn, *early, *rest]
+    world = World(list(log), Random(3), Limits(gap_timeout=2, idle_timeout=20, snapshot_interval=1, buffered=2_000))
+    world.faulty = False
+    world.pipeline.feed(world.log, len(world.log), world.now)
+    world.position = len(world.log)
+    assert world.pipeline.paused
+    while (frame := world.pipeline.take("chat:0", world.now)) is not None:
+        world.pipeline.done(frame, world.now)  # type: ignore[arg-type]  # nothing asks for history here
+    world.write_now()
+    while (frame := world.pipeline.take("chat:0", world.now)) is not None:
+        world.pipeline.done(frame, world.now)  # type: ignore[arg-type]
+    assert not world.pipeline.paused
