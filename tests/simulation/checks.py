@@ -151,7 +151,8 @@ class Judge:
         where = f"responses[{log.number}] at {entry.offset} of {response_id}"
         before = self.durable.get(response_id)
         if before is not None:
-            demand(not before.finished, f"a record after the final one: {where}")
+            again = before.finished and before.record == record  # it was not known whether it was committed
+            demand(again or not before.finished, f"a record after the final one: {where}")
             self._check_growth(before.record, record, where)
         durable = Durable(record, set(before.decided_gaps) if before else set(), before.decided_end if before else None)
         self._check_decisions(durable, record, where)

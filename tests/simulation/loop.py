@@ -149,7 +149,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         finally:
             events._set_running_loop(previous)
         for task in asyncio.all_tasks(self):
-            task._log_destroy_pending = False
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
 
     def _ended(self, tasks: list[asyncio.Task[Any]]) -> bool:
         try:
@@ -164,7 +164,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         while not self._ready:
             self._jump()
         handle = self._ready.popleft()
-        if handle._cancelled:  # type: ignore[attr-defined]  # as asyncio's own loop does
+        if handle._cancelled:  # as asyncio's own loop does
             return
         node = handle._context.get(NODE)  # type: ignore[attr-defined]
         if node is not None and (node.frozen or not node.alive):

@@ -166,7 +166,8 @@ def _perturbations(random: Random) -> set[str]:
         "start_lost": 0.04,
         "id_reused": 0.05,
     }
-    return {kind for kind, chance in kinds.items() if random.random() < chance}
+    drawn = {kind for kind, chance in kinds.items() if random.random() < chance}
+    return drawn - {"id_reused"} if "start_lost" in drawn else drawn
 
 
 def _tokens(random: Random, perturbed: set[str]) -> list[tuple[dict[str, str], str]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from processor.clock import Clock
 from processor.core.backoff import Backoff
+from processor.core.intake import Intake
 from processor.core.limits import Limits
 from processor.core.pacing import Pace
 from processor.core.partition import PartitionPipeline
@@ -16,7 +17,7 @@ from processor.core.response import Raw, Response
 from processor.core.sequencer import Verdict
 from processor.errors import PublishRetry
 from processor.ingest.relay import Relay, RelayOptions
-from processor.ingest.worker import PartitionWorker, WorkerParts
+from processor.ingest.worker import PartitionWorker, State, WorkerParts
 from processor.metrics import Metrics
 from processor.ports import Realtime
 from processor.publish.ably import AblyOptions, Connection
@@ -36,8 +37,8 @@ DRAIN_TIMEOUT = 3.0
 CHANNELS = re.compile("chat:.*")
 
 
-class SeenPipeline(PartitionPipeline):
-    """The product's pipeline, counting what it comes to."""
+class SeenIntake(Intake):
+    """The product's intake, counting what it comes to."""
 
     coverage: Coverage
 
@@ -56,6 +57,21 @@ class SeenPipeline(PartitionPipeline):
         super()._hold(response, record, raw, now)
 
 
+class SeenPipeline(PartitionPipeline):
+    """The product's pipeline around it."""
+
+    intake: type[SeenIntake] = SeenIntake
+
+    def __init__(self, decoder: Decoder, limits: Limits) -> None:
+        super().__init__(decoder, limits)
+        self._intake = self.intake(decoder, limits, self._book, self._outflow, self._timers)
+        self._open = self._intake.open
+
+    def watch(self, coverage: Coverage) -> None:
+        assert isinstance(self._intake, SeenIntake)
+        self._intake.coverage = coverage
+
+
 class SeenWorker(PartitionWorker):
     """The product's worker, with what a test puts in its place."""
 
@@ -64,11 +80,13 @@ class SeenWorker(PartitionWorker):
 
     def _new_pipeline(self, limits: Limits) -> PartitionPipeline:
         pipeline = self.kit.pipeline(self._parts.decoder, limits)
-        pipeline.coverage = self.kit.coverage
+        pipeline.watch(self.kit.coverage)
         return pipeline
 
     async def drain(self, within: float) -> bool:
         was_running = self.running
+        if was_running:
+            self.kit.coverage.state(State.DRAINING)
         landed = await super().drain(within)
         if was_running and not landed:
             self.unclean()
