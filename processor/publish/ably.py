@@ -31,6 +31,8 @@ ACK_DEADLINE = 5.0
 MAX_ACK_DEADLINE = 30.0
 KEY_CHECK = 1.0
 HISTORY_PAGE = 1_000
+RETRY = Backoff(first=0.2, cap=3.0)
+RETRY_REFUSED = Backoff(first=1.0, cap=10.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,7 @@ class Connection:
         return f"<Connection {self.state} channels={self.channels} epoch={self._epoch}>"
 
     async def run(self) -> None:
-        backoff, attempt = Backoff(first=0.2, cap=10.0), 0
+        attempt = 0
         while True:
             try:
                 self._open()
@@ -101,6 +103,7 @@ class Connection:
                 self._note_refusal(error)
             finally:
                 await self._discard()
+            backoff = RETRY_REFUSED if self.refusal is not None else RETRY
             await self._wait_for_change(backoff.delay(attempt, self._random.random()))
             attempt += 1
 
