@@ -155,7 +155,7 @@ def _table(outcomes: list[Outcome]) -> Table:
             str(frames),
             f"{produced.tokens / frames:.1f}" if frames else "-",
             f"{first * 1000:.0f} ms" if first is not None else "-",
-            "identical" if outcome.streamed_right else "DIFFERENT",
-            "identical" if outcome.stored_right else "DIFFERENT" if outcome.stored else "MISSING",
+            "same" if outcome.streamed_right else "OTHER",
+            "same" if outcome.stored_right else "OTHER" if outcome.stored else "NONE",
         )
     return table

@@ -44,6 +44,7 @@ async function openPage(browser, url, options, { mistakes, contexts }) {
   contexts.push(context);
   const page = await context.newPage();
   page.on('pageerror', (error) => mistakes.push(`an error on the page: ${error.message}`));
+  if (process.env.DEBUG_PAGE) page.on('console', (message) => console.error(message.text()));
   page.on('dialog', (dialog) => {
     mistakes.push(`a dialog: ${dialog.message()}`);
     dialog.dismiss();

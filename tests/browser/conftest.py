@@ -17,6 +17,7 @@ from processor.local.web.server import Collaborators, DemoPage, Prompt
 
 BROWSER = Path(__file__).parent
 CHANNEL = "chat:lean"
+DEADLINE = 200.0
 Outcomes = dict[str, dict[str, Any]]
 """By scenario: the seconds it took, what it measured, and the error if it failed."""
 
@@ -70,7 +71,8 @@ async def run_scenarios(script: str, address: str, *groups: str) -> Outcomes:
         limit=2**20,
     )
     try:
-        printed, _ = await process.communicate()
+        async with asyncio.timeout(DEADLINE):
+            printed, _ = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()

@@ -125,16 +125,19 @@ const scenarios = {
     const readme = await readFile(new URL('../../clients/javascript/README.md', import.meta.url), 'utf8');
     const [, code] = /## Quick start\n\n```js\n(.*?)```/s.exec(readme);
     const server = await serveQuickStart(await bundled(code));
-    const page = await open(`http://localhost:${server.address().port}/`);
-    const frames = await new Frames(publisher, 'chat:42').start();
-    await frames.token('As the README ');
-    await until(page, (id) => document.getElementById(id)?.className === 'streaming', frames.id);
-    await frames.token('says.');
-    await frames.stop();
-    await until(page, (id) => document.getElementById(id).className === 'complete', frames.id);
-    assert.equal(await page.textContent(`[id="${frames.id}"]`), 'As the README says.');
-    server.closeAllConnections();
-    server.close();
+    try {
+      const page = await open(`http://localhost:${server.address().port}/`);
+      const frames = await new Frames(publisher, 'chat:42').start();
+      await frames.token('As the README ');
+      await until(page, (id) => document.getElementById(id)?.className === 'streaming', frames.id);
+      await frames.token('says.');
+      await frames.stop();
+      await until(page, (id) => document.getElementById(id).className === 'complete', frames.id);
+      assert.equal(await page.textContent(`[id="${frames.id}"]`), 'As the README says.');
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
   },
 
   async accessible(open) {

@@ -22,7 +22,7 @@ for (const colorScheme of ['light', 'dark']) {
     const page = await busy(open, { ...WIDE, colorScheme });
     await page.fill('#say', '');
     await page.click('#burst');
-    await page.waitForTimeout(4000); // for the eye: a minute's curve, and texts half written
+    await page.waitForTimeout(2200); // for the eye: a minute's curve, and texts half written
     await page.screenshot({ path: `${directory}/demo-${colorScheme}.png` });
   };
   scenarios[`phone-${colorScheme}`] = async (open) => {

@@ -129,6 +129,27 @@ test('with an API finished responses are loaded, and an open one goes on from re
   assert.match(api.asked[0], /^\/v1\/channels\/client%3A\d+\/hydrate\?limit=20$/);
 });
 
+test('a response that began just before, and that no store has yet, is there at once', async () => {
+  const name = channelName();
+  const frames = await (await new Frames(publisher, name).start()).token('thinking it over');
+  const ended = await (await (await new Frames(publisher, name).start()).token('just ended')).stop();
+  const api = await serveApi([]);
+  const stream = follow(name, { api: api.url });
+  await stream.ready;
+  assert.equal(stream.get(frames.id)?.text, 'thinking it over');
+  assert.equal(stream.get(ended.id)?.text, 'just ended');
+});
+
+test('what ended long ago and the API does not have stays away', async (context) => {
+  const name = channelName();
+  const deleted = await (await (await new Frames(publisher, name).start()).token('deleted')).stop();
+  const api = await serveApi([]);
+  context.mock.timers.enable({ apis: ['Date'], now: Date.now() + 600000 });
+  const stream = follow(name, { api: api.url });
+  await stream.ready;
+  assert.equal(stream.get(deleted.id), undefined);
+});
+
 test('frames of other clients are ignored', async () => {
   const name = channelName();
   const stream = follow(name);

@@ -3,6 +3,7 @@ import { Reader } from './reader.js';
 export { Reader };
 
 const PAGE = 500;
+const RECENT = 120000; // milliseconds in which a response that ended is stored, outages aside
 const BACKOFF = [250, 500, 1000, 2000, 4000];
 
 async function sha256(text) {
@@ -168,10 +169,9 @@ class Stream {
     const reader = this.#reader;
     let answered = true;
     if (api && hydrate) answered = await this.#attempt(() => this.#hydrate());
-    const everything = hydrate && !api;
-    if (everything || reader.needs().length) {
-      const read = await this.#attempt(() => this.#readHistory(everything));
-      answered &&= read;
+    if (hydrate || reader.needs().length) {
+      const read = await this.#attempt(() => this.#readHistory(hydrate));
+      if (!api || reader.needs().length) answered &&= read;
     }
     if (api && !hydrate) {
       for (const id of reader.needs()) await this.#attempt(() => this.#load(id));
@@ -220,8 +220,9 @@ class Stream {
   }
 
   /** Read the channel's history backwards as far as it is needed, then apply it forwards. */
-  async #readHistory(everything) {
+  async #readHistory(hydrate) {
     const reader = this.#reader;
+    const everything = hydrate && !this.#options.api;
     const untilAttach = this.#untilAttach;
     this.#untilAttach = false; // a second try reads up to now
     const first = new Map();
@@ -236,8 +237,20 @@ class Stream {
       const enough = !everything && reader.needs().every(isReached);
       page = !enough && pages < this.#options.historyPages && page.hasNext() ? await page.next() : null;
     }
-    for (const message of messages.reverse()) this.#changed(reader.replay(message));
+    const isWanted = everything ? () => true : this.#notLongStored(messages);
+    for (const message of messages.reverse()) if (isWanted(message)) this.#changed(reader.replay(message));
     if (everything) this.#forgetTheCut();
+  }
+
+  /**
+   * What the store may not have yet: open responses, and those that ended just now. One that ended long ago and that
+   * the API did not give is beyond the limit, or was deleted.
+   */
+  #notLongStored(messages) {
+    const { responses } = this.#reader;
+    const ended = messages.filter(({ name, timestamp }) => name === 'stop' && timestamp < Date.now() - RECENT);
+    const old = new Set(ended.map(({ extras }) => extras?.headers?.responseId));
+    return ({ extras }) => responses.has(extras?.headers?.responseId) || !old.has(extras?.headers?.responseId);
   }
 
   /** Responses that began before the history does: there is nowhere to get their beginning from. */
