@@ -93,7 +93,7 @@ class RelayProcess:
                 stdout=log,
             )
 
-    async def ready(self, deadline: float = 30.0) -> None:
+    async def ready(self, deadline: float = 90.0) -> None:
         await eventually(self.is_ready, deadline=deadline, every=0.05)
 
     async def is_ready(self) -> bool:
