@@ -1,4 +1,4 @@
-"""Ably, by its Python SDK: the only module that imports it.
+"""Ably, by its Python SDK: the only module that publishes by it (`subscription` follows a channel, `diagnosis` asks about a key).
 
 The SDK (3.1.4) can lose, repeat, reorder or hang publishes when a connection fails under them. What is done about it:
 nothing is queued inside the SDK; every message has our own id; an acknowledgement is believed only if no connection
