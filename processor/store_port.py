@@ -105,7 +105,7 @@ class PruneReport:
 
 ChannelFilter = Callable[[str], bool]
 Progress = Callable[[int, int | None], None]
-"""Called with how many are done, and how many there are where that is known."""
+"""Called with how many more are done since the last call, and how many there are where that is known."""
 
 
 class ResponseStore(Protocol):

@@ -129,7 +129,10 @@ def _open(url: str) -> Any:
         directory = Path(unquote(parts.path))
         if parts.netloc or not directory.is_absolute():
             raise SettingsError(["STORE_URL: a directory is file:///absolute/path"])
-        return LocalStore(directory, mkdir=True)
+        try:
+            return LocalStore(directory, mkdir=True)
+        except (exceptions.BaseError, OSError) as error:
+            raise SettingsError([f"STORE_URL: {directory} can't be used as a directory: {_line(error)}"]) from error
     try:
         return from_url(
             url,
