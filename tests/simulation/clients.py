@@ -94,6 +94,8 @@ class Coordination:
         self._group = group
         self.member_id: str | None = None
         self.generation = -1
+        self.heard = float("-inf")
+        """When the last heartbeat that was answered had been sent."""
         self.rejoin = asyncio.Event()
 
     def request_rejoin(self) -> None:
@@ -101,10 +103,13 @@ class Coordination:
 
     async def _do_heartbeat(self) -> bool:
         member_id, generation = self.member_id or "", self.generation
+        sent = self._network.loop.now
         try:
             said = await self._network.ask(lambda: self._group.heartbeat(member_id, generation), coordinator=True)
         except KafkaUnavailable:
             return False
+        if said in {"ok", "rebalancing"}:
+            self.heard = sent
         if said == "ok":
             return True
         if said == "rebalancing":
@@ -125,7 +130,7 @@ class SimConsumer:
         self._brokers = brokers
         self._group = group
         self._network = network
-        self._coordinator = Coordination(network, group)
+        self._coordinator = self.coordination = Coordination(network, group)
         self.membership = GroupMembership(group.session_timeout, clock)
         self._assigned: tuple[int, ...] = ()
         self._paused: set[int] = set()

@@ -67,7 +67,7 @@ class Faults:
         if fault.kind in {"ably_disconnect", "ably_suspended"}:
             for client in list(world.service.clients):
                 if process is not None and client.sender == process.node.name:
-                    world.loop.call_soon(client.disconnect, fault.kind == "ably_suspended", context=client.context)
+                    world.loop.call_soon(client.disconnect_busy, fault.kind == "ably_suspended", context=client.context)
             return
         name, value, rest = {
             "ably_down": ("down", True, False),

@@ -189,6 +189,10 @@ class Process:
         return self.node.alive and not self.over
 
     @property
+    def heard(self) -> float:
+        return self.consumer.coordination.heard
+
+    @property
     def workers(self) -> Mapping[int, PartitionWorker]:
         return self.relay._workers if self.relay is not None else {}
 
@@ -209,8 +213,9 @@ class Process:
             backoff=Backoff(first=0.05, cap=2.0),
         )
         lanes = self._kit.lanes
+        self.consumer = SimConsumer(brokers, self._group, network, self._clock)
         parts = WorkerParts(
-            consumer=SimConsumer(brokers, self._group, network, self._clock),
+            consumer=self.consumer,
             committed=SimOffsets(brokers, network),
             responses=SimResponses(brokers, network),
             lanes_of=lambda pipeline, may, progressed: lanes(lane_parts, pipeline, may, progressed, tasks),

@@ -70,6 +70,8 @@ class Service:
         self.trouble = Trouble()
         self.clients: list[SimClient] = []
         self.watch: Callable[[str, Message, str], None] = lambda _channel, _message, _sender: None
+        self.sending: Callable[[str], None] = lambda _sender: None
+        """Told of every message that leaves a node, and when."""
 
     def channel(self, name: str) -> Channel:
         return self.channels.setdefault(name, Channel())
@@ -191,6 +193,13 @@ class SimClient:
         self.connected = True
         self._listener(Change(ConnectionState.CONNECTED))
 
+    def disconnect_busy(self, suspended: bool, patience: int = 60) -> None:
+        """End the connection as soon as something waits for an answer, which is when it hurts."""
+        if self._pending or not patience:
+            self.disconnect(suspended)
+        else:
+            self._later(0.05, self.disconnect_busy, suspended, patience - 1)
+
     def disconnect(self, suspended: bool = False) -> None:
         """The connection ends. To be called in the client's context. What waits for an answer is treated as the SDK does."""
         if self.closed or not self.connected:
@@ -232,6 +241,7 @@ class SimClient:
     async def send(self, channel: str, message: AblyMessage) -> None:
         if not self.connected:
             raise AblyException("Connection to server unavailable", 400, 80003)
+        self._service.sending(self.sender)
         answer: asyncio.Future[None] = self._loop.create_future()
         self._pending.append(answer)
         self._line = max(self._line, self._loop.now + self._random.uniform(0.002, 0.03))

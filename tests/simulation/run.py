@@ -58,6 +58,7 @@ class World:
         self.judge = Judge(plan, self.brokers, self.service, coverage)
         self.processes: list[Process] = []
         self.mains: list[asyncio.Task[None]] = []
+        self.service.sending = self._check_lease
         self.excused = False
         """Whether something happened after which a repeat as published can't be ruled out."""
         for name in plan.forbidden:
@@ -67,6 +68,12 @@ class World:
 
     def excuse(self) -> None:
         self.excused = True
+
+    def _check_lease(self, sender: str) -> None:
+        """Who has not been heard of by the group for a session timeout may have been replaced, and must be silent."""
+        process = next(each for each in self.processes if each.node.name == sender)
+        silent = self.loop.now - process.heard
+        demand(silent < SESSION_TIMEOUT, f"{sender} publishes {silent:.2f} s after its last heartbeat")
 
     def add_relay(self) -> None:
         process = Process(

@@ -1,0 +1,11 @@
+"""The judges can fail: every planted bug is found within the seeds it says."""
+
+import pytest
+
+from simulation.many import seeds_until_found
+from simulation.plants import PLANTS, Plant
+
+
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name.replace(" ", "_"))
+def test_a_relay_is_found_out_that(plant: Plant) -> None:
+    assert seeds_until_found(plant.kit, plant.within) is not None
