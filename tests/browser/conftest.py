@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from demo_process import running_demo
 
+from demo_process import running_demo
 from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime, demo_token
 from processor.local.web.server import Collaborators, DemoPage, Prompt
 

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import { availableParallelism, loadavg } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import Ably from 'ably';
 import { build } from 'esbuild';
@@ -79,8 +80,9 @@ const scenarios = {
     await areProved(page, ids);
     await until(page, () => document.querySelectorAll('.message:not(.streaming)').length >= 100);
     const long = (await page.evaluate(() => globalThis.longest)).sort((a, b) => b - a);
-        assert.ok((long[0] ?? 0) < 250, `a task of ${long[0]} ms`);
-    assert.ok(long.length < 12, `${long.length} tasks above 50 ms`);
+        const crowding = Math.max(1, loadavg()[0] / availableParallelism()); // others on this machine take their time too
+    assert.ok((long[0] ?? 0) < 200 * crowding, `a task of ${long[0]} ms, crowding ${crowding}`);
+    assert.ok(long.length < 12 * crowding, `${long.length} tasks above 50 ms, crowding ${crowding}`);
     assert.deepEqual(await zeros(page), ['0', '0', '0']);
     return { longTasks: long.map(Math.round) };
   },

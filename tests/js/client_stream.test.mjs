@@ -150,6 +150,17 @@ test('what ended long ago and the API does not have stays away', async (context)
   assert.equal(stream.get(deleted.id), undefined);
 });
 
+test('fragments of what began long ago are not shown', async () => {
+  const name = channelName();
+  const old = new Frames(publisher, name);
+  Object.assign(old, { seq: 40, texts: new Map([['text', 'long gone ']]) });
+  await old.token('the end of it');
+  const api = await serveApi([]);
+  const stream = follow(name, { api: api.url });
+  await stream.ready;
+  assert.equal(stream.get(old.id), undefined);
+});
+
 test('frames of other clients are ignored', async () => {
   const name = channelName();
   const stream = follow(name);

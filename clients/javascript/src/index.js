@@ -243,14 +243,16 @@ class Stream {
   }
 
   /**
-   * What the store may not have yet: open responses, and those that ended just now. One that ended long ago and that
-   * the API did not give is beyond the limit, or was deleted.
+   * What the store may not have yet: responses that began in this stretch of history, unless they ended long ago - such
+   * a one is beyond the limit, or was deleted. What began before is in the store.
    */
   #notLongStored(messages) {
     const { responses } = this.#reader;
-    const ended = messages.filter(({ name, timestamp }) => name === 'stop' && timestamp < Date.now() - RECENT);
-    const old = new Set(ended.map(({ extras }) => extras?.headers?.responseId));
-    return ({ extras }) => responses.has(extras?.headers?.responseId) || !old.has(extras?.headers?.responseId);
+    const idOf = ({ extras }) => extras?.headers?.responseId;
+    const begun = new Set(messages.filter(({ name }) => name === 'start').map(idOf));
+    const isOld = ({ name, timestamp }) => name === 'stop' && timestamp < Date.now() - RECENT;
+    for (const message of messages) if (isOld(message)) begun.delete(idOf(message));
+    return (message) => responses.has(idOf(message)) || begun.has(idOf(message));
   }
 
   /** Responses that began before the history does: there is nowhere to get their beginning from. */

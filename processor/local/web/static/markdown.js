@@ -61,13 +61,13 @@ function table({ header, rows }) {
   const cells = (name, row) => element('tr', row.map((cell) => element(name, inline(cell.tokens))));
   const head = element('thead', [cells('th', header)]);
   const body = element('tbody', rows.map((row) => cells('td', row)));
-  return element('div', [element('table', [head, body])], { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Table' });
+  return element('div', [element('table', [head, body])], { class: 'scroll', tabindex: '0', role: 'group', 'aria-label': 'Table' });
 }
 
 const BLOCKS = {
   heading: (token) => element(`h${Math.min(6, token.depth + 2)}`, inline(token.tokens)),
   paragraph: (token) => element('p', inline(token.tokens)),
-  code: (token) => element('pre', [element('code', textNodes(token.text))], { tabindex: '0', role: 'region', 'aria-label': token.lang ? `Code, ${token.lang}` : 'Code' }),
+  code: (token) => element('pre', [element('code', textNodes(token.text))], { tabindex: '0', role: 'group', 'aria-label': token.lang ? `Code, ${token.lang}` : 'Code' }),
   blockquote: (token) => element('blockquote', blocks(token.tokens)),
   hr: () => element('hr'),
   list,
