@@ -1,6 +1,7 @@
 """`tokenstream demo` as a process of its own."""
 
 import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -11,10 +12,12 @@ STOP_SECONDS = 60.0
 
 
 @contextlib.contextmanager
-def running_demo() -> Iterator[str]:
+def running_demo(**environment: str) -> Iterator[str]:
     """The address of its page, once it can be opened; ended as Ctrl-C would end it."""
     command = [sys.executable, "-m", "processor", "demo", "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **environment}
+    )
     assert process.stdout is not None
     try:
         said: list[str] = []
