@@ -95,6 +95,7 @@ class Consumer:
     ) -> None:
         self.topic = topic
         self.membership = GroupMembership(session_timeout, clock)
+        self._ends = LogEnds(options)
         self._consumer = AIOKafkaConsumer(
             **options,
             group_id=group_id,
@@ -125,6 +126,7 @@ class Consumer:
     async def stop(self) -> None:
         with contextlib.suppress(KafkaError, TimeoutError):
             async with asyncio.timeout(STOP_DEADLINE):
+                await self._ends.close()
                 await self._consumer.stop()
 
     def partition(self, number: int) -> TopicPartition:
@@ -143,13 +145,12 @@ class Consumer:
         return position
 
     async def end_offset(self, number: int) -> int:
-        """The end as the isolation level sees it, asked of the broker now. Raises KafkaUnavailable."""
-        try:
-            ends = await self._consumer.end_offsets([self.partition(number)])
-        except KafkaError as error:
-            raise KafkaUnavailable(f"reading the end offset failed: {error}") from error
-        end: int = ends[self.partition(number)]
-        return end
+        """The log's end (its high watermark), asked of the broker now. Raises KafkaUnavailable.
+
+        Not the last stable offset, which is what a consumer of committed records is told: behind an open transaction there
+        may stand what a timer is about to give up.
+        """
+        return await self._ends.read(self.partition(number))
 
     async def first_offset(self, number: int) -> int:
         try:
@@ -181,6 +182,37 @@ class Consumer:
     @property
     def assigned(self) -> frozenset[int]:
         return frozenset(tp.partition for tp in self._consumer.assignment())
+
+
+class LogEnds:
+    """Reads high watermarks, by a consumer that fetches nothing."""
+
+    def __init__(self, options: ClientOptions) -> None:
+        self._options = options
+        self._turn = asyncio.Lock()
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def read(self, partition: TopicPartition) -> int:
+        """Raises KafkaUnavailable."""
+        try:
+            async with self._turn, asyncio.timeout(REQUEST_DEADLINE):
+                if self._consumer is None:
+                    consumer = AIOKafkaConsumer(
+                        **self._options, group_id=None, enable_auto_commit=False, isolation_level="read_uncommitted"
+                    )
+                    await consumer.start()
+                    self._consumer = consumer
+                end: int = (await self._consumer.end_offsets([partition]))[partition]
+                return end
+        except (KafkaError, TimeoutError, OSError) as error:
+            await self.close()
+            raise KafkaUnavailable(f"reading the end offset failed: {error}") from error
+
+    async def close(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            with contextlib.suppress(Exception):
+                await consumer.stop()
 
 
 class CommittedOffsets:

@@ -102,10 +102,14 @@ class Lanes:
     async def _clearance(self, channel: str, slot: Slot) -> None:
         """Wait until a message may go: connection up, lease good, pace kept."""
         await slot.connected()
-        while not self._may_publish() and not self._closing:
-            await asyncio.sleep(LEASE_CHECK)
-        while (delay := slot.delay(urgent=self._pipeline.urgent(channel))) > 0 and not self._closing:
-            await asyncio.sleep(delay)
+        while not self._closing:
+            # The lease last: nothing may come between its check and the send.
+            if (delay := slot.delay(urgent=self._pipeline.urgent(channel))) > 0:
+                await asyncio.sleep(delay)
+            elif self._may_publish():
+                return
+            else:
+                await asyncio.sleep(LEASE_CHECK)
 
     async def _ask_history(self, channel: str) -> None:
         try:
@@ -123,6 +127,8 @@ class Lanes:
             sent = self._clock.monotonic()
             try:
                 if sent - first_sent < STALE_RETRY or not await self._in_history(frame):
+                    if not self._may_publish():
+                        raise PublishRetry("the lease ended before the send")  # noqa: TRY301 - one way to try again
                     await slot.publish(frame, attempt)
             except PublishRetry as error:
                 self._metrics.count_publish_failure(error.code)

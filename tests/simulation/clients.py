@@ -228,7 +228,7 @@ class SimConsumer:
         return self._positions[number]
 
     async def end_offset(self, number: int) -> int:
-        return await self._network.ask(lambda: self._brokers.tokens[number].end)
+        return await self._network.ask(lambda: len(self._brokers.tokens[number].entries))
 
     async def first_offset(self, number: int) -> int:
         del number
