@@ -10,8 +10,8 @@ import msgspec
 
 from processor.core.durable import record_of
 from processor.core.finished import FinishedMemory
-from processor.core.limits import REWRITE_DISTANCE
-from processor.core.response import End, Gap, Phase, Raw, Response, Stop
+from processor.core.limits import RECORD_OVERHEAD, REWRITE_DISTANCE
+from processor.core.response import End, Gap, Phase, Raw, Response, Stop, cost
 from topics.records import Reason, ResponseRecord
 
 
@@ -52,7 +52,18 @@ class CommitPoint(msgspec.Struct, frozen=True):
 
 
 class Book:
-    __slots__ = ("_batch", "_dead_letters", "_decided", "_due", "_parked", "_unsaved", "finished", "responses_end")
+    __slots__ = (
+        "_batch",
+        "_dead_letters",
+        "_decided",
+        "_due",
+        "_held",
+        "_parked",
+        "_unsaved",
+        "finished",
+        "held_bytes",
+        "responses_end",
+    )
 
     def __init__(self) -> None:
         self._dead_letters: list[DeadLetter] = []
@@ -61,12 +72,16 @@ class Book:
         self._due: dict[str, Response] = {}
         self._parked: dict[str, Parked] = {}
         self._batch: Batch | None = None
+        self._held: dict[str, int] = {}
         self.finished = FinishedMemory()
+        self.held_bytes = 0
+        """Cost of ended responses and dead letters that no committed record holds yet."""
         self.responses_end = 0
         """The offset after the newest record of the responses partition known here."""
 
     def dead_letter(self, raw: Raw, reason: Reason, detail: str = "") -> None:
         self._dead_letters.append(DeadLetter(raw, reason, detail))
+        self.held_bytes += cost(raw)
 
     def finish(self, response: Response, now: float) -> None:
         """The response ended: its final record is to be written."""
@@ -77,6 +92,8 @@ class Book:
             self._parked[response.id].waiting = self._unsaved
         else:
             self._unsaved[response.id] = response
+        self._held[response.id] = sum(part.held for part in response.parts.values()) + RECORD_OVERHEAD
+        self.held_bytes += self._held[response.id]
         self.finished.remember(response, now)
 
     def decide(self, response: Response) -> None:
@@ -201,10 +218,13 @@ class Book:
         """The batch is durable. The responses whose decisions may now be published."""
         assert batch is self._batch, "only the batch under way can be committed"
         self._batch = None
+        self.held_bytes -= sum(cost(letter.raw) for letter in batch.dead_letters)
         freed: list[Response] = []
         for save in batch.saves:
             response = save.response
             if save.record.finished:
+                self.held_bytes -= self._held.pop(response.id, 0)
+                response.let_go()
                 continue
             response.covered_seq = max(response.covered_seq, save.covered_seq)
             response.runs.cover(response.covered_seq)
@@ -225,4 +245,6 @@ def _make_durable(response: Response, save: Save) -> bool:
             type(item) is Stop and not item.durable and save.end is not None
         ):
             item.durable = changed = True
+    if changed and not any(isinstance(item, Gap | Stop) and not item.durable for item in response.queue):
+        response.undetermined = None
     return changed

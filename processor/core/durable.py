@@ -7,6 +7,7 @@ acknowledged), `refused`.
 
 from processor.core.limits import RECORD_OVERHEAD
 from processor.core.response import End, PartText, Phase, Response
+from processor.core.sequencer import GAP_SIZE, encoded_size
 from processor.core.text import json_length
 from topics.records import JsonObject, Part, ResponseRecord, Status
 
@@ -80,9 +81,12 @@ def restored(record: ResponseRecord, offset: int, now: float) -> Response:
         text = PartText(part.part, part.kind, part.info)
         text.restore(part.text)
         response.parts[part.part] = text
-        response.size += 96 + json_length(part.text) + json_length(part.part)
+        response.size += 96 + json_length(part.part) + json_length(part.kind)
+        response.size += json_length(part.text) + encoded_size(part.info)
+    response.size += encoded_size(record.metadata) + GAP_SIZE * len(record.gaps)
     decided = relay.get("decided") or {}
     response.decided_gaps = [(int(first), int(last)) for first, last in decided.get("gaps", [])]
+    response.to_obey = dict(response.decided_gaps)
     if end := decided.get("end"):
         response.decided_end = End(str(end["reason"]), int(end["seq"]))
     return response

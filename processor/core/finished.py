@@ -78,6 +78,7 @@ class FinishedMemory:
     def committed(self, response_id: str, record_offset: int) -> None:
         if entry := self._entries.get(response_id):
             entry.record_offset = record_offset
+            self._entries.move_to_end(response_id)
 
     def forget(self, now: float, ttl: float, committed_offset: int) -> None:
         """Let go of finals older than `ttl`, or beyond the newest 10,000, that no replay can meet any more."""

@@ -7,7 +7,7 @@ frame sent again has the same id, and anything else another.
 import msgspec
 import orjson
 
-from processor.core.limits import FRAME_BYTES, FRAME_OVERHEAD, MIN_FRAME_TEXT
+from processor.core.limits import FRAME_BYTES, FRAME_OVERHEAD, MIN_FRAME_TEXT, STOP_ROOM
 from processor.core.response import Gap, Item, PartText, Response, Start, Stop, Token
 from processor.core.text import cut, json_length, utf16_length
 from topics.records import TEXT_PART, JsonObject
@@ -68,11 +68,18 @@ def put_back(built: Built) -> None:
 
 
 def shrink(built: Built) -> bool:
-    """Halve the text a frame of this response may carry. False when it can't be cut any smaller."""
+    """Let a frame carry less text: the next power of two below. False when it can't be cut any smaller.
+
+    A token's cuts depend on refusals of its own frames alone, and on fixed steps, so that a successor makes the same ones.
+    """
     if built.frame.json or built.frame.data is None:
         return False
-    smaller = json_length(built.frame.data) // 2
-    built.response.frame_text = smaller
+    smaller = 1 << ((json_length(built.frame.data) - 1).bit_length() - 1)
+    only = built.items[0]
+    if len(built.items) == 1 and type(only) is Token:
+        only.budget = smaller
+    else:
+        built.response.frame_text = smaller
     return smaller >= MIN_FRAME_TEXT
 
 
@@ -80,10 +87,17 @@ def stop_data(response: Response, stop: Stop) -> JsonObject:
     error = response.error
     if stop.raw is None and error is None and stop.reason != "stop":
         error = {"code": stop.reason}
+    usage = response.usage
+    if _encoded(usage) + _encoded(error) > STOP_ROOM:
+        # With many long part names it would not fit into a frame; the record keeps all of it.
+        usage, error = (
+            None,
+            {"code": str((error or {}).get("code", "")), "message": "too long: see the record"} if error else None,
+        )
     return {
         "reason": stop.reason,
         "status": stop.status,
-        "usage": response.usage,
+        "usage": usage,
         "error": error,
         "parts": [
             {"part": part.name, "length": part.length, "sha256": part.hash.hexdigest()}
@@ -92,11 +106,14 @@ def stop_data(response: Response, stop: Stop) -> JsonObject:
     }
 
 
+def _encoded(value: JsonObject | None) -> int:
+    return 0 if value is None else json_length(orjson.dumps(value).decode())
+
+
 def text_budget(response: Response, part: PartText, info: str | None) -> int:
     """Encoded bytes of text one frame may carry. The same for the same response, part and `partInfo`."""
     names = 3 * json_length(response.id) + 2 * (json_length(part.name) + json_length(part.kind))
-    budget = FRAME_BYTES - FRAME_OVERHEAD - names - (json_length(info) if info else 0)
-    return min(budget, response.frame_text) if response.frame_text else budget
+    return FRAME_BYTES - FRAME_OVERHEAD - names - (json_length(info) if info else 0)
 
 
 def _control(response: Response, item: Item, name: str, seq: int, seq_end: int, content: JsonObject | None) -> Built:
@@ -123,11 +140,12 @@ def _text(response: Response, head: Token) -> Built:
     budget = text_budget(response, part, info)
     part.framed = True
     announces = part if first else None
-    if head.sent or (len(head.text) * 6 > budget and json_length(head.text) > budget):
-        piece = cut(head.text[head.sent :], budget)
+    own = head.budget or budget
+    if head.sent or (len(head.text) * 6 > own and json_length(head.text) > own):
+        piece = cut(head.text[head.sent :], own)
         frame = _text_frame(response, head, head, piece, part.length + head.sent_length, info, 0)
         return Built(frame, response, (head,), piece, announces)
-    items, text = _roll_up(response, head, budget)
+    items, text = _roll_up(response, head, min(budget, response.frame_text or budget))
     count = sum([item.count for item in items])
     frame = _text_frame(response, head, items[-1], text, part.length, info, count)
     return Built(frame, response, tuple(items), None, announces)
@@ -143,7 +161,7 @@ def _roll_up(response: Response, head: Token, budget: int) -> tuple[list[Token],
     bound = len(head.text) * 6  # no character takes more than six bytes in JSON
     while queue:
         item = queue[0]
-        if type(item) is not Token or item.part is not part or item is torn:
+        if type(item) is not Token or item.part is not part or item is torn or item is response.undetermined:
             break
         bound += len(item.text) * 6
         if bound > budget:

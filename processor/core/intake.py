@@ -11,7 +11,7 @@ from processor.core.book import Book
 from processor.core.finished import judge_after_end
 from processor.core.limits import MAX_EARLY_TOKENS, PENDING_COST, Limits
 from processor.core.outflow import Outflow
-from processor.core.response import Early, Phase, Raw, Response, Token
+from processor.core.response import Early, Phase, Raw, Response, Token, cost
 from processor.core.sequencer import (
     Verdict,
     begin,
@@ -93,7 +93,7 @@ class Intake:
                     and record.seq == response.next_seq
                     and response.phase is Phase.OPEN
                     and not response.early
-                    and not response.decided_gaps
+                    and not response.to_obey
                     and response.decided_end is None
                     and response.torn is None
                     and not record.torn
@@ -110,9 +110,9 @@ class Intake:
                         response.last_active = now
                         response.last_offset = raw.offset
                         response.runs.add(batch, raw.offset, seq)
-                        cost = len(text) + PENDING_COST
-                        response.queued_bytes += cost
-                        queued += cost
+                        held = len(raw.value or b"") + PENDING_COST
+                        response.queued_bytes += held
+                        queued += held
                         tokens += 1
                         if not (response.waiting_in_lane or response.in_flight):
                             outflow.enqueue(response)
@@ -170,6 +170,7 @@ class Intake:
         begin(response, record, raw, digest)
         response.start_consumed = now
         response.runs.add(self._batch_number, raw.offset, 0)
+        self._charge(response, raw)
         self._outflow.adopt(response)
         self.arm_idle(response, now)
         self.counts.started += 1
@@ -197,9 +198,9 @@ class Intake:
         assert record.seq is not None
         response.early[record.seq] = Early(record, raw)
         response.runs.add(self._batch_number, raw.offset, record.seq)
-        cost = _cost(record)
-        response.early_bytes += cost
-        self.early_bytes += cost
+        held = cost(raw)
+        response.early_bytes += held
+        self.early_bytes += held
         self._watch_gap(response, now)
         if len(response.early) > MAX_EARLY_TOKENS:
             self.give_up(response, now)
@@ -212,6 +213,7 @@ class Intake:
             if take_stop(response, record, raw, self.limits.response) is not None:
                 self._overflow(response, raw)
             else:
+                self._charge(response, raw)
                 self._discard_early(response, Reason.LATE, "after the end of the response")
             self._outflow.enqueue(response)
             return
@@ -220,11 +222,15 @@ class Intake:
             self._book.dead_letter(raw, Reason.TOO_LARGE, "a response has at most 64 parts")
         elif outcome is Reason.TOO_LARGE:
             self._overflow(response, raw)
-        elif isinstance(outcome, int):
+        else:
             self.counts.tokens += 1
-            response.queued_bytes += outcome + PENDING_COST
-            self._outflow.queued_bytes += outcome + PENDING_COST
+            self._charge(response, raw)
         self._outflow.enqueue(response)
+
+    def _charge(self, response: Response, raw: Raw) -> None:
+        """The record is kept until it is acknowledged."""
+        response.queued_bytes += cost(raw)
+        self._outflow.queued_bytes += cost(raw)
 
     def _overflow(self, response: Response, raw: Raw) -> None:
         self._book.dead_letter(raw, Reason.TOO_LARGE, "the response would pass MAX_RESPONSE_BYTES")
@@ -233,7 +239,7 @@ class Intake:
     def _advance(self, response: Response, now: float) -> None:
         """Take early records whose turn has come, and obey decisions the sequence has come to."""
         while True:
-            if (response.decided_gaps or response.decided_end) and obey_decisions(response):
+            if (response.to_obey or response.decided_end) and obey_decisions(response):
                 self._outflow.enqueue(response)
             if response.phase is not Phase.OPEN:
                 self._discard_early(response, Reason.LATE, "after the end of the response")
@@ -257,9 +263,9 @@ class Intake:
 
     def _release_early(self, response: Response, seq: int) -> Early:
         early = response.early.pop(seq)
-        cost = _cost(early.record)
-        response.early_bytes -= cost
-        self.early_bytes -= cost
+        held = cost(early.raw)
+        response.early_bytes -= held
+        self.early_bytes -= held
         return early
 
     def _discard_early(self, response: Response, reason: Reason, detail: str) -> None:
@@ -298,7 +304,7 @@ class Intake:
         if self.early_bytes + self._outflow.queued_bytes <= self.limits.low_water:
             return 0
         torn = [response.torn for response in self.open.values() if response.torn is not None]
-        return sum(len(token.text) + PENDING_COST * token.count for token in torn)
+        return sum(cost(raw) for token in torn for raw in token.raws())
 
     def close(self, response: Response, reason: str) -> None:
         """The relay ends the response, after what was accepted."""
@@ -329,7 +335,3 @@ _DETAILS = {
 
 def _digest(raw: Raw) -> str:
     return hashlib.sha256(raw.value or b"").hexdigest()[:32]
-
-
-def _cost(record: TokenRecord) -> int:
-    return len(record.text or "") + PENDING_COST

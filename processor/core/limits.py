@@ -16,6 +16,8 @@ REWRITE_DISTANCE = 5_000
 """An open response whose newest record lies this many records back is written again, so that `restore` moves on."""
 MIN_FRAME_TEXT = 256
 """A frame refused as too large is cut smaller, down to this many encoded bytes of text."""
+STOP_ROOM = 16_384
+"""Encoded bytes of usage and error a stop frame carries at most; 64 parts with their names and hashes need the rest."""
 RECORD_OVERHEAD = 1_024
 """Room a response record needs beside its texts, metadata and usage."""
 PENDING_COST = 200

@@ -7,8 +7,7 @@ import msgspec
 
 from processor.core.framer import Built, Frame, build, piece_acknowledged, put_back, shrink
 from processor.core.lane import Lane
-from processor.core.limits import PENDING_COST
-from processor.core.response import Gap, Item, Phase, Published, Raw, Response, Start, Stop, Token
+from processor.core.response import Gap, Item, Phase, Published, Raw, Response, Start, Stop, Token, cost
 from processor.core.text import utf16_length
 from topics.records import Reason, ResponseRecord, Status
 
@@ -72,7 +71,8 @@ class Outflow:
         texts = {part.part: part.text for part in record.parts}
         for part in response.parts.values():
             if part.evicted:
-                self.transcript_bytes += part.read_back(texts.get(part.name, ""))
+                added = part.read_back(texts.get(part.name, ""))
+                self.transcript_bytes += added if response.phase is not Phase.FINISHED else 0
 
     def take_woken(self) -> list[str]:
         woken, self._woken = self._woken, []
@@ -212,10 +212,9 @@ class Outflow:
                 response.acked_seq = 0
                 if item.raw is not None:
                     response.acked_offset = max(response.acked_offset, item.raw.offset)
+                    self._release(response, cost(item.raw))
             elif type(item) is Gap:
-                response.gaps.append((item.first, item.last))
-                response.decided_gaps.remove((item.first, item.last))
-                response.acked_seq = item.last
+                self._acknowledge_gap(response, item)
             elif type(item) is Stop:
                 self._acknowledge_stop(response, item, now)
                 return
@@ -225,6 +224,15 @@ class Outflow:
             self.transcript_bytes += len(text)
         self._changed.append(response)
 
+    @staticmethod
+    def _acknowledge_gap(response: Response, gap: Gap) -> None:
+        response.gaps.append((gap.first, gap.last))
+        response.acked_seq = gap.last
+        if gap.raw is not None:
+            response.acked_offset = max(response.acked_offset, gap.raw.offset)
+        else:
+            response.decided_gaps.remove((gap.first, gap.last))
+
     def _acknowledge_token(self, response: Response, token: Token) -> None:
         response.acked_seq = token.seq_end
         response.tokens += token.count
@@ -233,7 +241,7 @@ class Outflow:
         if response.first_token_at is None:
             response.first_token_at = token.ts
         token.part.acknowledged = True
-        self._release(response, len(token.text) + PENDING_COST * token.count)
+        self._release(response, sum([cost(raw) for raw in token.raws()]))
 
     def _release(self, response: Response, cost: int) -> None:
         freed = min(cost, response.queued_bytes)
@@ -261,8 +269,7 @@ class Outflow:
         lane = self._lane(response.channel)
         lane.members -= 1
         self._release(response, response.queued_bytes)
-        if not any(part.evicted for part in response.parts.values()):
-            self.transcript_bytes -= sum(part.held for part in response.parts.values())
+        self.transcript_bytes -= sum(part.held for part in response.parts.values())
         self._finished(response, now)
 
 

@@ -64,13 +64,19 @@ class PartitionPipeline:
             self._intake.arm_idle(response, now)
             obey_decisions(response)
 
-    def begin(self, position: int, end_offset: int, *, clean: bool) -> None:
-        """Consume from `position`. After an unclean end, responses met below `end_offset` may be published already."""
+    def begin(self, position: int, end_offset: int, *, clean: bool, lost: bool = False) -> None:
+        """Consume from `position`. After an unclean end, responses met below `end_offset` may be published already.
+
+        `lost`: records before `position` are gone unread. Numbered responses find their gaps; those without numbers
+        can't, and fail.
+        """
         self._intake.position = position
         self._intake.unknown_before = 0 if clean else end_offset
-        for response in self._open.values():
+        for response in list(self._open.values()):
             response.asked_history = clean
             self._outflow.enqueue(response)
+            if lost and response.seqless and response.phase is Phase.OPEN:
+                self._intake.close(response, "lost")
 
     # Consuming
 
@@ -235,7 +241,14 @@ class PartitionPipeline:
 
     @property
     def buffered_bytes(self) -> int:
-        return self._outflow.queued_bytes + self._intake.early_bytes
+        return self._outflow.queued_bytes + self._intake.early_bytes + self._book.held_bytes
+
+    @property
+    def knows_what_is_published(self) -> bool:
+        """Whether nothing of an unclean predecessor is left to be asked for: only then may an end be called clean."""
+        if self._intake.position < self._intake.unknown_before:
+            return False
+        return all(response.asked_history and response.history is None for response in self._open.values())
 
     @property
     def transcript_bytes(self) -> int:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import msgspec
 
 from processor.core.ledger import Runs
+from processor.core.limits import PENDING_COST
 from processor.core.text import REPLACEMENT, ends_in_high_half, join_halves, starts_with_low_half, utf16_length
 from topics.codec import TokenRecord
 from topics.records import JsonObject, Status
@@ -38,6 +39,11 @@ class Raw(Protocol):
     def value(self) -> bytes | None: ...
     @property
     def headers(self) -> Any: ...
+
+
+def cost(raw: Raw) -> int:
+    """Bytes a consumed record counts while it is kept."""
+    return len(raw.value or b"") + PENDING_COST
 
 
 class Phase(Enum):
@@ -122,6 +128,11 @@ class Token(msgspec.Struct, gc=False):
     """Characters of an oversize token that are acknowledged already."""
     sent_length: int = 0
     """The same in UTF-16 code units."""
+    budget: int | None = None
+    """Encoded bytes a frame of this token may carry, learnt from refusals of its own frames as too large.
+
+    Of the token, not of the response: a successor that is refused the same cuts in the same places.
+    """
 
     @property
     def count(self) -> int:
@@ -141,6 +152,8 @@ class Gap(msgspec.Struct, gc=False):
     first: int
     last: int
     durable: bool
+    raw: Raw | None = None
+    """The record whose number is passed over, where the log itself shows that it can't be used."""
 
 
 class Stop(msgspec.Struct, gc=False):
@@ -211,8 +224,10 @@ class Response:
         "start_digest",
         "started_at",
         "status",
+        "to_obey",
         "tokens",
         "torn",
+        "undetermined",
         "updated_at",
         "usage",
         "waiting_in_lane",
@@ -234,6 +249,8 @@ class Response:
         self.last_active = now
         self.last_offset = -1
         self.torn: Token | None = None
+        self.undetermined: Token | None = None
+        """A token whose half pair was given up by a decision that is not durable yet."""
         self.size = 0
         self.start_consumed = now
         # Waiting and in flight
@@ -263,6 +280,9 @@ class Response:
         """Its channel refuses for good: what is left of it goes to the dead letters."""
         # Decided and durable
         self.decided_gaps: list[tuple[int, int]] = []
+        """Gaps given up and not yet acknowledged."""
+        self.to_obey: dict[int, int] = {}
+        """Of those, by first number, what a predecessor decided and the sequence has not come to yet."""
         self.decided_end: End | None = None
         self.record_offset: int | None = None
         self.covered_seq = -1
@@ -289,7 +309,7 @@ class Response:
             return False
         head = self.queue[0]
         if type(head) is Token:
-            return head is not self.torn
+            return head is not self.torn and head is not self.undetermined
         return type(head) is Start or head.durable  # type: ignore[union-attr]  # Gap and Stop have it
 
     def in_known_gap(self, seq: int) -> bool:
@@ -322,18 +342,27 @@ class Response:
             self.torn = token
         return len(text)
 
-    def settle_torn(self) -> None:
-        """The other half did not come: the half becomes U+FFFD."""
+    def settle_torn(self, *, determined: bool = True) -> None:
+        """The other half did not come: the half becomes U+FFFD. Sendable at once only where the log determines that."""
         if self.torn is not None:
             self.torn.text = self.torn.text[:-1] + REPLACEMENT
+            if not determined:
+                self.undetermined = self.torn
             self.torn = None
+
+    def let_go(self) -> None:
+        """The final record is durable: nothing of the text is needed any more."""
+        self.parts.clear()
+        self.queue.clear()
+        self.early.clear()
+        self.metadata = None
 
     def waiting_raws(self) -> Iterator[Raw]:
         """The consumed records not acknowledged yet, in sequence order, the early ones last."""
         for item in self.queue:
             if type(item) is Token:
                 yield from item.raws()
-            elif not isinstance(item, Gap | Token) and item.raw is not None:
+            elif not isinstance(item, Gap) and item.raw is not None:
                 yield item.raw
         for seq in sorted(self.early):
             yield self.early[seq].raw

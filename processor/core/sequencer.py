@@ -23,6 +23,8 @@ class Verdict(Enum):
     DUPLICATE = auto()
 
 
+GAP_SIZE = 32
+"""Bytes of a gap inside an encoded record."""
 RELAY_STATUS = {"abandoned": Status.ABANDONED}
 """Statuses of the ends the relay makes itself; any other reason means `failed`."""
 
@@ -68,16 +70,15 @@ def begin(response: Response, record: TokenRecord, raw: Raw, digest: str) -> Non
     response.queue.append(Start(raw))
 
 
-def take_token(response: Response, record: TokenRecord, raw: Raw, limit: int) -> int | Reason:
-    """Accept the next token. The characters it adds to what waits, or why it can't be taken.
+def take_token(response: Response, record: TokenRecord, raw: Raw, limit: int) -> Reason | None:
+    """Accept the next token, or say why it can't be taken: TOO_LARGE when the response is full.
 
-    TOO_LARGE with the part count at its bound leaves a gap of its own; TOO_LARGE otherwise means the response is full.
+    INVALID for a part beyond the bound: the token's number is then passed over as a gap.
     """
     part = response.parts.get(record.part or "")
     if part is None:
         if len(response.parts) >= MAX_PARTS:
-            skip(response, durable=True)
-            return Reason.INVALID
+            return skip(response, raw, limit) or Reason.INVALID
         part = PartText(record.part or "", record.kind or "", record.part_info)
     added = token_size(record.text or "")
     if part.name not in response.parts:
@@ -86,9 +87,9 @@ def take_token(response: Response, record: TokenRecord, raw: Raw, limit: int) ->
         return Reason.TOO_LARGE
     response.size += added
     response.parts[part.name] = part
-    waiting = response.append_token(record, raw, part)
+    response.append_token(record, raw, part)
     response.next_seq += 1
-    return waiting
+    return None
 
 
 def take_stop(response: Response, record: TokenRecord, raw: Raw, limit: int) -> Reason | None:
@@ -107,28 +108,34 @@ def take_stop(response: Response, record: TokenRecord, raw: Raw, limit: int) -> 
     return None
 
 
-def skip(response: Response, *, durable: bool) -> None:
-    """Pass over the number of a record that the log itself shows to be unusable."""
-    response.settle_torn()
-    response.queue.append(Gap(response.next_seq, response.next_seq, durable))
-    response.decided_gaps.append((response.next_seq, response.next_seq))
+def skip(response: Response, raw: Raw, limit: int) -> Reason | None:
+    """Pass over the number of a record that the log itself shows to be unusable. TOO_LARGE when the response is full."""
+    tail = response.queue[-1] if response.queue else None
+    if type(tail) is Gap and tail.raw is not None and tail.last == response.next_seq - 1:
+        tail.last, tail.raw = response.next_seq, raw
+    elif response.size + GAP_SIZE > limit:
+        return Reason.TOO_LARGE
+    else:
+        response.settle_torn()
+        response.queue.append(Gap(response.next_seq, response.next_seq, durable=True, raw=raw))
+        response.size += GAP_SIZE
     response.next_seq += 1
-    response.size += 32
+    return None
 
 
 def give_up_gap(response: Response) -> None:
     """Decide that the numbers before the first early record never come. To be made durable before it is published."""
     first, last = response.next_seq, min(response.early) - 1
-    response.settle_torn()
+    response.settle_torn(determined=False)
     response.decided_gaps.append((first, last))
     response.queue.append(Gap(first, last, durable=False))
     response.next_seq = last + 1
-    response.size += 32
+    response.size += GAP_SIZE
 
 
 def decide_end(response: Response, reason: str) -> None:
     """Decide that the relay closes the response after what was accepted. To be made durable before it is published."""
-    response.settle_torn()
+    response.settle_torn(determined=False)
     response.decided_end = End(reason, response.next_seq)
     _queue_end(response, response.decided_end, durable=False)
 
@@ -136,13 +143,12 @@ def decide_end(response: Response, reason: str) -> None:
 def obey_decisions(response: Response) -> bool:
     """Apply what a predecessor decided durably, once the sequence has come to it. Whether anything was applied."""
     applied = False
-    for first, last in sorted(response.decided_gaps):
-        if first == response.next_seq:
-            response.settle_torn()
-            response.queue.append(Gap(first, last, durable=True))
-            response.next_seq = last + 1
-            response.size += 32
-            applied = True
+    while (last := response.to_obey.pop(response.next_seq, None)) is not None:
+        response.settle_torn()
+        response.queue.append(Gap(response.next_seq, last, durable=True))
+        response.next_seq = last + 1
+        response.size += GAP_SIZE
+        applied = True
     end = response.decided_end
     if end is not None and end.seq == response.next_seq and response.phase is Phase.OPEN:
         response.settle_torn()

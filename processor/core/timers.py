@@ -8,7 +8,7 @@ gives up what waits unread in Kafka.
 import heapq
 from enum import Enum, auto
 
-from processor.core.response import Response
+from processor.core.response import Phase, Response
 
 
 class Kind(Enum):
@@ -41,6 +41,8 @@ class Timers:
         due: list[Due] = []
         while self._heap and self._heap[0][0] <= now:
             deadline, _, kind, response = heapq.heappop(self._heap)
+            if response.phase is Phase.FINISHED:
+                continue
             entry = (deadline, kind, response)
             (due if kind is Kind.SNAPSHOT else self._overdue).append(entry)
         return due

@@ -96,7 +96,7 @@ class Consumer:
         self.topic = topic
         self.membership = GroupMembership(session_timeout, clock)
         self._ends = LogEnds(options)
-        self._consumer = AIOKafkaConsumer(
+        self._new: Callable[[], Any] = lambda: AIOKafkaConsumer(
             **options,
             group_id=group_id,
             group_instance_id=instance_id,
@@ -112,6 +112,7 @@ class Consumer:
             retry_backoff_ms=100,
             metadata_max_age_ms=30_000,
         )
+        self._consumer = self._new()
 
     async def start(self, listener: ConsumerRebalanceListener) -> None:
         try:
@@ -119,6 +120,7 @@ class Consumer:
         except KafkaError as error:
             with contextlib.suppress(Exception):
                 await self._consumer.stop()
+            self._consumer = self._new()  # one that was stopped can't be started again
             raise KafkaUnavailable(f"can't connect to Kafka: {error}") from error
         self.membership.observe(self._consumer)
         self._consumer.subscribe(topics=[self.topic], listener=listener)
@@ -141,7 +143,10 @@ class Consumer:
         return {partition.partition: records for partition, records in fetched.items()}
 
     async def position(self, number: int) -> int:
-        position: int = await self._consumer.position(self.partition(number))
+        try:
+            position: int = await self._consumer.position(self.partition(number))
+        except KafkaError as error:
+            raise KafkaUnavailable(f"reading the position failed: {error}") from error
         return position
 
     async def end_offset(self, number: int) -> int:
@@ -266,7 +271,7 @@ class ResponsesReader:
         With `only`, stop after the first record at or after `start`. Raises KafkaUnavailable.
         """
         try:
-            async with self._turn, asyncio.timeout(4 * REQUEST_DEADLINE):
+            async with self._turn, asyncio.timeout(20 * REQUEST_DEADLINE):
                 return await self._read(number, start, take, only)
         except (KafkaError, TimeoutError, OSError) as error:
             await self.close()
@@ -337,7 +342,7 @@ class TransactionalWriter:
             max_batch_size=65_536,
             max_request_size=self._max_bytes,
             compression_type="lz4",
-            transaction_timeout_ms=30_000,
+            transaction_timeout_ms=90_000,
             request_timeout_ms=int(REQUEST_DEADLINE * 1000),
             retry_backoff_ms=50,
         )

@@ -110,8 +110,10 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
             await worker.run()
         except PartitionLost as error:
             log.warning("partition_lost", partition=worker.number, cause=str(error))
-            if not self._stopping and self._consumer.membership.holds():
-                self._consumer.membership.rejoin()  # a zombie fenced its successor: claim the partition again
+            if not self._stopping and worker.number in self._workers:
+                # Still ours as far as the group goes: a zombie fenced its successor. Claim the partition again.
+                await self._consumer.membership.heartbeat_after(self._parts.clock.monotonic())
+                self._consumer.membership.rejoin()
 
     async def _give_back(self, within: float) -> None:
         """Drain all partitions at once; after it nothing of them is published or committed."""
@@ -172,9 +174,12 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
 
     async def _follow_positions(self) -> None:
         """Transaction markers move the position without a record: a timer may wait for just that."""
-        for worker in self._workers.values():
+        for worker in list(self._workers.values()):
             if worker.running and worker.pipeline.wants_position and worker.number in self._consumer.assigned:
-                worker.feed((), await self._consumer.position(worker.number))
+                try:
+                    worker.feed((), await self._consumer.position(worker.number))
+                except KafkaUnavailable as error:
+                    log.info("position_unavailable", partition=worker.number, cause=str(error))
 
     def _gate(self) -> None:
         """Pause partitions that are not taken over or hold too much; resume the others."""

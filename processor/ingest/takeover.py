@@ -1,5 +1,7 @@
 """Reading back what a predecessor made durable."""
 
+from collections.abc import Iterator
+
 import structlog
 
 from processor.clock import Clock
@@ -16,17 +18,25 @@ async def restore(pipeline: PartitionPipeline, responses: RecordsReader, number:
 
     Raises KafkaUnavailable.
     """
-    entries: list[tuple[int, str, ResponseRecord | None]] = []
+    newest: dict[str, tuple[int, bytes | None]] = {}
 
     def take(offset: int, key: bytes, value: bytes | None) -> None:
         response_id = key.decode(errors="replace")
-        if value is None:
-            entries.append((offset, response_id, None))
-            return
-        try:
-            entries.append((offset, response_id, decode_response(value)))
-        except ValueError as error:
-            log.warning("response_record_unreadable", partition=number, offset=offset, cause=str(error))
+        newest.pop(response_id, None)  # so that the order stays that of the offsets
+        newest[response_id] = (offset, value)
 
     end = await responses.read(number, start, take)
-    pipeline.restore(entries, end, clock.monotonic())
+    pipeline.restore(_decoded(newest, number), end, clock.monotonic())
+
+
+def _decoded(
+    newest: dict[str, tuple[int, bytes | None]], number: int
+) -> Iterator[tuple[int, str, ResponseRecord | None]]:
+    for response_id, (offset, value) in newest.items():
+        if value is None:
+            yield offset, response_id, None
+            continue
+        try:
+            yield offset, response_id, decode_response(value)
+        except ValueError as error:
+            log.warning("response_record_unreadable", partition=number, offset=offset, cause=str(error))

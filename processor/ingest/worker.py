@@ -118,8 +118,8 @@ class PartitionWorker:
             await self._take_over()
             while self.state is State.RUNNING:
                 await self._turn()
-        except PartitionLost:
-            self.abandon()
+        except BaseException:
+            self.abandon()  # cancelled or fenced: no lane of it may send any more
             raise
 
     async def _take_over(self) -> None:
@@ -128,6 +128,8 @@ class PartitionWorker:
         while True:
             try:
                 await self._try_take_over()
+                if self.state is not State.TAKING_OVER:
+                    raise PartitionLost(f"partition {self.number} was given back while it was taken over")
                 break
             except KafkaUnavailable as error:
                 self.stuck = str(error)
@@ -153,14 +155,15 @@ class PartitionWorker:
         metadata = CommitMetadata.decode(committed[1] if committed else None)
         first, end = await parts.consumer.first_offset(number), await parts.consumer.end_offset(number)
         offset = committed[0] if committed else first
-        if not first <= offset <= end:
+        lost = not first <= offset <= end
+        if lost:
             log.error("committed_offset_out_of_range", partition=number, committed=offset, first=first, end=end)
-            offset = first if offset < first else end
+            offset = first
         self.pipeline = self._new_pipeline(self.pipeline.limits)
         self._lanes.stop()
         self._lanes = parts.lanes_of(self.pipeline, self._may_publish, self.kick)
         await restore(self.pipeline, parts.responses, number, metadata.restore, self._clock)
-        self.pipeline.begin(offset, end, clean=metadata.clean or committed is None)
+        self.pipeline.begin(offset, end, clean=metadata.clean or committed is None, lost=lost)
         self._committed = CommitPoint(offset, metadata.restore)
         await self._write_batch(Batch((), ()), clean=False, keep=self._committed)
         parts.consumer.seek(number, offset)
@@ -248,6 +251,8 @@ class PartitionWorker:
     async def _write(self, *, clean: bool = False) -> None:
         """One transaction with all that waits. Retried until it is known to be committed, or the partition is lost."""
         async with self._writing:
+            if self.state is State.GONE:
+                return  # given back while this waited its turn
             batch = self.pipeline.collect(self._clock.wall_ms())
             await self._write_batch(batch, clean=clean)
 
@@ -318,7 +323,7 @@ class PartitionWorker:
                 landed = await self._land(within * LANDING_SHARE)
                 self.pipeline.snapshot_all()
                 await self._read_texts_back()
-                landed = landed and not self.pipeline.lacks_texts
+                landed = landed and not self.pipeline.lacks_texts and self.pipeline.knows_what_is_published
                 await self._write(clean=landed)
         except (TimeoutError, PartitionLost) as error:
             log.warning("drain_incomplete", partition=self.number, cause=type(error).__name__)

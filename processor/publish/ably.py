@@ -289,7 +289,8 @@ class HistoryReader:
 
 def _past(message: Any) -> PastMessage:
     extras = message.extras if isinstance(message.extras, dict) else {}
-    headers = extras.get("headers") or {}
+    headers = extras.get("headers")
+    headers = headers if isinstance(headers, dict) else {}
     return PastMessage(
         id=str(message.id or ""),
         name=str(message.name or ""),

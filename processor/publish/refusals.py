@@ -45,9 +45,9 @@ def meaning(code: int, status: int) -> Meaning:
         return _MEANINGS[code]
     if 42900 <= code < 43000 or status == 429:
         return Meaning.SLOW_ALL
-    if 40100 <= code < 40200:
+    if 40100 <= code < 40200 or 40300 <= code < 40400:
         return Meaning.ACCOUNT
-    if 40300 <= code < 40500 or 40002 <= code <= 40099:
+    if 40400 <= code < 40500 or 40002 <= code <= 40099:
         return Meaning.CHANNEL
     return Meaning.RETRY
 
