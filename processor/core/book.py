@@ -174,7 +174,9 @@ class Book:
         lowest, restore = position, self.responses_end
         finals = {save.response.id for save in batch.saves if save.record.finished}
         ended = [parked.response for parked in self._parked.values() if parked.response.phase is Phase.FINISHED]
-        for response in (*open_responses, *self._unsaved.values(), *ended):
+        candidates = (*open_responses, *self._unsaved.values(), *ended)
+        opened = len(candidates)
+        for response in candidates:
             if response.id in finals:
                 continue
             seq = covered.get(response.id, response.covered_seq)
@@ -183,15 +185,16 @@ class Book:
                 lowest = first
             if response.record_offset is not None and response.record_offset < restore:
                 restore = response.record_offset
-                self._rewrite_distant(response)
+                self._rewrite_distant(response, opened)
         if self._dead_letters:
             lowest = min(lowest, *(letter.raw.offset for letter in self._dead_letters))
         remembered = self.finished.first_record_offset()
         return CommitPoint(lowest, restore if remembered is None else min(restore, remembered))
 
-    def _rewrite_distant(self, response: Response) -> None:
+    def _rewrite_distant(self, response: Response, opened: int) -> None:
         distance = self.responses_end - (response.record_offset or 0)
-        if distance > REWRITE_DISTANCE and response.phase in {Phase.OPEN, Phase.ENDING}:
+        # Twice the open ones: rewriting them all must not make them distant again.
+        if distance > max(REWRITE_DISTANCE, 2 * opened) and response.phase in {Phase.OPEN, Phase.ENDING}:
             self._due[response.id] = response
 
     # Texts out of memory

@@ -33,7 +33,7 @@ def headers_of(letter: DeadLetter, *, topic: str, partition: int, now_ms: int) -
 def value_of(letter: DeadLetter, limit: int) -> tuple[bytes | None, Sequence[tuple[str, bytes]]]:
     """The original value; above `limit` bytes cut, with headers that tell its hash and true size."""
     value = letter.raw.value
-    room = max(0, limit - CUT_ROOM)
+    room = max(0, limit - CUT_ROOM - len(letter.raw.key or b""))
     if value is None or len(value) <= room:
         return value, ()
     digest = hashlib.sha256(value).hexdigest()
