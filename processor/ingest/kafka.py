@@ -1,7 +1,7 @@
 """Kafka, by aiokafka: the consumer and its group membership, the transactional writer of a partition, takeover reads.
 
 aiokafka's internals are used in `GroupMembership` alone: it observes the coordinator's heartbeats, which the library
-does not report, and asks for a rejoin. `tests/integration/ingest/test_kafka_internals.py` fails when they change.
+does not report, and asks for a rejoin. `tests/integration/relay/test_kafka_internals.py` fails when they change.
 """
 
 import asyncio

@@ -1,0 +1,113 @@
+"""What the relay relies on in aiokafka, some of it internal: these fail when it changes."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+
+from conftest import MakeTopics
+from processor.clock import Clock
+from processor.ingest.kafka import Consumer
+from processor.local.kafka import LocalKafka
+from support import eventually
+from topics.specs import TopicNames
+
+SESSION = 3.0
+
+
+class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+    def __init__(self, hold: float = 0.0) -> None:
+        self.hold = hold
+        self.assigned = 0
+        self.revoked = 0
+        self.beats_while_revoked = 0
+        self.consumer: Consumer | None = None
+
+    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
+        self.assigned += bool(assigned)
+
+    async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
+        self.revoked += bool(revoked)
+        if revoked and self.hold and self.consumer is not None:
+            async with asyncio.timeout(self.hold):
+                await self.consumer.membership.heartbeat_after(time.monotonic())
+                self.beats_while_revoked += 1
+
+
+@pytest.fixture
+async def joined(kafka: LocalKafka, make_topics: MakeTopics) -> AsyncIterator[tuple[Consumer, Assignments, TopicNames]]:
+    names = await make_topics(partitions=1)
+    listener = Assignments(hold=5.0)
+    consumer = listener.consumer = Consumer(
+        {"bootstrap_servers": kafka.bootstrap},
+        topic=names.tokens,
+        group_id=names.tokens,
+        instance_id=None,
+        session_timeout=SESSION,
+        rebalance_timeout=10.0,
+        isolation_level="read_committed",
+        clock=Clock(),
+    )
+    await consumer.start(listener)
+    polling = asyncio.create_task(poll(consumer))
+    await eventually(lambda: listener.assigned, deadline=20)
+    yield consumer, listener, names
+    polling.cancel()
+    await asyncio.gather(polling, return_exceptions=True)
+    await consumer.stop()
+
+
+async def poll(consumer: Consumer) -> None:
+    while True:
+        await consumer.fetch(100, 0.1)
+
+
+async def test_answered_heartbeats_are_seen_and_renew_the_lease(
+    joined: tuple[Consumer, Assignments, TopicNames],
+) -> None:
+    consumer, _, _ = joined
+    for _ in range(3):
+        asked = time.monotonic()
+        async with asyncio.timeout(SESSION):
+            await consumer.membership.heartbeat_after(asked)
+        assert consumer.membership.holds()
+
+
+async def test_a_rejoin_that_is_asked_for_revokes_and_assigns_again(
+    joined: tuple[Consumer, Assignments, TopicNames],
+) -> None:
+    consumer, listener, _ = joined
+    consumer.membership.rejoin()
+    await eventually(lambda: listener.revoked == 1 and listener.assigned == 2, deadline=20)
+
+
+async def test_heartbeats_go_on_while_partitions_are_being_given_back(
+    joined: tuple[Consumer, Assignments, TopicNames],
+) -> None:
+    consumer, listener, _ = joined
+    consumer.membership.rejoin()
+    await eventually(lambda: listener.assigned == 2, deadline=20)
+    assert listener.beats_while_revoked == 1
+
+
+async def test_the_end_offset_is_the_logs_even_behind_an_open_transaction(
+    joined: tuple[Consumer, Assignments, TopicNames], kafka: LocalKafka
+) -> None:
+    from aiokafka import AIOKafkaProducer
+
+    consumer, _, names = joined
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=f"{names.tokens}-open")
+    await producer.start()
+    await producer.begin_transaction()
+    await producer.send_and_wait(names.tokens, b"{}", key=b"k")
+    assert await consumer.end_offset(0) == 1
+    await producer.commit_transaction()
+    await producer.stop()
+    # The marker has an offset of its own, and no record: the position must come to stand behind it.
+    await eventually(lambda: at_end(consumer), deadline=10)
+
+
+async def at_end(consumer: Consumer) -> bool:
+    return await consumer.position(0) == await consumer.end_offset(0) == 2
