@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 HEARTBEAT_INTERVAL = 0.25
 STOP_DEADLINE = 5.0
 REQUEST_DEADLINE = 30.0
+POSITION_DEADLINE = 1.0
+FETCH_ROOM = 5.0
 
 ClientOptions = Mapping[str, Any]
 """Keyword arguments every aiokafka client gets: servers and security."""
@@ -43,6 +45,7 @@ class GroupMembership:
         self._clock = clock
         self._lease = session_timeout - min(1.0, session_timeout / 5)
         self._sent = float("-inf")
+        self._observed = clock.monotonic()
         self._beat = asyncio.Event()
         self._coordinator: Any = None
 
@@ -60,6 +63,7 @@ class GroupMembership:
             return answered
 
         coordinator._do_heartbeat = observed  # noqa: SLF001
+        self._observed = self._clock.monotonic()
         self._coordinator = coordinator
 
     def holds(self) -> bool:
@@ -71,6 +75,10 @@ class GroupMembership:
         while self._sent <= moment:
             self._beat.clear()
             await self._beat.wait()
+
+    def silence(self) -> float:
+        """Seconds since the last answered heartbeat was sent, or since there is a consumer."""
+        return self._clock.monotonic() - max(self._sent, self._observed)
 
     def rejoin(self) -> None:
         """Ask the group for a new assignment at once."""
@@ -94,6 +102,8 @@ class Consumer:
         clock: Clock,
     ) -> None:
         self.topic = topic
+        self.patience = rebalance_timeout + 2 * session_timeout
+        """Seconds of silence after which a consumer is given up: joining a group may take the rebalance timeout."""
         self.membership = GroupMembership(session_timeout, clock)
         self._ends = LogEnds(options)
         self._new: Callable[[], Any] = lambda: AIOKafkaConsumer(
@@ -125,6 +135,11 @@ class Consumer:
         self.membership.observe(self._consumer)
         self._consumer.subscribe(topics=[self.topic], listener=listener)
 
+    async def renew(self) -> None:
+        """Throw the client away and make another, to be started: it may have lost its coordinator for good."""
+        await self.stop()
+        self._consumer = self._new()
+
     async def stop(self) -> None:
         with contextlib.suppress(KafkaError, TimeoutError):
             async with asyncio.timeout(STOP_DEADLINE):
@@ -137,15 +152,17 @@ class Consumer:
     async def fetch(self, max_records: int, wait: float) -> Mapping[int, Sequence[Raw]]:
         """Records by partition, in offset order, of the partitions not paused. Raises KafkaUnavailable."""
         try:
-            fetched = await self._consumer.getmany(timeout_ms=int(wait * 1000), max_records=max_records)
-        except KafkaError as error:
+            async with asyncio.timeout(wait + FETCH_ROOM):
+                fetched = await self._consumer.getmany(timeout_ms=int(wait * 1000), max_records=max_records)
+        except (KafkaError, TimeoutError) as error:
             raise KafkaUnavailable(f"fetching failed: {error}") from error
         return {partition.partition: records for partition, records in fetched.items()}
 
     async def position(self, number: int) -> int:
         try:
-            position: int = await self._consumer.position(self.partition(number))
-        except KafkaError as error:
+            async with asyncio.timeout(POSITION_DEADLINE):
+                position: int = await self._consumer.position(self.partition(number))
+        except (KafkaError, TimeoutError) as error:
             raise KafkaUnavailable(f"reading the position failed: {error}") from error
         return position
 

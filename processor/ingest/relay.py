@@ -154,12 +154,21 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
                 if (worker := self._workers.get(number)) is not None and records:
                     worker.feed(records, records[-1].offset + 1)
             await self._follow_positions()
+            if self._consumer.membership.silence() > self._consumer.patience:
+                await self._begin_anew()
             self._gate()
             if self._parts.clock.monotonic() - measured >= MEASURE_INTERVAL:
                 measured = self._parts.clock.monotonic()
                 self._measure()
             # Under a backlog fetching never waits: let lanes and writers have their turns.
             await asyncio.sleep(0 if fetched else STARVED)
+
+    async def _begin_anew(self) -> None:
+        """The group has not answered for long, although fetching goes on or fails quietly: join it with a new client."""
+        log.warning("group_silent", seconds=round(self._consumer.membership.silence(), 1))
+        await self._give_back(self._options.drain_timeout)
+        await self._consumer.renew()
+        await self._start()
 
     async def _start(self) -> None:
         while not self._stopping:

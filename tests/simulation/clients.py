@@ -132,6 +132,7 @@ class SimConsumer:
         self._network = network
         self._coordinator = self.coordination = Coordination(network, group)
         self.membership = GroupMembership(group.session_timeout, clock)
+        self.patience = float("inf")
         self._assigned: tuple[int, ...] = ()
         self._paused: set[int] = set()
         self._positions: dict[int, int] = {}
@@ -226,6 +227,9 @@ class SimConsumer:
 
     async def position(self, number: int) -> int:
         return self._positions[number]
+
+    async def renew(self) -> None:
+        raise AssertionError("this consumer's patience has no end")
 
     async def end_offset(self, number: int) -> int:
         return await self._network.ask(lambda: len(self._brokers.tokens[number].entries))
