@@ -172,7 +172,7 @@ async def test_a_broker_killed_and_restarted_loses_nothing(bare_kafka: MakeKafka
             await lab.progress(60)
             kafka.kill()
             await kafka.start()
-            await lab.progress(60, deadline=60)
+            await lab.progress(60, deadline=120)
         await lab.all_finished()
         assert_faultless(lab)
 

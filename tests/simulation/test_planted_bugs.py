@@ -5,6 +5,9 @@ import pytest
 from simulation.many import seeds_until_found
 from simulation.plants import PLANTS, Plant
 
+# A crashed process is left where it stands: Python closes its coroutines, and those that would clean up complain.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name.replace(" ", "_"))
 def test_a_relay_is_found_out_that(plant: Plant) -> None:

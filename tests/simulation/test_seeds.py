@@ -6,6 +6,9 @@ from processor.metrics import Metrics
 from simulation.coverage import Coverage
 from simulation.many import Tally, run_many, run_seed
 
+# A crashed process is left where it stands: Python closes its coroutines, and those that would clean up complain.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 SEEDS = 1_000
 
 
