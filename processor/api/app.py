@@ -84,7 +84,7 @@ async def serve_v1(request: web.Request) -> web.StreamResponse:
         log.exception("api_failed", route=route, error=type(error).__name__)
         response = ApiError(500, "internal", "this is a fault of the server; its log says more").response()
     _add_cors(request, response)
-    request.app[METRICS].api_requests.labels(route, str(response.status)).inc()
+    request.app[METRICS].count_api_request(route, response.status)
     return response
 
 

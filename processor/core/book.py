@@ -235,11 +235,6 @@ class Book:
                 freed.append(response)
         return freed
 
-    @property
-    def idle(self) -> bool:
-        waiting = self._dead_letters or self._due or self._unsaved or self._decided or self._parked
-        return self._batch is None and not waiting
-
 
 def _make_durable(response: Response, save: Save) -> bool:
     changed = False

@@ -268,11 +268,6 @@ class PartitionPipeline:
         return self._book.parked
 
     @property
-    def settled(self) -> bool:
-        """Whether nothing is in flight and nothing waits to be written."""
-        return not self._outflow.in_flight and self._book.idle
-
-    @property
     def in_flight(self) -> int:
         return self._outflow.in_flight
 

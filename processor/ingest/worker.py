@@ -91,7 +91,6 @@ class PartitionWorker:
         self._writing = asyncio.Lock()
         self._committed = CommitPoint(-1, 0)
         self._wrote_at = self._clock.monotonic()
-        self.taken_over_in: float | None = None
 
     def __repr__(self) -> str:
         return f"<PartitionWorker {self.number} {self.state.name} {self.pipeline!r}>"
@@ -138,13 +137,12 @@ class PartitionWorker:
                 attempt += 1
         self.stuck = None
         self.state = State.RUNNING
-        self.taken_over_in = self._clock.monotonic() - began
         log.info(
             "partition_taken_over",
             partition=self.number,
             offset=self._committed.offset,
             open_responses=self.pipeline.open_responses,
-            seconds=round(self.taken_over_in, 3),
+            seconds=round(self._clock.monotonic() - began, 3),
         )
         self._lanes.wake()
 
