@@ -10,6 +10,9 @@ KAFKA_VERSION := $(shell sed -n '/kafka_2.13/{n;s:.*<version>\(.*\)</version>.*:
 export CACHE_OF_TOKENSTREAM ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/tokenstream
 KAFKA := $(CACHE_OF_TOKENSTREAM)/kafka-$(KAFKA_VERSION)
 
+KUBERNETES_VERSION := $(shell sed -n 's:^require k8s.io/kubernetes v::p' deploy/kubernetes-tools/go.mod)
+KUBERNETES := $(CACHE_OF_TOKENSTREAM)/kubernetes-$(KUBERNETES_VERSION)
+
 BIN := .venv/bin
 UV := $(BIN)/uv
 S3 := .cache/venv-s3
@@ -95,6 +98,12 @@ test: setup s3-server ## every test but the long ones
 .PHONY: test-all
 test-all: setup s3-server ## every test
 	$(BIN)/pytest $(ARGS)
+
+# What a real node needs: Debian's packages, and Kubernetes' own programs, built once from their published modules.
+.PHONY: kubernetes
+kubernetes: ## build the programs of a Kubernetes node into the cache (Go; ten minutes, once)
+	@deploy/kubernetes-tools/prerequisites
+	@deploy/kubernetes-tools/build $(KUBERNETES)
 
 SEEDS ?= 1000
 FIRST ?= 0
