@@ -4,11 +4,15 @@ Names are public. No label ever carries a responseId or a channel name; every la
 known beforehand, and starts at zero for each, so that a rate over it is right from the first event on.
 """
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
+from importlib.metadata import version
+from itertools import accumulate
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
@@ -42,12 +46,67 @@ PUBLISH_CODES: Final = frozenset(
 )
 """Codes with a time series of their own; any other is counted as `other`."""
 
-_PUBLISH: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-_DELIVERY: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-_FIRST_TOKEN: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+API_ROUTES: Final = (
+    "/v1/responses/{responseId}",
+    "/v1/channels/{channel}/responses",
+    "/v1/channels/{channel}/hydrate",
+    "/v1/openapi.json",
+    "unknown",
+)
+_API_STATUSES: Final = ("200", "400", "401", "403", "404", "500", "503", "504")
+PROBE_RESULTS: Final = (
+    "ok",  # received whole and in order, and the stored record equals it
+    "unsent",  # Kafka did not take it, or the channel could not be followed: nothing is known of what follows
+    "incomplete",  # not received to its end before the deadline
+    "garbled",  # tokens lost, repeated or out of order in what a reader shows
+    "not_stored",  # received, but the store had no finished record of it before the deadline
+    "stored_differs",  # the stored record is not what was sent
+)
+PACES: Final = ("connection", "channel")
+
+# Upper bounds, in seconds. Close together where the targets are: delivery 3 ms (p50) and 10 ms (p99), a first token 15 ms (p99).
+_FINE: Final = (0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1)
+_STEP: Final = (*_FINE, 0.25, 0.5, 1, 2.5, 5, 10)
+_DELIVERY: Final = (*_STEP, 30, 60, 300)
+_STALL: Final = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _RESPONSE: Final = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
-_ARCHIVE: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-_TOKENS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+_STORE: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_LOOP: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_PROBE: Final = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_TOKENS: Final = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+class Histogram:
+    """A histogram for one event loop: without the locks of prometheus_client's, which cost more than all the rest of an observation."""
+
+    __slots__ = ("_bounds", "_counts", "_family", "_sum")
+
+    def __init__(self, name: str, help_text: str, registry: CollectorRegistry, bounds: tuple[float, ...]) -> None:
+        self._family = (name, help_text)
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+        registry.register(self)
+
+    def observe(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    @property
+    def count(self) -> int:
+        return sum(self._counts)
+
+    @property
+    def sum(self) -> float:
+        return self._sum
+
+    def describe(self) -> Iterator[HistogramMetricFamily]:
+        yield HistogramMetricFamily(*self._family)
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        bounds = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
+        buckets = list(zip(bounds, accumulate(self._counts), strict=True))
+        yield HistogramMetricFamily(*self._family, buckets=buckets, sum_value=self._sum)
 
 
 class Metrics:
@@ -66,12 +125,14 @@ class Metrics:
         self.records_consumed = self._counter("records_consumed", "Records read from the tokens topic.")
         self.tokens = self._counter("tokens", "Valid token events taken in.")
         self.frames_published = self._counter("frames_published", "Frames acknowledged.", name=FRAME_NAMES)
+        self.messages_saved = self._counter("messages_saved", "Tokens that needed no message of their own, by roll-up.")
         self.publish_failures = self._counter(
             "publish_failures",
             "Publishes refused or unanswered, by Ably's code.",
             code=(*sorted(PUBLISH_CODES), "other"),
         )
         self.publish_retries = self._counter("publish_retries", "Frames sent once more, with the same id.")
+        self.pace_wait_seconds = self._counter("pace_wait_seconds", "Time channels waited for their turn by the pace.")
         self.duplicates = self._counter("duplicates", "Records dropped because their event was taken in before.")
         self.gaps = self._counter("gaps", "Ranges of sequence numbers announced as lost.")
         self.dead_letters = self._counter("dead_letters", "Records put to the dead letters.", reason=Reason)
@@ -81,37 +142,86 @@ class Metrics:
         self.archived = self._counter("archived", "Records stored.", status=Status)
         self.archive_failures = self._counter("archive_failures", "Attempts to store a batch that failed.")
         self.rebalances = self._counter("rebalances", "Assignments received from the consumer group.")
+        self.takeovers = self._counter("takeovers", "Partitions taken over.")
+        self.transaction_retries = self._counter("transaction_retries", "Kafka transactions tried once more.")
+        self.event_loop_stalls = self._counter("event_loop_stalls", "Times the event loop stood still for seconds.")
+        self.probe_responses = self._counter(
+            "probe_responses", "Probes sent, by what came of them.", result=PROBE_RESULTS
+        )
+        self.probe_tokens = self._counter("probe_tokens", "Tokens of probes received.")
+        self.probe_lost = self._counter("probe_lost", "Tokens of probes that never reached the reader.")
+        self.probe_repeated = self._counter("probe_repeated", "Tokens of probes that the reader showed more than once.")
+        self.probe_out_of_order = self._counter("probe_out_of_order", "Tokens of probes shown before an earlier one.")
         self.api_requests = Counter(
             "tokenstream_api_requests", "HTTP requests answered.", ("route", "status"), registry=self.registry
         )
+        for route in API_ROUTES:
+            for status in _API_STATUSES:
+                self.api_requests.labels(route, status)
 
     def _declare_gauges(self) -> None:
+        partition = ("topic", "partition")
         self.open_responses = self._gauge("open_responses", "Responses open on the partitions owned.")
         self.buffered_bytes = self._gauge("buffered_bytes", "Unsent text and held early tokens.")
         self.transcript_bytes = self._gauge("transcript_bytes", "Texts of open responses held in memory.")
+        self.publishes_in_flight = self._gauge("publishes_in_flight", "Frames sent and not acknowledged.")
+        self.owned_partitions = self._gauge("owned_partitions", "Partitions this process relays.")
         self.paused_partitions = self._gauge(
             "paused_partitions", "Partitions not read for now, their budget being used."
         )
         self.consumer_lag_records = self._gauge(
-            "consumer_lag_records", "Records between the position and the log's end.", ("topic", "partition")
+            "consumer_lag_records", "Records between the position and the log's end.", partition
         )
+        self.consumed_offset = self._gauge(
+            "consumed_offset", "Next offset to be read: stands still on a partition that is stuck.", partition
+        )
+        self.committed_offset = self._gauge("committed_offset", "Offset below which all is durable.", partition)
+        self.oldest_unsent_seconds = self._gauge(
+            "oldest_unsent_seconds", "Since the oldest token not yet acknowledged was read; 0 without one.", partition
+        )
+        self.pace_ratio = self._gauge(
+            "pace_ratio",
+            "Lowest current rate as a share of the one set: below 1 after refusals for the rate.",
+            ("scope",),
+        )
+        self.paces_lowered = self._gauge("paces_lowered", "Connections or channels slower than set.", ("scope",))
+        for scope in PACES:
+            self.pace_ratio.labels(scope).set(1)
+            self.paces_lowered.labels(scope)
         self.ably_connections = self._gauge("ably_connections", "Connections to Ably, by state.", ("state",))
         for state in CONNECTION_STATES:
             self.ably_connections.labels(state)
+        self.ready = self._gauge("ready", "Whether what this process depends on works.", ("dependency",))
+        self.event_loop_lag_now = self._gauge("event_loop_lag_now_seconds", "The newest of event_loop_lag_seconds.")
+        self.probe_last_ok = self._gauge(
+            "probe_last_ok_timestamp_seconds", "When the last probe that found all well ended."
+        )
+        self.build_info = self._gauge("build_info", "1, for the version that runs.", ("version",))
+        self.build_info.labels(version("tokenstream")).set(1)
 
     def _declare_histograms(self) -> None:
-        self.publish_seconds = self._histogram(
-            "publish_seconds", "From sending a frame to its acknowledgement.", _PUBLISH
+        """Of tokens, each frame's oldest is measured: what a reader waited longest for."""
+        histogram = self._histogram
+        self.consume_seconds = histogram("consume_seconds", "From a token's ts to its being read.", _DELIVERY)
+        self.queue_seconds = histogram("queue_seconds", "From a token's being read to its frame being sent.", _DELIVERY)
+        self.publish_seconds = histogram("publish_seconds", "From sending a frame to its acknowledgement.", _STEP)
+        self.delivery_seconds = histogram(
+            "delivery_seconds", "From a token's ts to its frame's acknowledgement: the sum of the three.", _DELIVERY
         )
-        self.delivery_seconds = self._histogram(
-            "delivery_seconds", "From a token's ts to its frame's acknowledgement.", _DELIVERY
+        self.first_token_seconds = histogram(
+            "first_token_seconds", "From reading a start to the acknowledgement of the first token.", (*_STEP, 30)
         )
-        self.first_token_seconds = self._histogram(
-            "first_token_seconds", "From reading a start to the acknowledgement of the first token.", _FIRST_TOKEN
+        self.stall_seconds = histogram("stall_seconds", "Between two frames of an open response, acknowledged.", _STALL)
+        self.response_seconds = histogram("response_seconds", "From a response's start to its end.", _RESPONSE)
+        self.tokens_per_frame = histogram("tokens_per_frame", "Tokens rolled up into one frame.", _TOKENS)
+        self.takeover_seconds = histogram("takeover_seconds", "Time to take over a partition.", _STORE)
+        self.transaction_seconds = histogram("transaction_seconds", "Time a Kafka transaction took.", _STORE)
+        self.archive_seconds = histogram("archive_seconds", "Time a batch took to store.", _STORE)
+        self.event_loop_lag_seconds = histogram("event_loop_lag_seconds", "How late the event loop ran a timer.", _LOOP)
+        self.probe_seconds = histogram("probe_seconds", "From making a probe's token to a reader's having it.", _PROBE)
+        self.probe_store_seconds = histogram(
+            "probe_store_seconds", "From making a probe's stop to its finished record being in the store.", _PROBE
         )
-        self.response_seconds = self._histogram("response_seconds", "From a response's start to its end.", _RESPONSE)
-        self.archive_seconds = self._histogram("archive_seconds", "Time a batch took to store.", _ARCHIVE)
-        self.tokens_per_frame = self._histogram("tokens_per_frame", "Tokens rolled up into one frame.", _TOKENS)
 
     def _counter(self, name: str, help_text: str, /, **values: Iterable[str]) -> Counter:
         """A counter with at most one label, zero for each of the label's values."""
@@ -124,8 +234,8 @@ class Metrics:
     def _gauge(self, name: str, help_text: str, labels: tuple[str, ...] = ()) -> Gauge:
         return Gauge(f"tokenstream_{name}", help_text, labels, registry=self.registry)
 
-    def _histogram(self, name: str, help_text: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(f"tokenstream_{name}", help_text, registry=self.registry, buckets=buckets)
+    def _histogram(self, name: str, help_text: str, bounds: tuple[float, ...]) -> Histogram:
+        return Histogram(f"tokenstream_{name}", help_text, self.registry, bounds)
 
     def count_publish_failure(self, code: int) -> None:
         """`code` is Ably's, or 0 where no answer came. Codes without a series of their own count as `other`."""
@@ -141,8 +251,14 @@ class Metrics:
         self.api_requests.labels(route, str(known.value)).inc()
 
     def forget_partition(self, topic: str, partition: int) -> None:
-        """End the lag series of a partition given up, so that nobody alerts on its last value."""
-        self.consumer_lag_records.remove(topic, str(partition))
+        """End the series of a partition given up, so that nobody alerts on their last values."""
+        for gauge in (
+            self.consumer_lag_records,
+            self.consumed_offset,
+            self.committed_offset,
+            self.oldest_unsent_seconds,
+        ):
+            gauge.remove(topic, str(partition))
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The scrape's body and content type: OpenMetrics where `accept` asks for it, Prometheus text otherwise."""
