@@ -12,8 +12,7 @@ import signal
 import socket
 import sys
 import tempfile
-import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +22,11 @@ import aiohttp
 from aiokafka import AIOKafkaConsumer
 
 from processor.local.realtime.server import LocalRealtime
-from processor.local.realtime.wire import Message as WireMessage
 from processor.reader import Limits, Reader
-from processor.received import Message, utf16_length
 from support import eventually
 from topics.producer import TokenProducer
 from topics.specs import TopicNames
+from verdict import Verdict, as_received, judge_as_published, judge_for_reader
 
 KEY = "local.key:secret"
 WORDS = [
@@ -155,21 +153,6 @@ class Produced:
     channel: str
     texts: dict[str, str] = field(default_factory=dict)
     tokens: int = 0
-
-
-@dataclass
-class Verdict:
-    tokens: int = 0
-    out_of_order: int = 0
-    lost: int = 0
-    repeated_as_published: int = 0
-    repeated_for_reader: int = 0
-    unfinished: int = 0
-    frames: int = 0
-    problems: list[str] = field(default_factory=list)
-
-    def faultless_for_readers(self) -> bool:
-        return not (self.out_of_order or self.lost or self.repeated_for_reader or self.unfinished or self.problems)
 
 
 KINDS = {"text": "text", "reasoning": "reasoning", "call_1": "tool_call"}
@@ -311,7 +294,7 @@ class Lab:
             reader.replay(mine)
         for produced in self.produced:
             verdict.tokens += produced.tokens
-            judge_for_reader(reader, produced, verdict)
+            judge_for_reader(reader, produced.response_id, produced.texts, verdict)
         return verdict
 
     async def records(self) -> dict[str, dict[str, Any]]:
@@ -350,58 +333,6 @@ class Lab:
             await relay.kill()
 
 
-def as_received(message: WireMessage) -> Message:
-    data = json.loads(message.data) if message.encoding == "json" else message.data
-    return Message(
-        name=message.name or "",
-        data=data,
-        headers=(message.extras or {}).get("headers", {}),
-        client_id=message.client_id,
-        id=message.id,
-    )
-
-
-def judge_as_published(messages: Iterable[Message], verdict: Verdict) -> None:
-    """Count, from the ranges alone, what was published out of order or again."""
-    last: dict[str, int] = {}
-    lengths: dict[tuple[str, str], int] = {}
-    for message in messages:
-        verdict.frames += 1
-        response_id = message.headers["responseId"]
-        seq = int(message.headers["seq"])
-        end = int(message.headers.get("seqEnd", seq))
-        before = last.get(response_id, -1)
-        part = message.headers.get("part", "text")
-        length = lengths.get((response_id, part), 0)
-        offset = int(message.headers.get("offset", 0))
-        if seq > before + 1 or ("offset" in message.headers and offset > length):
-            verdict.out_of_order += 1
-            verdict.problems.append(f"{message.id} after seq {before}")
-        elif end <= before and not ("offset" in message.headers and offset == length and end == before):
-            verdict.repeated_as_published += end - seq + 1
-        elif seq <= before and not ("offset" in message.headers and offset == length):
-            verdict.repeated_as_published += before - seq + 1
-        last[response_id] = max(before, end)
-        if "offset" in message.headers:
-            lengths[response_id, part] = max(length, offset + utf16_length(str(message.data)))
-
-
-def judge_for_reader(reader: Reader, produced: Produced, verdict: Verdict) -> None:
-    response = reader.responses.get(produced.response_id)
-    if response is None or not response.finished:
-        verdict.unfinished += 1
-        return
-    for part, text in produced.texts.items():
-        seen = response.parts[part].text if part in response.parts else ""
-        if seen == text:
-            continue
-        verdict.problems.append(f"{produced.response_id}/{part}: {len(seen)} characters instead of {len(text)}")
-        if len(seen) > len(text):
-            verdict.repeated_for_reader += 1
-        else:
-            verdict.lost += 1
-
-
 @asynccontextmanager
 async def laboratory(bootstrap: str, names: TopicNames, *, limits: bool = False) -> AsyncIterator[Lab]:
     async with LocalRealtime(key=KEY, admin=True, limits=limits) as realtime:
@@ -410,7 +341,3 @@ async def laboratory(bootstrap: str, names: TopicNames, *, limits: bool = False)
             yield lab
         finally:
             await lab.close()
-
-
-def elapsed(since: float) -> float:
-    return time.monotonic() - since

@@ -66,7 +66,7 @@ async def test_failing_connections_lose_and_repeat_nothing(
             lab.realtime.faults.add({kind: rule})
         await lab.stream(responses=10, tokens=40, channels=5, parts=True)
         await eventually(lambda: lab.published() > 100, deadline=60)
-        await asyncio.sleep(0.5)
+        await eventually(lambda: any(rule["struck"] for rule in lab.realtime.faults.listed()), deadline=60)
         lab.realtime.faults.clear()
         await lab.all_finished()
         assert_faultless(lab)
