@@ -121,6 +121,10 @@ demo: setup ## a whole deployment on this machine, offline (ARGS= for options)
 screenshots: setup ## render the README's pictures of the demo, light and dark
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py
 
+.PHONY: dashboards
+dashboards: setup ## write Grafana's dashboards anew from deploy/grafana/generator
+	$(BIN)/python -W ignore::DeprecationWarning -m deploy.grafana.generator
+
 .PHONY: clean
 clean: ## remove what the above made in this tree; not Kafka's jars
 	rm -rf .venv .cache node_modules dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,170 @@
+"""Whether finished responses reach the store, and readers get them from it."""
+
+from deploy.grafana.generator.model import Board, Graph, Heat, Levels, Panel, Query, Row, Stat, Unit
+from deploy.grafana.generator.promql import increase, quantile, rate, share, total
+from deploy.grafana.generator.questions import ARCHIVE_LAG, BY_PARTITION, PARTITION, most
+
+NO_ARCHIVE = "no archive"
+NO_API = "no api"
+API_REQUESTS = rate("tokenstream_api_requests_total")
+API_ERRORS = rate("tokenstream_api_requests_total", 'status=~"5.."')
+
+
+def board() -> Board:
+    return Board(
+        uid="tokenstream-archive",
+        title="tokenstream / Archive",
+        description="Whether finished responses reach the store, how late, and what readers ask of it.",
+        rows=(
+            Row("Now", now()),
+            Row("Storing", storing()),
+            Row("Reading", reading()),
+        ),
+    )
+
+
+def now() -> tuple[Stat, ...]:
+    return (
+        Stat(
+            title="Archive lag",
+            description="Records of the responses topic not yet in the store.",
+            unit=Unit.COUNT,
+            no_value=NO_ARCHIVE,
+            queries=(Query(total(ARCHIVE_LAG), "records"),),
+            levels=Levels(watch=1_000, bad=10_000),
+        ),
+        Stat(
+            title="Stored",
+            description="Records upserted, finished or not.",
+            unit=Unit.RECORDS_RATE,
+            no_value=NO_ARCHIVE,
+            queries=(Query(rate("tokenstream_archived_total"), "stored"),),
+            decimals=1,
+        ),
+        Stat(
+            title="Batch, p99",
+            description="Time a batch took to store, retries included.",
+            unit=Unit.SECONDS,
+            no_value="nothing stored",
+            queries=(Query(quantile(0.99, "tokenstream_archive_seconds"), "p99"),),
+            levels=Levels(watch=1, bad=5),
+        ),
+        Stat(
+            title="Failed attempts, 1 h",
+            description="Attempts to store a batch that failed in the last hour. Each is repeated until it succeeds.",
+            unit=Unit.COUNT,
+            no_value=NO_ARCHIVE,
+            queries=(Query(increase("tokenstream_archive_failures_total", over="1h"), "failed"),),
+            levels=Levels(watch=1, bad=60),
+            decimals=0,
+        ),
+        Stat(
+            title="Refused by the store, 1 h",
+            description="Records the store can't hold, put to the dead letters in the last hour.",
+            unit=Unit.COUNT,
+            no_value=NO_ARCHIVE,
+            queries=(
+                Query(increase("tokenstream_dead_letters_total", 'reason="store_refused"', over="1h"), "refused"),
+            ),
+            levels=Levels(bad=1),
+            decimals=0,
+        ),
+        Stat(
+            title="API errors",
+            description="The share of API requests answered with a status of 500 or above.",
+            unit=Unit.SHARE,
+            no_value="no requests",
+            queries=(Query(share(API_ERRORS, API_REQUESTS), "errors"),),
+            levels=Levels(watch=0.001, bad=0.01),
+        ),
+    )
+
+
+def storing() -> tuple[Panel, ...]:
+    return (
+        Graph(
+            title="Stored, by status",
+            description="Records upserted. Streaming ones are snapshots of open responses, for those who join late.",
+            unit=Unit.RECORDS_RATE,
+            no_value=NO_ARCHIVE,
+            queries=(Query(rate("tokenstream_archived_total", by=("status",)), "{{status}}"),),
+            stacked=True,
+        ),
+        Graph(
+            title="Written by the relay",
+            description="What the archive has to follow: snapshots written to the responses topic, and responses ended.",
+            unit=Unit.RECORDS_RATE,
+            no_value="no relay",
+            queries=(
+                Query(rate("tokenstream_snapshots_total"), "snapshots"),
+                Query(rate("tokenstream_responses_finished_total"), "ended"),
+            ),
+            stacked=True,
+        ),
+        Graph(
+            title="Archive lag, by partition",
+            description="The ten worst. All rising: the store is down or slow. One rising: a record the store can't take in time.",
+            unit=Unit.COUNT,
+            no_value=NO_ARCHIVE,
+            queries=(Query(most(10, total(ARCHIVE_LAG, by=PARTITION)), BY_PARTITION),),
+            levels=Levels(bad=10_000),
+        ),
+        Graph(
+            title="Batch duration",
+            description="Time a batch took to store, retries included: in an outage one batch takes as long as the outage.",
+            unit=Unit.SECONDS,
+            no_value="nothing stored",
+            queries=tuple(
+                Query(quantile(part, "tokenstream_archive_seconds"), name)
+                for part, name in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
+            ),
+        ),
+        Heat(
+            title="Batches",
+            description="How many batches took how long to store.",
+            unit=Unit.SECONDS,
+            no_value="nothing stored",
+            queries=(Query(rate("tokenstream_archive_seconds_bucket", by=("le",)), "{{le}}"),),
+        ),
+        Graph(
+            title="Failed attempts, refused records",
+            description="Attempts to store that failed and are repeated, and records the store refuses for good.",
+            unit=Unit.RATE,
+            no_value=NO_ARCHIVE,
+            queries=(
+                Query(rate("tokenstream_archive_failures_total"), "failed attempts"),
+                Query(rate("tokenstream_dead_letters_total", 'reason="store_refused"'), "refused records"),
+            ),
+        ),
+    )
+
+
+def reading() -> tuple[Panel, ...]:
+    return (
+        Graph(
+            title="API requests, by route",
+            description="What browsers and services ask of the store.",
+            unit=Unit.REQUESTS_RATE,
+            no_value=NO_API,
+            queries=(Query(f"{rate('tokenstream_api_requests_total', by=('route',))} > 0", "{{route}}"),),
+            stacked=True,
+        ),
+        Graph(
+            title="API answers, by status",
+            description="401 and 403 are credentials; 503 and 504 a store that does not answer in time.",
+            unit=Unit.REQUESTS_RATE,
+            no_value=NO_API,
+            queries=(Query(f"{rate('tokenstream_api_requests_total', by=('status',))} > 0", "{{status}}"),),
+            stacked=True,
+        ),
+        Graph(
+            title="Probe: stop to stored",
+            description="From making a probe's stop to its finished record being in the store: how soon a reload finds the whole answer.",
+            unit=Unit.SECONDS,
+            no_value="no probe",
+            queries=tuple(
+                Query(quantile(part, "tokenstream_probe_store_seconds"), name)
+                for part, name in ((0.5, "p50"), (0.99, "p99"))
+            ),
+        ),
+    )

@@ -1,0 +1,158 @@
+"""The processes themselves: CPU, memory, garbage collection, the event loop, restarts."""
+
+from deploy.grafana.generator.model import Board, Graph, Levels, Panel, Query, Row, Stat, Unit
+from deploy.grafana.generator.promql import gauge, highest, increase, quantile, rate, series, share, total
+from deploy.grafana.generator.questions import BY_PROCESS, PROCESS
+
+NO_PROCESS = "no process"
+
+
+def board() -> Board:
+    return Board(
+        uid="tokenstream-process",
+        title="tokenstream / Process",
+        description="CPU, memory, garbage collection, the event loop and restarts of every process.",
+        rows=(
+            Row("Now", now()),
+            Row("Resources", resources()),
+            Row("Event loop and garbage collection", loop_and_gc()),
+            Row("Versions and restarts", versions()),
+        ),
+    )
+
+
+def now() -> tuple[Stat, ...]:
+    return (
+        Stat(
+            title="Processes",
+            description="Processes that answer scrapes, of every role.",
+            unit=Unit.COUNT,
+            no_value=NO_PROCESS,
+            queries=(Query(gauge("tokenstream_build_info"), "processes"),),
+        ),
+        Stat(
+            title="Restarts, 1 h",
+            description="Starts seen in the last hour, of processes that were there before.",
+            unit=Unit.COUNT,
+            no_value=NO_PROCESS,
+            queries=(Query(total(f"changes({series('process_start_time_seconds')}[1h])"), "restarts"),),
+            levels=Levels(watch=1, bad=5),
+        ),
+        Stat(
+            title="CPU",
+            description="Cores used by all processes. One process uses one core at most: scale out before it gets there.",
+            unit=Unit.CORES,
+            no_value=NO_PROCESS,
+            queries=(Query(rate("process_cpu_seconds_total"), "cores"),),
+            decimals=2,
+        ),
+        Stat(
+            title="Memory, largest",
+            description="The resident memory of the largest process.",
+            unit=Unit.BYTES,
+            no_value=NO_PROCESS,
+            queries=(Query(highest("process_resident_memory_bytes"), "largest"),),
+        ),
+        Stat(
+            title="Event loop lag, worst",
+            description="How late the event loop ran its newest timer, in the worst process. Every token waits that long.",
+            unit=Unit.SECONDS,
+            no_value=NO_PROCESS,
+            queries=(Query(highest("tokenstream_event_loop_lag_now_seconds"), "worst"),),
+            levels=Levels(watch=0.05, bad=0.5),
+        ),
+        Stat(
+            title="Event loop stalls, 1 h",
+            description="Times an event loop stood still for seconds in the last hour.",
+            unit=Unit.COUNT,
+            no_value=NO_PROCESS,
+            queries=(Query(increase("tokenstream_event_loop_stalls_total", over="1h"), "stalls"),),
+            levels=Levels(watch=1, bad=10),
+            decimals=0,
+        ),
+    )
+
+
+def resources() -> tuple[Panel, ...]:
+    return (
+        Graph(
+            title="CPU, by process",
+            description="Cores used. Near 1 the event loop is what limits that process: give the group more processes.",
+            unit=Unit.CORES,
+            no_value=NO_PROCESS,
+            queries=(Query(rate("process_cpu_seconds_total", by=PROCESS), BY_PROCESS),),
+            levels=Levels(bad=0.9),
+        ),
+        Graph(
+            title="Memory, by process",
+            description="Resident memory.",
+            unit=Unit.BYTES,
+            no_value=NO_PROCESS,
+            queries=(Query(highest("process_resident_memory_bytes", by=PROCESS), BY_PROCESS),),
+        ),
+        Graph(
+            title="File descriptors, share of the limit",
+            description="Open files and sockets over what the system allows this process.",
+            unit=Unit.SHARE,
+            no_value=NO_PROCESS,
+            queries=(
+                Query(
+                    share(highest("process_open_fds", by=PROCESS), highest("process_max_fds", by=PROCESS)),
+                    BY_PROCESS,
+                ),
+            ),
+            levels=Levels(bad=0.8),
+        ),
+    )
+
+
+def loop_and_gc() -> tuple[Panel, ...]:
+    return (
+        Graph(
+            title="Event loop lag, p99",
+            description="How late the event loop ran a timer. Above some milliseconds something computes or blocks in it.",
+            unit=Unit.SECONDS,
+            no_value=NO_PROCESS,
+            queries=(Query(quantile(0.99, "tokenstream_event_loop_lag_seconds", by=PROCESS), BY_PROCESS),),
+            levels=Levels(bad=0.1),
+        ),
+        Graph(
+            title="Collections, by generation",
+            description="Runs of Python's garbage collector. The oldest generation's are the slow ones.",
+            unit=Unit.RATE,
+            no_value=NO_PROCESS,
+            queries=(Query(rate("python_gc_collections_total", by=("generation",)), "generation {{generation}}"),),
+        ),
+        Graph(
+            title="Objects collected",
+            description="Objects in reference cycles found by the garbage collector, and such that it could not free: those are a leak.",
+            unit=Unit.RATE,
+            no_value=NO_PROCESS,
+            queries=(
+                Query(rate("python_gc_objects_collected_total"), "collected"),
+                Query(rate("python_gc_objects_uncollectable_total"), "uncollectable"),
+            ),
+        ),
+    )
+
+
+def versions() -> tuple[Panel, ...]:
+    return (
+        Graph(
+            title="Processes, by version",
+            description="Two at once are a rollout under way.",
+            unit=Unit.COUNT,
+            no_value=NO_PROCESS,
+            queries=(Query(gauge("tokenstream_build_info", by=("version",)), "{{version}}"),),
+            stacked=True,
+            width=12,
+        ),
+        Graph(
+            title="Up for",
+            description="Time since each process started. A saw is a process that keeps dying.",
+            unit=Unit.SECONDS,
+            no_value=NO_PROCESS,
+            queries=(Query(f"time() - {highest('process_start_time_seconds', by=PROCESS)}", BY_PROCESS),),
+            width=12,
+        ),
+    )
