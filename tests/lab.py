@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,11 +54,12 @@ def free_port() -> int:
 
 
 class RelayProcess:
-    """`python -m processor ROLE` with settings for the lab."""
+    """`python -m processor ROLE` with settings for the lab, or another `command`."""
 
-    def __init__(self, environment: Mapping[str, str], role: str = "relay") -> None:
+    def __init__(self, environment: Mapping[str, str], role: str = "relay", command: Sequence[str] = ()) -> None:
         self.port = free_port()
-        self._role = role
+        self.role = role
+        self._command = tuple(command) or (sys.executable, "-m", "processor", role)
         self._environment = {
             **environment,
             "TOKENSTREAM_HTTP_PORT": str(self.port),
@@ -81,10 +82,7 @@ class RelayProcess:
         base = {name: value for name, value in os.environ.items() if not name.startswith("TOKENSTREAM_")}
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "processor",
-                self._role,
+                *self._command,
                 cwd=ROOT,
                 env={**base, **self._environment},
                 stderr=log,
