@@ -85,7 +85,7 @@ def resources() -> tuple[Panel, ...]:
         ),
         Graph(
             title="Memory, by process",
-            description="Resident memory.",
+            description="Resident memory. A line that only rises is a leak; a relay is bounded by MAX_BUFFERED_BYTES and MAX_TRANSCRIPT_BYTES.",
             unit=Unit.BYTES,
             no_value=NO_PROCESS,
             queries=(Query(highest("process_resident_memory_bytes", by=PROCESS), BY_PROCESS),),
