@@ -117,6 +117,10 @@ simulate: setup ## the whole relay in a seeded world (SEEDS=100000 for a night, 
 demo: setup ## a whole deployment on this machine, offline (ARGS= for options)
 	$(BIN)/tokenstream demo $(ARGS)
 
+.PHONY: bench
+bench: setup ## measure this machine; the figures and pictures of docs/performance.md (ARGS="backlog --responses 200" for one)
+	$(BIN)/tokenstream bench $(ARGS)
+
 .PHONY: screenshots
 screenshots: setup ## render the README's pictures of the demo, light and dark
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py

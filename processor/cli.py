@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from processor import cli_dead_letters, cli_responses, cli_tools, cli_top
+from processor import cli_bench, cli_dead_letters, cli_responses, cli_tools, cli_top
 from processor.cli_shared import EXIT_FAILED, EXIT_SETTINGS, Config, read_settings, run_async
 from processor.errors import SettingsError, TokenstreamError
 
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
+app.add_typer(cli_bench.app, name="bench")
 app.add_typer(cli_dead_letters.app, name="dead-letters")
 app.add_typer(cli_responses.app, name="responses")
 app.command()(cli_responses.verify)

@@ -1,0 +1,81 @@
+"""Backlogs: everything stands in Kafka before the relay starts, and nothing limits its pace. How fast can it go?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from processor.local.bench.load import Load
+from processor.local.bench.results import Result, Series
+from processor.local.bench.run import first_taken_over, running, sampled
+from processor.local.bench.stage import UNPACED, staged
+from processor.local.kafka import LocalKafka
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """`within` bounds the run, in seconds."""
+
+    load: Load
+    title: str
+    relays: int = 1
+    partitions: int = 12
+    within: float = 300.0
+    settings: Mapping[str, str] = field(default_factory=lambda: UNPACED)
+    realtime_options: tuple[str, ...] = ()
+    faults: Mapping[str, object] = field(default_factory=dict)
+
+
+async def run_backlog(kafka: LocalKafka, directory: Path, backlog: Backlog) -> Result:
+    """Time from the first partition taken over to the last committed final record, as a reader saw it."""
+    load = backlog.load
+    async with (
+        staged(
+            kafka,
+            directory,
+            load.name,
+            partitions=backlog.partitions,
+            settings=backlog.settings,
+            realtime_options=backlog.realtime_options,
+        ) as stage,
+        running(stage, load) as run,
+    ):
+        produced = await run.produce()
+        if backlog.faults:
+            await stage.fault(backlog.faults)
+        relays = [stage.new_relay() for _ in range(backlog.relays)]
+        for relay in relays:
+            relay.start()
+        async with sampled(stage, observer=run.observer.pid) as sampler:
+            await run.finished(backlog.within)
+        seen = await run.judge()
+        began = first_taken_over(relays)
+    seconds = seen.last_final - began
+    cpu = sum(sampler.cpu(relay.child.name, began) for relay in relays)
+    result = Result(scenario=load.name, title=backlog.title, load=described(load), seed=load.seed)
+    result.add("tokens", seen.tokens)
+    result.add("tokens a second", seen.tokens / seconds, "tokens/s")
+    result.add("messages a second", seen.frames / seconds, "messages/s")
+    result.add("tokens per frame", seen.tokens_per_frame)
+    result.add("seconds", seconds, "s")
+    result.add("relay processor time", cpu, "s")
+    result.add("tokens per processor second", seen.tokens / cpu if cpu else 0.0, "tokens/s")
+    for name in ("realtime", "kafka", "observer"):
+        result.add(f"{name} processor time", sampler.cpu(name, began), "s")
+    result.add("largest memory", max(s.rss for relay in relays for s in sampler.samples[relay.child.name]) / MIB, "MiB")
+    result.add("records produced a second", produced["records"] / (produced["ended"] - produced["began"]), "records/s")
+    width = (seen.last_frame - seen.first_frame) / len(seen.line) or 1.0
+    shift = seen.first_frame - began
+    rates = [(shift + width * step, count / width) for step, count in enumerate(seen.line)]
+    memory = [(s.at - began, s.rss / MIB) for s in sampler.samples[relays[0].child.name] if s.at >= began - 1.0]
+    result.series = [Series("tokens a second", rates), Series("memory", memory)]
+    return result
+
+
+def described(load: Load) -> str:
+    pace = f", {load.tokens_per_second:,.0f} tokens/s" if load.tokens_per_second else ""
+    return (
+        f"{load.responses:,} responses of {load.tokens:,} to {int(load.tokens * 1.2):,} tokens, "
+        f"{min(load.open, load.responses):,} open at once, on {len(load.all_channels()):,} channels{pace}"
+    )
