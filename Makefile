@@ -11,6 +11,7 @@ export CACHE_OF_TOKENSTREAM ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/
 KAFKA := $(CACHE_OF_TOKENSTREAM)/kafka-$(KAFKA_VERSION)
 
 KUBERNETES_VERSION := $(shell sed -n 's:^require k8s.io/kubernetes v::p' deploy/kubernetes-tools/go.mod)
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 KUBERNETES := $(CACHE_OF_TOKENSTREAM)/kubernetes-$(KUBERNETES_VERSION)
 
 BIN := .venv/bin
@@ -104,6 +105,14 @@ test-all: setup s3-server ## every test
 kubernetes: ## build the programs of a Kubernetes node into the cache (Go; ten minutes, once)
 	@deploy/kubernetes-tools/prerequisites
 	@deploy/kubernetes-tools/build $(KUBERNETES)
+
+# The steps are no part of `make test` and `make test-all`: their files are not named test_*.py, and want a node around them.
+NODE_STEPS ?= tests/deploy/node/steps_*.py
+.PHONY: deploy-test
+deploy-test: setup kubernetes ## the chart, injection and kustomize on a real Kubernetes node, under load (root; needs no network)
+	deploy/build-image
+	KUBERNETES=$(KUBERNETES) WORK=$(CURDIR)/.cache/node tests/deploy/node/node \
+	  "$(KUBERNETES)/pause.tar $(CURDIR)/dist/tokenstream-$(VERSION).tar" $(BIN)/pytest -q $(NODE_STEPS) $(ARGS)
 
 SEEDS ?= 1000
 FIRST ?= 0
