@@ -3,7 +3,6 @@
 The steps build on each other and run in this order.
 """
 
-import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest_asyncio
 
 from deploy.node.cluster import Namespace, Object, create_namespace, name_of, run, timed
 from deploy.node.conftest import Seen
+from deploy.node.evictions import drained
 from deploy.node.outside import Outside
 from deploy.node.workload import (
     CHART,
@@ -132,34 +132,13 @@ async def test_the_node_is_drained_under_load(world: Outside, release: Release, 
     """With one node the evicted pods wait until it takes pods again; the budget lets one relay go at a time."""
     async with world.asking():
         await world.more_answers(4)
-        draining = asyncio.create_task(_drain(release))
-        await _evicted(release)
-        await run("kubectl", "uncordon", "node")
-        refusals = await draining
+        held_back = await drained(release.namespace, RELAYS)
         await ready_pods(release.namespace, RELAYS, 2)
         await world.more_answers(4, deadline=180)
     judged = world.judge()
     judged.require_faultless()
-    assert refusals, "the budget never held an eviction back"
-    seen(f"all pods evicted, {refusals} evictions held back by budgets, node uncordoned", judged)
-
-
-async def _drain(release: Release) -> int:
-    """How many evictions a budget held back."""
-    command = ("kubectl", "drain", "node", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=180s")
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
-    return said.decode().count("disruption budget")
-
-
-async def _evicted(release: Release) -> None:
-    async def one_waits() -> bool:
-        return any(pod["status"]["phase"] == "Pending" for pod in await release.namespace.pods(RELAYS))
-
-    await eventually(one_waits, deadline=90, every=0.2)
+    assert held_back, "the budget never held an eviction back"
+    seen(f"all pods evicted, {held_back} evictions held back by budgets, node uncordoned", judged)
 
 
 async def test_a_changed_key_is_taken_up_without_a_restart(world: Outside, release: Release, seen: Seen) -> None:

@@ -1,0 +1,81 @@
+"""The other ways to a sidecar: a chart of one's own that includes the template, and kustomize's component; on a real node."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deploy.node.cluster import Namespace, Object, create_namespace, run
+from deploy.node.conftest import Seen
+from deploy.node.outside import Judged, Outside
+from deploy.node.workload import (
+    CHART,
+    RESTRICTED,
+    ROOT,
+    SECRET,
+    VERSION,
+    gone,
+    image,
+    model_deployment,
+    model_pod_spec,
+    program,
+    ready_pods,
+    secret,
+    settings,
+)
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
+
+MODELS = "app=model"
+
+OWN_TEMPLATE = """\
+{{- $model := .Files.Get "model.json" | fromJson }}
+{{- $pod := $model.spec.template.spec }}
+{{- $context := dict "context" . }}
+{{- $_ := set $pod "initContainers" (include "tokenstream.sidecar" $context | fromYamlArray) }}
+{{- $_ := set $pod "volumes" (concat $pod.volumes (include "tokenstream.sidecar.volumes" $context | fromYamlArray)) }}
+{{- $_ := set $pod "terminationGracePeriodSeconds" (include "tokenstream.sidecar.terminationGracePeriodSeconds" $context | int) }}
+{{ $model | toJson }}
+"""
+
+
+async def streamed(world: Outside, namespace: Namespace) -> Judged:
+    pods = await ready_pods(namespace, MODELS, 2)
+    assert all(pod["spec"]["initContainers"][0]["restartPolicy"] == "Always" for pod in pods)
+    async with world.asking():
+        await world.more_answers(8)
+    judged = world.judge()
+    judged.require_faultless()
+    return judged
+
+
+def write_own_chart(folder: Path, world: Outside, model: Object) -> None:
+    (folder / "templates").mkdir(parents=True)
+    dependency = {"name": "tokenstream", "version": VERSION, "repository": f"file://{CHART}"}
+    chart = {"apiVersion": "v2", "name": "assistant", "version": "1.0.0", "dependencies": [dependency]}
+    ours = {
+        "mode": "sidecar",
+        "image": image(),
+        "settings": settings(world),
+        "secrets": {"ABLY_KEY": {"name": SECRET}},
+        "sidecar": {"modelStopSeconds": 30},
+        "archive": {"enabled": False},
+        "api": {"enabled": False},
+        "topics": {"apply": {"enabled": False}},
+    }
+    (folder / "Chart.yaml").write_text(json.dumps(chart))
+    (folder / "values.yaml").write_text(json.dumps({"tokenstream": ours}))
+    (folder / "model.json").write_text(json.dumps(model))
+    (folder / "templates" / "model.yaml").write_text(OWN_TEMPLATE)
+
+
+async def test_a_chart_of_ones_own_includes_the_sidecar(world: Outside, tmp_path: Path, seen: Seen) -> None:
+    namespace = await create_namespace("own-chart", RESTRICTED)
+    await namespace.apply(secret(world, "sqlite://"), program())
+    write_own_chart(tmp_path / "assistant", world, model_deployment("model", model_pod_spec(world)))
+    await run("helm", "dependency", "build", str(tmp_path / "assistant"))
+    await namespace.helm("install", "assistant", str(tmp_path / "assistant"), "--wait", "--timeout", "4m")
+    judged = await streamed(world, namespace)
+    await namespace.helm("uninstall", "assistant", "--wait", "--timeout", "3m")
+    await gone(namespace, "pods,deployments")
+    seen("a chart with this one as its dependency; 2 model pods, their sidecars from the template", judged)
