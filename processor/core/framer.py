@@ -18,7 +18,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 
     `tokens` counts the records inside; `oldest_ts` is the producer's time of the oldest one (milliseconds since the
     epoch); `first_token_of` is when (monotonic seconds) the response's start was consumed, on the frame that carries
-    its first token; `urgent` frames need not wait for the pace.
+    its first token; `urgent` frames need not wait for the pace. `oldest_offset` is the record's of the oldest token;
+    `acked_before` is when (monotonic seconds) the response's frame before this one was acknowledged.
     """
 
     channel: str
@@ -32,6 +33,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     oldest_ts: int | None = None
     first_token_of: float | None = None
     urgent: bool = False
+    oldest_offset: int | None = None
+    acked_before: float | None = None
 
 
 class Built(msgspec.Struct):
@@ -129,6 +132,7 @@ def _control(response: Response, item: Item, name: str, seq: int, seq_end: int, 
         json=content is not None,
         headers=headers,
         urgent=name == "start",
+        acked_before=response.acked_at,
     )
     return Built(frame, response, (item,))
 
@@ -203,6 +207,8 @@ def _text_frame(
         oldest_ts=first.ts,
         first_token_of=response.start_consumed if opening else None,
         urgent=opening,
+        oldest_offset=first.raw.offset,
+        acked_before=response.acked_at,
     )
 
 

@@ -74,6 +74,9 @@ class Outflow:
                 added = part.read_back(texts.get(part.name, ""))
                 self.transcript_bytes += added if response.phase is not Phase.FINISHED else 0
 
+    def frames_in_flight(self) -> list[Frame]:
+        return [lane.in_flight.frame for lane in self._lanes.values() if lane.in_flight is not None]
+
     def take_woken(self) -> list[str]:
         woken, self._woken = self._woken, []
         return woken
@@ -122,6 +125,7 @@ class Outflow:
     def done(self, frame: Frame, now: float) -> None:
         lane, built = self._landed(frame)
         response = built.response
+        response.acked_at = now
         if built.piece is not None:
             token = built.items[0]
             assert type(token) is Token

@@ -29,6 +29,13 @@ class Pace:
     def rate(self) -> float:
         return self._rate
 
+    def share(self, now: float) -> float:
+        """The current rate as a share of the full one; 1 where there is no pace."""
+        if self._full <= 0:
+            return 1.0
+        self._refill(now)
+        return self._rate / self._full
+
     def delay(self, now: float, *, urgent: bool = False) -> float:
         """Seconds until a message may go; 0 when it may go now."""
         if self._full <= 0:

@@ -17,6 +17,7 @@ from processor.core.framer import Frame
 from processor.core.intake import Counts, Intake
 from processor.core.limits import Limits
 from processor.core.outflow import AskHistory, Outflow
+from processor.core.reads import ReadTimes, oldest_offset
 from processor.core.response import Phase, Published, Raw, Response
 from processor.core.sequencer import obey_decisions
 from processor.core.timers import Kind, Timers
@@ -31,6 +32,7 @@ class PartitionPipeline:
         self._outflow = Outflow(self._book, self._finished)
         self._intake = Intake(decoder, limits, self._book, self._outflow, self._timers)
         self._open = self._intake.open
+        self._reads = ReadTimes()
         self._paused = False
         self._committed_offset = 0
         self.limits = limits
@@ -83,6 +85,8 @@ class PartitionPipeline:
     def feed(self, raws: Sequence[Raw], position: int, now: float) -> None:
         """Take consumed records, in offset order. `position` is the next offset that will be fetched."""
         self._intake.feed(raws, position, now)
+        if raws:
+            self._reads.note(self._intake.position, now)
         self._expire(now)
 
     # Time
@@ -270,6 +274,15 @@ class PartitionPipeline:
     @property
     def in_flight(self) -> int:
         return self._outflow.in_flight
+
+    def read_at(self, offset: int) -> float | None:
+        """When (monotonic seconds) the record at `offset` was read; None where another owner did."""
+        return self._reads.at(offset)
+
+    def oldest_unsent_at(self) -> float | None:
+        """When the oldest token that is not acknowledged was read. Costs a step for each open response."""
+        offset = oldest_offset(self._outflow.frames_in_flight(), self._open.values())
+        return None if offset is None else self._reads.at(offset)
 
     def take_counts(self) -> Counts:
         counts, self._intake.counts = self._intake.counts, Counts()

@@ -185,6 +185,7 @@ class Response:
     """All that is known of one response that has no durable final record yet."""
 
     __slots__ = (
+        "acked_at",
         "acked_offset",
         "acked_seq",
         "asked_history",
@@ -266,6 +267,8 @@ class Response:
         self.parts: dict[str, PartText] = {}
         self.acked_seq = -1
         self.acked_offset = -1
+        self.acked_at: float | None = None
+        """When its newest frame was; None before the first of this owner."""
         self.tokens = 0
         self.gaps: list[tuple[int, int]] = []
         self.started_at = 0

@@ -14,6 +14,7 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 from processor.core.limits import Limits
 from processor.errors import KafkaUnavailable, PartitionLost
 from processor.ingest.kafka import ClientOptions, TransactionalWriter
+from processor.ingest.measures import Measures
 from processor.ingest.ports import PartitionWriter
 from processor.ingest.worker import PartitionWorker, WorkerParts
 
@@ -42,6 +43,7 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         self._options = options
         self._parts = parts
         self._consumer = parts.consumer
+        self._measures = Measures(parts.metrics, parts.consumer)
         self._metrics = parts.metrics
         self._tasks = tasks
         self._workers: dict[int, PartitionWorker] = {}
@@ -50,7 +52,6 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         self._stopping = False
         self._kafka_trouble: str | None = None
         self._assigned_once = False
-        self._lag_shown: set[int] = set()
 
     @property
     def workers(self) -> Iterable[PartitionWorker]:
@@ -128,13 +129,8 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         await asyncio.gather(*running.values(), return_exceptions=True)
         await asyncio.gather(*(worker.close() for worker in workers.values()))
         for number in workers:
-            self._forget_lag(number)
+            self._measures.forget(number)
         log.info("partitions_given_back", partitions=sorted(workers), clean=sum(drained))
-
-    def _forget_lag(self, number: int) -> None:
-        if number in self._lag_shown:
-            self._lag_shown.discard(number)
-            self._metrics.forget_partition(self._consumer.topic, number)
 
     # Fetching
 
@@ -202,35 +198,9 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
             self._consumer.resume(*(number for number in ended if number in self._workers))
         self._paused = pause
 
-    # What it shows
-
     def _measure(self) -> None:
-        metrics = self._metrics
-        opened = buffered = transcript = 0
-        for number, worker in self._workers.items():
-            pipeline = worker.pipeline
-            opened += pipeline.open_responses
-            buffered += pipeline.buffered_bytes
-            transcript += pipeline.transcript_bytes
-            counts = pipeline.take_counts()
-            metrics.records_consumed.inc(counts.consumed)
-            metrics.tokens.inc(counts.tokens)
-            metrics.duplicates.inc(counts.duplicates)
-            metrics.gaps.inc(counts.gaps)
-            metrics.responses_started.inc(counts.started)
-            for status, count in counts.finished.items():
-                metrics.responses_finished.labels(status).inc(count)
-            for seconds in counts.response_seconds:
-                metrics.response_seconds.observe(seconds)
-            end = self._consumer.high_water(number)
-            if end is not None and worker.running:
-                self._lag_shown.add(number)
-                lag = max(0, end - pipeline.position)
-                metrics.consumer_lag_records.labels(self._consumer.topic, str(number)).set(lag)
-        metrics.open_responses.set(opened)
-        metrics.buffered_bytes.set(buffered)
-        metrics.transcript_bytes.set(transcript)
-        metrics.paused_partitions.set(len([n for n in self._paused if n in self._workers]))
+        paused = len(self._paused & self._workers.keys())
+        self._measures.show(self._workers, paused, self._parts.clock.monotonic())
 
     # Stopping
 

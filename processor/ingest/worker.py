@@ -102,6 +102,10 @@ class PartitionWorker:
     def running(self) -> bool:
         return self.state is State.RUNNING
 
+    @property
+    def committed_offset(self) -> int:
+        return self._committed.offset
+
     def kick(self) -> None:
         """Something changed that may want writing or sending."""
         self._kicked.set()
@@ -137,12 +141,15 @@ class PartitionWorker:
                 attempt += 1
         self.stuck = None
         self.state = State.RUNNING
+        seconds = self._clock.monotonic() - began
+        self._parts.metrics.takeovers.inc()
+        self._parts.metrics.takeover_seconds.observe(seconds)
         log.info(
             "partition_taken_over",
             partition=self.number,
             offset=self._committed.offset,
             open_responses=self.pipeline.open_responses,
-            seconds=round(self._clock.monotonic() - began, 3),
+            seconds=round(seconds, 3),
         )
         self._lanes.wake()
 
@@ -269,9 +276,12 @@ class PartitionWorker:
             try:
                 if not self._writer.started:
                     await self._own()
+                began = self._clock.monotonic()
                 await self._writer.write(records, commit)
+                self._parts.metrics.transaction_seconds.observe(self._clock.monotonic() - began)
                 break
             except KafkaUnavailable as error:
+                self._parts.metrics.transaction_retries.inc()
                 self.stuck = str(error)
                 log.warning("transaction_retry", partition=self.number, attempt=attempt, cause=str(error))
                 await asyncio.sleep(RETRY.delay(attempt, 0.5))

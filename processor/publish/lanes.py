@@ -105,6 +105,7 @@ class Lanes:
         while not self._closing:
             # The lease last: nothing may come between its check and the send.
             if (delay := slot.delay(urgent=self._pipeline.urgent(channel))) > 0:
+                self._metrics.pace_wait_seconds.inc(delay)
                 await asyncio.sleep(delay)
             elif self._may_publish():
                 return
@@ -161,13 +162,28 @@ class Lanes:
 
     def _acknowledged(self, frame: Frame, sent: float) -> None:
         now = self._clock.monotonic()
+        self._observe(frame, sent, now)
+        self._pipeline.done(frame, now)
+
+    def _observe(self, frame: Frame, sent: float, now: float) -> None:
+        """Of a frame's tokens the oldest is measured, in steps that add up: reading, waiting here, publishing."""
         metrics = self._metrics
         self._names[frame.name].inc()
         metrics.publish_seconds.observe(now - sent)
-        if frame.tokens:
-            metrics.tokens_per_frame.observe(frame.tokens)
-            if frame.oldest_ts is not None:
-                metrics.delivery_seconds.observe(max(0.0, self._clock.wall() - frame.oldest_ts / 1000))
-            if frame.first_token_of is not None:
-                metrics.first_token_seconds.observe(now - frame.first_token_of)
-        self._pipeline.done(frame, now)
+        if frame.acked_before is not None:
+            metrics.stall_seconds.observe(now - frame.acked_before)
+        if not frame.tokens:
+            return
+        metrics.tokens_per_frame.observe(frame.tokens)
+        if frame.tokens > 1:
+            metrics.messages_saved.inc(frame.tokens - 1)
+        if frame.first_token_of is not None:
+            metrics.first_token_seconds.observe(now - frame.first_token_of)
+        if frame.oldest_ts is None or frame.oldest_offset is None:
+            return
+        delivery = max(0.0, self._clock.wall() - frame.oldest_ts / 1000)
+        metrics.delivery_seconds.observe(delivery)
+        read = self._pipeline.read_at(frame.oldest_offset)
+        if read is not None:
+            metrics.queue_seconds.observe(sent - read)
+            metrics.consume_seconds.observe(max(0.0, delivery - (now - read)))

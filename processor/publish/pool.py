@@ -20,6 +20,7 @@ from processor.publish.refusals import Meaning, Refusal
 
 IDLE_RELEASE = 60.0
 SWEEP = 15.0
+SHOW = 1.0
 UNPACED_CHANNELS = 64
 """Channels a connection takes before another is opened, where nothing limits its rate."""
 
@@ -108,6 +109,7 @@ class ConnectionPool:
         await self._tasks.__aenter__()
         self._grow()
         self._running.append(self._tasks.create_task(self._sweep_for_ever()))
+        self._running.append(self._tasks.create_task(self._show_paces_for_ever()))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -177,6 +179,18 @@ class ConnectionPool:
                 slot.connection.channels -= 1
                 slot.connection.release(channel)
                 del self._slots[channel]
+
+    async def _show_paces_for_ever(self) -> None:
+        while True:
+            self._show_paces("connection", [connection.pace for connection in self._connections])
+            self._show_paces("channel", [slot.pace for slot in self._slots.values()])
+            await asyncio.sleep(SHOW)
+
+    def _show_paces(self, scope: str, paces: list[Pace]) -> None:
+        now = self.clock.monotonic()
+        shares = [pace.share(now) for pace in paces]
+        self._metrics.pace_ratio.labels(scope).set(min(shares, default=1.0))
+        self._metrics.paces_lowered.labels(scope).set(sum(share < 1 for share in shares))
 
     def _show_states(self) -> None:
         for state in CONNECTION_STATES:
