@@ -298,16 +298,16 @@ class Lab:
     async def records(self) -> dict[str, dict[str, Any]]:
         """The newest committed record of every response."""
         newest: dict[str, dict[str, Any]] = {}
-        async for record in self._read(self.names.responses):
+        async for record in self.read(self.names.responses):
             newest[record.key.decode()] = json.loads(record.value)
         return newest
 
     async def dead_letters(self, response_id: str) -> list[dict[str, Any]]:
         """The dead-lettered token records of a response, as they stand in their topic."""
-        values = [json.loads(record.value) async for record in self._read(self.names.dead_letters)]
+        values = [json.loads(record.value) async for record in self.read(self.names.dead_letters)]
         return [value for value in values if value["responseId"] == response_id]
 
-    async def _read(self, topic: str) -> AsyncIterator[Any]:
+    async def read(self, topic: str) -> AsyncIterator[Any]:
         """Every committed record of a topic, in the order of each partition."""
         consumer = AIOKafkaConsumer(
             topic,

@@ -1,0 +1,102 @@
+"""`python -m faultlab`: run the rows, each in a process of its own, and write the report. Ends with 1 when one failed."""
+
+import argparse
+import shlex
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from faultlab.results import Result, load, save
+from faultlab.rows import ROWS, Row
+from faultlab.running import run
+
+CACHE = Path(__file__).resolve().parent.parent.parent / ".cache" / "faults"
+ROW_DEADLINE = 1500
+
+
+def main() -> int:
+    options = _options()
+    if options.row:
+        row = next(row for row in ROWS if row.name == options.row)
+        result = run(row, plain=not options.no_plain)
+        save(result, options.cache)
+        _tell(row, result)
+        return 0 if result.passes(row) else 1
+    rows = _chosen(options)
+    waiting = [row for row in rows if not (options.resume and load(row.name, options.cache))]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(lambda row: _in_a_process(row, options), waiting))
+    return _report(options)
+
+
+def _report(options: argparse.Namespace) -> int:
+    results = {row.name: load(row.name, options.cache) for row in ROWS}
+    failed = [row.name for row in _chosen(options) if (found := results[row.name]) is None or not found.passes(row)]
+    for name in failed:
+        print(f"FAILED: {name}")
+    return 1 if failed else 0
+
+
+def _chosen(options: argparse.Namespace) -> list[Row]:
+    known = {row.name for row in ROWS}
+    unknown = options.only - known
+    if unknown:
+        raise SystemExit(f"No row is called {', '.join(sorted(unknown))}. Rows: {', '.join(sorted(known))}")
+    return [row for row in ROWS if (row.name in options.only or not options.only) and (row.quick or not options.quick)]
+
+
+def _in_a_process(row: Row, options: argparse.Namespace) -> None:
+    """Its words go to a file beside its result; a row that breaks leaves a result that says so."""
+    options.cache.mkdir(parents=True, exist_ok=True)
+    (options.cache / f"{row.name}.json").unlink(missing_ok=True)
+    log = options.cache / f"{row.name}.log"
+    command = [*options.under, sys.executable, "-m", "faultlab", "--row", row.name, "--cache", str(options.cache)]
+    if options.no_plain:
+        command.append("--no-plain")
+    print(f"{row.name} ...", flush=True)
+    with log.open("w") as words:
+        ended = subprocess.run(command, stdout=words, stderr=subprocess.STDOUT, timeout=None, check=False)
+    result = load(row.name, options.cache)
+    if result is None:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-3:])
+        result = Result(row.name, not_run=f"the lab itself broke ({ended.returncode}), see {log.name}: {tail}")
+        save(result, options.cache)
+    _tell(row, result)
+
+
+def _tell(row: Row, result: Result) -> None:
+    print(f"{'ok    ' if result.passes(row) else 'FAILED'} {row.name}, {result.seconds} s {result.not_run or ''}")
+    for name, counts in result.counts.items():
+        recovery = (
+            "-" if not counts.recovery_measured else "never" if counts.recovery is None else f"{counts.recovery:.1f} s"
+        )
+        print(
+            f"       {name}: {counts.tokens} tokens, {counts.out_of_order} out of order, {counts.lost} lost, "
+            f"{counts.repeated_as_published} repeated as published, {counts.repeated_for_reader} for a reader, "
+            f"{counts.unfinished} unfinished, recovery {recovery}, peak MiB {counts.peaks}"
+        )
+        for problem in counts.problems[:5] if name == "tokenstream" else ():
+            print(f"         {problem[:400]}")
+    sys.stdout.flush()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m faultlab", description=__doc__)
+    parser.add_argument("--only", type=_names, default=frozenset(), help="row,row")
+    parser.add_argument("--quick", action="store_true", help="a few rows, in minutes")
+    parser.add_argument("--continue", dest="resume", action="store_true", help="run only rows that have no result yet")
+    parser.add_argument("--jobs", type=int, default=2, help="rows at a time (default %(default)s)")
+    parser.add_argument("--no-plain", action="store_true", help="without the plain program beside")
+    parser.add_argument("--under", type=shlex.split, default=[], help="a command each row is run under, such as 'nice'")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="where results are kept")
+    parser.add_argument("--row", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _names(given: str) -> frozenset[str]:
+    return frozenset(given.split(","))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

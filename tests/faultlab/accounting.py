@@ -1,0 +1,133 @@
+"""Counts what became of every token. Pure, and independent of what publishes: it looks at texts alone.
+
+Each token's text ends with its own number (`word<17>`), so any copy of a response - frames in the order they were
+published, what a reader shows, what a store holds - tells by itself which tokens it has, which twice, and in which order.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+NUMBER = re.compile(r"<(\d+)>")
+MAX_PROBLEMS = 20
+
+
+@dataclass(slots=True)
+class Given:
+    """What a model wrote of one response: `tokens[n - 1]` is (part, text) of token n. `ended` once its stop is in Kafka."""
+
+    response_id: str
+    channel: str
+    tokens: list[tuple[str, str]] = field(default_factory=list)
+    ended: bool = False
+
+    def texts(self) -> dict[str, str]:
+        """By part."""
+        texts: dict[str, list[str]] = {}
+        for part, text in self.tokens:
+            texts.setdefault(part, []).append(text)
+        return {part: "".join(pieces) for part, pieces in texts.items()}
+
+    def numbers(self) -> frozenset[int]:
+        return frozenset(range(1, len(self.tokens) + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The tokens of a copy, in its order. `foreign` counts stretches of text that are no token of the response."""
+
+    numbers: tuple[int, ...] = ()
+    foreign: int = 0
+
+    @property
+    def repeated(self) -> int:
+        return len(self.numbers) - len(set(self.numbers))
+
+    @property
+    def out_of_order(self) -> int:
+        """Tokens that stand behind a later one and were not there before it."""
+        highest, before, wrong = 0, set[int](), 0
+        for number in self.numbers:
+            wrong += number < highest and number not in before
+            before.add(number)
+            highest = max(highest, number)
+        return wrong
+
+
+def see(given: Given, pieces: Iterable[str]) -> Seen:
+    """The tokens in `pieces`, each of which holds whole tokens."""
+    numbers: list[int] = []
+    foreign = 0
+    for piece in pieces:
+        at = 0
+        for mark in NUMBER.finditer(piece):
+            number = int(mark[1])
+            known = 1 <= number <= len(given.tokens) and given.tokens[number - 1][1] == piece[at : mark.end()]
+            if known:
+                numbers.append(number)
+            foreign += not known
+            at = mark.end()
+        foreign += at < len(piece)
+    return Seen(tuple(numbers), foreign)
+
+
+@dataclass(slots=True)
+class Tally:
+    """The counts of one program in one row. A token is lost once, in however many places it is missing."""
+
+    tokens: int = 0
+    responses: int = 0
+    out_of_order: int = 0
+    repeated_as_published: int = 0
+    repeated_for_reader: int = 0
+    lost: set[tuple[str, int]] = field(default_factory=set)
+    unfinished: set[str] = field(default_factory=set)
+    problems: list[str] = field(default_factory=list)
+
+    def say(self, problem: str) -> None:
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(problem)
+
+    def given(self, given: Iterable[Given]) -> None:
+        for one in given:
+            self.responses += 1
+            self.tokens += len(one.tokens)
+
+    def published(self, given: Given, pieces: Iterable[str], *, stopped: bool) -> None:
+        """The pieces of all parts in the order they were published."""
+        seen = see(given, pieces)
+        self.out_of_order += seen.out_of_order
+        self.repeated_as_published += seen.repeated
+        self._missing("published", given, [seen], stopped=stopped)
+
+    def read(self, given: Given, texts: Mapping[str, str], *, stopped: bool) -> None:
+        """What a reader shows in the end, by part."""
+        seen = [see(given, [text]) for text in texts.values()]
+        self.out_of_order += sum(one.out_of_order for one in seen)
+        self.repeated_for_reader += sum(one.repeated for one in seen)
+        self._missing("read", given, seen, stopped=stopped)
+
+    def stored(self, given: Given, texts: Mapping[str, str], *, stopped: bool) -> None:
+        """What the store holds, by part: any difference at all is a problem."""
+        seen = [see(given, [text]) for text in texts.values()]
+        self._missing("stored", given, seen, stopped=stopped)
+        if stopped and {part: text for part, text in texts.items() if text} != given.texts():
+            self.say(f"stored: {given.response_id} is not what was produced")
+
+    def _missing(self, where: str, given: Given, seen: Sequence[Seen], *, stopped: bool) -> None:
+        missing = given.numbers() - {number for one in seen for number in one.numbers}
+        if missing:
+            self.lost |= {(given.response_id, number) for number in missing}
+            self.say(f"{where}: {given.response_id} misses {len(missing)} tokens, the first is {min(missing)}")
+        if any(one.foreign for one in seen):
+            self.say(f"{where}: {given.response_id} holds text that was not produced")
+        if not stopped:
+            self.unfinished.add(given.response_id)
+            self.say(f"{where}: {given.response_id} has no end")
+
+
+def recovery(frames: Mapping[str, Sequence[float]], since: float, settle: float = 0.05) -> float | None:
+    """Seconds from `since` until every channel had a frame again; None where one never had. `frames`: times by channel."""
+    first = [min((at for at in times if at > since + settle), default=None) for times in frames.values()]
+    known = [at for at in first if at is not None]
+    return max(known) - since if known and len(known) == len(first) else None

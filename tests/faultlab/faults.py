@@ -1,0 +1,130 @@
+"""What a row does to its processes and services. Each returns when the fault is over; the load runs on."""
+
+import asyncio
+import errno
+import signal
+from pathlib import Path
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.structs import RecordMetadata
+
+from faultlab.sides import Side
+from faultlab.stand import Stand
+
+POISON: tuple[bytes | None, ...] = (
+    b"not json at all",
+    b"\xff\xfe\x00",
+    None,
+    b"[]",
+    b'{"v":99,"event":"token","responseId":"poison","seq":1,"text":"x"}',
+    b'{"v":1,"event":"token","responseId":"","seq":1,"text":"x"}',
+    b'{"v":1,"event":"token","responseId":"poison","seq":-1,"text":"x"}',
+    b'{"v":1,"event":"start","responseId":"poison","seq":0,"channel":"[bad]"}',
+    b'{"v":1,"event":"token","responseId":"poison","seq":1,"text":' + b'"' + b"x" * 300_000 + b'"}',
+)
+
+
+async def kill_relay(stand: Stand, index: int = 0) -> None:
+    """SIGKILL; the process is started again a second later, as an orchestrator does."""
+    stand.say(f"kill -9 of relay {index}")
+    stand.mark()
+    await stand.each(lambda side: side.crew.kill_and_restart(side.relays[index]))
+
+
+async def stop_and_continue(stand: Stand, seconds: float, index: int = 0) -> None:
+    """SIGSTOP, longer than the group waits, and SIGCONT."""
+    stand.say(f"SIGSTOP of relay {index} for {seconds:.0f} s")
+    stand.mark()
+    frozen = [side.relays[index] for side in stand.sides]
+    for relay in frozen:
+        relay.signal(signal.SIGSTOP)
+    await asyncio.sleep(seconds)
+    for relay in frozen:
+        if relay.returncode is None:
+            relay.signal(signal.SIGCONT)
+
+
+async def roll(stand: Stand) -> None:
+    """SIGTERM and a new start, one relay after the other."""
+
+    async def one_side(side: Side) -> None:
+        for relay in tuple(side.relays):
+            code = await side.crew.stop_and_restart(relay)
+            if code != 0 and side is stand.tokenstream:
+                stand.say(f"a relay left with {code}, not 0, after SIGTERM")
+
+    stand.say("rolling restart")
+    stand.mark()
+    await stand.each(one_side)
+
+
+async def realtime_down(stand: Stand, seconds: float) -> None:
+    stand.say(f"realtime down for {seconds:.0f} s")
+    for side in stand.sides:
+        side.realtime.faults.add({"down": {"seconds": seconds}})
+    await asyncio.sleep(seconds)
+    stand.mark()
+
+
+async def broker_down(stand: Stand, seconds: float) -> None:
+    """Kill -9 of the only broker; recovery counts from when it serves again."""
+    stand.say(f"kill -9 of the broker, back in {seconds:.0f} s")
+    stand.kafka.kill()
+    await asyncio.sleep(seconds)
+    await stand.kafka.start()
+    stand.mark()
+
+
+async def storage_down(stand: Stand, seconds: float) -> None:
+    assert stand.postgres is not None
+    stand.say(f"PostgreSQL stopped for {seconds:.0f} s")
+    await asyncio.to_thread(stand.postgres.crash)
+    await asyncio.sleep(seconds)
+    await asyncio.to_thread(stand.postgres.restart)
+    await stand.store_recovers()
+
+
+async def kill_archive(stand: Stand) -> None:
+    stand.say("kill -9 of the archive")
+    crew = stand.tokenstream.crew
+    await crew.kill_and_restart(crew.of("archive")[0])
+    await stand.store_recovers()
+
+
+async def disk_full(stand: Stand, seconds: float) -> None:
+    """Fill the file system the database is on to its last byte, for `seconds`."""
+    stand.say(f"disk full for {seconds:.0f} s")
+    assert stand.around.disk is not None
+    ballast = stand.around.disk / "ballast"
+    await asyncio.to_thread(fill, ballast)
+    await asyncio.sleep(seconds)
+    ballast.unlink()
+    await stand.store_recovers()
+
+
+def fill(ballast: Path) -> None:
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"\0" * 4096)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+
+
+async def poison(stand: Stand, times: int, pause: float) -> set[tuple[int, int]]:
+    """Records no relay can use, among the good ones. Their partitions and offsets."""
+    stand.say(f"{times * len(POISON)} poisonous records")
+    producer = AIOKafkaProducer(bootstrap_servers=stand.kafka.bootstrap, acks="all")
+    await producer.start()
+    written: set[tuple[int, int]] = set()
+    try:
+        for number in range(times):
+            for value in POISON:
+                key = stand.load.channels[number % len(stand.load.channels)].encode()
+                sent: RecordMetadata = await producer.send_and_wait(stand.names.tokens, value, key=key)
+                written.add((sent.partition, sent.offset))
+                await asyncio.sleep(pause)
+    finally:
+        await producer.stop()
+    return written

@@ -1,0 +1,91 @@
+"""Model services that write responses, one after another on each of some slots, until told to stop."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from faultlab.accounting import Given
+from topics.producer import TokenProducer
+
+WORDS = (
+    "Hello ",
+    "wörld ",
+    "日本語",
+    "👩‍👩‍👧 ",
+    "\U0001f600",
+    "code()\n",
+    '"quoted" ',
+    "\\",
+    "שלום ",
+    "a",
+    " the ",
+    "né",
+)
+KINDS = {"text": "text", "reasoning": "reasoning", "call_1": "tool_call"}
+# A producer outlives the longest outage a row makes.
+DELIVERY_DEADLINE = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """`slots` responses at a time over `channels` channels, `pause` seconds between the tokens of each."""
+
+    slots: int = 16
+    channels: int = 8
+    pause: float = 0.05
+    shortest: int = 40
+    longest: int = 200
+    padding: int = 0
+    """Characters added to every token."""
+
+
+class Load:
+    """What was written stands in `given`, the response being written included."""
+
+    def __init__(self, bootstrap: str, topic: str, seed: int, shape: Shape) -> None:
+        self._bootstrap = bootstrap
+        self._topic = topic
+        self._seed = seed
+        self.shape = shape
+        self.given: list[Given] = []
+        self._ending = asyncio.Event()
+
+    @property
+    def channels(self) -> list[str]:
+        return [f"chat:{number}" for number in range(self.shape.channels)]
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Write all the while; leaving lets every open response come to its stop."""
+        async with TokenProducer(self._bootstrap, topic=self._topic, deadline=DELIVERY_DEADLINE) as producer:
+            slots = [asyncio.create_task(self._slot(producer, slot)) for slot in range(self.shape.slots)]
+            try:
+                yield
+            finally:
+                self._ending.set()
+                await asyncio.gather(*slots)
+
+    async def _slot(self, producer: TokenProducer, slot: int) -> None:
+        chance = random.Random(f"{self._seed}/{slot}")
+        channel = self.channels[slot % self.shape.channels]
+        await asyncio.sleep(self.shape.pause * chance.uniform(0, 20))
+        number = 0
+        while not self._ending.is_set():
+            await self._write(producer, Given(f"s{self._seed}-{slot}-{number}", channel), chance)
+            number += 1
+
+    async def _write(self, producer: TokenProducer, given: Given, chance: random.Random) -> None:
+        self.given.append(given)
+        padding = "." * self.shape.padding
+        async with producer.response(given.channel, response_id=given.response_id, metadata={"model": "m"}) as response:
+            for number in range(1, chance.randint(self.shape.shortest, self.shape.longest) + 1):
+                part = chance.choice(tuple(KINDS))
+                text = f"{chance.choice(WORDS)}{padding}<{number}>"
+                await response.token(text, kind=KINDS[part], part=part)
+                given.tokens.append((part, text))
+                await asyncio.sleep(self.shape.pause * chance.uniform(0.5, 1.5))
+                if self._ending.is_set() and number >= self.shape.shortest:
+                    break
+        given.ended = True

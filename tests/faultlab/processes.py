@@ -1,0 +1,92 @@
+"""The processes of a row: started, watched, started again when they end by themselves, and measured."""
+
+import asyncio
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import psutil
+
+from faultlab.plain import READY
+from lab import RelayProcess
+
+PLAIN = Path(__file__).with_name("plain.py")
+RESTART_SECONDS = 1.0
+MIB = 1024 * 1024
+
+
+class PlainProcess(RelayProcess):
+    """The plain program; `ready` once its consumer has started."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__(environment, "plain", command=(sys.executable, str(PLAIN)))
+
+    async def is_ready(self) -> bool:
+        return READY in self.log.read_text(errors="replace")
+
+
+class Crew:
+    """Processes that are kept running, as an orchestrator does: one that ends is started again a second later."""
+
+    def __init__(self) -> None:
+        self.processes: list[RelayProcess] = []
+        self.peaks: dict[str, float] = {}
+        """The largest resident set of one process, in MiB, by role."""
+        self.ended_by_themselves: list[str] = []
+        self._left_alone: set[RelayProcess] = set()
+
+    async def add(self, process: RelayProcess, *, ready: bool = True) -> RelayProcess:
+        await process.start()
+        self.processes.append(process)
+        if ready:
+            await process.ready()
+        return process
+
+    def of(self, role: str) -> list[RelayProcess]:
+        return [process for process in self.processes if process.role == role]
+
+    async def kill_and_restart(self, process: RelayProcess, pause: float = RESTART_SECONDS) -> None:
+        """SIGKILL, and a new start after `pause`; does not wait until it is ready."""
+        self._left_alone.add(process)
+        await process.kill()
+        await asyncio.sleep(pause)
+        await process.start()
+        self._left_alone.discard(process)
+
+    async def stop_and_restart(self, process: RelayProcess) -> int:
+        """SIGTERM, its end, and a new start. The exit code."""
+        self._left_alone.add(process)
+        code = await process.stop()
+        await process.start()
+        self._left_alone.discard(process)
+        await process.ready()
+        return code
+
+    async def watch(self) -> None:
+        """Never returns. Looks at all of them every half second."""
+        while True:
+            for process in tuple(self.processes):
+                if process.returncode is None:
+                    self._measure(process)
+                elif process not in self._left_alone:
+                    self.ended_by_themselves.append(f"{process.role} with {process.returncode}: {process.tail(3)}")
+                    self._left_alone.add(process)
+                    await asyncio.sleep(RESTART_SECONDS)
+                    await process.start()
+                    self._left_alone.discard(process)
+            await asyncio.sleep(0.5)
+
+    def _measure(self, process: RelayProcess) -> None:
+        try:
+            resident = psutil.Process(process.pid).memory_info().rss / MIB
+        except psutil.NoSuchProcess:
+            return
+        self.peaks[process.role] = max(self.peaks.get(process.role, 0.0), resident)
+
+    async def close(self) -> None:
+        await asyncio.gather(*(process.kill() for process in self.processes))
+
+
+def resident(processes: Iterable[RelayProcess]) -> float:
+    """MiB of all of them now."""
+    return sum(psutil.Process(one.pid).memory_info().rss for one in processes if one.returncode is None) / MIB

@@ -1,0 +1,188 @@
+"""What happens in each row while responses stream."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+from faultlab import faults
+from faultlab.sides import letter_of
+from faultlab.stand import Stand, lab_of
+from lab import KEY
+from support import eventually
+
+WARM_UP = 6.0
+AFTER = 12.0
+
+Scenario = Callable[[Stand], Awaitable[None]]
+
+
+async def steady(stand: Stand) -> None:
+    await asyncio.sleep(25)
+
+
+def switched(spec: Mapping[str, Any], plain: Mapping[str, Any] | None = None, seconds: float = 18.0) -> Scenario:
+    """A fault of the realtime service, in force for `seconds`."""
+
+    async def run(stand: Stand) -> None:
+        await asyncio.sleep(WARM_UP)
+        stand.say(f"on: {spec}")
+        stand.add_faults(spec, plain)
+        await asyncio.sleep(seconds)
+        stand.clear_faults()
+        stand.say("off")
+        stand.mark()
+        await asyncio.sleep(4)
+
+    return run
+
+
+async def killed_thrice(stand: Stand) -> None:
+    for _ in range(3):
+        await asyncio.sleep(WARM_UP)
+        await faults.kill_relay(stand)
+        await asyncio.sleep(AFTER + 3)
+
+
+async def frozen(stand: Stand) -> None:
+    await asyncio.sleep(WARM_UP)
+    await faults.stop_and_continue(stand, 20)
+    await asyncio.sleep(AFTER)
+
+
+async def rolling(stand: Stand) -> None:
+    await asyncio.sleep(WARM_UP)
+    await faults.roll(stand)
+    await asyncio.sleep(AFTER)
+
+
+async def cut_off(stand: Stand) -> None:
+    """One relay no longer reaches the group's coordinator; the partitions' leaders, it does."""
+    proxy = stand.around.proxy
+    assert proxy is not None
+    await asyncio.sleep(WARM_UP)
+    stand.say("one owner is cut off from the coordinator")
+    stand.mark()
+    proxy.cut = True
+    await eventually(lambda: proxy.swallowed, deadline=30)
+    await stand.each(lambda side: side.add_relay(**direct(stand, side.name)))
+    await asyncio.sleep(20)
+    proxy.cut = False
+    stand.say("it reaches it again")
+    await asyncio.sleep(AFTER)
+
+
+def direct(stand: Stand, side: str) -> dict[str, str]:
+    name = "KAFKA_BOOTSTRAP_SERVERS" if side == "tokenstream" else "BOOTSTRAP"
+    return {name: stand.kafka.bootstrap}
+
+
+async def broker_killed(stand: Stand) -> None:
+    await asyncio.sleep(WARM_UP)
+    await faults.broker_down(stand, 1)
+    await asyncio.sleep(AFTER)
+
+
+async def broker_minute(stand: Stand) -> None:
+    await asyncio.sleep(WARM_UP)
+    await faults.broker_down(stand, 60)
+    await asyncio.sleep(AFTER)
+
+
+async def realtime_three_minutes(stand: Stand) -> None:
+    await asyncio.sleep(WARM_UP)
+    await faults.realtime_down(stand, 180)
+    await asyncio.sleep(AFTER)
+
+
+async def storage_minute(stand: Stand) -> None:
+    await asyncio.sleep(WARM_UP)
+    await faults.storage_down(stand, 60)
+    await asyncio.sleep(4)
+
+
+async def archive_killed(stand: Stand) -> None:
+    for _ in range(3):
+        await asyncio.sleep(WARM_UP)
+        await faults.kill_archive(stand)
+
+
+async def poisoned(stand: Stand) -> None:
+    """Each poisonous record must come out in the dead letters, and no other."""
+    await asyncio.sleep(WARM_UP)
+    written = await faults.poison(stand, 6, 0.25)
+    await asyncio.sleep(4)
+    found = {position async for position, _ in letters(stand)}
+    if found != written:
+        stand.say(
+            f"WRONG: {len(written - found)} poisonous records missing in the dead letters, {len(found - written)} too many"
+        )
+
+
+async def letters(stand: Stand) -> AsyncIterator[tuple[tuple[int, int], bytes | None]]:
+    """Partition and offset in `tokens`, and the value, of every dead letter."""
+    async for record in lab_of(stand).read(stand.names.dead_letters):
+        headers = dict(record.headers)
+        yield (int(headers["tokenstream-partition"]), int(headers["tokenstream-offset"])), record.value
+
+
+async def channel_refused(stand: Stand) -> None:
+    await asyncio.sleep(WARM_UP)
+    stand.say("chat:0 refuses this publisher for good")
+    before = {one.response_id for one in stand.load.given if one.channel == "chat:0" and one.ended}
+    stand.add_faults({"nack": {"code": 40160, "channel": "^chat:0$"}})
+    await asyncio.sleep(20)
+    stand.refused = {}
+    stand.say(f"{len(before)} responses of chat:0 ended before")
+
+
+async def gather_refused(stand: Stand) -> None:
+    """Which responses were refused, and what the dead letters have of them: after the load has ended."""
+    if stand.refused is None:
+        return
+    stopped = stand.tokenstream.stopped()
+    stand.refused = {
+        one.response_id: [] for one in stand.load.given if one.channel == "chat:0" and one.response_id not in stopped
+    }
+
+    async def whole() -> bool:
+        assert stand.refused is not None
+        found: dict[str, list[int]] = {key: [] for key in stand.refused}
+        async for _, value in letters(stand):
+            letter = letter_of(value)
+            if letter is not None and letter[0] in found:
+                found[letter[0]].append(letter[1])
+        stand.refused = found
+        return all(found.values())
+
+    with contextlib.suppress(AssertionError):
+        await eventually(whole, deadline=30, every=1)
+
+
+async def key_mended(stand: Stand) -> None:
+    """The key is wrong from the start, and put right in its file; the plain program must be restarted for it."""
+    await asyncio.sleep(10)
+    stand.say("the right key is in the file")
+    assert stand.around.key_file is not None
+    stand.around.key_file.write_text(KEY)
+    stand.mark()
+    if stand.plain is not None:
+        await stand.plain.crew.stop_and_restart(stand.plain.relays[0])
+    await asyncio.sleep(25)
+
+
+async def disk_full(stand: Stand) -> None:
+    await asyncio.sleep(WARM_UP)
+    await faults.disk_full(stand, 20)
+    await asyncio.sleep(4)
+
+
+async def clock_stepped(stand: Stand) -> None:
+    clock = stand.around.clock
+    assert clock is not None
+    for offset in (3600, -3600, 0):
+        await asyncio.sleep(WARM_UP + 2)
+        stand.say(f"the relay's wall clock is stepped to {offset:+d} s")
+        clock.set(offset)
+        stand.mark()
+    await asyncio.sleep(WARM_UP)

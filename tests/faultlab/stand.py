@@ -1,0 +1,251 @@
+"""One row's laboratory: a broker, two realtime servers, the two programs, a store, model services and readers."""
+
+import asyncio
+import contextlib
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from faultlab.accounting import Tally, recovery
+from faultlab.around import Around
+from faultlab.load import Load, Shape
+from faultlab.readers import ChannelReader, reading
+from faultlab.sides import (
+    Side,
+    all_stored,
+    judge_plain,
+    judge_tokenstream,
+    plain_side,
+    tokenstream_side,
+)
+from lab import KEY, Lab
+from processor.ingest.connection import KafkaConnection
+from processor.ingest.topics_admin import TopicsWanted, apply
+from processor.local.kafka import LocalKafka
+from processor.local.realtime.server import LocalRealtime
+from processor.store_port import ResponseStore
+from stores import LocalPostgres, opened
+from support import eventually
+from topics.specs import TopicNames
+
+PARTITIONS = 4
+FINISH_DEADLINE = 150.0
+STORED_DEADLINE = 90.0
+QUIET = 6.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a row needs. `settings` are tokenstream's, without their prefix."""
+
+    seed: int = 1
+    shape: Shape = field(default_factory=Shape)
+    relays: int = 1
+    limits: bool = False
+    postgres: bool = False
+    plain: bool = True
+    settings: Mapping[str, str] = field(default_factory=dict)
+    unready: bool = False
+    """The relays can't become ready before the fault is over."""
+
+
+@dataclass(slots=True)
+class Stand:
+    """What a scenario works with."""
+
+    setup: Setup
+    directory: Path
+    kafka: LocalKafka
+    names: TopicNames
+    load: Load
+    tokenstream: Side
+    plain: Side | None
+    postgres: LocalPostgres | None
+    store: ResponseStore
+    readers: dict[str, ChannelReader]
+    around: Around
+    marks: list[float] = field(default_factory=list)
+    recoveries: list[float | None] = field(default_factory=list)
+    """Of the store, in seconds, where a row measures that instead."""
+    struck: dict[str, int] = field(default_factory=dict)
+    happened: list[str] = field(default_factory=list)
+    refused: dict[str, list[int]] | None = None
+
+    @property
+    def sides(self) -> list[Side]:
+        return [self.tokenstream] if self.plain is None else [self.tokenstream, self.plain]
+
+    def mark(self) -> None:
+        """From now on recovery is measured: until every channel has a frame again."""
+        self.marks.append(time.time())
+
+    def say(self, what: str) -> None:
+        self.happened.append(what)
+        print(f"  {time.strftime('%H:%M:%S')} {what}", flush=True)
+
+    async def each(self, act: Callable[[Side], Awaitable[object]]) -> None:
+        await asyncio.gather(*(act(side) for side in self.sides))
+
+    def add_faults(self, faults: Mapping[str, Any], plain: Mapping[str, Any] | None = None) -> None:
+        """`plain`: other numbers for the plain program, where strikes are counted by publishes: it makes more of them."""
+        self.tokenstream.realtime.faults.add(faults)
+        if self.plain is not None:
+            self.plain.realtime.faults.add(plain or faults)
+
+    def clear_faults(self) -> None:
+        """Every fault must have struck: one that did not proves nothing."""
+        for listed in self.tokenstream.realtime.faults.listed():
+            name = next(key for key in listed if key not in ("met", "struck"))
+            self.struck[name] = self.struck.get(name, 0) + int(listed["struck"])
+        for side in self.sides:
+            side.realtime.faults.clear()
+
+    async def progress(self, frames: int, deadline: float = 60.0) -> None:
+        """Wait until tokenstream has published so many more frames."""
+        before = self.tokenstream.published()
+        await eventually(lambda: self.tokenstream.published() >= before + frames, deadline=deadline, every=0.1)
+
+    async def store_recovers(self) -> None:
+        """Measure how long it takes from now until all that has ended by now is stored."""
+        began, wanted = time.monotonic(), self.tokenstream.stopped()
+        try:
+            await eventually(lambda: self.has_stored(wanted), deadline=STORED_DEADLINE, every=0.2)
+        except AssertionError:
+            self.recoveries.append(None)
+        else:
+            self.recoveries.append(time.monotonic() - began)
+
+    async def has_stored(self, response_ids: Iterable[str]) -> bool:
+        try:
+            async with asyncio.timeout(10):
+                return await all_stored(self.store, response_ids)
+        except Exception as error:  # noqa: BLE001 - a store that is down in the row's course
+            print(f"  the store does not answer: {type(error).__name__}", flush=True)
+            return False
+
+    # The end
+
+    async def finish(self) -> None:
+        """Wait until all that was produced has ended everywhere, or the deadlines have passed."""
+        refused = set(self.refused or ())
+        wanted = {one.response_id for one in self.load.given}
+        await _in_time(lambda: wanted - refused <= self.tokenstream.stopped(), FINISH_DEADLINE)
+        await _in_time(lambda: self.has_stored(wanted), STORED_DEADLINE)
+        for one in self.load.given:
+            reader = self.readers[one.channel]
+            shown = reader.reader.responses.get(one.response_id)
+            if one.response_id not in refused and (shown is None or not shown.finished or shown.broken):
+                await reader.load(one.response_id)
+        if self.plain is not None:
+            await self._plain_is_quiet(self.plain, wanted)
+
+    async def _plain_is_quiet(self, plain: Side, wanted: set[str]) -> None:
+        until = time.monotonic() + FINISH_DEADLINE
+        seen, since = -1, time.monotonic()
+        while time.monotonic() < min(until, since + QUIET) and not wanted <= plain.stopped():
+            if plain.published() != seen:
+                seen, since = plain.published(), time.monotonic()
+            await asyncio.sleep(0.2)
+
+    async def judge(self) -> dict[str, tuple[Tally, float | None]]:
+        """Counts and recovery of each program."""
+        given = self.load.given
+        tally = await judge_tokenstream(self.tokenstream, given, self.readers, self.store, self.refused)
+        for name, count in self.struck.items():
+            if not count:
+                tally.say(f"the fault {name} never struck")
+        judged = {"tokenstream": (tally, self._recovery(self.tokenstream))}
+        if self.plain is not None:
+            judged["plain"] = (judge_plain(self.plain, given), self._recovery(self.plain))
+        return judged
+
+    def _recovery(self, side: Side) -> float | None:
+        if self.recoveries and side is self.tokenstream:
+            return _longest(self.recoveries)
+        times = side.frame_times()
+        times = {channel: times.get(channel, []) for channel in self.load.channels}
+        return _longest([recovery(times, mark) for mark in self.marks])
+
+
+def _longest(seconds: list[float | None]) -> float | None:
+    known = [one for one in seconds if one is not None]
+    return max(known) if known and len(known) == len(seconds) else None
+
+
+async def _in_time(look: Callable[[], Any], deadline: float) -> None:
+    """What is not done in time is counted afterwards, not raised."""
+    with contextlib.suppress(AssertionError):
+        await eventually(look, deadline=deadline, every=0.2)
+
+
+@contextlib.asynccontextmanager
+async def built(setup: Setup, kafka: LocalKafka, around: Around) -> AsyncIterator[Stand]:
+    """Everything started and ready, the load not yet."""
+    async with contextlib.AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faultlab-")))
+        names = TopicNames(*(f"lab.{topic}" for topic in ("tokens", "responses", "dead-letters", "controls")))
+        wanted = TopicsWanted(names, max_response_bytes=4 * 2**20)
+        await apply(KafkaConnection(kafka.bootstrap), wanted, partitions=PARTITIONS)
+        postgres = None
+        url = f"sqlite:///{(around.disk or directory) / 'store.db'}"
+        if setup.postgres:
+            postgres = await asyncio.to_thread(LocalPostgres)
+            stack.callback(postgres.close)
+            url = await postgres.create_database()
+        servers = [
+            await stack.enter_async_context(LocalRealtime(key=KEY, admin=True, limits=setup.limits)) for _ in range(2)
+        ]
+        ours = tokenstream_side(servers[0], kafka.bootstrap, names, url, setup.settings)
+        plain = plain_side(servers[1], kafka.bootstrap, names) if setup.plain else None
+        for side in [ours, *([plain] if plain else [])]:
+            stack.push_async_callback(side.crew.close)
+        await _start(setup, ours, plain, around)
+        store = await stack.enter_async_context(opened(url))
+        load = Load(kafka.bootstrap, names.tokens, setup.seed, setup.shape)
+        api = f"http://127.0.0.1:{ours.crew.of('api')[0].port}"
+        readers = await stack.enter_async_context(reading(load.channels, ours.realtime.endpoint, api))
+        stand = Stand(setup, directory, kafka, names, load, ours, plain, postgres, store, readers, around)
+        watching = [asyncio.create_task(side.crew.watch()) for side in stand.sides]
+        try:
+            yield stand
+        finally:
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
+
+
+async def _start(setup: Setup, ours: Side, plain: Side | None, around: Around) -> None:
+    """All at once; but the archive makes the store's tables, so it comes first."""
+    await ours.crew.add(ours.make("archive"))
+    theirs, plains = _changes(around)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(ours.crew.add(ours.make("api")))
+        for _ in range(setup.relays):
+            group.create_task(ours.crew.add(ours.make(**theirs), ready=not setup.unready))
+            if plain is not None:
+                group.create_task(plain.crew.add(plain.make(**plains)))
+
+
+def _changes(around: Around) -> tuple[dict[str, str], dict[str, str]]:
+    """What the first relays of either program are told otherwise."""
+    ours: dict[str, str] = {}
+    plain: dict[str, str] = {}
+    if around.proxy is not None:
+        through = f"127.0.0.1:{around.proxy.port}"
+        ours["KAFKA_BOOTSTRAP_SERVERS"] = plain["BOOTSTRAP"] = through
+    if around.key_file is not None:
+        ours["ABLY_KEY_FILE"] = plain["KEY_FILE"] = str(around.key_file)
+        plain["KEY"] = ""
+    if around.clock is not None:
+        environment = around.clock.environment()
+        ours |= {f"OS_{name}": value for name, value in environment.items()}
+        plain |= environment
+    return ours, plain
+
+
+def lab_of(stand: Stand) -> Lab:
+    """For reading topics."""
+    return Lab(stand.kafka.bootstrap, stand.names, stand.tokenstream.realtime)
