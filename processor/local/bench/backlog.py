@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from processor.local.bench.against import run_against
+from processor.local.bench.figures import Figures
 from processor.local.bench.load import Load
 from processor.local.bench.results import Result, Series
 from processor.local.bench.run import first_taken_over, running, sampled
-from processor.local.bench.stage import UNPACED, staged
+from processor.local.bench.stage import UNPACED, Stage, staged
+from processor.local.bench.usage import Sampler
 from processor.local.kafka import LocalKafka
 
 MIB = 1024 * 1024
@@ -24,10 +27,11 @@ class Backlog:
     within: float = 300.0
     settings: Mapping[str, str] = field(default_factory=lambda: UNPACED)
     realtime_options: tuple[str, ...] = ()
-    faults: Mapping[str, object] = field(default_factory=dict)
+    against: float = 0.0
+    """Seconds that a plain program gets of the same backlog; 0 compares with none."""
 
 
-async def run_backlog(kafka: LocalKafka, directory: Path, backlog: Backlog) -> Result:
+async def run_backlog(kafka: LocalKafka, directory: Path, backlog: Backlog) -> list[Result]:
     """Time from the first partition taken over to the last committed final record, as a reader saw it."""
     load = backlog.load
     async with (
@@ -42,8 +46,6 @@ async def run_backlog(kafka: LocalKafka, directory: Path, backlog: Backlog) -> R
         running(stage, load) as run,
     ):
         produced = await run.produce()
-        if backlog.faults:
-            await stage.fault(backlog.faults)
         relays = [stage.new_relay() for _ in range(backlog.relays)]
         for relay in relays:
             relay.start()
@@ -51,6 +53,19 @@ async def run_backlog(kafka: LocalKafka, directory: Path, backlog: Backlog) -> R
             await run.finished(backlog.within)
         seen = await run.judge()
         began = first_taken_over(relays)
+        result = _result(backlog, stage, seen, sampler, began)
+        result.add(
+            "records produced a second", produced["records"] / (produced["ended"] - produced["began"]), "records/s"
+        )
+        if not backlog.against:
+            return [result]
+        for relay in relays:
+            relay.child.kill()
+        return [result, await run_against(stage, result, produced["records"], backlog.against)]
+
+
+def _result(backlog: Backlog, stage: Stage, seen: Figures, sampler: Sampler, began: float) -> Result:
+    load, relays = backlog.load, stage.relays
     seconds = seen.last_final - began
     cpu = sum(sampler.cpu(relay.child.name, began) for relay in relays)
     result = Result(scenario=load.name, title=backlog.title, load=described(load), seed=load.seed)
@@ -64,13 +79,21 @@ async def run_backlog(kafka: LocalKafka, directory: Path, backlog: Backlog) -> R
     for name in ("realtime", "kafka", "observer"):
         result.add(f"{name} processor time", sampler.cpu(name, began), "s")
     result.add("largest memory", max(s.rss for relay in relays for s in sampler.samples[relay.child.name]) / MIB, "MiB")
-    result.add("records produced a second", produced["records"] / (produced["ended"] - produced["began"]), "records/s")
+    half = len(seen.line) // 2
+    result.add("second half against the first", sum(seen.line[half:]) / max(1, sum(seen.line[:half])), "x")
     width = (seen.last_frame - seen.first_frame) / len(seen.line) or 1.0
     shift = seen.first_frame - began
     rates = [(shift + width * step, count / width) for step, count in enumerate(seen.line)]
     memory = [(s.at - began, s.rss / MIB) for s in sampler.samples[relays[0].child.name] if s.at >= began - 1.0]
+    result.add("memory, second half against the first", _growth([rss for at, rss in memory if at >= 0]), "x")
     result.series = [Series("tokens a second", rates), Series("memory", memory)]
     return result
+
+
+def _growth(memory: list[float]) -> float:
+    """The largest of the second half over the largest of the first: 1 is flat."""
+    half = len(memory) // 2
+    return max(memory[half:]) / max(memory[:half]) if half else 1.0
 
 
 def described(load: Load) -> str:

@@ -47,6 +47,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     stall: float
     stall_began: float
     line: list[int]
+    resumed: list[float]
+    """When the first text came after each of the moments asked about."""
     latency: Spread | None = None
     first_token: Spread | None = None
 
@@ -78,7 +80,13 @@ def spread(durations: Sequence[float]) -> Spread | None:
     return Spread(at(0.5), at(0.9), at(0.99), at(0.999), ordered[-1], len(ordered))
 
 
-def figures(load: Load, seen: Observed, verdict: Verdict, times: Sequence[Sequence[float]] | None) -> Figures:
+def figures(
+    load: Load,
+    seen: Observed,
+    verdict: Verdict,
+    times: Sequence[Sequence[float]] | None,
+    after: Sequence[float] = (),
+) -> Figures:
     seen.text.sort()
     latency, first_token = latencies(seen, times) if times is not None else (None, None)
     stall, stall_began = longest_stall(seen)
@@ -97,6 +105,7 @@ def figures(load: Load, seen: Observed, verdict: Verdict, times: Sequence[Sequen
         stall=stall,
         stall_began=stall_began,
         line=line(seen, first, last),
+        resumed=[next((moment for moment, *_ in seen.text if moment > mark), last) for mark in after],
         latency=latency,
         first_token=first_token,
     )

@@ -2,29 +2,77 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from processor.local.bench.results import Report, Result, merged, now, read_report, this_machine, write_report
+from processor.local.bench.document import fill_file
+from processor.local.bench.plots import check_plots, draw
+from processor.local.bench.results import (
+    Report,
+    Result,
+    Unsound,
+    merged,
+    now,
+    read_report,
+    this_machine,
+    write_report,
+)
 from processor.local.bench.scenarios import SCENARIOS, Scene, Wanted
 from processor.local.bench.show import table
 from processor.local.kafka import VERSION, LocalKafka
 
 
-async def run_bench(scenarios: Sequence[str], wanted: Wanted, *, json: Path | None) -> Report:
-    """Raises Unsound at the first scenario that gives no figures; those before it are shown and written by then."""
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where figures go besides the terminal; None is nowhere."""
+
+    json: Path | None = None
+    images: Path | None = None
+    document: Path | None = None
+
+    def check(self) -> None:
+        """Raises what would only be found out after minutes."""
+        if self.images is not None:
+            check_plots()
+        if self.json is not None:
+            read_report(self.json)
+
+    def write(self, report: Report) -> None:
+        """With a JSON file, other scenarios' figures in it stay, and are drawn and told, too."""
+        if self.json is not None:
+            report = merged(read_report(self.json), report)
+            write_report(self.json, report)
+        if self.images is not None:
+            draw(report, self.images)
+        if self.document is not None:
+            fill_file(self.document, report)
+
+
+async def run_bench(scenarios: Sequence[str], wanted: Wanted, outputs: Outputs) -> Report:
+    """A scenario that gives no figures stops none of the others; at the end Unsound is raised, after the rest is written."""
+    outputs.check()
     console = Console()
     machine = this_machine(f"Apache Kafka {VERSION}")
     results: list[Result] = []
+    unsound: list[str] = []
     with tempfile.TemporaryDirectory(prefix="tokenstream-bench-") as directory:
         async with LocalKafka(data=Path(directory) / "kafka") as kafka:
             for name in scenarios:
                 scene = Scene(kafka, Path(directory) / name, lambda what: console.print(f"[dim]{what}…[/dim]"))
-                for result in await SCENARIOS[name](scene, wanted):
+                try:
+                    found = await SCENARIOS[name](scene, wanted)
+                except Unsound as error:
+                    unsound.append(f"{name}: {error}")
+                    console.print(f"[bold red]{name} gives no figures.[/bold red]")
+                    continue
+                for result in found:
                     table(console, result)
-                    results.append(result)
-                if json is not None:
-                    written = merged(read_report(json), Report(at=now(), machine=machine, results=results))
-                    write_report(json, written)
-    return Report(at=now(), machine=machine, results=results)
+                results += found
+    report = Report(at=now(), machine=machine, results=results)
+    if results:
+        outputs.write(report)
+    if unsound:
+        raise Unsound("\n".join(unsound))
+    return report

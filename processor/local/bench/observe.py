@@ -73,15 +73,21 @@ class RecordsReader:
                         if record.value is None or STREAMING in record.value:
                             self.snapshots += 1
                         else:
-                            self.finals.append((moment, record.value))
-                            self.finished.add(record.key)
+                            self._note(moment, record.key, record.value)
         finally:
             await consumer.stop()
+
+    def _note(self, moment: float, key: bytes, value: bytes) -> None:
+        """Runs may share a stage: what is of another load is not looked at."""
+        if self._order.load.number(key.decode()) is not None:
+            self.finals.append((moment, value))
+            self.finished.add(key)
 
 
 class Observation:
     def __init__(self, order: Order) -> None:
         self._order = order
+        self._after: list[float] = []
         load, size = order.load, order.channels_per_connection
         channels = load.all_channels()
         self.records = RecordsReader(order)
@@ -104,6 +110,7 @@ class Observation:
                 elif "progress" in order:
                     say({"frames": self._kept(), "finals": len(self.records.finished)})
                 else:
+                    self._after = [float(moment) for moment in order["after"]]
                     break
             for task in running:
                 task.cancel()
@@ -146,7 +153,7 @@ class Observation:
         answer: dict[str, Any] = {"verdict": asdict(verdict), "faults": faults}
         if not faults:
             times = read_times(Path(order.times)) if order.times is not None else None
-            answer["figures"] = msgspec.to_builtins(figures(order.load, observed, verdict, times))
+            answer["figures"] = msgspec.to_builtins(figures(order.load, observed, verdict, times, self._after))
         return answer
 
 

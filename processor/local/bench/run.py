@@ -46,9 +46,12 @@ class Run:
         answer = await self.observer.answer(within + READY_SECONDS)
         return bool(answer["finished"])
 
-    async def judge(self) -> Figures:
-        """The figures. Raises Unsound where anything was lost, repeated, out of order, otherwise than produced, or unfinished."""
-        await self.observer.tell({"judge": True})
+    async def judge(self, *after: float) -> Figures:
+        """The figures. Raises Unsound where anything was lost, repeated, out of order, otherwise than produced, or unfinished.
+
+        Of the moments `after` they tell when the next text came.
+        """
+        await self.observer.tell({"judge": True, "after": after})
         answer = await self.observer.answer(JUDGE_SECONDS)
         if answer["faults"]:
             raise Unsound(self._explain(answer["faults"], answer["verdict"]["told"]))

@@ -1,0 +1,79 @@
+"""What a relay costs while it does nothing: seconds until it is ready, memory, processor, and memory per open response."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import msgspec
+
+from processor.local.bench.backlog import MIB, described
+from processor.local.bench.load import Load
+from processor.local.bench.results import Result, Unsound
+from processor.local.bench.run import PRODUCE, READY_SECONDS
+from processor.local.bench.stage import UNPACED, Relay, Stage, staged
+from processor.local.bench.usage import Sample, sample
+from processor.local.bench.worker_process import WorkerProcess
+from processor.local.kafka import LocalKafka
+
+WARM_UP = 2.0
+IDLE_SECONDS = 10.0
+OPEN_DEADLINE = 180.0
+POLL = 0.25
+FEW = 5
+"""The memory of an open response is the slope between so many times fewer and all."""
+
+
+async def run_idle(kafka: LocalKafka, directory: Path, load: Load, seconds: float = IDLE_SECONDS) -> Result:
+    """`load` must leave its responses open."""
+    few = msgspec.structs.replace(load, name=f"{load.name}-few", responses=max(1, load.responses // FEW))
+    result = Result(scenario=load.name, title="An idle relay", load=described(load), seed=load.seed)
+    async with staged(kafka, directory, load.name, partitions=12, settings=UNPACED) as stage:
+        relay = stage.new_relay()
+        relay.start()
+        await stage.until_ready(relay)
+        result.add("start until ready", relay.ready - relay.started, "s")
+        await asyncio.sleep(WARM_UP)
+        before = _sample(relay)
+        await asyncio.sleep(seconds)
+        after = _sample(relay)
+        result.add("memory, idle", after.rss / MIB, "MiB")
+        result.add("processor, idle", 100 * (after.cpu - before.cpu) / (after.at - before.at), "%")
+        at_few = await _open(stage, relay, few, few.responses)
+        at_all = await _open(stage, relay, load, few.responses + load.responses)
+    each = (at_all.rss - at_few.rss) / load.responses
+    text = sum(len("".join(load.texts(number))) for number in range(load.responses)) / load.responses
+    result.add("open responses", few.responses + load.responses)
+    result.add("memory with them", at_all.rss / MIB, "MiB")
+    result.add("text of an open response", text, "bytes")
+    result.add("memory of an open response", each, "bytes")
+    result.add("of that beyond twice its text", each - 2 * text, "bytes")
+    return result
+
+
+def _sample(relay: Relay) -> Sample:
+    taken = sample(relay.pid)
+    if taken is None:
+        raise Unsound("Memory and processor time can't be read: this needs Linux's /proc.")
+    return taken
+
+
+async def _open(stage: Stage, relay: Relay, load: Load, count: int) -> Sample:
+    """Produce, and wait until all are open, published and in a record; the process then."""
+    order = {
+        "bootstrap": stage.kafka.bootstrap,
+        "topic": stage.names.tokens,
+        "partitions": stage.partitions,
+        "load": msgspec.to_builtins(load),
+    }
+    async with WorkerProcess(PRODUCE, order, stage.directory / "producer.log") as producer:
+        await producer.answer(READY_SECONDS)
+        await producer.tell({"produce": True})
+        await producer.answer(OPEN_DEADLINE)
+    deadline = time.monotonic() + OPEN_DEADLINE
+    while time.monotonic() < deadline:
+        metrics = await stage.metrics(relay)
+        if metrics.get("tokenstream_open_responses") == count and metrics.get("tokenstream_buffered_bytes") == 0:
+            await asyncio.sleep(WARM_UP)
+            return _sample(relay)
+        await asyncio.sleep(POLL)
+    raise Unsound(f"{count} responses were not open and published in {OPEN_DEADLINE:g} s.")
