@@ -202,7 +202,7 @@ def curves() -> tuple[Graph, ...]:
         ),
         Graph(
             title="Oldest unsent token, by partition",
-            description="The ten worst. One line rising alone is one stuck partition: look for its channel in the relay's log. All rising "
+            description="The ten worst. One line rising alone is one stuck partition: look for publish_retry in its owner's log. All rising "
             "together: the realtime service, or the key.",
             unit=Unit.SECONDS,
             no_value=NO_RELAY,
