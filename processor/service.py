@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from enum import StrEnum
 from random import Random
 from typing import TYPE_CHECKING
@@ -19,13 +19,14 @@ import structlog
 
 from processor.api.access import Access
 from processor.api.app import ApiParts, make_app
-from processor.api.health import Check
+from processor.api.health import Check, Health
 from processor.api.server import HttpServer
 from processor.clock import Clock
 from processor.config import Settings
 from processor.errors import KafkaUnavailable
 from processor.ingest.connection import KafkaConnection
 from processor.ingest.topics_admin import TopicsWanted, verify_startup
+from processor.loop_watch import LoopWatch
 from processor.metrics import Metrics
 from processor.store_port import ResponseStore
 from processor.tombstones import KafkaTombstones
@@ -119,11 +120,15 @@ class Service:
         self._clock = Clock()
         self._random = Random()  # noqa: S311 - jitter, not secrets
         self._checks: list[Check] = [Check("topics", lambda: "not verified yet")]
+        self._vitals: list[Check] = []
+        self._health = Health(self._metrics, lambda: self._checks, lambda: self._vitals)
 
     async def run(self) -> None:
         async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(LoopWatch(self._metrics).watching())
+            await stack.enter_async_context(in_background(self._health.keep_examining()))
             store = self._open_store(stack)
-            app = make_app(self._metrics, self._current_checks, self._api(store, stack))
+            app = make_app(self._metrics, self._health, self._api(store, stack))
             server = HttpServer(app, host=self._settings.http_host, port=self._settings.http_port)
             await stack.enter_async_context(server)
             log.info("http_listening", host=self._settings.http_host, port=server.port)
@@ -138,9 +143,6 @@ class Service:
                     await running.enter_async_context(self._relay(tasks))
                 log.info("started", roles=sorted(self._roles), group=self._settings.kafka_group_id)
                 await self._stop.wait()
-
-    def _current_checks(self) -> Sequence[Check]:
-        return self._checks
 
     def _open_store(self, stack: contextlib.AsyncExitStack) -> ResponseStore | None:
         if not self._roles & {Role.ARCHIVE, Role.API}:
@@ -225,9 +227,12 @@ class Service:
         alone = Role.RELAY not in self._roles
         self._checks.append(Check("archive", lambda: _archive_trouble(archive), required=alone))
         task = tasks.create_task(archive.run())
+        vital = Check("archive", lambda: ended(task))
+        self._vitals.append(vital)
         try:
             yield
         finally:
+            self._vitals.remove(vital)
             task.cancel()
 
     @contextlib.asynccontextmanager
@@ -239,11 +244,30 @@ class Service:
             self._checks.append(Check("kafka", relay.trouble))
             self._checks.append(Check("realtime", lambda: _realtime_trouble(pool)))
             task = tasks.create_task(relay.run())
+            vital = Check("relay", lambda: ended(task) or relay.standstill())
+            self._vitals.append(vital)
             try:
                 yield
             finally:
+                self._vitals.remove(vital)
                 await relay.stop()
                 await asyncio.wait({task})
+
+
+@contextlib.asynccontextmanager
+async def in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Beside the body, and ended with it. For work that never ends and never fails."""
+    task = asyncio.ensure_future(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+def ended(task: asyncio.Task[None]) -> str | None:
+    """A task that failed takes the process with it; this is for one that merely returned."""
+    return "its task ended, though nothing asked it to" if task.done() else None
 
 
 async def _store_trouble(store: ResponseStore) -> str | None:

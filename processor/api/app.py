@@ -5,7 +5,7 @@ normalises a path before it was split here.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from urllib.parse import unquote_to_bytes
@@ -16,7 +16,7 @@ from aiohttp import web
 
 from processor.api.access import Access, Grant
 from processor.api.errors import ApiError, bad_request, not_found, unavailable
-from processor.api.health import Check, Health
+from processor.api.health import Health
 from processor.api.openapi import describe
 from processor.api.responses import MAX_LIMIT, Answer, Listing, Responses
 from processor.errors import StoreUnavailable
@@ -58,11 +58,11 @@ class Route:
     argument: str = ""
 
 
-def make_app(metrics: Metrics, checks: Callable[[], Sequence[Check]], api: ApiParts | None) -> web.Application:
+def make_app(metrics: Metrics, health: Health, api: ApiParts | None) -> web.Application:
     """Health and metrics for every role; `/v1` where `api` is given."""
     app = web.Application()
     app[METRICS] = metrics
-    Health(metrics, checks).add_routes(app)
+    health.add_routes(app)
     if api is not None:
         app[PARTS] = api
         app[RESPONSES] = Responses(api.store, api.tombstones)

@@ -5,7 +5,7 @@ the takeover is a task; *revoked* waits until the partitions are given back, and
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import structlog
@@ -25,13 +25,19 @@ FETCH_WAIT = 0.2
 RETRY_WAIT = 0.5
 STARVED = 0.002
 MEASURE_INTERVAL = 0.25
+STANDSTILL = 120.0
+"""Seconds beyond the drain timeout: every wait of the fetching loop has a deadline far below it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayOptions:
-    """`limits` are those of the whole process; every partition gets its share of the bytes."""
+    """`limits` are those of the whole process; every partition gets its share of the bytes.
+
+    `credentials` tells one state of the secrets and certificates from another: where they changed, Kafka is joined anew.
+    """
 
     client: ClientOptions
+    credentials: Callable[[], object]
     group_id: str
     limits: Limits
     drain_timeout: float
@@ -50,8 +56,10 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         self._running: dict[int, asyncio.Task[None]] = {}
         self._paused: set[int] = set()
         self._stopping = False
+        self._credentials = options.credentials()
         self._kafka_trouble: str | None = None
         self._assigned_once = False
+        self._turned_at = parts.clock.monotonic()
 
     @property
     def workers(self) -> Iterable[PartitionWorker]:
@@ -69,6 +77,13 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
             if not worker.running:
                 return f"partition {worker.number} is being taken over"
         return None
+
+    def standstill(self) -> str | None:
+        """That the fetching loop hangs, which only a restart mends; None while it turns, with or without Kafka."""
+        still = self._parts.clock.monotonic() - self._turned_at
+        if self._stopping or still < self._options.drain_timeout + STANDSTILL:
+            return None
+        return f"its fetching loop has not turned for {still:.0f} s"
 
     # Rebalances
 
@@ -139,6 +154,7 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         await self._start()
         measured = 0.0
         while not self._stopping:
+            self._turned_at = self._parts.clock.monotonic()
             try:
                 fetched = await self._consumer.fetch(FETCH_RECORDS, FETCH_WAIT)
                 self._kafka_trouble = None
@@ -151,23 +167,44 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
                     worker.feed(records, records[-1].offset + 1)
             await self._follow_positions()
             if self._consumer.membership.silence() > self._consumer.patience:
+                log.warning("group_silent", seconds=round(self._consumer.membership.silence(), 1))
                 await self._begin_anew()
             self._gate()
             if self._parts.clock.monotonic() - measured >= MEASURE_INTERVAL:
                 measured = self._parts.clock.monotonic()
+                if self._credentials_changed():
+                    log.info("kafka_credentials_changed")
+                    await self._begin_anew()
                 self._measure()
             # Under a backlog fetching never waits: let lanes and writers have their turns.
             await asyncio.sleep(0 if fetched else STARVED)
 
     async def _begin_anew(self) -> None:
-        """The group has not answered for long, although fetching goes on or fails quietly: join it with a new client."""
-        log.warning("group_silent", seconds=round(self._consumer.membership.silence(), 1))
+        """Join the group with a new client.
+
+        Either the group has not answered for long, although fetching goes on or fails quietly; or what this client is let in
+        by may soon be refused.
+        """
         await self._give_back(self._options.drain_timeout)
         await self._consumer.renew()
         await self._start()
 
+    def _credentials_changed(self) -> bool:
+        """Whether they changed into others that can be used; as long as not, the old ones may still do."""
+        now = self._options.credentials()
+        if now == self._credentials:
+            return False
+        self._credentials = now
+        try:
+            self._options.client()
+        except KafkaUnavailable as error:
+            log.warning("kafka_credentials_unusable", cause=str(error))
+            return False
+        return True
+
     async def _start(self) -> None:
         while not self._stopping:
+            self._turned_at = self._parts.clock.monotonic()
             try:
                 await self._consumer.start(self)
             except KafkaUnavailable as error:

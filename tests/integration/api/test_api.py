@@ -20,7 +20,7 @@ from yarl import URL
 
 from processor.api.access import Access
 from processor.api.app import ApiParts, make_app
-from processor.api.health import Check
+from processor.api.health import Check, Health
 from processor.api.server import HttpServer, PortTaken
 from processor.errors import KafkaUnavailable, StoreUnavailable
 from processor.metrics import Metrics
@@ -69,7 +69,7 @@ async def serving(
 ) -> AsyncIterator[Api]:
     metrics, tombstones = Metrics(), RecordingTombstones()
     api = ApiParts(store, access or Access(open=True), tombstones, **parts)
-    server = HttpServer(make_app(metrics, lambda: checks, api), host="127.0.0.1", port=0)
+    server = HttpServer(make_app(metrics, Health(metrics, lambda: checks), api), host="127.0.0.1", port=0)
     async with server, aiohttp.ClientSession(auto_decompress=False, headers={"Accept-Encoding": "identity"}) as http:
         yield Api(store, tombstones, metrics, f"http://127.0.0.1:{server.port}", http)
 
@@ -323,14 +323,14 @@ async def test_a_taken_port_is_one_clear_sentence(store: ResponseStore) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        server = HttpServer(make_app(Metrics(), tuple, None), host="127.0.0.1", port=port)
+        server = HttpServer(make_app(Metrics(), Health(Metrics(), tuple), None), host="127.0.0.1", port=port)
         with pytest.raises(PortTaken, match=f"127.0.0.1:{port}: .*TOKENSTREAM_HTTP_PORT"):
             await server.start()
 
 
 async def test_roles_without_api_serve_health_only() -> None:
     async with (
-        HttpServer(make_app(Metrics(), tuple, None), host="127.0.0.1", port=0) as server,
+        HttpServer(make_app(Metrics(), Health(Metrics(), tuple), None), host="127.0.0.1", port=0) as server,
         aiohttp.ClientSession() as http,
     ):
         async with http.get(f"http://127.0.0.1:{server.port}/v1/responses/x") as response:

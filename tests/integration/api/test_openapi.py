@@ -8,6 +8,7 @@ import pytest
 
 from processor.api.access import Access
 from processor.api.app import ApiParts, make_app
+from processor.api.health import Health
 from processor.api.server import HttpServer
 from processor.metrics import Metrics
 from records import START, entry
@@ -30,7 +31,7 @@ async def test_the_description_holds_for_whatever_is_asked(tmp_path: Path) -> No
         await store.upsert_batch(
             [entry(str(n), channel="0", offset=n, started_at=START + n, status=list(Status)[n % 5]) for n in range(10)]
         )
-        app = make_app(Metrics(), tuple, ApiParts(store, Access(open=True), IgnoredTombstones()))
+        app = make_app(Metrics(), Health(Metrics(), tuple), ApiParts(store, Access(open=True), IgnoredTombstones()))
         async with HttpServer(app, host="127.0.0.1", port=0) as server:
             command = Path(sys.executable).parent / "schemathesis"
             process = await asyncio.create_subprocess_exec(

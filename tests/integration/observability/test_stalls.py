@@ -1,0 +1,66 @@
+"""A loop that stands still says where, and the process shows that it is not alive."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from conftest import MakeTopics
+from lab import laboratory
+from processor.local.kafka import LocalKafka
+from support import eventually
+
+pytestmark = pytest.mark.timeout(120)
+PROGRAM = Path(__file__).parent / "blocked_loop.py"
+ENDLESS = "(a+)+"
+"""As CHANNEL_PATTERN, a mistake people make: matching it takes twice as long for each further letter."""
+
+
+def test_each_stall_is_logged_once_with_the_stacks_and_no_values() -> None:
+    done = subprocess.run([sys.executable, PROGRAM], capture_output=True, text=True, check=True, timeout=60)
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [event["event"] for event in events] == ["event_loop_stalled", "event_loop_goes_on"] * 2
+    for event in events[::2]:
+        assert event["level"] == "error"
+        assert "block_the_loop" in event["stacks"]
+        assert "what a variable holds" not in event["stacks"].replace('secret_local = "what a variable holds"', "")
+    assert all(event["seconds"] >= 1.0 for event in events[1::2])
+    figures = dict(line.rsplit(" ", 1) for line in done.stdout.splitlines() if line and not line.startswith("#"))
+    assert figures["tokenstream_event_loop_stalls_total"] == "2.0"
+    assert float(figures['tokenstream_event_loop_lag_seconds_bucket{le="+Inf"}']) >= 6
+    late = float(figures["tokenstream_event_loop_lag_seconds_count"]) - float(
+        figures['tokenstream_event_loop_lag_seconds_bucket{le="1.0"}']
+    )
+    assert late == 2
+
+
+async def test_a_relay_stuck_inside_one_call_tells_where_and_answers_no_liveness_probe(
+    kafka: LocalKafka, make_topics: MakeTopics
+) -> None:
+    async with laboratory(kafka.bootstrap, await make_topics(partitions=1)) as lab:
+        relay = await lab.relay(CHANNEL_PATTERN=ENDLESS)
+        assert await relay.text("/healthz") == "ok\n"
+        start = {"event": "start", "responseId": "r", "seq": 0, "channel": "a" * 60 + "!"}
+        async with AIOKafkaProducer(bootstrap_servers=lab.bootstrap) as producer:
+            await producer.send_and_wait(lab.names.tokens, value=json.dumps(start).encode(), key=b"k")
+
+        def told() -> bool:
+            said = relay.log.read_text()
+            return "codec.py" in said and "most recent call first" in said
+
+        await eventually(told, deadline=30, every=0.2)
+        assert await answers(relay.port) is False
+
+
+async def answers(port: int) -> bool:
+    """Whether `/healthz` does, as Kubernetes asks by default: within a second."""
+    try:
+        async with asyncio.timeout(1), aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/healthz"):
+            return True
+    except TimeoutError:
+        return False
