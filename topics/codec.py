@@ -34,6 +34,7 @@ from topics.limits import (
     check_part,
     check_response_id,
 )
+from topics.plain import PlainToken
 from topics.records import (
     FORMAT_VERSION,
     STATUS_BY_REASON,
@@ -106,11 +107,13 @@ class TokenRecord(msgspec.Struct, gc=False, rename="camel"):
 class Decoder:
     """Decodes the values of one topic. Holds no state but the rule for channels: a full match of `channel_pattern`, if given."""
 
-    __slots__ = ("_channel_pattern", "_decode")
+    __slots__ = ("_channel_pattern", "_decode", "plain")
 
     def __init__(self, channel_pattern: re.Pattern[str] | None = None) -> None:
         self._channel_pattern = channel_pattern
         self._decode = msgspec.json.Decoder(TokenRecord).decode
+        self.plain = msgspec.json.Decoder(PlainToken).decode
+        """Reads a plain token in one step, and raises one of `NOT_PLAIN` for any other value. See `PlainToken`."""
 
     def decode(self, value: bytes | None) -> TokenRecord | Invalid:
         """Never raises. Called once a record, on the hot path."""

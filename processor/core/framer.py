@@ -8,7 +8,7 @@ import msgspec
 import orjson
 
 from processor.core.limits import FRAME_BYTES, FRAME_OVERHEAD, MIN_FRAME_TEXT, STOP_ROOM
-from processor.core.response import Gap, Item, PartText, Response, Start, Stop, Token
+from processor.core.response import Gap, Item, PartText, Response, Run, Start, Stop, Token
 from processor.core.text import cut, json_length, utf16_length
 from topics.records import TEXT_PART, JsonObject
 
@@ -51,7 +51,7 @@ class Built(msgspec.Struct):
 def build(response: Response) -> Built:
     """The next frame of a response whose first waiting item is sendable. Takes its items off the queue."""
     head = response.queue[0]
-    if type(head) is Token:
+    if isinstance(head, Run | Token):
         return _text(response, head)
     response.queue.popleft()
     if type(head) is Start:
@@ -79,6 +79,9 @@ def shrink(built: Built) -> bool:
         return False
     smaller = 1 << ((json_length(built.frame.data) - 1).bit_length() - 1)
     only = built.items[0]
+    if len(built.items) == 1 and type(only) is Run and only.count == 1:
+        only = only.only_token()
+        built.items = (only,)
     if len(built.items) == 1 and type(only) is Token:
         only.budget = smaller
     else:
@@ -137,49 +140,71 @@ def _control(response: Response, item: Item, name: str, seq: int, seq_end: int, 
     return Built(frame, response, (item,))
 
 
-def _text(response: Response, head: Token) -> Built:
+def _text(response: Response, head: Run | Token) -> Built:
     part = head.part
     first = not part.framed
     info = orjson.dumps(part.info).decode() if first and part.info is not None else None
     budget = text_budget(response, part, info)
     part.framed = True
     announces = part if first else None
-    own = head.budget or budget
-    if head.sent or (len(head.text) * 6 > own and json_length(head.text) > own):
-        piece = cut(head.text[head.sent :], own)
-        frame = _text_frame(response, head, head, piece, part.length + head.sent_length, info, 0)
-        return Built(frame, response, (head,), piece, announces)
-    items, text = _roll_up(response, head, min(budget, response.frame_text or budget))
+    if type(head) is Token:
+        own = head.budget or budget
+        if head.sent or (len(head.text) * 6 > own and json_length(head.text) > own):
+            piece = cut(head.text[head.sent :], own)
+            frame = _text_frame(response, head, head, piece, part.length + head.sent_length, info, 0)
+            return Built(frame, response, (head,), piece, announces)
+    items, text = _roll_up(response, part, min(budget, response.frame_text or budget))
     count = sum([item.count for item in items])
     frame = _text_frame(response, head, items[-1], text, part.length, info, count)
     return Built(frame, response, tuple(items), None, announces)
 
 
-def _roll_up(response: Response, head: Token, budget: int) -> tuple[list[Token], str]:
-    """Take the longest run of waiting tokens of one part that fits into a frame."""
-    queue = response.queue
-    part, torn = head.part, response.torn
-    queue.popleft()
-    items = [head]
-    texts = [head.text]
-    bound = len(head.text) * 6  # no character takes more than six bytes in JSON
+def _roll_up(response: Response, part: PartText, budget: int) -> tuple[list[Run | Token], str]:
+    """Take the longest row of waiting tokens of one part that fits into a frame; one token at least."""
+    queue, torn, undetermined = response.queue, response.torn, response.undetermined
+    items: list[Run | Token] = []
+    texts: list[str] = []
+    bound = 0  # of the texts' bytes in JSON: no character takes more than six
     while queue:
         item = queue[0]
-        if type(item) is not Token or item.part is not part or item is torn or item is response.undetermined:
+        if not isinstance(item, Run | Token) or item.part is not part or item is torn or item is undetermined:
             break
-        bound += len(item.text) * 6
+        text = item.text
+        bound += len(text) * 6
         if bound > budget:
-            bound = json_length("".join(texts)) + json_length(item.text)
+            before = json_length("".join(texts))
+            bound = before + json_length(text)
             if bound > budget:
+                if (first := _first_fitting(item, budget - before, one_at_least=not items)) is not None:
+                    items.append(first)
+                    texts.append(first.text)
+                    if first is item:
+                        queue.popleft()
                 break
         queue.popleft()
         items.append(item)
-        texts.append(item.text)
+        texts.append(text)
     return items, "".join(texts)
 
 
+def _first_fitting(item: Run | Token, room: int, *, one_at_least: bool) -> Run | Token | None:
+    """The beginning of an item that is too long as a whole, taken out of it; the item itself where it is one token."""
+    count = 0
+    if type(item) is Run:
+        for text in item.texts:
+            room -= json_length(text)
+            if room < 0:
+                break
+            count += 1
+    if one_at_least:
+        count = max(count, 1)
+    if type(item) is Run and 0 < count < item.count:
+        return item.take(count)
+    return item if count else None
+
+
 def _text_frame(
-    response: Response, first: Token, last: Token, text: str, offset: int, info: str | None, count: int
+    response: Response, first: Run | Token, last: Run | Token, text: str, offset: int, info: str | None, count: int
 ) -> Frame:
     part = first.part
     name = "token" if part.name == TEXT_PART else "part"
@@ -194,7 +219,7 @@ def _text_frame(
         headers["kind"] = part.kind
         if info is not None:
             headers["partInfo"] = info
-    opening = response.tokens == 0 and not first.sent
+    opening = response.tokens == 0 and not (type(first) is Token and first.sent)
     return Frame(
         channel=response.channel,
         response_id=response.id,

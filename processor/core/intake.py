@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-import orjson
 
 from processor.core.book import Book
 from processor.core.finished import judge_after_end
-from processor.core.limits import MAX_EARLY_TOKENS, PENDING_COST, Limits
+from processor.core.following import Following
+from processor.core.limits import MAX_EARLY_TOKENS, Limits
 from processor.core.outflow import Outflow
-from processor.core.response import Early, Phase, Raw, Response, Token, cost
+from processor.core.response import Early, Phase, Raw, Response, cost
 from processor.core.sequencer import (
     Verdict,
     begin,
@@ -24,8 +24,10 @@ from processor.core.sequencer import (
     take_token,
 )
 from processor.core.timers import Kind, Timers
-from topics.codec import Decoder, Invalid, TokenRecord
-from topics.records import Event, Reason
+from topics.codec import MAX_NESTING, Decoder, Invalid, TokenRecord
+from topics.json_text import is_utf8
+from topics.plain import NOT_PLAIN, PlainToken
+from topics.records import TEXT_PART, Event, Reason
 
 _TOKEN: Final = str(Event.TOKEN)
 
@@ -50,7 +52,9 @@ class Intake:
         "_batch_number",
         "_book",
         "_decode",
+        "_followed",
         "_outflow",
+        "_plain",
         "_timers",
         "counts",
         "early_bytes",
@@ -62,6 +66,8 @@ class Intake:
 
     def __init__(self, decoder: Decoder, limits: Limits, book: Book, outflow: Outflow, timers: Timers) -> None:
         self._decode = decoder.decode
+        self._plain = decoder.plain
+        self._followed: dict[str, Following] = {}
         self._book = book
         self._outflow = outflow
         self._timers = timers
@@ -80,48 +86,77 @@ class Intake:
         """Take consumed records, in offset order. `position` is the next offset that will be fetched."""
         self._batch_number += 1
         self.counts.consumed += len(raws)
-        decode, open_responses, limit = self._decode, self.open, self.limits.response
-        batch, dumps, outflow = self._batch_number, orjson.dumps, self._outflow
-        tokens = queued = 0
+        plain, followed = self._plain, self._followed
         for raw in raws:
-            record = decode(raw.value)
-            if type(record) is TokenRecord and record.event == _TOKEN and raw.key is not None:
-                response = open_responses.get(record.response_id)
-                # The plain path: the next token of a known part of an open response, nothing held, decided or torn.
-                if (
-                    response is not None
-                    and record.seq == response.next_seq
-                    and response.phase is Phase.OPEN
-                    and not response.early
-                    and not response.to_obey
-                    and response.decided_end is None
-                    and response.torn is None
-                    and not record.torn
-                    and (part := response.parts.get(record.part)) is not None  # type: ignore[arg-type]
-                ):
-                    text: str = record.text  # type: ignore[assignment]  # the decoder gives every token one
-                    size = response.size + len(dumps(text)) - 2
-                    if size <= limit:
-                        response.size = size
-                        seq = response.next_seq
-                        ts = record.ts
-                        response.queue.append(Token(seq, seq, part, text, raw.timestamp if ts is None else ts, raw))
-                        response.next_seq = seq + 1
-                        response.last_active = now
-                        response.last_offset = raw.offset
-                        response.runs.add(batch, raw.offset, seq)
-                        held = len(raw.value or b"") + PENDING_COST
-                        response.queued_bytes += held
-                        queued += held
-                        tokens += 1
-                        if not (response.waiting_in_lane or response.in_flight):
-                            outflow.enqueue(response)
-                        continue
-            self._take(record, raw, now)
+            value: bytes = raw.value  # type: ignore[assignment]  # None is a TypeError below, and so costs nothing
+            try:
+                token = plain(value)
+            except NOT_PLAIN:
+                self._take_odd(raw, now)
+                continue
+            following = followed.get(token.response_id) or self._follow(token, raw)
+            if following is None:
+                self._take_odd(raw, now)
+                continue
+            size = len(value)
+            room = following.room - size
+            if (
+                token.seq == following.expected
+                and token.part == following.part
+                and token.kind == following.kind
+                and token.part_info is None
+                and raw.key is not None
+                and room >= 0
+                and size <= MAX_NESTING
+                and (value.isascii() or is_utf8(value))
+            ):
+                following.room = room
+                if token.seq is not None:
+                    following.expected = token.seq + 1
+                run = following.run
+                run.texts.append(token.text)
+                run.stamps.append(raw.timestamp if token.ts is None else token.ts)
+                run.records.append(raw)
+            else:
+                self._take_odd(raw, now)
+        for following in followed.values():
+            self._unfollow(following, now)
+        followed.clear()
         self.position = max(position, raws[-1].offset + 1) if raws else max(position, self.position)
-        outflow.queued_bytes += queued
-        self.counts.tokens += tokens
         self._relieve_early(now)
+
+    def _follow(self, token: PlainToken, raw: Raw) -> Following | None:
+        """Follow the token's response for the rest of the batch, if this is the plain token it waits for."""
+        response = self.open.get(token.response_id)
+        if response is None or not response.takes_plain_tokens:
+            return None
+        if response.seqless:
+            if token.seq is not None or raw.offset <= response.acked_offset:
+                return None
+        elif token.seq != response.next_seq:
+            return None
+        name: str | None = TEXT_PART
+        if token.part is not None or token.kind is not None:
+            record = self._decode(raw.value)
+            name = record.part if isinstance(record, TokenRecord) else None
+        part = response.parts.get(name or "")
+        if part is None:
+            return None
+        following = self._followed[response.id] = Following(response, token, part, self.limits.response)
+        return following
+
+    def _unfollow(self, following: Following, now: float) -> None:
+        count, held = following.end(self._batch_number, now)
+        self.counts.tokens += count
+        self._outflow.queued_bytes += held
+        self._outflow.enqueue(following.response)
+
+    def _take_odd(self, raw: Raw, now: float) -> None:
+        """Take a record that is not the plain token its response waits for."""
+        record = self._decode(raw.value)
+        if isinstance(record, TokenRecord) and (following := self._followed.pop(record.response_id, None)) is not None:
+            self._unfollow(following, now)
+        self._take(record, raw, now)
 
     def _take(self, record: TokenRecord | Invalid, raw: Raw, now: float) -> None:
         if isinstance(record, Invalid):

@@ -7,7 +7,7 @@ import msgspec
 
 from processor.core.framer import Built, Frame, build, piece_acknowledged, put_back, shrink
 from processor.core.lane import Lane
-from processor.core.response import Gap, Item, Phase, Published, Raw, Response, Start, Stop, Token, cost
+from processor.core.response import Gap, Item, Phase, Published, Raw, Response, Run, Start, Stop, Token, cost
 from processor.core.text import utf16_length
 from topics.records import Reason, ResponseRecord, Status
 
@@ -173,10 +173,10 @@ class Outflow:
         if history is None:
             return False
         dropped = False
-        while response.sendable and _is_published(response.queue[0], history):
-            item = response.queue.popleft()
-            text = item.text if type(item) is Token else ""
-            if type(item) is Token:
+        while response.sendable and (item := _take_published(response, history)) is not None:
+            text = ""
+            if isinstance(item, Run | Token):
+                text = item.text
                 item.part.framed = True
             self._acknowledge(response, (item,), text, now)
             dropped = True
@@ -210,7 +210,9 @@ class Outflow:
 
     def _acknowledge(self, response: Response, items: tuple[Item, ...], text: str, now: float) -> None:
         for item in items:
-            if type(item) is Token:
+            if type(item) is Run:
+                self._acknowledge_run(response, item)
+            elif type(item) is Token:
                 self._acknowledge_token(response, item)
             elif type(item) is Start:
                 response.acked_seq = 0
@@ -223,10 +225,20 @@ class Outflow:
                 self._acknowledge_stop(response, item, now)
                 return
         first = items[0]
-        if text and type(first) is Token:
+        if text and isinstance(first, Run | Token):
             first.part.append(text)
             self.transcript_bytes += len(text)
         self._changed.append(response)
+
+    def _acknowledge_run(self, response: Response, run: Run) -> None:
+        response.acked_seq = run.seq_end
+        response.tokens += run.count
+        response.acked_offset = max(response.acked_offset, run.records[-1].offset)  # they rise
+        response.updated_at = max(response.updated_at, *run.stamps)
+        if response.first_token_at is None:
+            response.first_token_at = run.ts
+        run.part.acknowledged = True
+        self._release(response, run.cost)
 
     @staticmethod
     def _acknowledge_gap(response: Response, gap: Gap) -> None:
@@ -277,6 +289,23 @@ class Outflow:
         self._finished(response, now)
 
 
+def _take_published(response: Response, history: Published) -> Item | None:
+    """Take off the queue what of its first item the history holds: of a run as many tokens as it shows."""
+    queue = response.queue
+    item = queue[0]
+    if type(item) is Run:
+        below = history.seq_end - item.seq  # tokens that are surely published; the next one by its text alone
+        if 0 < below < item.count:
+            return item.take(below)
+        if below == 0 and item.count > 1:
+            queue[0] = first = item.take(1)
+            queue.insert(1, item)
+            item = first
+    if not _is_published(item, history):
+        return None
+    return queue.popleft()
+
+
 def _is_published(item: Item, history: Published) -> bool:
     """Whether the history, which shows frames up to `seq_end`, already holds this item."""
     if type(item) is Start:
@@ -285,7 +314,7 @@ def _is_published(item: Item, history: Published) -> bool:
         return item.last <= history.seq_end
     if type(item) is Stop:
         return history.stopped
-    assert type(item) is Token
+    assert isinstance(item, Run | Token)
     if item.seq_end != history.seq_end:
         return item.seq_end < history.seq_end
     return history.lengths.get(item.part.name, 0) >= item.part.length + utf16_length(item.text)

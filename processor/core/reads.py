@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 
 from processor.core.framer import Frame
-from processor.core.response import Response, Token
+from processor.core.response import Response, Run, Token
 
 MOST_MARKS = 2_048
 
@@ -39,7 +39,7 @@ def oldest_offset(in_flight: Iterable[Frame], responses: Iterable[Response]) -> 
     offsets = [frame.oldest_offset for frame in in_flight if frame.oldest_offset is not None]
     for response in responses:
         for item in response.queue:
-            if type(item) is Token:
+            if isinstance(item, Run | Token):
                 offsets.append(item.raw.offset)
                 break
         if response.early:

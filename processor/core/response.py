@@ -8,42 +8,37 @@ The phases, and the only ways between them:
              (dead letters)
 """
 
-import hashlib
 from collections import deque
 from collections.abc import Iterator
 from enum import Enum, auto
-from typing import Any, Protocol
 
 import msgspec
 
+from processor.core.items import Gap, Item, PartText, Raw, Run, Start, Stop, Token, cost
 from processor.core.ledger import Runs
-from processor.core.limits import PENDING_COST
-from processor.core.text import REPLACEMENT, ends_in_high_half, join_halves, starts_with_low_half, utf16_length
+from processor.core.text import REPLACEMENT, ends_in_high_half, join_halves, starts_with_low_half
 from topics.codec import TokenRecord
 from topics.records import JsonObject, Status
 
+__all__ = [
+    "Early",
+    "End",
+    "Gap",
+    "Item",
+    "PartText",
+    "Phase",
+    "Published",
+    "Raw",
+    "Response",
+    "Run",
+    "Start",
+    "Stop",
+    "Token",
+    "cost",
+]
+
 MAX_JOINED = 256 * 1024
 """A token that goes on ending in half a surrogate pair stops waiting for its other half above this length."""
-
-
-class Raw(Protocol):
-    """A consumed record, as the Kafka client gives it; kept unchanged for the dead letters."""
-
-    @property
-    def offset(self) -> int: ...
-    @property
-    def timestamp(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Any: ...
-
-
-def cost(raw: Raw) -> int:
-    """Bytes a consumed record counts while it is kept."""
-    return len(raw.value or b"") + PENDING_COST
 
 
 class Phase(Enum):
@@ -59,114 +54,6 @@ TRANSITIONS: dict[Phase, frozenset[Phase]] = {
     Phase.ENDING: frozenset({Phase.FINISHED}),
     Phase.FINISHED: frozenset(),
 }
-
-
-class PartText:
-    """A part's acknowledged text, with its length and hash kept as it grows."""
-
-    __slots__ = ("acknowledged", "chunks", "evicted", "framed", "hash", "held", "info", "kind", "length", "name")
-
-    def __init__(self, name: str, kind: str, info: JsonObject | None) -> None:
-        self.name = name
-        self.kind = kind
-        self.info = info
-        self.framed = False
-        """Whether the part's first frame, which alone carries `partInfo`, was made."""
-        self.chunks: list[str] = []
-        self.held = 0
-        """Characters in memory."""
-        self.acknowledged = False
-        """Whether a token of the part, be it empty, was acknowledged: only then is the part in a record."""
-        self.length = 0
-        """UTF-16 code units acknowledged."""
-        self.hash = hashlib.sha256()
-        self.evicted = False
-        """Whether the text up to the newest durable record is out of memory."""
-
-    def append(self, text: str) -> None:
-        self.acknowledged = True
-        if text:
-            self.chunks.append(text)
-            self.held += len(text)
-            self.length += utf16_length(text)
-            self.hash.update(text.encode())
-
-    def text(self) -> str:
-        if len(self.chunks) > 1:
-            self.chunks = ["".join(self.chunks)]
-        return self.chunks[0] if self.chunks else ""
-
-    def restore(self, text: str) -> None:
-        """Take up the text of a durable record, after a takeover."""
-        self.framed = True
-        self.append(text)
-
-    def evict(self) -> int:
-        freed, self.held = self.held, 0
-        self.chunks = []
-        self.evicted = True
-        return freed
-
-    def read_back(self, text: str) -> int:
-        self.chunks.insert(0, text)
-        self.held += len(text)
-        self.evicted = False
-        return len(text)
-
-
-class Token(msgspec.Struct, gc=False):
-    """One accepted token, or several that share the halves of a surrogate pair and so travel together."""
-
-    seq: int
-    seq_end: int
-    part: PartText
-    text: str
-    ts: int
-    raw: Raw
-    joined: tuple[Raw, ...] = ()
-    sent: int = 0
-    """Characters of an oversize token that are acknowledged already."""
-    sent_length: int = 0
-    """The same in UTF-16 code units."""
-    budget: int | None = None
-    """Encoded bytes a frame of this token may carry, learnt from refusals of its own frames as too large.
-
-    Of the token, not of the response: a successor that is refused the same cuts in the same places.
-    """
-
-    @property
-    def count(self) -> int:
-        return 1 + len(self.joined)
-
-    def raws(self) -> tuple[Raw, ...]:
-        return (self.raw, *self.joined)
-
-
-class Start(msgspec.Struct, gc=False):
-    raw: Raw | None
-
-
-class Gap(msgspec.Struct, gc=False):
-    """Sequence numbers `first`..`last` that never came. Published only once `durable`."""
-
-    first: int
-    last: int
-    durable: bool
-    raw: Raw | None = None
-    """The record whose number is passed over, where the log itself shows that it can't be used."""
-
-
-class Stop(msgspec.Struct, gc=False):
-    """`raw` is None for a stop the relay made itself, which is published only once `durable`."""
-
-    seq: int
-    reason: str
-    status: Status
-    durable: bool
-    raw: Raw | None = None
-
-
-Item = Token | Start | Gap | Stop
 
 
 class End(msgspec.Struct, frozen=True):
@@ -311,6 +198,8 @@ class Response:
         if not self.queue or self.phase is Phase.AWAITING_START:
             return False
         head = self.queue[0]
+        if type(head) is Run:
+            return True
         if type(head) is Token:
             return head is not self.torn and head is not self.undetermined
         return type(head) is Start or head.durable  # type: ignore[union-attr]  # Gap and Stop have it
@@ -318,6 +207,17 @@ class Response:
     def in_known_gap(self, seq: int) -> bool:
         return any(first <= seq <= last for first, last in self.gaps) or any(
             first <= seq <= last for first, last in self.decided_gaps
+        )
+
+    @property
+    def takes_plain_tokens(self) -> bool:
+        """Whether its next token, if plain, needs no more than to be appended: nothing is held, decided or torn."""
+        return (
+            self.phase is Phase.OPEN
+            and not self.early
+            and not self.to_obey
+            and self.decided_end is None
+            and self.torn is None
         )
 
     # Halves of surrogate pairs
@@ -363,7 +263,7 @@ class Response:
     def waiting_raws(self) -> Iterator[Raw]:
         """The consumed records not acknowledged yet, in sequence order, the early ones last."""
         for item in self.queue:
-            if type(item) is Token:
+            if isinstance(item, Run | Token):
                 yield from item.raws()
             elif not isinstance(item, Gap) and item.raw is not None:
                 yield item.raw
