@@ -30,11 +30,8 @@ class Pace:
         return self._rate
 
     def share(self, now: float) -> float:
-        """The current rate as a share of the full one; 1 where there is no pace."""
-        if self._full <= 0:
-            return 1.0
-        self._refill(now)
-        return self._rate / self._full
+        """The current rate as a share of the full one; 1 where there is no pace. Changes nothing."""
+        return self._rate_after(now - self._updated, now) / self._full if self._full > 0 else 1.0
 
     def delay(self, now: float, *, urgent: bool = False) -> float:
         """Seconds until a message may go; 0 when it may go now."""
@@ -61,5 +58,9 @@ class Pace:
         elapsed = max(0.0, now - self._updated)
         self._updated = now
         self._tokens = min(self._burst, self._tokens + elapsed * self._rate)
+        self._rate = self._rate_after(elapsed, now)
+
+    def _rate_after(self, elapsed: float, now: float) -> float:
         if self._rate < self._full and now - self._slowed >= 1.0:
-            self._rate = min(self._full, self._rate + elapsed * self._full / 10)
+            return min(self._full, self._rate + elapsed * self._full / 10)
+        return self._rate
