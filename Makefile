@@ -120,6 +120,11 @@ FIRST ?= 0
 simulate: setup ## the whole relay in a seeded world (SEEDS=100000 for a night, FIRST= to go on from there)
 	cd tests && PYTHONPATH=.. ../$(BIN)/python -m simulation --seeds $(SEEDS) --first $(FIRST)
 
+.PHONY: faults
+faults: setup ## real faults on real processes, counted beside a plain program; writes docs/reliability.md (ARGS=--quick)
+	@[ "$$(id -u)" != 0 ] || command -v faketime >/dev/null || apt-get install -q -y --no-install-recommends faketime >&2 || true
+	cd tests && PYTHONPATH=.. ../$(BIN)/python -m faultlab $(ARGS)
+
 # Running
 
 .PHONY: demo

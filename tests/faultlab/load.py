@@ -32,9 +32,9 @@ DELIVERY_DEADLINE = 300.0
 class Shape:
     """`slots` responses at a time over `channels` channels, `pause` seconds between the tokens of each."""
 
-    slots: int = 16
-    channels: int = 8
-    pause: float = 0.05
+    slots: int = 12
+    channels: int = 6
+    pause: float = 0.06
     shortest: int = 40
     longest: int = 200
     padding: int = 0

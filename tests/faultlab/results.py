@@ -5,8 +5,6 @@ from pathlib import Path
 
 import msgspec
 
-from faultlab.rows import Row
-
 
 @dataclass(slots=True)
 class Counts:
@@ -33,6 +31,16 @@ class Counts:
 
 
 @dataclass(slots=True)
+class Sample:
+    """One second: MiB and uncommitted records, by program; `down` while the realtime service is away."""
+
+    at: float
+    down: bool
+    memory: dict[str, float]
+    lag: dict[str, int]
+
+
+@dataclass(slots=True)
 class Result:
     row: str
     date: str = ""
@@ -45,11 +53,12 @@ class Result:
     struck: dict[str, int] = field(default_factory=dict)
     interruptions: int = 0
     """How often a reader was cut off or told that it may have missed something."""
+    samples: list[Sample] = field(default_factory=list)
 
-    def passes(self, row: Row) -> bool:
+    def passes(self, *, exact: bool) -> bool:
         """Whether tokenstream did what the row asks; a row that was not run does not."""
         ours = self.counts.get("tokenstream")
-        return ours is not None and ours.tokens > 0 and ours.faultless(exact=row.exact)
+        return ours is not None and ours.tokens > 0 and ours.faultless(exact=exact)
 
 
 def save(result: Result, directory: Path) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from faultlab import mix, scenarios
+from faultlab import mix, sampling, scenarios
 from faultlab.load import Shape
 from faultlab.scenarios import Scenario, switched
 from faultlab.stand import Setup
@@ -110,6 +110,16 @@ ROWS = (
         name="realtime-3-minutes",
         title="Realtime down for 3 minutes",
         run=scenarios.realtime_three_minutes,
+        exact=False,
+    ),
+    Row(
+        name="memory",
+        title="Realtime down for 150 s under a heavier load",
+        run=sampling.sampled,
+        setup=Setup(
+            shape=Shape(pause=0.01, padding=150, shortest=400, longest=2000),
+            settings={"MAX_BUFFERED_BYTES": "8MiB"},
+        ),
         exact=False,
     ),
     Row(name="kill-relay", title="kill -9 of a relay, 3 times", run=scenarios.killed_thrice, setup=TWO, exact=False),

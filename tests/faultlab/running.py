@@ -55,6 +55,7 @@ async def _load_and_judge(row: Row, stand: Stand, result: Result) -> None:
         result.counts[name].restarts = len(side.crew.ended_by_themselves)
     result.happened = stand.happened
     result.struck = stand.struck
+    result.samples = stand.samples
     result.interruptions = sum(reader.interruptions for reader in stand.readers.values())
 
 

@@ -135,7 +135,7 @@ async def judge_tokenstream(
     tally = Tally()
     whole = [one for one in given if one.response_id not in (refused or {})]
     tally.given(given)
-    _judge_published(tally, side, whole)
+    judge_published(tally, side, whole)
     for one in whole:
         response = readers[one.channel].reader.responses.get(one.response_id)
         texts = {name: part.text for name, part in response.parts.items()} if response else {}
@@ -150,7 +150,7 @@ async def judge_tokenstream(
     return tally
 
 
-def _judge_published(tally: Tally, side: Side, given: Collection[Given]) -> None:
+def judge_published(tally: Tally, side: Side, given: Collection[Given]) -> None:
     pieces: dict[str, list[str]] = {}
     wanted = {one.response_id for one in given}
     for channel, messages in side.realtime.log.items():

@@ -13,6 +13,7 @@ from faultlab.accounting import Tally, recovery
 from faultlab.around import Around
 from faultlab.load import Load, Shape
 from faultlab.readers import ChannelReader, reading
+from faultlab.results import Sample
 from faultlab.sides import (
     Side,
     all_stored,
@@ -73,6 +74,8 @@ class Stand:
     struck: dict[str, int] = field(default_factory=dict)
     happened: list[str] = field(default_factory=list)
     refused: dict[str, list[int]] | None = None
+    samples: list[Sample] = field(default_factory=list)
+    down: bool = False
 
     @property
     def sides(self) -> list[Side]:
