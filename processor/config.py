@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from processor import config_sources
-from processor.config_sources import PREFIX, read_value
+from processor.config_sources import PREFIX, read_value, stamp
 from processor.config_values import (
     MAX_PORT,
     AblyKey,
@@ -225,6 +225,13 @@ class Settings(BaseSettings):
                 options["sasl_plain_username"] = self.kafka_sasl_username
                 options["sasl_plain_password"] = self.current_secret("kafka_sasl_password")
         return options
+
+    def kafka_credentials(self) -> object:
+        """Another when a secret or certificate for Kafka changed; not OAUTHBEARER's token, which every connection reads."""
+        password = None if self.kafka_sasl_mechanism == "OAUTHBEARER" else self.kafka_sasl_password_file
+        certificates = self.kafka_ssl_cafile, self.kafka_ssl_certfile, self.kafka_ssl_keyfile
+        files = password, self.kafka_ssl_key_password_file, *certificates
+        return tuple(stamp(path) for path in files if path is not None)
 
     def current_secret(self, name: Literal["ably_key", "kafka_sasl_password", "kafka_ssl_key_password"]) -> str | None:
         """The secret as its file has it now, or as it was given. Raises SettingsError where the file can't be read any more."""

@@ -139,3 +139,12 @@ def _why(error: Exception) -> str:
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     return "it is not text in UTF-8" if isinstance(error, UnicodeError) else str(error)
+
+
+def stamp(path: Path) -> tuple[int, ...] | None:
+    """Another for every content; follows links, for that is how Kubernetes swaps what it mounts. None while there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size

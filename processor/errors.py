@@ -3,6 +3,7 @@
 TokenstreamError
 ├── SettingsError           a wrong setting; the process exits with 2, one line a mistake
 ├── Retryable               may succeed if tried again as it is
+│   ├── CredentialsChanged  secrets or certificates rotated: connect anew
 │   ├── PublishRetry        the publish is undetermined or was refused for now
 │   ├── KafkaUnavailable    no broker answered
 │   └── StoreUnavailable    the store did not answer
@@ -28,6 +29,10 @@ class SettingsError(TokenstreamError):
 
 class Retryable(TokenstreamError):
     pass
+
+
+class CredentialsChanged(Retryable):
+    """A client was made with secrets or certificates that have changed since."""
 
 
 class PublishRetry(Retryable):

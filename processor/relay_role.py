@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 from processor.clock import Clock
 from processor.config import Settings
 from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
-from processor.errors import SettingsError
+from processor.errors import KafkaUnavailable, SettingsError
 from processor.ingest.kafka import CommittedOffsets, Consumer, ResponsesReader
 from processor.ingest.relay import Relay, RelayOptions
 from processor.ingest.worker import PartitionLanes, WorkerParts
@@ -60,7 +61,15 @@ def connection_pool(settings: Settings, metrics: Metrics, clock: Clock, random: 
 def build_relay(
     settings: Settings, pool: ConnectionPool, metrics: Metrics, clock: Clock, random: Random, tasks: asyncio.TaskGroup
 ) -> Relay:
-    client = settings.kafka_client_options()
+
+    def client() -> dict[str, Any]:
+        try:
+            return settings.kafka_client_options()
+        except (
+            SettingsError
+        ) as error:  # a file that was good when the process started is gone or spoilt: it may come back
+            raise KafkaUnavailable(str(error)) from error
+
     lane_parts = LaneParts(realtime=pool, metrics=metrics, clock=clock, random=random)
 
     def lanes_of(
@@ -92,6 +101,7 @@ def build_relay(
     )
     options = RelayOptions(
         client=client,
+        credentials=settings.kafka_credentials,
         group_id=settings.kafka_group_id,
         limits=limits_of(settings),
         drain_timeout=settings.drain_timeout,

@@ -219,6 +219,7 @@ class Service:
                 session_timeout=settings.kafka_session_timeout,
             ),
             client_options=settings.kafka_client_options,
+            credentials=settings.kafka_credentials,
             store=store,
             metrics=self._metrics,
             clock=self._clock,

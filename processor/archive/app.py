@@ -18,7 +18,7 @@ from processor.archive.intake import BatchLimits, Intake
 from processor.archive.stream import ResponseStream, describe
 from processor.clock import Clock
 from processor.core.backoff import Backoff
-from processor.errors import Fatal, KafkaUnavailable, StoreRefused, StoreUnavailable
+from processor.errors import CredentialsChanged, Fatal, KafkaUnavailable, StoreRefused, StoreUnavailable
 from processor.metrics import Metrics
 from processor.store_port import Entry, ResponseStore
 from topics.records import Reason
@@ -26,6 +26,7 @@ from topics.records import Reason
 LAG_SECONDS = 1.0
 STOP_SECONDS = 15.0
 ATTEMPT_SECONDS = 60.0
+CREDENTIALS_SECONDS = 2.0
 BACKOFF = Backoff(first=0.2, cap=15.0)
 
 log = structlog.stdlib.get_logger("tokenstream.archive")
@@ -52,7 +53,10 @@ class ArchiveSettings:
 
 
 class Archive:
-    """Call `run()` in a task group, or `start()` and `stop()`. `client_options` is asked anew for every connection."""
+    """Call `run()` in a task group, or `start()` and `stop()`. `client_options` is asked anew for every connection.
+
+    `credentials` differs from before when the secrets in those options changed: then Kafka is connected to anew.
+    """
 
     def __init__(
         self,
@@ -63,8 +67,10 @@ class Archive:
         metrics: Metrics,
         clock: Clock | None = None,
         backoff: Backoff = BACKOFF,
+        credentials: Callable[[], object] = lambda: None,
     ) -> None:
         self._settings = settings
+        self._credentials = credentials
         self._client_options = client_options
         self._store = store
         self._metrics = metrics
@@ -154,6 +160,7 @@ class Archive:
 
     async def _read_until_failed(self) -> BaseException:
         self._intake.clear()
+        credentials = self._credentials()
         try:
             stream = self._new_stream()
         except Exception as error:  # noqa: BLE001 - options may name a file that is gone for now
@@ -161,12 +168,23 @@ class Archive:
         try:
             await stream.start()
             self._stream, self._kafka_trouble = stream, None
-            return await stream.wait_until_failed()
+            return await self._until_failed(stream, credentials)
         except Exception as error:  # noqa: BLE001 - whatever Faust raises, the answer is a new app
             return error
         finally:
             self._stream = None
             await _stop(stream)
+
+    async def _until_failed(self, stream: ResponseStream, credentials: object) -> BaseException:
+        failing = asyncio.ensure_future(stream.wait_until_failed())
+        try:
+            while not failing.done():
+                await asyncio.wait({failing}, timeout=CREDENTIALS_SECONDS)
+                if self._credentials() != credentials:
+                    return CredentialsChanged("its credentials changed: it is connected to anew")
+            return failing.result()
+        finally:
+            failing.cancel()
 
     def _new_stream(self) -> ResponseStream:
         return ResponseStream(

@@ -29,8 +29,8 @@ REQUEST_DEADLINE = 30.0
 POSITION_DEADLINE = 1.0
 FETCH_ROOM = 5.0
 
-ClientOptions = Mapping[str, Any]
-"""Keyword arguments every aiokafka client gets: servers and security."""
+ClientOptions = Callable[[], Mapping[str, Any]]
+"""Keyword arguments every aiokafka client gets: servers and security. Asked anew for each client: secrets rotate."""
 
 
 class GroupMembership:
@@ -107,7 +107,7 @@ class Consumer:
         self.membership = GroupMembership(session_timeout, clock)
         self._ends = LogEnds(options)
         self._new: Callable[[], Any] = lambda: AIOKafkaConsumer(
-            **options,
+            **options(),
             group_id=group_id,
             group_instance_id=instance_id,
             enable_auto_commit=False,
@@ -123,24 +123,29 @@ class Consumer:
             metadata_max_age_ms=30_000,
         )
         self._consumer = self._new()
+        self._stopped = False
 
     async def start(self, listener: ConsumerRebalanceListener) -> None:
+        """Raises KafkaUnavailable, and may then be called again."""
+        if self._stopped:
+            self._consumer = self._new()  # one that was stopped can't be started again
+            self._stopped = False
         try:
             await self._consumer.start()
         except KafkaError as error:
+            self._stopped = True
             with contextlib.suppress(Exception):
                 await self._consumer.stop()
-            self._consumer = self._new()  # one that was stopped can't be started again
             raise KafkaUnavailable(f"can't connect to Kafka: {error}") from error
         self.membership.observe(self._consumer)
         self._consumer.subscribe(topics=[self.topic], listener=listener)
 
     async def renew(self) -> None:
-        """Throw the client away and make another, to be started: it may have lost its coordinator for good."""
+        """Throw the client away; `start` makes another."""
         await self.stop()
-        self._consumer = self._new()
 
     async def stop(self) -> None:
+        self._stopped = True
         with contextlib.suppress(KafkaError, TimeoutError):
             async with asyncio.timeout(STOP_DEADLINE):
                 await self._ends.close()
@@ -220,7 +225,7 @@ class LogEnds:
             async with self._turn, asyncio.timeout(REQUEST_DEADLINE):
                 if self._consumer is None:
                     consumer = AIOKafkaConsumer(
-                        **self._options, group_id=None, enable_auto_commit=False, isolation_level="read_uncommitted"
+                        **self._options(), group_id=None, enable_auto_commit=False, isolation_level="read_uncommitted"
                     )
                     await consumer.start()
                     self._consumer = consumer
@@ -252,7 +257,7 @@ class CommittedOffsets:
         try:
             async with asyncio.timeout(REQUEST_DEADLINE):
                 if self._admin is None:
-                    admin = AIOKafkaAdminClient(**self._options)
+                    admin = AIOKafkaAdminClient(**self._options())
                     await admin.start()
                     self._admin = admin
                 offsets = await self._admin.list_consumer_group_offsets(self._group_id, partitions=[partition])
@@ -313,7 +318,7 @@ class ResponsesReader:
     async def _started(self) -> AIOKafkaConsumer:
         if self._consumer is None:
             consumer = AIOKafkaConsumer(
-                **self._options,
+                **self._options(),
                 group_id=None,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
@@ -352,7 +357,7 @@ class TransactionalWriter:
     async def start(self) -> None:
         """Fence predecessors; their open transaction is aborted when this returns. Raises KafkaUnavailable."""
         producer = AIOKafkaProducer(
-            **self._options,
+            **self._options(),
             transactional_id=self._transactional_id,
             acks="all",
             linger_ms=0,

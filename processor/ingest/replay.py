@@ -168,7 +168,7 @@ class Replayer:
             if key == wanted:
                 newest = value  # None where it was deleted: then nothing is known of it any more
 
-        reader = ResponsesReader(self._connection.arguments(), self._responses_topic)
+        reader = ResponsesReader(self._connection.arguments, self._responses_topic)
         try:
             await reader.read(plan.partition, 0, take)
         finally:

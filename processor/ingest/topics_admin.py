@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizat
 
 from processor.errors import KafkaUnavailable, TopicsUnfit
 from processor.ingest.connection import KafkaConnection
+from processor.ingest.unreachable import why_unreachable
 from topics.specs import (
     DEFAULT_PARTITIONS,
     KAFKA_MESSAGE_BYTES,
@@ -171,8 +172,9 @@ async def _admin(connection: KafkaConnection) -> AsyncIterator[AIOKafkaAdminClie
             await admin.start()
             yield admin
     except (KafkaError, TimeoutError) as failure:
+        why = await why_unreachable(connection.arguments())
         raise KafkaUnavailable(
-            f"Kafka at {connection.bootstrap_servers} did not do what was asked: {failure!r}."
+            why or f"Kafka at {connection.bootstrap_servers} did not do what was asked: {failure!r}."
         ) from failure
     finally:
         await admin.close()

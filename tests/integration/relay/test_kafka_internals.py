@@ -41,7 +41,7 @@ async def joined(kafka: LocalKafka, make_topics: MakeTopics) -> AsyncIterator[tu
     names = await make_topics(partitions=1)
     listener = Assignments(hold=5.0)
     consumer = listener.consumer = Consumer(
-        {"bootstrap_servers": kafka.bootstrap},
+        lambda: {"bootstrap_servers": kafka.bootstrap},
         topic=names.tokens,
         group_id=names.tokens,
         instance_id=None,

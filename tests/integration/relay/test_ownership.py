@@ -69,7 +69,7 @@ async def test_a_second_owner_fences_the_first(kafka: LocalKafka, make_topics: M
 
     def writer() -> TransactionalWriter:
         return TransactionalWriter(
-            {"bootstrap_servers": kafka.bootstrap},
+            lambda: {"bootstrap_servers": kafka.bootstrap},
             transactional_id=names.tokens,
             group_id=names.tokens,
             source=TopicPartition(names.tokens, 0),

@@ -70,7 +70,7 @@ def test_a_readers_jwt_deletes_nothing() -> None:
         token(["*"]),
         token({"*": "history"}),
         jwt.encode({"x-ably-capability": '{"*":["*"]}'}, KEY.partition(":")[2], headers={"kid": "app.key"}),
-        jwt.encode({"exp": time.time() + 9}, None, algorithm="none", headers={"kid": "app.key"}),
+        jwt.encode({"exp": time.time() + 9}, "", algorithm="none", headers={"kid": "app.key"}),
         "a.b.c",
     ],
 )
