@@ -1,6 +1,7 @@
 """The other ways to a sidecar: a chart of one's own that includes the template, and kustomize's component; on a real node."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from deploy.node.conftest import Seen
 from deploy.node.outside import Judged, Outside
 from deploy.node.workload import (
     CHART,
+    IMAGE,
     RESTRICTED,
     ROOT,
     SECRET,
@@ -54,14 +56,11 @@ def write_own_chart(folder: Path, world: Outside, model: Object) -> None:
     dependency = {"name": "tokenstream", "version": VERSION, "repository": f"file://{CHART}"}
     chart = {"apiVersion": "v2", "name": "assistant", "version": "1.0.0", "dependencies": [dependency]}
     ours = {
-        "mode": "sidecar",
+        "mode": "library",
         "image": image(),
         "settings": settings(world),
         "secrets": {"ABLY_KEY": {"name": SECRET}},
         "sidecar": {"modelStopSeconds": 30},
-        "archive": {"enabled": False},
-        "api": {"enabled": False},
-        "topics": {"apply": {"enabled": False}},
     }
     (folder / "Chart.yaml").write_text(json.dumps(chart))
     (folder / "values.yaml").write_text(json.dumps({"tokenstream": ours}))
@@ -79,3 +78,40 @@ async def test_a_chart_of_ones_own_includes_the_sidecar(world: Outside, tmp_path
     await namespace.helm("uninstall", "assistant", "--wait", "--timeout", "3m")
     await gone(namespace, "pods,deployments")
     seen("a chart with this one as its dependency; 2 model pods, their sidecars from the template", judged)
+
+
+def write_kustomization(folder: Path, world: Outside) -> None:
+    folder.mkdir()
+    marked = model_deployment("model", model_pod_spec(world), own_labels={"tokenstream.dev/sidecar": "true"})
+    other = model_deployment("other", model_pod_spec(world), replicas=0)
+    environment = {f"TOKENSTREAM_{name}": str(value).lower() for name, value in settings(world).items()}
+    sidecar = {"name": "tokenstream", "env": [{"name": name, "value": value} for name, value in environment.items()]}
+    patch = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "any"},
+        "spec": {"template": {"spec": {"initContainers": [sidecar]}}},
+    }
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": ["marked.json", "other.json"],
+        "components": [os.path.relpath(ROOT / "deploy" / "kustomize", folder)],
+        "images": [{"name": "tokenstream", "newName": IMAGE, "newTag": VERSION}],
+        "patches": [{"target": {"labelSelector": "tokenstream.dev/sidecar=true"}, "patch": json.dumps(patch)}],
+    }
+    for name, content in (("kustomization.yaml", kustomization), ("marked.json", marked), ("other.json", other)):
+        (folder / name).write_text(json.dumps(content))
+
+
+async def test_the_kustomize_component_adds_the_sidecar(world: Outside, tmp_path: Path, seen: Seen) -> None:
+    namespace = await create_namespace("kustomized", RESTRICTED)
+    await namespace.apply(secret(world, "sqlite://"), program())
+    write_kustomization(tmp_path / "assistant", world)
+    await namespace.kubectl("apply", "--kustomize", str(tmp_path / "assistant"))
+    other = await namespace.get("deployment", "other")
+    assert "initContainers" not in other["spec"]["template"]["spec"]
+    judged = await streamed(world, namespace)
+    await namespace.kubectl("delete", "--kustomize", str(tmp_path / "assistant"))
+    await gone(namespace, "pods,deployments")
+    seen("a labelled Deployment of 2 model pods gets sidecars, another stays as it is", judged)

@@ -109,14 +109,15 @@ def model_deployment(
     *,
     replicas: int = 2,
     labels: dict[str, str] | None = None,
-    annotations: dict[str, str] | None = None,
+    own_labels: dict[str, str] | None = None,
 ) -> Object:
+    """`labels` are those of its pods, `own_labels` those of the Deployment itself."""
     selector = {"app": name}
-    metadata = {"labels": {**selector, **(labels or {})}, "annotations": annotations or {}}
+    metadata = {"labels": {**selector, **(labels or {})}}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": name},
+        "metadata": {"name": name, "labels": own_labels or {}},
         "spec": {
             "replicas": replicas,
             "strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
