@@ -12,6 +12,8 @@ KAFKA := $(CACHE_OF_TOKENSTREAM)/kafka-$(KAFKA_VERSION)
 
 KUBERNETES_VERSION := $(shell sed -n 's:^require k8s.io/kubernetes v::p' deploy/kubernetes-tools/go.mod)
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+HELM_VERSION := 4.3.1
+HELM := $(CACHE_OF_TOKENSTREAM)/helm-$(HELM_VERSION)/helm
 KUBERNETES := $(CACHE_OF_TOKENSTREAM)/kubernetes-$(KUBERNETES_VERSION)
 
 BIN := .venv/bin
@@ -99,6 +101,23 @@ test: setup s3-server ## every test but the long ones
 .PHONY: test-all
 test-all: setup s3-server ## every test
 	$(BIN)/pytest $(ARGS)
+
+# The image and the chart. What is made from the chart is kept, so that only who changes the chart needs Helm.
+.PHONY: image
+image: ## build the image with buildah, into dist/ (BASE= for another base)
+	deploy/build-image
+
+.PHONY: chart
+chart: setup helm ## write anew what follows from helm/tokenstream: its tables, its schema, and its renderings
+	$(BIN)/python -m deploy.chart documents
+	$(BIN)/python -m deploy.chart renderings $(HELM)
+
+.PHONY: helm
+helm: ## build helm into the cache (Go; minutes, once)
+	@[ -x $(HELM) ] || { echo "Building helm $(HELM_VERSION) into $(HELM)"; \
+	  go version >/dev/null 2>&1 || { echo "Go is missing: install Go 1.25 or newer." >&2; exit 1; }; \
+	  GOBIN=$(HELM).$$$$ CGO_ENABLED=0 nice go install -ldflags '-s -w' helm.sh/helm/v4/cmd/helm@v$(HELM_VERSION) && \
+	  mkdir -p $(dir $(HELM)) && mv $(HELM).$$$$/helm $(HELM) && rmdir $(HELM).$$$$; }
 
 # What a real node needs: Debian's packages, and Kubernetes' own programs, built once from their published modules.
 .PHONY: kubernetes

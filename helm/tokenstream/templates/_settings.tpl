@@ -1,0 +1,104 @@
+{{- /*
+Which roles a setting concerns, by the beginning of its name: credentials go where they are needed and nowhere else.
+Argument: root, role, name. Empty where it does not concern the role.
+*/}}
+{{- define "tokenstream.concerns" -}}
+{{- $roles := list "relay" "archive" "api" "topics" "migrate" "test" -}}
+{{- if hasPrefix "STORE_" .name -}}
+{{- $roles = list "archive" "api" "migrate" "test" -}}
+{{- else if hasPrefix "ABLY_" .name -}}
+{{- $roles = list "relay" "api" "test" -}}
+{{- else if or (hasPrefix "API_" .name) (hasPrefix "CORS_" .name) -}}
+{{- $roles = list "api" -}}
+{{- else if hasPrefix "KAFKA_" .name -}}
+{{- $roles = without $roles "migrate" -}}
+{{- end -}}
+{{- if has .role $roles }}yes{{ end -}}
+{{- end -}}
+
+{{- /* Plain settings of a role, by name, as JSON. Argument: root, role. */}}
+{{- define "tokenstream.settings" -}}
+{{- $root := .root -}}
+{{- $role := .role -}}
+{{- $own := dict -}}
+{{- if .sidecar -}}
+{{- $own = $root.Values.sidecar.settings -}}
+{{- else if hasKey $root.Values $role -}}
+{{- $own = (index $root.Values $role).settings | default dict -}}
+{{- end -}}
+{{- $found := dict -}}
+{{- range $name, $value := merge (dict) $own $root.Values.settings -}}
+{{- $text := ternary (int64 $value | toString) (toString $value) (and (kindIs "float64" $value) (eq (floor $value) $value)) -}}
+{{- if and (ne $text "") (not (kindIs "invalid" $value)) (include "tokenstream.concerns" (dict "name" $name "role" $role)) -}}
+{{- $_ := set $found $name $text -}}
+{{- end -}}
+{{- end -}}
+{{- $found | toJson -}}
+{{- end -}}
+
+{{- /* Secret settings of a role: name -> {name, key}, as JSON. Argument: root, role. */}}
+{{- define "tokenstream.secrets" -}}
+{{- $found := dict -}}
+{{- range $name, $_ := .root.Values.secretValues -}}
+{{- if include "tokenstream.concerns" (dict "name" $name "role" $.role) -}}
+{{- $_ := set $found $name (dict "name" ($.secretName | default (include "tokenstream.fullname" $.root)) "key" ($name | lower | replace "_" "-")) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $source := .root.Values.secrets -}}
+{{- if include "tokenstream.concerns" (dict "name" $name "role" $.role) -}}
+{{- $_ := set $found $name (dict "name" $source.name "key" ($source.key | default ($name | lower | replace "_" "-"))) -}}
+{{- end -}}
+{{- end -}}
+{{- $found | toJson -}}
+{{- end -}}
+
+{{- define "tokenstream.secretsPath" -}}
+/run/secrets/tokenstream
+{{- end -}}
+
+{{- /* The environment of a role, as JSON list. Argument: root, role, sidecar. */}}
+{{- define "tokenstream.env" -}}
+{{- $env := list -}}
+{{- range $name, $value := include "tokenstream.settings" . | fromJson -}}
+{{- $env = append $env (dict "name" (printf "TOKENSTREAM_%s" $name) "value" $value) -}}
+{{- end -}}
+{{- range $env_ := include "tokenstream.secretEnv" . | fromJsonArray -}}
+{{- $env = append $env $env_ -}}
+{{- end -}}
+{{- range .root.Values.extraEnv -}}
+{{- $env = append $env . -}}
+{{- end -}}
+{{- $env | toJson -}}
+{{- end -}}
+
+{{- /* Where the secret settings lie. Settings that are themselves the path of a file are given as they are. */}}
+{{- define "tokenstream.secretEnv" -}}
+{{- $env := list -}}
+{{- range $name, $_ := include "tokenstream.secrets" . | fromJson -}}
+{{- $variable := ternary $name (printf "%s_FILE" $name) (has $name (list "KAFKA_SSL_CAFILE" "KAFKA_SSL_CERTFILE" "KAFKA_SSL_KEYFILE")) -}}
+{{- $path := printf "%s/%s" (include "tokenstream.secretsPath" $) ($name | lower | replace "_" "-") -}}
+{{- $env = append $env (dict "name" (printf "TOKENSTREAM_%s" $variable) "value" $path) -}}
+{{- end -}}
+{{- $env | toJson -}}
+{{- end -}}
+
+{{- /*
+Volumes of a role, as JSON list: its secrets as files, and nothing else. They are readable for all, as the pod's group is not
+ours in a sidecar; only the containers that mount the volume see it. Argument: root, role, volume.
+*/}}
+{{- define "tokenstream.volumes" -}}
+{{- $sources := dict -}}
+{{- range $name, $source := include "tokenstream.secrets" . | fromJson -}}
+{{- $item := dict "key" $source.key "path" ($name | lower | replace "_" "-") -}}
+{{- $_ := set $sources $source.name (append (get $sources $source.name | default list) $item) -}}
+{{- end -}}
+{{- $projected := list -}}
+{{- range $secret, $items := $sources -}}
+{{- $projected = append $projected (dict "secret" (dict "name" $secret "items" $items)) -}}
+{{- end -}}
+{{- if $projected -}}
+{{- list (dict "name" "tokenstream-secrets" "projected" (dict "defaultMode" 292 "sources" $projected)) | toJson -}}
+{{- else -}}
+[]
+{{- end -}}
+{{- end -}}

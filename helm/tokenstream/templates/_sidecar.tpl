@@ -1,0 +1,66 @@
+{{- /*
+The relay as a native sidecar, for the pod of a model service: starts before it, stops after it. It has no readiness probe, so
+nothing it waits for takes the model's pod out of a Service, and its start waits for nothing but its own process.
+
+For other charts, with this one as a dependency:
+
+    initContainers:
+      {{- include "tokenstream.sidecar" (dict "context" .) | nindent 8 }}
+    volumes:
+      {{- include "tokenstream.sidecar.volumes" (dict "context" .) | nindent 8 }}
+    terminationGracePeriodSeconds: {{ include "tokenstream.sidecar.terminationGracePeriodSeconds" (dict "context" .) }}
+
+Settings are those of the dependency: values below `tokenstream:`, as `settings`, `secrets`, `sidecar` and `image`, with
+`mode: library` so that nothing else is made. Under an alias, add "subchart" with it to the dict. Pods labelled
+`tokenstream.dev/sidecar: "true"` are found by the PodMonitor.
+*/}}
+{{- define "tokenstream.sidecar" -}}
+- {{ include "tokenstream.sidecar.container" . | nindent 2 | trim }}
+{{- end -}}
+
+{{- define "tokenstream.sidecar.container" -}}
+{{- $root := include "tokenstream.sidecar.root" . | fromYaml -}}
+{{- $of := dict "root" $root "role" "relay" "sidecar" true "args" (list "relay") "resources" $root.Values.sidecar.resources -}}
+{{- include "tokenstream.container" $of }}
+restartPolicy: Always
+{{ include "tokenstream.serving" $of }}
+{{- end -}}
+
+{{- define "tokenstream.sidecar.volumes" -}}
+{{- $root := include "tokenstream.sidecar.root" . | fromYaml -}}
+{{- with include "tokenstream.volumes" (dict "root" $root "role" "relay") | fromJsonArray -}}
+{{- toYaml . -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Seconds a pod with the sidecar needs to terminate: first the model service stops, then the sidecar drains. */}}
+{{- define "tokenstream.sidecar.terminationGracePeriodSeconds" -}}
+{{- $root := include "tokenstream.sidecar.root" . | fromYaml -}}
+{{- $settings := include "tokenstream.settings" (dict "root" $root "role" "relay" "sidecar" true) | fromJson -}}
+{{- add (int $root.Values.sidecar.modelStopSeconds) (get $settings "DRAIN_TIMEOUT" | default "20" | float64 | ceil | int) 10 -}}
+{{- end -}}
+
+{{- /* This chart's own view of the values, seen from itself or from the chart that depends on it. Argument: context. */}}
+{{- define "tokenstream.sidecar.root" -}}
+{{- $context := .context -}}
+{{- if ne $context.Chart.Name "tokenstream" -}}
+{{- $context = index $context.Subcharts (.subchart | default "tokenstream") -}}
+{{- end -}}
+{{- $of := dict "root" (dict "Values" $context.Values "Chart" $context.Chart) "role" "relay" "sidecar" true -}}
+{{- if not (get (include "tokenstream.settings" $of | fromJson) "KAFKA_BOOTSTRAP_SERVERS") -}}
+{{- fail "\n\nsettings.KAFKA_BOOTSTRAP_SERVERS is not set, which the sidecar needs: give the brokers, as kafka:9092.\n" -}}
+{{- end -}}
+{{- if not (or (hasKey $context.Values.secrets "ABLY_KEY") (hasKey $context.Values.secretValues "ABLY_KEY")) -}}
+{{- fail "\n\nsecrets.ABLY_KEY is not set, which the sidecar needs: name a Secret that holds the key, as secrets.ABLY_KEY.name=tokenstream.\n" -}}
+{{- end -}}
+Values:
+  {{- $context.Values | toYaml | nindent 2 }}
+Chart:
+  Name: {{ $context.Chart.Name }}
+  Version: {{ $context.Chart.Version | quote }}
+  AppVersion: {{ $context.Chart.AppVersion | quote }}
+Release:
+  Name: {{ $context.Release.Name }}
+  Namespace: {{ $context.Release.Namespace }}
+  Service: {{ $context.Release.Service }}
+{{- end -}}
