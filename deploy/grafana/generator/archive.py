@@ -1,7 +1,7 @@
 """Whether finished responses reach the store, and readers get them from it."""
 
 from deploy.grafana.generator.model import Board, Graph, Heat, Levels, Panel, Query, Row, Stat, Unit
-from deploy.grafana.generator.promql import increase, quantile, rate, share, total
+from deploy.grafana.generator.promql import RARE, increase, quantile, rate, share, total
 from deploy.grafana.generator.questions import ARCHIVE_LAG, BY_PARTITION, PARTITION, most
 
 NO_ARCHIVE = "no archive"
@@ -163,7 +163,7 @@ def reading() -> tuple[Panel, ...]:
             unit=Unit.SECONDS,
             no_value="no probe",
             queries=tuple(
-                Query(quantile(part, "tokenstream_probe_store_seconds"), name)
+                Query(quantile(part, "tokenstream_probe_store_seconds", over=RARE), name)
                 for part, name in ((0.5, "p50"), (0.99, "p99"))
             ),
         ),

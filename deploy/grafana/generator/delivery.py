@@ -1,7 +1,19 @@
 """How tokens become frames and get acknowledged, and what gets in their way."""
 
 from deploy.grafana.generator.model import Bars, Board, Graph, Heat, Levels, Panel, Query, Row, Unit
-from deploy.grafana.generator.promql import gauge, highest, increase, lowest, mean, quantile, rate, series, share
+from deploy.grafana.generator.promql import (
+    RARE,
+    WINDOW,
+    gauge,
+    highest,
+    increase,
+    lowest,
+    mean,
+    quantile,
+    rate,
+    series,
+    share,
+)
 from deploy.grafana.generator.questions import (
     BY_PARTITION,
     BY_PROCESS,
@@ -242,8 +254,8 @@ def partitions() -> tuple[Panel, ...]:
             unit=Unit.SECONDS,
             no_value="no takeover in this time",
             queries=(
-                Query(quantile(0.5, "tokenstream_takeover_seconds"), "p50"),
-                Query(quantile(0.99, "tokenstream_takeover_seconds"), "p99"),
+                Query(quantile(0.5, "tokenstream_takeover_seconds", over=RARE), "p50"),
+                Query(quantile(0.99, "tokenstream_takeover_seconds", over=RARE), "p99"),
             ),
         ),
         Graph(
@@ -303,12 +315,12 @@ def ends() -> tuple[Panel, ...]:
 def probe() -> tuple[Panel, ...]:
     return (
         Graph(
-            title="Probes, by result",
+            title="Probes, by result, 5 min",
             description="Synthetic responses sent through everything and read back from the channel and the store. Anything but ok is what "
             "a reader would have met.",
-            unit=Unit.RESPONSES_RATE,
+            unit=Unit.COUNT,
             no_value="no probe",
-            queries=(Query(rate("tokenstream_probe_responses_total", by=("result",)), "{{result}}"),),
+            queries=(Query(increase("tokenstream_probe_responses_total", over=RARE, by=("result",)), "{{result}}"),),
             stacked=True,
         ),
         Graph(
@@ -316,15 +328,15 @@ def probe() -> tuple[Panel, ...]:
             description="From making a probe's token to a reader's having it: the whole way, with the realtime service's own.",
             unit=Unit.SECONDS,
             no_value="no probe",
-            queries=quantiles("tokenstream_probe_seconds"),
+            queries=quantiles("tokenstream_probe_seconds", over=RARE),
         ),
         Graph(
-            title="Probe: tokens lost, repeated, out of order",
+            title="Probe: tokens lost, repeated, out of order, 5 min",
             description="As a reader of the channel saw them. Zero, always.",
-            unit=Unit.RATE,
+            unit=Unit.COUNT,
             no_value="no probe",
             queries=tuple(
-                Query(rate(f"tokenstream_probe_{name}_total"), name.replace("_", " "))
+                Query(increase(f"tokenstream_probe_{name}_total", over=RARE), name.replace("_", " "))
                 for name in ("lost", "repeated", "out_of_order")
             ),
             stacked=True,
@@ -332,5 +344,5 @@ def probe() -> tuple[Panel, ...]:
     )
 
 
-def quantiles(histogram: str) -> tuple[Query, ...]:
-    return tuple(Query(quantile(part, histogram), f"p{part * 100:g}") for part in (0.5, 0.95, 0.99))
+def quantiles(histogram: str, over: str = WINDOW) -> tuple[Query, ...]:
+    return tuple(Query(quantile(part, histogram, over=over), f"p{part * 100:g}") for part in (0.5, 0.95, 0.99))

@@ -3,15 +3,17 @@
 VARIABLES = ("job", "namespace", "pod")
 SELECTED = ",".join(f'{name}=~"${name}"' for name in VARIABLES)
 WINDOW = "$__rate_interval"
+RARE = "5m"
+"""The window for what happens about once a minute."""
 
 
 def series(name: str, *matchers: str) -> str:
     return f"{name}{{{','.join((SELECTED, *matchers))}}}"
 
 
-def rate(name: str, *matchers: str, by: tuple[str, ...] = ()) -> str:
+def rate(name: str, *matchers: str, by: tuple[str, ...] = (), over: str = WINDOW) -> str:
     """A counter's rate per second, summed but for the labels in `by`."""
-    return total(f"rate({series(name, *matchers)}[{WINDOW}])", by=by)
+    return total(f"rate({series(name, *matchers)}[{over}])", by=by)
 
 
 def increase(name: str, *matchers: str, over: str, by: tuple[str, ...] = ()) -> str:
@@ -34,13 +36,13 @@ def lowest(name: str, *matchers: str, by: tuple[str, ...] = ()) -> str:
     return f"min{grouped(by)}({series(name, *matchers)})"
 
 
-def quantile(share: float, histogram: str, *matchers: str, by: tuple[str, ...] = ()) -> str:
+def quantile(part: float, histogram: str, *, by: tuple[str, ...] = (), over: str = WINDOW) -> str:
     """NaN, drawn as nothing, while nothing was observed."""
-    return f"histogram_quantile({share:g}, {rate(f'{histogram}_bucket', *matchers, by=('le', *by))})"
+    return f"histogram_quantile({part:g}, {rate(f'{histogram}_bucket', by=('le', *by), over=over)})"
 
 
-def mean(histogram: str, *matchers: str, by: tuple[str, ...] = ()) -> str:
-    return f"{rate(f'{histogram}_sum', *matchers, by=by)} / {rate(f'{histogram}_count', *matchers, by=by)}"
+def mean(histogram: str) -> str:
+    return share(rate(f"{histogram}_sum"), rate(f"{histogram}_count"))
 
 
 def share(part: str, whole: str) -> str:

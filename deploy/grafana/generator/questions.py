@@ -15,9 +15,11 @@ OLDEST_UNSENT = highest("tokenstream_oldest_unsent_seconds")
 NOT_CONNECTED = gauge("tokenstream_ably_connections", 'state!~"connected|closed|initialized"')
 FAILING = total(f"1 - {series('tokenstream_ready')}")
 FAILING_BY_DEPENDENCY = total(f"1 - {series('tokenstream_ready')}", by=("dependency",))
-PROBE_HARM = " + ".join(
+_HARM = " + ".join(
     increase(f"tokenstream_probe_{harm}_total", over="1h") for harm in ("lost", "repeated", "out_of_order")
 )
+PROBE_HARM = f"({_HARM}) and on () ({increase('tokenstream_probe_responses_total', over='1h')} > 0)"
+"""Without a probe in the last hour no answer: a zero would say that all is well."""
 
 # Relay and archive count their lag alike, and topics may have any name: those a relay reads have unsent tokens, or none, by partition.
 _LAG = series("tokenstream_consumer_lag_records")
