@@ -97,6 +97,8 @@ unit: setup ## the pure part: no network, no processes, seconds
 .PHONY: test
 test: setup s3-server ## every test but the long ones
 	$(BIN)/pytest -m 'not long' $(ARGS)
+	@if [ -x $(HELM) ]; then HELM=$(HELM) $(BIN)/pytest -q tests/deploy/chart/with_helm.py; \
+	  else echo "Not run: make chart-test, as helm is not built (make helm). The chart was looked at as it was last rendered."; fi
 
 .PHONY: test-all
 test-all: setup s3-server ## every test
@@ -111,6 +113,10 @@ image: ## build the image with buildah, into dist/ (BASE= for another base)
 chart: setup helm ## write anew what follows from helm/tokenstream: its tables, its schema, and its renderings
 	$(BIN)/python -m deploy.chart documents
 	$(BIN)/python -m deploy.chart renderings $(HELM)
+
+.PHONY: chart-test
+chart-test: setup helm ## what only Helm can tell of the chart: lint, what it refuses, whether its renderings are kept
+	HELM=$(HELM) $(BIN)/pytest -q tests/deploy/chart/with_helm.py $(ARGS)
 
 .PHONY: helm
 helm: ## build helm into the cache (Go; minutes, once)
