@@ -132,12 +132,13 @@ kubernetes: ## build the programs of a Kubernetes node into the cache (Go; ten m
 	@deploy/kubernetes-tools/build $(KUBERNETES)
 
 # The steps are no part of `make test` and `make test-all`: their files are not named test_*.py, and want a node around them.
-NODE_STEPS ?= tests/deploy/node/steps_*.py
+# ARGS goes to pytest, as ARGS='-k drained'; a whole run that passes writes its table into docs/kubernetes.md.
+NODE_STEPS ?= $(addprefix tests/deploy/node/steps_,deployment.py injection.py templates.py)
 .PHONY: deploy-test
-deploy-test: setup kubernetes ## the chart, injection and kustomize on a real Kubernetes node, under load (root; needs no network)
-	deploy/build-image
-	KUBERNETES=$(KUBERNETES) WORK=$(CURDIR)/.cache/node tests/deploy/node/node \
-	  "$(KUBERNETES)/pause.tar $(CURDIR)/dist/tokenstream-$(VERSION).tar" $(BIN)/pytest -q $(NODE_STEPS) $(ARGS)
+deploy-test: setup kubernetes helm image ## the chart, injection and kustomize on a real Kubernetes node, under load (as root)
+	PATH=$(dir $(HELM)):$$PATH KUBERNETES=$(KUBERNETES) WORK=$(CURDIR)/.cache/node tests/deploy/node/node \
+	  "$(KUBERNETES)/pause.tar $(CURDIR)/dist/tokenstream-$(VERSION).tar" \
+	  $(BIN)/pytest -q $(NODE_STEPS) $(ARGS)
 
 SEEDS ?= 1000
 FIRST ?= 0
