@@ -12,6 +12,7 @@ from faultlab.report import facts, render
 from faultlab.results import Result, load, save
 from faultlab.rows import ROWS, Row
 from faultlab.running import run
+from processor.local.kafka import LocalKafka
 
 TREE = Path(__file__).resolve().parent.parent.parent
 CACHE = TREE / ".cache" / "faults"
@@ -22,15 +23,20 @@ def main() -> int:
     options = _options()
     if options.row:
         row = next(row for row in ROWS if row.name == options.row)
-        result = run(row, plain=not options.no_plain)
+        result = run(row, plain=not options.no_plain, bootstrap=options.bootstrap)
         save(result, options.cache)
         _tell(row, result)
         return 0 if result.passes(exact=row.exact) else 1
     rows = _chosen(options)
     waiting = [row for row in rows if not (options.resume and load(row.name, options.cache))]
-    if not options.report:
-        with ThreadPoolExecutor(options.jobs) as pool:
-            list(pool.map(lambda row: _in_a_process(row, options), waiting))
+    if not options.report and waiting:
+        kafka = LocalKafka()
+        try:
+            kafka.start_blocking()
+            with ThreadPoolExecutor(options.jobs) as pool:
+                list(pool.map(lambda row: _in_a_process(row, options, kafka.bootstrap), waiting))
+        finally:
+            kafka.close_blocking()
     return _report(options)
 
 
@@ -59,17 +65,18 @@ def _chosen(options: argparse.Namespace) -> list[Row]:
     return [row for row in ROWS if (row.name in options.only or not options.only) and (row.quick or not options.quick)]
 
 
-def _in_a_process(row: Row, options: argparse.Namespace) -> None:
+def _in_a_process(row: Row, options: argparse.Namespace, bootstrap: str) -> None:
     """Its words go to a file beside its result; a row that breaks leaves a result that says so."""
     options.cache.mkdir(parents=True, exist_ok=True)
     (options.cache / f"{row.name}.json").unlink(missing_ok=True)
     log = options.cache / f"{row.name}.log"
-    command = [*options.under, sys.executable, "-m", "faultlab", "--row", row.name, "--cache", str(options.cache)]
+    command = [*options.under, sys.executable, "-m", "faultlab", "--row", row.name, "--bootstrap", bootstrap]
+    command += ["--cache", str(options.cache)]
     if options.no_plain:
         command.append("--no-plain")
     print(f"{row.name} ...", flush=True)
     with log.open("w") as words:
-        ended = subprocess.run(command, stdout=words, stderr=subprocess.STDOUT, timeout=None, check=False)
+        ended = subprocess.run(command, stdout=words, stderr=subprocess.STDOUT, check=False)
     result = load(row.name, options.cache)
     if result is None:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-3:])
@@ -105,9 +112,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--no-plain", action="store_true", help="without the plain program beside")
     parser.add_argument("--under", type=shlex.split, default=[], help="a command each row is run under, such as 'nice'")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where results are kept")
-    parser.add_argument("--out", type=Path, default=OUT, help="the page to write (default docs/reliability.md)")
+    parser.add_argument(
+        "--out", type=lambda given: TREE / given, default=OUT, help="the page to write (default docs/reliability.md)"
+    )
     parser.add_argument("--report", action="store_true", help="write the page from the results there are; run nothing")
     parser.add_argument("--row", help=argparse.SUPPRESS)
+    parser.add_argument("--bootstrap", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

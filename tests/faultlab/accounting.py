@@ -7,6 +7,7 @@ published, what a reader shows, what a store holds - tells by itself which token
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 NUMBER = re.compile(r"<(\d+)>")
 MAX_PROBLEMS = 20
@@ -126,8 +127,15 @@ class Tally:
             self.say(f"{where}: {given.response_id} has no end")
 
 
-def recovery(frames: Mapping[str, Sequence[float]], since: float, settle: float = 0.05) -> float | None:
-    """Seconds from `since` until every channel had a frame again; None where one never had. `frames`: times by channel."""
-    first = [min((at for at in times if at > since + settle), default=None) for times in frames.values()]
-    known = [at for at in first if at is not None]
-    return max(known) - since if known and len(known) == len(first) else None
+def recovery(frames: Mapping[str, Sequence[float]], since: float, until: float) -> float | None:
+    """The longest silence of any channel between `since` and `until`, in seconds; None where one stayed silent.
+
+    `frames`: times by channel.
+    """
+    longest = 0.0
+    for times in frames.values():
+        within = sorted(at for at in times if since < at <= until)
+        if not within:
+            return None
+        longest = max(longest, *(after - before for before, after in pairwise([since, *within, until])))
+    return longest

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from processor.local.kafka import LocalKafka
 from proxy import GroupProxy
 
 
@@ -61,8 +62,10 @@ class SkewedClock:
 
 @dataclass(slots=True)
 class Around:
-    """Each is there where the row asked for it."""
+    """Each is there where the row asked for it. `broker`: the row's own, to be killed."""
 
+    bootstrap: str = ""
+    broker: LocalKafka | None = None
     proxy: GroupProxy | None = None
     key_file: Path | None = None
     disk: Path | None = None

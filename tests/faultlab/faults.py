@@ -67,11 +67,13 @@ async def realtime_down(stand: Stand, seconds: float) -> None:
 
 
 async def broker_down(stand: Stand, seconds: float) -> None:
-    """Kill -9 of the only broker; recovery counts from when it serves again."""
+    """SIGKILL of the only broker; recovery counts from when it serves again."""
+    broker = stand.around.broker
+    assert broker is not None
     stand.say(f"kill -9 of the broker, back in {seconds:.0f} s")
-    stand.kafka.kill()
+    broker.kill()
     await asyncio.sleep(seconds)
-    await stand.kafka.start()
+    await broker.start()
     stand.mark()
 
 
@@ -115,7 +117,7 @@ def fill(ballast: Path) -> None:
 async def poison(stand: Stand, times: int, pause: float) -> set[tuple[int, int]]:
     """Records no relay can use, among the good ones. Their partitions and offsets."""
     stand.say(f"{times * len(POISON)} poisonous records")
-    producer = AIOKafkaProducer(bootstrap_servers=stand.kafka.bootstrap, acks="all")
+    producer = AIOKafkaProducer(bootstrap_servers=stand.around.bootstrap, acks="all")
     await producer.start()
     written: set[tuple[int, int]] = set()
     try:

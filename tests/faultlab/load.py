@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -50,6 +51,8 @@ class Load:
         self._seed = seed
         self.shape = shape
         self.given: list[Given] = []
+        self.ended_at = 0.0
+        """When it began to end, in seconds since the epoch."""
         self._ending = asyncio.Event()
 
     @property
@@ -64,6 +67,7 @@ class Load:
             try:
                 yield
             finally:
+                self.ended_at = time.time()
                 self._ending.set()
                 await asyncio.gather(*slots)
 

@@ -22,7 +22,7 @@ class Row:
     setup: Setup = field(default_factory=Setup)
     exact: bool = True
     quick: bool = False
-    needs: frozenset[Literal["disk", "clock", "key", "proxy"]] = frozenset()
+    needs: frozenset[Literal["broker", "clock", "disk", "key", "proxy"]] = frozenset()
 
 
 TWO = Setup(relays=2)
@@ -133,8 +133,15 @@ ROWS = (
     ),
     Row(name="rolling-restart", title="Rolling restart of three", run=scenarios.rolling, setup=Setup(relays=3)),
     Row(name="drain", title="SIGTERM of the only relay, and a new start", run=scenarios.rolling, quick=True),
-    Row(name="broker-killed", title="kill -9 of the only broker", run=scenarios.broker_killed),
-    Row(name="broker-minute", title="Kafka down for a minute", run=scenarios.broker_minute),
+    Row(
+        name="broker-killed",
+        title="kill -9 of the only broker",
+        run=scenarios.broker_killed,
+        needs=frozenset({"broker"}),
+    ),
+    Row(
+        name="broker-minute", title="Kafka down for a minute", run=scenarios.broker_minute, needs=frozenset({"broker"})
+    ),
     Row(
         name="channel-refused",
         title="A channel that refuses for good (40160)",
@@ -180,6 +187,6 @@ ROWS = (
         run=mix.mixed,
         setup=Setup(seed=20261123, relays=2, postgres=True),
         exact=False,
-        needs=frozenset({"clock"}),
+        needs=frozenset({"broker", "clock"}),
     ),
 )

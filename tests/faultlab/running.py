@@ -20,13 +20,16 @@ from proxy import GroupProxy
 SMALL_DISK_MB = 24
 
 
-async def run_row(row: Row, *, plain: bool = True) -> Result:
-    """Raises nothing that the row itself does: what goes wrong in it is a problem of its result."""
+async def run_row(row: Row, *, plain: bool = True, bootstrap: str | None = None) -> Result:
+    """Raises nothing that the row itself does: what goes wrong in it is a problem of its result.
+
+    `bootstrap`: a broker that may be used by others too. Without it, and where the row needs one of its own, it starts one.
+    """
     began, date = time.monotonic(), time.strftime("%Y-%m-%d %H:%M")
     setup = replace(row.setup, plain=row.setup.plain and plain)
     result = Result(row.name, date=date, seed=setup.seed)
     try:
-        async with surroundings(row) as (kafka, around), built(setup, kafka, around) as stand:
+        async with surroundings(row, bootstrap) as around, built(setup, around) as stand:
             await _load_and_judge(row, stand, result)
     except NotHere as missing:
         result.not_run = str(missing)
@@ -76,7 +79,7 @@ def counts_of(tally: Tally, recovered: float | None, *, measured: bool, peaks: d
 
 
 @contextlib.asynccontextmanager
-async def surroundings(row: Row) -> AsyncIterator[tuple[LocalKafka, Around]]:
+async def surroundings(row: Row, bootstrap: str | None) -> AsyncIterator[Around]:
     """The row's broker, and what else it needs."""
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faultlab-around-")))
@@ -93,10 +96,13 @@ async def surroundings(row: Row) -> AsyncIterator[tuple[LocalKafka, Around]]:
             around.disk = await stack.enter_async_context(small_disk(disk, SMALL_DISK_MB))
         if "proxy" in row.needs:
             around.proxy = await stack.enter_async_context(GroupProxy())
-        kafka = _broker(around.proxy)
-        stack.push_async_callback(kafka.close)
-        await kafka.start()
-        yield kafka, around
+        if bootstrap is None or "broker" in row.needs or "proxy" in row.needs:
+            around.broker = _broker(around.proxy)
+            stack.push_async_callback(around.broker.close)
+            await around.broker.start()
+            bootstrap = around.broker.bootstrap
+        around.bootstrap = bootstrap
+        yield around
 
 
 def _broker(proxy: GroupProxy | None) -> LocalKafka:
@@ -113,5 +119,5 @@ def _broker(proxy: GroupProxy | None) -> LocalKafka:
     return kafka
 
 
-def run(row: Row, *, plain: bool = True) -> Result:
-    return asyncio.run(run_row(row, plain=plain))
+def run(row: Row, *, plain: bool = True, bootstrap: str | None = None) -> Result:
+    return asyncio.run(run_row(row, plain=plain, bootstrap=bootstrap))

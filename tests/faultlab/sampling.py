@@ -58,8 +58,8 @@ class LagProbe:
 
     def __init__(self, stand: Stand) -> None:
         self._topic = stand.names.tokens
-        self._admin = AIOKafkaAdminClient(bootstrap_servers=stand.kafka.bootstrap)
-        self._consumer = AIOKafkaConsumer(bootstrap_servers=stand.kafka.bootstrap)
+        self._admin = AIOKafkaAdminClient(bootstrap_servers=stand.around.bootstrap)
+        self._consumer = AIOKafkaConsumer(bootstrap_servers=stand.around.bootstrap)
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import tempfile
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,6 @@ from faultlab.sides import (
 from lab import KEY, Lab
 from processor.ingest.connection import KafkaConnection
 from processor.ingest.topics_admin import TopicsWanted, apply
-from processor.local.kafka import LocalKafka
 from processor.local.realtime.server import LocalRealtime
 from processor.store_port import ResponseStore
 from stores import LocalPostgres, opened
@@ -59,7 +59,6 @@ class Stand:
 
     setup: Setup
     directory: Path
-    kafka: LocalKafka
     names: TopicNames
     load: Load
     tokenstream: Side
@@ -82,7 +81,7 @@ class Stand:
         return [self.tokenstream] if self.plain is None else [self.tokenstream, self.plain]
 
     def mark(self) -> None:
-        """From now on recovery is measured: until every channel has a frame again."""
+        """From now on recovery is measured: the longest silence of any channel, until the next mark."""
         self.marks.append(time.time())
 
     def say(self, what: str) -> None:
@@ -170,7 +169,8 @@ class Stand:
             return _longest(self.recoveries)
         times = side.frame_times()
         times = {channel: times.get(channel, []) for channel in self.load.channels}
-        return _longest([recovery(times, mark) for mark in self.marks])
+        ends = [*self.marks[1:], self.load.ended_at]
+        return _longest([recovery(times, mark, end) for mark, end in zip(self.marks, ends, strict=True)])
 
 
 def _longest(seconds: list[float | None]) -> float | None:
@@ -185,13 +185,14 @@ async def _in_time(look: Callable[[], Any], deadline: float) -> None:
 
 
 @contextlib.asynccontextmanager
-async def built(setup: Setup, kafka: LocalKafka, around: Around) -> AsyncIterator[Stand]:
+async def built(setup: Setup, around: Around) -> AsyncIterator[Stand]:
     """Everything started and ready, the load not yet."""
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faultlab-")))
-        names = TopicNames(*(f"lab.{topic}" for topic in ("tokens", "responses", "dead-letters", "controls")))
+        prefix = f"lab-{uuid.uuid4().hex[:10]}"
+        names = TopicNames(*(f"{prefix}.{topic}" for topic in ("tokens", "responses", "dead-letters", "controls")))
         wanted = TopicsWanted(names, max_response_bytes=4 * 2**20)
-        await apply(KafkaConnection(kafka.bootstrap), wanted, partitions=PARTITIONS)
+        await apply(KafkaConnection(around.bootstrap), wanted, partitions=PARTITIONS)
         postgres = None
         url = f"sqlite:///{(around.disk or directory) / 'store.db'}"
         if setup.postgres:
@@ -201,16 +202,16 @@ async def built(setup: Setup, kafka: LocalKafka, around: Around) -> AsyncIterato
         servers = [
             await stack.enter_async_context(LocalRealtime(key=KEY, admin=True, limits=setup.limits)) for _ in range(2)
         ]
-        ours = tokenstream_side(servers[0], kafka.bootstrap, names, url, setup.settings)
-        plain = plain_side(servers[1], kafka.bootstrap, names) if setup.plain else None
+        ours = tokenstream_side(servers[0], around.bootstrap, names, url, setup.settings)
+        plain = plain_side(servers[1], around.bootstrap, names) if setup.plain else None
         for side in [ours, *([plain] if plain else [])]:
             stack.push_async_callback(side.crew.close)
         await _start(setup, ours, plain, around)
         store = await stack.enter_async_context(opened(url))
-        load = Load(kafka.bootstrap, names.tokens, setup.seed, setup.shape)
+        load = Load(around.bootstrap, names.tokens, setup.seed, setup.shape)
         api = f"http://127.0.0.1:{ours.crew.of('api')[0].port}"
         readers = await stack.enter_async_context(reading(load.channels, ours.realtime.endpoint, api))
-        stand = Stand(setup, directory, kafka, names, load, ours, plain, postgres, store, readers, around)
+        stand = Stand(setup, directory, names, load, ours, plain, postgres, store, readers, around)
         watching = [asyncio.create_task(side.crew.watch()) for side in stand.sides]
         try:
             yield stand
@@ -251,4 +252,4 @@ def _changes(around: Around) -> tuple[dict[str, str], dict[str, str]]:
 
 def lab_of(stand: Stand) -> Lab:
     """For reading topics."""
-    return Lab(stand.kafka.bootstrap, stand.names, stand.tokenstream.realtime)
+    return Lab(stand.around.bootstrap, stand.names, stand.tokenstream.realtime)

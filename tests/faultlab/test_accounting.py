@@ -83,7 +83,8 @@ def test_a_token_missing_in_several_places_is_lost_once() -> None:
     assert tally.unfinished == {"r"}
 
 
-def test_recovery_lasts_until_the_last_channel_has_a_frame_again() -> None:
-    frames = {"a": [1.0, 9.0, 12.0], "b": [1.0, 14.0]}
-    assert recovery(frames, 10.0) == pytest.approx(4.0)
-    assert recovery(frames | {"c": [9.0]}, 10.0) is None
+def test_recovery_is_the_longest_silence_of_any_channel() -> None:
+    frames = {"a": [1.0, 9.0, 12.0, 19.0], "b": [1.0, 14.0, 19.5]}
+    assert recovery(frames, 10.0, 20.0) == pytest.approx(7.0)
+    assert recovery(frames, 10.0, 12.5) is None
+    assert recovery(frames | {"c": [9.0]}, 10.0, 20.0) is None
