@@ -111,7 +111,7 @@ async def archive_killed(stand: Stand) -> None:
 
 async def poisoned(stand: Stand) -> None:
     await asyncio.sleep(WARM_UP)
-    await poisoned_with(stand, rounds=6, pause=0.25)
+    await poisoned_with(stand, rounds=2, pause=0.75)
     await asyncio.sleep(4)
 
 

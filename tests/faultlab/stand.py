@@ -35,7 +35,7 @@ from topics.specs import TopicNames
 PARTITIONS = 4
 FINISH_DEADLINE = 150.0
 STORED_DEADLINE = 90.0
-QUIET = 6.0
+QUIET = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
