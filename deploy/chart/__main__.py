@@ -18,11 +18,13 @@ def main() -> int:
         case ["renderings", helm]:
             wanted = renderings.wanted(helm)
         case _:
+            print(__doc__)
             return 2
     for path, text in wanted:
         if not path.exists() or path.read_text() != text:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
+            print(f"wrote {path}")
     return 0
 
 

@@ -1,6 +1,7 @@
-"""Schemas of the custom resources the chart makes, from the definitions their makers publish: `python -m deploy.chart.crds`.
+"""Schemas of what others define, from where they publish them: `python -m deploy.chart.crds`.
 
-They are kept in tests/deploy/chart/crds, so that no test needs Go to look at a PodMonitor. Both projects are under Apache-2.0.
+Those of the custom resources the chart makes are kept in tests/deploy/chart/crds, that of compose files beside them, so that
+no test needs Go to look at a PodMonitor. All three projects are under Apache-2.0.
 """
 
 import json
@@ -21,22 +22,33 @@ MODULES = {
     ),
     "github.com/kedacore/keda/v2@v2.21.0": ("config/crd/bases/keda.sh_scaledobjects.yaml",),
 }
+COMPOSE = "github.com/compose-spec/compose-go/v2@v2.16.2"
 
 
 def main() -> int:
     CRDS.mkdir(exist_ok=True)
+    write(
+        CRDS.parent / "compose-spec.json", json.loads((folder_of(COMPOSE) / "schema" / "compose-spec.json").read_text())
+    )
     for module, paths in MODULES.items():
-        done = subprocess.run(["go", "mod", "download", "-json", module], check=True, capture_output=True, text=True)
-        folder = Path(json.loads(done.stdout)["Dir"])
         for path in paths:
-            definition = yaml.safe_load((folder / path).read_text())
+            definition = yaml.safe_load((folder_of(module) / path).read_text())
             kind = definition["spec"]["names"]["kind"]
             for version in definition["spec"]["versions"]:
                 schema = strict(version["schema"]["openAPIV3Schema"])
                 schema["$comment"] = f"From {module}, {path} (Apache-2.0), without descriptions, made strict."
-                out = CRDS / f"{kind}.{version['name']}.json"
-                out.write_text(json.dumps(schema, separators=(",", ":"), sort_keys=True) + "\n")
+                write(CRDS / f"{kind}.{version['name']}.json", schema)
     return 0
+
+
+def folder_of(module: str) -> Path:
+    done = subprocess.run(["go", "mod", "download", "-json", module], check=True, capture_output=True, text=True)
+    return Path(json.loads(done.stdout)["Dir"])
+
+
+def write(path: Path, schema: dict[str, Any]) -> None:
+    path.write_text(json.dumps(schema, separators=(",", ":"), sort_keys=True) + "\n")
+    print(f"wrote {path}")
 
 
 def strict(node: Any, *, name: str = "") -> Any:

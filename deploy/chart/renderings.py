@@ -54,7 +54,7 @@ def template(helm: str, chart: Path, *options: str) -> str:
     """Raises CalledProcessError, with what Helm said in its `stderr`."""
     command = [helm, "template", "tokenstream", str(chart), "--namespace", "tokenstream", "--kube-version", KUBERNETES]
     done = subprocess.run([*command, *options], check=True, capture_output=True, text=True)
-    return done.stdout
+    return done.stdout.rstrip() + "\n"
 
 
 class example:  # noqa: N801 - used as a function
