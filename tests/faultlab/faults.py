@@ -5,6 +5,7 @@ import errno
 import signal
 from pathlib import Path
 
+import aiohttp
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 
@@ -80,9 +81,11 @@ async def broker_down(stand: Stand, seconds: float) -> None:
 async def storage_down(stand: Stand, seconds: float) -> None:
     assert stand.postgres is not None
     stand.say(f"PostgreSQL stopped for {seconds:.0f} s")
+    before = await archive_failures(stand)
     await asyncio.to_thread(stand.postgres.crash)
     await asyncio.sleep(seconds)
     await asyncio.to_thread(stand.postgres.restart)
+    await must_have_failed(stand, before)
     await stand.store_recovers()
 
 
@@ -98,10 +101,26 @@ async def disk_full(stand: Stand, seconds: float) -> None:
     stand.say(f"disk full for {seconds:.0f} s")
     assert stand.around.disk is not None
     ballast = stand.around.disk / "ballast"
+    before = await archive_failures(stand)
     await asyncio.to_thread(fill, ballast)
     await asyncio.sleep(seconds)
     ballast.unlink()
+    await must_have_failed(stand, before)
     await stand.store_recovers()
+
+
+async def archive_failures(stand: Stand) -> float:
+    """How often the archive could not store a batch; 0 while it is not there to tell."""
+    try:
+        return await stand.tokenstream.crew.of("archive")[0].metric("tokenstream_archive_failures_total")
+    except aiohttp.ClientError:
+        return 0.0
+
+
+async def must_have_failed(stand: Stand, before: float) -> None:
+    """An archive that noticed nothing proves nothing."""
+    failures = await archive_failures(stand) - before
+    stand.struck["batch not stored"] = stand.struck.get("batch not stored", 0) + int(failures)
 
 
 def fill(ballast: Path) -> None:

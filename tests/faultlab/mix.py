@@ -74,10 +74,11 @@ async def realtime(stand: Stand, chance: random.Random) -> None:
 
 
 async def storage(stand: Stand, chance: random.Random) -> None:
-    """Recovery of the store is not what this row measures."""
+    """Neither recovery of the store nor whether a batch was due just then is what this row measures."""
     measured = len(stand.recoveries)
     await faults.storage_down(stand, chance.choice((3.0, 12.0)))
     del stand.recoveries[measured:]
+    stand.struck.clear()
 
 
 async def archive(stand: Stand, _: random.Random) -> None:

@@ -42,8 +42,8 @@ async def _load_and_judge(row: Row, stand: Stand, result: Result) -> None:
     async with stand.load.running():
         try:
             await row.run(stand)
-        except AssertionError as failure:
-            scenario.append(f"the scenario did not come to its end: {failure}")
+        except Exception as failure:  # noqa: BLE001 - whatever broke the scenario is this row's finding
+            scenario.append(f"the scenario did not come to its end: {failure!r}")
     await gather_refused(stand)
     await stand.finish()
     for name, (tally, recovered) in (await stand.judge()).items():
