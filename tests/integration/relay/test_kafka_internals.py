@@ -9,6 +9,7 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 
 from conftest import MakeTopics
 from processor.clock import Clock
+from processor.core.items import Raw
 from processor.ingest.kafka import Consumer
 from processor.local.kafka import LocalKafka
 from support import eventually
@@ -24,6 +25,7 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self.revoked = 0
         self.beats_while_revoked = 0
         self.consumer: Consumer | None = None
+        self.fetched: list[Raw] = []
 
     async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
         self.assigned += bool(assigned)
@@ -51,7 +53,7 @@ async def joined(kafka: LocalKafka, make_topics: MakeTopics) -> AsyncIterator[tu
         clock=Clock(),
     )
     await consumer.start(listener)
-    polling = asyncio.create_task(poll(consumer))
+    polling = asyncio.create_task(poll(consumer, listener))
     await eventually(lambda: listener.assigned, deadline=20)
     yield consumer, listener, names
     polling.cancel()
@@ -59,9 +61,10 @@ async def joined(kafka: LocalKafka, make_topics: MakeTopics) -> AsyncIterator[tu
     await consumer.stop()
 
 
-async def poll(consumer: Consumer) -> None:
+async def poll(consumer: Consumer, listener: Assignments) -> None:
     while True:
-        await consumer.fetch(100, 0.1)
+        for records in (await consumer.fetch(1, 0.1)).values():
+            listener.fetched += records
 
 
 async def test_answered_heartbeats_are_seen_and_renew_the_lease(
@@ -90,6 +93,25 @@ async def test_heartbeats_go_on_while_partitions_are_being_given_back(
     consumer.membership.rejoin()
     await eventually(lambda: listener.assigned == 2, deadline=20)
     assert listener.beats_while_revoked == 1
+
+
+async def test_fetched_records_come_as_they_were_read_and_with_all_that_is_kept_of_them(
+    joined: tuple[Consumer, Assignments, TopicNames], kafka: LocalKafka
+) -> None:
+    from aiokafka import AIOKafkaProducer, ConsumerRecord
+
+    _, listener, names = joined
+    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, linger_ms=50) as producer:
+        sent = [
+            await producer.send(names.tokens, b"v%d" % number, key=b"k", timestamp_ms=7, headers=[("h", b"x")])
+            for number in range(20)
+        ]
+        await asyncio.gather(*sent)
+    await eventually(lambda: len(listener.fetched) == len(sent), deadline=20)
+    kept = [(each.offset, each.timestamp, each.key, each.value, list(each.headers)) for each in listener.fetched]
+    assert kept == [(number, 7, b"k", b"v%d" % number, [("h", b"x")]) for number in range(20)]
+    # They are fetched one by one: but for the first, each is surely of what had come before it was asked for.
+    assert not any(isinstance(record, ConsumerRecord) for record in listener.fetched[1:])
 
 
 async def test_the_end_offset_is_the_logs_even_behind_an_open_transaction(

@@ -1,0 +1,22 @@
+"""Kafka, by aiokafka: the consumer and its group membership, the transactional writer of a partition, takeover reads.
+
+aiokafka's internals are used in two places alone: `membership` observes the coordinator's heartbeats, which the library
+does not report, and asks for a rejoin; `consumer` takes fetched records as they were read, without a copy of each.
+`tests/integration/relay/test_kafka_internals.py` fails when they change.
+"""
+
+from processor.ingest.kafka.consumer import Consumer
+from processor.ingest.kafka.membership import GroupMembership
+from processor.ingest.kafka.options import ClientOptions
+from processor.ingest.kafka.readers import CommittedOffsets, LogEnds, ResponsesReader
+from processor.ingest.kafka.writer import TransactionalWriter
+
+__all__ = [
+    "ClientOptions",
+    "CommittedOffsets",
+    "Consumer",
+    "GroupMembership",
+    "LogEnds",
+    "ResponsesReader",
+    "TransactionalWriter",
+]

@@ -1,0 +1,161 @@
+"""Reading the tokens topic as a member of the group."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import KafkaError
+
+from processor.clock import Clock
+from processor.core.items import Raw
+from processor.errors import KafkaUnavailable
+from processor.ingest.kafka.membership import GroupMembership
+from processor.ingest.kafka.options import STOP_DEADLINE, ClientOptions
+from processor.ingest.kafka.readers import LogEnds
+
+HEARTBEAT_INTERVAL = 0.25
+POSITION_DEADLINE = 1.0
+FETCH_ROOM = 5.0
+
+
+class Consumer:
+    """Reads the tokens topic as a member of the group; commits nothing by itself."""
+
+    def __init__(
+        self,
+        options: ClientOptions,
+        *,
+        topic: str,
+        group_id: str,
+        instance_id: str | None,
+        session_timeout: float,
+        rebalance_timeout: float,
+        isolation_level: str,
+        clock: Clock,
+    ) -> None:
+        self.topic = topic
+        self.patience = rebalance_timeout + 2 * session_timeout
+        """Seconds of silence after which a consumer is given up: joining a group may take the rebalance timeout."""
+        self.membership = GroupMembership(session_timeout, clock)
+        self._ends = LogEnds(options)
+        self._new: Callable[[], Any] = lambda: AIOKafkaConsumer(
+            **options(),
+            group_id=group_id,
+            group_instance_id=instance_id,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level=isolation_level,
+            session_timeout_ms=int(session_timeout * 1000),
+            heartbeat_interval_ms=int(min(HEARTBEAT_INTERVAL, session_timeout / 4) * 1000),
+            rebalance_timeout_ms=int(rebalance_timeout * 1000),
+            partition_assignment_strategy=(StickyPartitionAssignor,),
+            max_partition_fetch_bytes=2 * 1024 * 1024,
+            fetch_max_wait_ms=250,
+            retry_backoff_ms=100,
+            metadata_max_age_ms=30_000,
+        )
+        self._consumer = self._new()
+        self._stopped = False
+
+    async def start(self, listener: ConsumerRebalanceListener) -> None:
+        """Raises KafkaUnavailable, and may then be called again."""
+        if self._stopped:
+            self._consumer = self._new()  # one that was stopped can't be started again
+            self._stopped = False
+        try:
+            await self._consumer.start()
+        except KafkaError as error:
+            self._stopped = True
+            with contextlib.suppress(Exception):
+                await self._consumer.stop()
+            raise KafkaUnavailable(f"can't connect to Kafka: {error}") from error
+        self.membership.observe(self._consumer)
+        self._consumer.subscribe(topics=[self.topic], listener=listener)
+
+    async def renew(self) -> None:
+        """Throw the client away; `start` makes another."""
+        await self.stop()
+
+    async def stop(self) -> None:
+        self._stopped = True
+        with contextlib.suppress(KafkaError, TimeoutError):
+            async with asyncio.timeout(STOP_DEADLINE):
+                await self._ends.close()
+                await self._consumer.stop()
+
+    def partition(self, number: int) -> TopicPartition:
+        return TopicPartition(self.topic, number)
+
+    async def fetch(self, max_records: int, wait: float) -> Mapping[int, Sequence[Raw]]:
+        """Records by partition, in offset order, of the partitions not paused. Raises KafkaUnavailable."""
+        self._take_as_read()
+        try:
+            async with asyncio.timeout(wait + FETCH_ROOM):
+                fetched = await self._consumer.getmany(timeout_ms=int(wait * 1000), max_records=max_records)
+        except (KafkaError, TimeoutError) as error:
+            raise KafkaUnavailable(f"fetching failed: {error}") from error
+        return {partition.partition: records for partition, records in fetched.items()}
+
+    def _take_as_read(self) -> None:
+        """Let fetched records come as the parser made them: they have all that a `Raw` has.
+
+        aiokafka copies each into a dataclass, which takes longer than reading it does.
+        """
+        fetcher = self._consumer._fetcher  # noqa: SLF001 - see the package's docstring
+        for fetched in fetcher._records.values():  # noqa: SLF001
+            if (records := getattr(fetched, "_partition_records", None)) is not None:
+                records._consumer_record = _as_read  # noqa: SLF001
+
+    async def position(self, number: int) -> int:
+        try:
+            async with asyncio.timeout(POSITION_DEADLINE):
+                position: int = await self._consumer.position(self.partition(number))
+        except (KafkaError, TimeoutError) as error:
+            raise KafkaUnavailable(f"reading the position failed: {error}") from error
+        return position
+
+    async def end_offset(self, number: int) -> int:
+        """The log's end (its high watermark), asked of the broker now. Raises KafkaUnavailable.
+
+        Not the last stable offset, which is what a consumer of committed records is told: behind an open transaction there
+        may stand what a timer is about to give up.
+        """
+        return await self._ends.read(self.partition(number))
+
+    async def first_offset(self, number: int) -> int:
+        try:
+            firsts = await self._consumer.beginning_offsets([self.partition(number)])
+        except KafkaError as error:
+            raise KafkaUnavailable(f"reading the first offset failed: {error}") from error
+        first: int = firsts[self.partition(number)]
+        return first
+
+    def seek(self, number: int, offset: int) -> None:
+        self._consumer.seek(self.partition(number), offset)
+
+    def pause(self, *numbers: int) -> None:
+        assigned = self._consumer.assignment()
+        self._consumer.pause(*[tp for tp in map(self.partition, numbers) if tp in assigned])
+
+    def resume(self, *numbers: int) -> None:
+        assigned = self._consumer.assignment()
+        self._consumer.resume(*[tp for tp in map(self.partition, numbers) if tp in assigned])
+
+    def high_water(self, number: int) -> int | None:
+        """The log's end as of the newest fetch; None before the first."""
+        partition = self.partition(number)
+        if partition not in self._consumer.assignment():
+            return None
+        end: int | None = self._consumer.highwater(partition)
+        return end
+
+    @property
+    def assigned(self) -> frozenset[int]:
+        return frozenset(tp.partition for tp in self._consumer.assignment())
+
+
+def _as_read(_: TopicPartition, record: Raw) -> Raw:
+    return record

@@ -1,0 +1,62 @@
+"""Membership of the consumer group, and the lease that follows from it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+
+from processor.clock import Clock
+
+
+class GroupMembership:
+    """When the group last said that this member belongs to it, by heartbeats that were answered.
+
+    The lease: the group gives this member's partitions away no sooner than a session timeout after the coordinator took
+    its last heartbeat, and that was not before it was sent. So until `sent + session timeout - margin` nobody else owns
+    them.
+    """
+
+    def __init__(self, session_timeout: float, clock: Clock) -> None:
+        self._clock = clock
+        self._lease = session_timeout - min(1.0, session_timeout / 5)
+        self._sent = float("-inf")
+        self._observed = clock.monotonic()
+        self._beat = asyncio.Event()
+        self._coordinator: Any = None
+
+    def observe(self, consumer: AIOKafkaConsumer) -> None:
+        """Watch the consumer's heartbeats from now on. To be called once it has started."""
+        coordinator = consumer._coordinator  # noqa: SLF001 - see the package's docstring
+        heartbeat: Callable[[], Awaitable[bool]] = coordinator._do_heartbeat  # noqa: SLF001
+
+        async def observed() -> bool:
+            sent = self._clock.monotonic()
+            answered = await heartbeat()
+            if answered:
+                self._sent = sent
+                self._beat.set()
+            return answered
+
+        coordinator._do_heartbeat = observed  # noqa: SLF001
+        self._observed = self._clock.monotonic()
+        self._coordinator = coordinator
+
+    def holds(self) -> bool:
+        """Whether the lease is good now."""
+        return self._clock.monotonic() < self._sent + self._lease
+
+    async def heartbeat_after(self, moment: float) -> None:
+        """Wait for an answered heartbeat that was sent after `moment`. May wait for ever."""
+        while self._sent <= moment:
+            self._beat.clear()
+            await self._beat.wait()
+
+    def silence(self) -> float:
+        """Seconds since the last answered heartbeat was sent, or since there is a consumer."""
+        return self._clock.monotonic() - max(self._sent, self._observed)
+
+    def rejoin(self) -> None:
+        """Ask the group for a new assignment at once."""
+        if self._coordinator is not None:
+            self._coordinator.request_rejoin()

@@ -1,0 +1,138 @@
+"""Reads beside the consumer: the log's ends, what the group committed, and stretches of the responses topic."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from processor.errors import KafkaUnavailable
+from processor.ingest.kafka.options import REQUEST_DEADLINE, ClientOptions
+
+
+class LogEnds:
+    """Reads high watermarks, by a consumer that fetches nothing."""
+
+    def __init__(self, options: ClientOptions) -> None:
+        self._options = options
+        self._turn = asyncio.Lock()
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def read(self, partition: TopicPartition) -> int:
+        """Raises KafkaUnavailable."""
+        try:
+            async with self._turn, asyncio.timeout(REQUEST_DEADLINE):
+                if self._consumer is None:
+                    consumer = AIOKafkaConsumer(
+                        **self._options(), group_id=None, enable_auto_commit=False, isolation_level="read_uncommitted"
+                    )
+                    await consumer.start()
+                    self._consumer = consumer
+                end: int = (await self._consumer.end_offsets([partition]))[partition]
+                return end
+        except (KafkaError, TimeoutError, OSError) as error:
+            await self.close()
+            raise KafkaUnavailable(f"reading the end offset failed: {error}") from error
+
+    async def close(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            with contextlib.suppress(Exception):
+                await consumer.stop()
+
+
+class CommittedOffsets:
+    """Reads what a group committed, metadata included."""
+
+    def __init__(self, options: ClientOptions, group_id: str, topic: str) -> None:
+        self._options = options
+        self._group_id = group_id
+        self._topic = topic
+        self._admin: AIOKafkaAdminClient | None = None
+
+    async def read(self, number: int) -> tuple[int, str] | None:
+        """(offset, metadata) of a partition, or None where the group has committed nothing. Raises KafkaUnavailable."""
+        partition = TopicPartition(self._topic, number)
+        try:
+            async with asyncio.timeout(REQUEST_DEADLINE):
+                if self._admin is None:
+                    admin = AIOKafkaAdminClient(**self._options())
+                    await admin.start()
+                    self._admin = admin
+                offsets = await self._admin.list_consumer_group_offsets(self._group_id, partitions=[partition])
+        except (KafkaError, TimeoutError, OSError) as error:
+            await self.close()
+            raise KafkaUnavailable(f"reading the committed offset failed: {error}") from error
+        committed = offsets.get(partition)
+        if committed is None or committed.offset < 0:
+            return None
+        return committed.offset, committed.metadata
+
+    async def close(self) -> None:
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            with contextlib.suppress(Exception):
+                await admin.close()
+
+
+class ResponsesReader:
+    """Reads stretches of a responses partition, as committed. One may be used for many partitions, one at a time."""
+
+    def __init__(self, options: ClientOptions, topic: str) -> None:
+        self._options = options
+        self._topic = topic
+        self._turn = asyncio.Lock()
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def read(
+        self, number: int, start: int, take: Callable[[int, bytes, bytes | None], None], *, only: bool = False
+    ) -> int:
+        """Call `take` with (offset, key, value) of every record from `start` to the partition's end; the end offset.
+
+        With `only`, stop after the first record at or after `start`. Raises KafkaUnavailable.
+        """
+        try:
+            async with self._turn, asyncio.timeout(20 * REQUEST_DEADLINE):
+                return await self._read(number, start, take, only)
+        except (KafkaError, TimeoutError, OSError) as error:
+            await self.close()
+            raise KafkaUnavailable(f"reading {self._topic} failed: {error}") from error
+
+    async def _read(self, number: int, start: int, take: Callable[[int, bytes, bytes | None], None], only: bool) -> int:
+        consumer = await self._started()
+        partition = TopicPartition(self._topic, number)
+        consumer.assign([partition])
+        end: int = (await consumer.end_offsets([partition]))[partition]
+        first: int = (await consumer.beginning_offsets([partition]))[partition]
+        consumer.seek(partition, max(start, first))
+        while await consumer.position(partition) < end:
+            fetched = await consumer.getmany(timeout_ms=200, max_records=2_000)
+            for record in fetched.get(partition, ()):
+                if record.offset >= start:
+                    take(record.offset, record.key or b"", record.value)
+                    if only:
+                        return end
+        return end
+
+    async def _started(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            consumer = AIOKafkaConsumer(
+                **self._options(),
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+                fetch_max_wait_ms=50,
+                max_partition_fetch_bytes=8 * 1024 * 1024,
+            )
+            await consumer.start()
+            self._consumer = consumer
+        return self._consumer
+
+    async def close(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            with contextlib.suppress(Exception):
+                await consumer.stop()
