@@ -61,6 +61,8 @@ def _serve(config: Path | None, *roles: str) -> None:
     from processor.service import Role, serve
 
     settings = read_settings(config, require_ably=Role.RELAY in roles)
+    if Role.API in roles and settings.probe_channel is not None and settings.ably_key is None:
+        raise SettingsError(["TOKENSTREAM_ABLY_KEY: must be set where TOKENSTREAM_PROBE_CHANNEL is"])
     secrets = [value for name in ("ably_key", "kafka_sasl_password") if (value := settings.current_secret(name))]
     configure_logging(settings.log_level, settings.log_format, sys.stderr, secrets=secrets)
     run_async(serve(settings, frozenset(Role(role) for role in roles)))

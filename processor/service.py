@@ -128,7 +128,8 @@ class Service:
             await stack.enter_async_context(LoopWatch(self._metrics).watching())
             await stack.enter_async_context(in_background(self._health.keep_examining()))
             store = self._open_store(stack)
-            app = make_app(self._metrics, self._health, self._api(store, stack))
+            api = self._api(store, stack)
+            app = make_app(self._metrics, self._health, api)
             server = HttpServer(app, host=self._settings.http_host, port=self._settings.http_port)
             await stack.enter_async_context(server)
             log.info("http_listening", host=self._settings.http_host, port=server.port)
@@ -141,6 +142,8 @@ class Service:
                     await running.enter_async_context(self._archive(store, tasks))
                 if Role.RELAY in self._roles:
                     await running.enter_async_context(self._relay(tasks))
+                if api is not None and self._settings.probe_channel is not None:
+                    running.enter_context(self._probing(api, self._settings.probe_channel, tasks))
                 log.info("started", roles=sorted(self._roles), group=self._settings.kafka_group_id)
                 await self._stop.wait()
 
@@ -234,6 +237,18 @@ class Service:
             yield
         finally:
             self._vitals.remove(vital)
+            task.cancel()
+
+    @contextlib.contextmanager
+    def _probing(self, api: ApiParts, channel: str, tasks: asyncio.TaskGroup) -> Iterator[None]:
+        """No check asks about it: an api whose probes fail serves as well as before."""
+        from processor.probe_role import build_probe  # noqa: PLC0415 - it brings Ably's SDK
+
+        probe = build_probe(self._settings, channel, api, self._metrics, self._random)
+        task = tasks.create_task(probe.run())
+        try:
+            yield
+        finally:
             task.cancel()
 
     @contextlib.asynccontextmanager
