@@ -99,7 +99,7 @@ class SimConnection(Connection):
     service: Service
     sender: str
 
-    def _new_client(self, options: dict[str, Any]) -> Any:  # type: ignore[override]
+    async def _new_client(self, options: dict[str, Any]) -> Any:
         del options
         return SimClient(self.service, self.sender)
 

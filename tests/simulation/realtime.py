@@ -167,6 +167,8 @@ class SimClient:
         self.channels = self
         self.request_state: Any = None
         service.clients.append(self)
+
+    def connect(self) -> None:
         self._tell(ConnectionState.CONNECTING, 0.0)
         self._later(self._random.uniform(0.01, 0.1), self._connect)
 
