@@ -49,6 +49,8 @@ class _Seen:
     last: int = -1
     texts: dict[str, list[str]] = field(default_factory=dict)
     lengths: dict[str, int] = field(default_factory=dict)
+    missing: set[int] = field(default_factory=set)
+    """What a hole left out, so far."""
     stopped: bool = False
 
 
@@ -89,10 +91,14 @@ class Checker:
         where = f"{frame.response_id} {frame.name} {frame.seq}-{frame.seq_end}/{frame.offset}"
         if frame.seq > one.last + 1:
             counts.lost += frame.seq - one.last - 1
+            one.missing.update(range(one.last + 1, frame.seq))
             counts.say(f"a hole: {where} came after {one.last}")
-        elif frame.seq <= one.last:
+        elif frame.seq_end <= one.last:
             self._again(one, frame, where)
             return None
+        elif frame.seq <= one.last:
+            counts.repeated += one.last - frame.seq + 1
+            counts.say(f"partly again: {where} came after {one.last}")
         if one.stopped:
             counts.reordered += 1
             counts.say(f"after the stop: {where}")
@@ -101,20 +107,21 @@ class Checker:
         return number, first, one.last
 
     def _again(self, one: _Seen, frame: Frame, where: str) -> None:
-        """A frame that begins with what was there before: a repeat, or one that was overtaken."""
-        length = one.lengths.get(frame.part, 0)
-        if frame.has_text and frame.offset + utf16_length(frame.data) > length:
+        """A frame that begins with what was passed before: it was overtaken, or is a repeat."""
+        numbers = set(range(frame.seq, frame.seq_end + 1))
+        if numbers & one.missing:
+            one.missing -= numbers
             self._counts.reordered += 1
             self._counts.say(f"out of order: {where} came after {one.last}")
         else:
-            self._counts.repeated += frame.seq_end - frame.seq + 1
+            self._counts.repeated += len(numbers)
             self._counts.say(f"again: {where} came after {one.last}")
 
     def _take(self, number: int, one: _Seen, frame: Frame, where: str) -> None:
         if frame.has_text:
-            self._counts.tokens += frame.seq_end - frame.seq + 1
+            self._counts.tokens += frame.seq_end - max(frame.seq - 1, one.last)
             length = one.lengths.get(frame.part, 0)
-            if frame.offset != length:
+            if frame.offset > length or (frame.offset < length and frame.seq > one.last):
                 self._counts.lost += frame.offset > length
                 self._counts.repeated += frame.offset < length
                 self._counts.say(f"at the wrong offset: {where}, with {length} units there")
