@@ -129,7 +129,12 @@ class Settings(BaseSettings):
     ably_max_connections: Annotated[int, whole(1, 1000)] = Field(
         default=20, description="Connections of one relay, at most"
     )
-    ably_connection_rate: Rate = Field(default=45.0, description="Messages a second on one connection; 0 is no pace")
+    ably_transport: Annotated[Literal["realtime", "rest"], one_of("realtime", "rest")] = Field(
+        default="realtime", description="`realtime`, or `rest`: batches of up to 100 channels a request"
+    )
+    ably_connection_rate: Rate = Field(
+        default=45.0, description="Messages a second on one connection (`rest`: requests a second); 0 is no pace"
+    )
     ably_channel_rate: Rate = Field(default=25.0, description="Messages a second on one channel; 0 is no pace")
     ably_ephemeral_tokens: Flag = Field(
         default=False, description="Keep `token` and `part` frames out of Ably's history"

@@ -54,6 +54,7 @@ def connection_pool(settings: Settings, metrics: Metrics, clock: Clock, random: 
         max_connections=settings.ably_max_connections,
         connection_rate=settings.ably_connection_rate,
         channel_rate=settings.ably_channel_rate,
+        batches=settings.ably_transport == "rest",
     )
     return ConnectionPool(ably, options, metrics, clock, random)
 

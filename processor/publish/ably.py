@@ -209,7 +209,7 @@ class Connection:
             raise PublishRetry("the connection is down")
         try:
             async with asyncio.timeout(deadline):
-                await client.channels.get(frame.channel).publish(self._message(frame))
+                await client.channels.get(frame.channel).publish(message_of(frame, self._options))
         except AblyException as error:
             if epoch != self._epoch:
                 raise PublishRetry("the connection failed before the answer came") from None
@@ -228,22 +228,23 @@ class Connection:
             self._up.clear()
             self._broken.set()
 
-    def _message(self, frame: Frame) -> Message:
-        extras: dict[str, Any] = {"headers": frame.headers}
-        if self._options.ephemeral_tokens and frame.name in {"token", "part"}:
-            extras["ephemeral"] = True
-        return Message(
-            name=frame.name,
-            data=frame.data,
-            client_id=self._options.client_id,
-            id=frame.id,
-            encoding="json" if frame.json else "",
-            extras=extras,
-        )
-
     def release(self, channel: str) -> None:
         if self._client is not None:
             self._client.channels.release(channel)
+
+
+def message_of(frame: Frame, options: AblyOptions) -> Message:
+    extras: dict[str, Any] = {"headers": frame.headers}
+    if options.ephemeral_tokens and frame.name in {"token", "part"}:
+        extras["ephemeral"] = True
+    return Message(
+        name=frame.name,
+        data=frame.data,
+        client_id=options.client_id,
+        id=frame.id,
+        encoding="json" if frame.json else "",
+        extras=extras,
+    )
 
 
 async def _first(*events: asyncio.Event) -> None:

@@ -6,15 +6,18 @@ while it is active, and the pool grows with the active channels.
 
 import asyncio
 import math
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Self
+from typing import Protocol, Self
 
 from processor.clock import Clock
 from processor.core.framer import Frame
 from processor.core.pacing import Pace
 from processor.metrics import CONNECTION_STATES, Metrics
 from processor.publish.ably import ACK_DEADLINE, MAX_ACK_DEADLINE, AblyOptions, Connection, HistoryReader
+from processor.publish.batches import BatchLink, RequestPace
 from processor.publish.history import ChannelHistory
 from processor.publish.refusals import Meaning, Refusal
 
@@ -32,19 +35,49 @@ class PoolOptions:
     max_connections: int = 20
     connection_rate: float = 45.0
     channel_rate: float = 25.0
+    batches: bool = False
+    """Publish by REST, many channels a request; `connection_rate` is then requests a second."""
 
     @property
     def channels_per_connection(self) -> int:
         """How many busy channels fill a connection."""
+        if self.batches:
+            return sys.maxsize
         if not self.connection_rate or not self.channel_rate:
             return UNPACED_CHANNELS
         return max(1, math.ceil(self.connection_rate / self.channel_rate))
 
 
+class RatePace(Protocol):
+    """See `processor.core.pacing.Pace`."""
+
+    def delay(self, now: float, *, urgent: bool = False) -> float: ...
+    def spend(self, now: float) -> None: ...
+    def slow_down(self, now: float) -> None: ...
+    def share(self, now: float) -> float: ...
+
+
+class Link(Protocol):
+    """A way to the service that mends itself while `run` runs: a realtime `Connection`, or a `BatchLink`."""
+
+    channels: int
+    state: str
+    refusal: str | None
+    """Why the service does not take our credentials, as a sentence; None while it does."""
+
+    @property
+    def pace(self) -> RatePace: ...
+    async def run(self) -> None: ...
+    async def connected(self) -> None: ...
+    async def publish(self, frame: Frame, deadline: float) -> None: ...
+    def recheck_key(self) -> None: ...
+    def release(self, channel: str) -> None: ...
+
+
 class ChannelSlot:
     """A channel's place on its connection. See `processor.ports.Slot`."""
 
-    def __init__(self, pool: "ConnectionPool", connection: Connection, pace: Pace) -> None:
+    def __init__(self, pool: "ConnectionPool", connection: Link, pace: Pace) -> None:
         self._pool = pool
         self._turn = asyncio.Lock()
         self.connection = connection
@@ -99,7 +132,7 @@ class ConnectionPool:
         self._metrics = metrics
         self._random = random
         self._slots: dict[str, ChannelSlot] = {}
-        self._connections: list[Connection] = []
+        self._connections: list[Link] = []
         self._tasks = asyncio.TaskGroup()
         self._running: list[asyncio.Task[None]] = []
         self.clock = clock
@@ -148,20 +181,26 @@ class ConnectionPool:
     def connected(self) -> int:
         return sum(connection.state == "connected" for connection in self._connections)
 
-    def _least_loaded(self) -> Connection:
+    def _least_loaded(self) -> Link:
         connection = min(self._connections, key=lambda each: each.channels)
         full = connection.channels >= self._options.channels_per_connection
         if full and len(self._connections) < self._options.max_connections:
             return self._grow()
         return connection
 
-    def _grow(self) -> Connection:
-        rate = self._options.connection_rate
-        pace = Pace(rate, rate / 9, self.clock.monotonic())
-        connection = self._new_connection(pace)
+    def _grow(self) -> Link:
+        connection = self._new_batch_link() if self._options.batches else self._new_connection(self._new_pace())
         self._connections.append(connection)
         self._running.append(self._tasks.create_task(connection.run()))
         return connection
+
+    def _new_pace(self) -> Pace:
+        rate = self._options.connection_rate
+        return Pace(rate, rate / 9, self.clock.monotonic())
+
+    def _new_batch_link(self) -> BatchLink:
+        pace = RequestPace(self._options.connection_rate, self.clock.monotonic())
+        return BatchLink(self._ably, pace, self._random, self.clock, self._show_states)
 
     def _new_connection(self, pace: Pace) -> Connection:
         return Connection(self._ably, pace, self._random, self._show_states)
@@ -186,7 +225,7 @@ class ConnectionPool:
             self._show_paces("channel", [slot.pace for slot in self._slots.values()])
             await asyncio.sleep(SHOW)
 
-    def _show_paces(self, scope: str, paces: list[Pace]) -> None:
+    def _show_paces(self, scope: str, paces: Sequence[RatePace]) -> None:
         now = self.clock.monotonic()
         shares = [pace.share(now) for pace in paces]
         self._metrics.pace_ratio.labels(scope).set(min(shares, default=1.0))

@@ -51,6 +51,17 @@ async function pages(channel, params) {
 }
 
 const scenarios = {
+  async publishes_batches() {
+    const client = connect({ key });
+    const { found, done } = await collect(client.channels.get(`js:${format}:batch-a`), 2);
+    const spec = (channel, data) => ({ channels: [`js:${format}:${channel}`], messages: [{ name: "token", data }] });
+    const results = await client.batchPublish([spec("batch-a", "one"), spec("batch-b", "x".repeat(70000)), spec("batch-a", "two")]);
+    await done;
+    assert.deepEqual(results.map((result) => [result.successCount, result.failureCount]), [[1, 0], [0, 1], [1, 0]]);
+    assert.equal(results[1].results[0].error.code, 40009);
+    assert.deepEqual(found.map((message) => message.data), ["one", "two"]);
+  },
+
   async publishes_and_subscribes() {
     const [publisher, reader] = [connect({ key }), connect({ key })];
     const channel = `js:${format}:plain`;

@@ -121,6 +121,7 @@ class RateLimits(Rule):
     per_channel: int = 50
     outbound: int = 50
     severe: int = 1000
+    requests: int = 50
 
 
 class Strike(Rule):
@@ -246,7 +247,11 @@ class Faults:
         armed = Armed(rule, now)
         if isinstance(rule, RateLimits):
             self.limits = Limits(
-                connection=rule.connection, channel=rule.per_channel, outbound=rule.outbound, severe=rule.severe
+                connection=rule.connection,
+                channel=rule.per_channel,
+                outbound=rule.outbound,
+                severe=rule.severe,
+                requests=rule.requests,
             )
         elif isinstance(rule, Latency):
             self.latency = rule

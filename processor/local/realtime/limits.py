@@ -35,10 +35,14 @@ class ConnectionRates:
 class Limits:
     """50 messages/s per connection (42911) and per channel (42913), refused one by one; an attempted rate of twenty
     times that closes the connection (42921). An array counts as its messages. Subscribers are sent at most
-    `outbound` messages/s; what is above is dropped and they are told of the discontinuity (80020).
+    `outbound` messages/s; what is above is dropped and they are told of the discontinuity (80020). `requests` are REST
+    batches a second (42918); in them a spec counts as one message of its channel.
     """
 
-    def __init__(self, *, connection: int = 50, channel: int = 50, outbound: int = 50, severe: int = 1000) -> None:
+    def __init__(
+        self, *, connection: int = 50, channel: int = 50, outbound: int = 50, severe: int = 1000, requests: int = 50
+    ) -> None:
+        self.requests = requests
         self._connection, self._channel, self._outbound, self._severe = connection, channel, outbound, severe
         self._connections: dict[str, ConnectionRates] = {}
         self._channels: dict[str, RateWindow] = {}
@@ -50,10 +54,14 @@ class Limits:
             return 42921
         if not rates.inbound.take(count, now):
             return 42911
+        return None if self.take_channel(channel, now, count) else 42913
+
+    def take_channel(self, channel: str, now: float, count: int = 1) -> bool:
+        """Whether the channel's rate allows so many messages; takes them."""
         window = self._channels.get(channel)
         if window is None:
             window = self._channels[channel] = RateWindow(self._channel)
-        return None if window.take(count, now) else 42913
+        return window.take(count, now)
 
     def deliver(self, connection: str, count: int, now: float) -> bool:
         """Whether a subscriber may still be sent this."""

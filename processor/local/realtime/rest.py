@@ -48,17 +48,17 @@ class Rest:
         body = await self._body(request)
         trusted = False
         if _credentials(request)[0] is not None:
-            trusted = self._grant(request).is_key
+            trusted = self.grant(request).is_key
         body = body if isinstance(body, dict) else {}
         body.setdefault("keyName", request.match_info["key"])
         details = auth.answer_token_request(self._protocol.key, body, self._wall_ms() / 1000, trusted=trusted)
         return respond(request, details, status=201)
 
     async def _publish(self, request: web.Request) -> web.Response:
-        grant = self._grant(request)
+        grant = self.grant(request)
         channel = _channel(request)
         raw = await request.read()
-        return self._accept(request, grant, channel, wire.decode_messages(raw, _body_format(request)), len(raw))
+        return self._accept(request, grant, channel, wire.decode_messages(raw, body_format(request)), len(raw))
 
     def _accept(
         self, request: web.Request, grant: Grant, channel: str, messages: list[Message], size: int
@@ -78,9 +78,9 @@ class Rest:
         return respond(request, told, status=201)
 
     async def _change(self, request: web.Request) -> web.Response:
-        grant = self._grant(request)
+        grant = self.grant(request)
         raw = await request.read()
-        messages = wire.decode_messages(raw, _body_format(request))
+        messages = wire.decode_messages(raw, body_format(request))
         for message in messages:
             message.serial = request.match_info["serial"]
         return self._accept(request, grant, _channel(request), messages, len(raw))
@@ -93,7 +93,7 @@ class Rest:
 
     def _found(self, request: web.Request) -> Message:
         routed = split_qualifier(_channel(request))[0]
-        self._grant(request).require("history", routed)
+        self.grant(request).require("history", routed)
         channel = self._protocol.channels.peek(routed)
         found = channel.find(request.match_info["serial"]) if channel is not None else None
         if found is None:
@@ -102,7 +102,7 @@ class Rest:
 
     async def _history(self, request: web.Request) -> web.Response:
         routed = split_qualifier(_channel(request))[0]
-        self._grant(request).require("history", routed)
+        self.grant(request).require("history", routed)
         fault = self._protocol.faults.first(faults.History, routed) if self._protocol.faults.active else None
         if fault is not None and fault.hang:
             await asyncio.Event().wait()
@@ -137,7 +137,7 @@ class Rest:
             hidden_since=self._wall_ms() - int(stale * 1000) if stale else None,
         )
 
-    def _grant(self, request: web.Request) -> Grant:
+    def grant(self, request: web.Request) -> Grant:
         key, token = _credentials(request)
         return self._protocol.authorize(key, token, self._links.now())
 
@@ -147,7 +147,7 @@ class Rest:
     async def _body(self, request: web.Request) -> object:
         raw = await request.read()
         try:
-            return msgspec.msgpack.decode(raw) if _body_format(request) is Format.MSGPACK else msgspec.json.decode(raw)
+            return msgspec.msgpack.decode(raw) if body_format(request) is Format.MSGPACK else msgspec.json.decode(raw)
         except msgspec.DecodeError as error:
             raise refuse(40000, f"The body can't be decoded: {error}") from error
 
@@ -174,7 +174,7 @@ def _channel(request: web.Request) -> str:
     return unquote_plus(request.raw_path.partition("?")[0].split("/")[2])
 
 
-def _body_format(request: web.Request) -> Format:
+def body_format(request: web.Request) -> Format:
     return Format.MSGPACK if "msgpack" in request.headers.get("Content-Type", "") else Format.JSON
 
 

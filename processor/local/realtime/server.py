@@ -14,12 +14,13 @@ from aiohttp import web
 
 from processor.local.realtime import auth
 from processor.local.realtime.admin import Admin
+from processor.local.realtime.batch import Batches, abort
 from processor.local.realtime.channels import Bounds, Channels, Entry, standalone
 from processor.local.realtime.faults import Faults, RateLimits
 from processor.local.realtime.links import Links
 from processor.local.realtime.protocol import Protocol
 from processor.local.realtime.publishing import Publishing
-from processor.local.realtime.rest import Rest, with_cors, with_errors
+from processor.local.realtime.rest import Answer, Rest, with_cors, with_errors
 from processor.local.realtime.serials import Serials
 from processor.local.realtime.switches import FaultSwitches
 from processor.local.realtime.wire import Message
@@ -65,9 +66,10 @@ class LocalRealtime:
 
     async def start(self) -> None:
         """Returns when connections are accepted. Raises OSError when the port is taken."""
-        app = web.Application(middlewares=[with_cors, with_errors], client_max_size=4 * 1024 * 1024)
+        rest = Rest(self._links)
+        app = web.Application(middlewares=[self._while_down, with_cors, with_errors], client_max_size=4 * 1024 * 1024)
         app.router.add_get("/", self._root)
-        app.router.add_routes(Rest(self._links).routes())
+        app.router.add_routes([*rest.routes(), *Batches(self._links, rest).routes()])
         if self._admin:
             app.router.add_routes(Admin(self._links, self.faults, self.log).routes())
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
@@ -97,6 +99,13 @@ class LocalRealtime:
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._links.serve(request)
         return web.Response(text="A local development double of Ably's realtime service; not Ably.\n")
+
+    @web.middleware
+    async def _while_down(self, request: web.Request, handler: Answer) -> web.StreamResponse:
+        """What keeps a connection open is not served either; the switches for faults are."""
+        if self._return is not None and not request.path.startswith("/admin/"):
+            return abort(request)
+        return await handler(request)
 
     async def _listen(self) -> None:
         assert self._runner is not None

@@ -1,0 +1,111 @@
+"""Delivery by REST batches keeps the same promises, under the same faults, as by a realtime connection."""
+
+from typing import Any
+
+import pytest
+
+from conftest import MakeTopics
+from lab import Lab, RelayProcess, laboratory
+from processor.local.kafka import LocalKafka
+from support import eventually
+
+pytestmark = pytest.mark.timeout(240)
+
+REST = {"ABLY_TRANSPORT": "rest", "ABLY_CHANNEL_RATE": "0", "ABLY_CONNECTION_RATE": "0"}
+FAULTS: dict[str, dict[str, dict[str, object]]] = {
+    "refused": {"nack": {"share": 0.3, "code": 42911, "seed": 1}},
+    "lost_answers": {"drop_ack": {"every": 60}},
+    "lost_requests": {"drop_publish": {"every": 60}},
+    "cut_before_acceptance": {"cut": {"publishes": 25, "at": "before"}},
+    "cut_after_acceptance": {"cut": {"publishes": 25}},
+    "slow_answers": {"delay_ack": {"ms": 300, "share": 0.3}},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+async def test_faults_lose_and_repeat_nothing(
+    kafka: LocalKafka, make_topics: MakeTopics, fault: dict[str, dict[str, object]]
+) -> None:
+    async with laboratory(kafka.bootstrap, await make_topics()) as lab:
+        await lab.relay(**settings())
+        lab.realtime.faults.add(fault)
+        await lab.stream(responses=10, tokens=40, channels=5, parts=True)
+        await eventually(lambda: any(rule["struck"] for rule in lab.realtime.faults.listed()), deadline=60)
+        lab.realtime.faults.clear()
+        await lab.all_finished()
+        assert_faultless(lab)
+
+
+async def test_the_real_limits_are_kept_by_many_channels_in_one_request(
+    kafka: LocalKafka, make_topics: MakeTopics
+) -> None:
+    """Sixty channels at once are more than one connection may carry; each at its own rate, in few requests."""
+    async with laboratory(kafka.bootstrap, await make_topics(), limits=True) as lab:
+        relay = await lab.relay(**settings(ABLY_CHANNEL_RATE="25", ABLY_CONNECTION_RATE="45"))
+        await lab.stream(responses=120, tokens=30, channels=60, pause=0.02)
+        await lab.all_finished()
+        assert_faultless(lab)
+        assert await relay.metric("tokenstream_publish_failures_total") == 0
+
+
+async def test_the_service_gone_for_a_while_loses_nothing(kafka: LocalKafka, make_topics: MakeTopics) -> None:
+    async with laboratory(kafka.bootstrap, await make_topics()) as lab:
+        relay = await lab.relay(**settings())
+        async with lab.streaming(responses=10, channels=5):
+            await lab.progress(60)
+            lab.realtime.faults.add({"down": {"seconds": 4}})
+            await eventually(lambda: is_not_ready(relay), deadline=20)
+            await lab.progress(60)
+        await lab.all_finished()
+        assert_faultless(lab)
+        assert await relay.is_ready()
+
+
+async def test_kill_9_loses_nothing(kafka: LocalKafka, make_topics: MakeTopics) -> None:
+    async with laboratory(kafka.bootstrap, await make_topics()) as lab:
+        owner = await lab.relay(**settings())
+        async with lab.streaming(responses=12, channels=6, pause=0.05, parts=True):
+            for _ in range(2):
+                successor = await lab.relay(ready=False, **settings())
+                await lab.progress(60)
+                await eventually(successor.has_started, deadline=20)
+                await owner.kill()
+                await lab.progress(60)
+                owner = successor
+        await lab.all_finished()
+        verdict = lab.verdict()
+        assert verdict.faultless_for_readers(), verdict
+
+
+async def test_a_refused_channel_fails_its_responses_and_no_others(kafka: LocalKafka, make_topics: MakeTopics) -> None:
+    async with laboratory(kafka.bootstrap, await make_topics()) as lab:
+        lab.realtime.faults.add({"nack": {"code": 40160, "channel": "^chat:0$", "skip": 3}})
+        await lab.relay(**settings())
+        await lab.stream(responses=12, tokens=40, channels=6)
+        refused = {produced.response_id for produced in lab.produced if produced.channel == "chat:0"}
+        lab.produced = [produced for produced in lab.produced if produced.response_id not in refused]
+        await lab.all_finished()
+        verdict = lab.verdict()
+        assert verdict.faultless_for_readers(), verdict
+        records = await eventually(lambda: ended(lab, refused), deadline=15)
+        assert {records[response_id]["reason"] for response_id in refused} == {"unpublishable"}
+
+
+def assert_faultless(lab: Lab) -> None:
+    verdict = lab.verdict()
+    assert verdict.faultless_for_readers(), verdict
+    assert verdict.repeated_as_published == 0, verdict
+
+
+async def ended(lab: Lab, response_ids: set[str]) -> dict[str, Any]:
+    records = await lab.records()
+    assert all(records.get(response_id, {}).get("finishedAt") for response_id in response_ids)
+    return records
+
+
+def settings(**changes: str) -> dict[str, Any]:
+    return {**REST, **changes}
+
+
+async def is_not_ready(relay: RelayProcess) -> bool:
+    return not await relay.is_ready()
