@@ -4,15 +4,16 @@ Names are public. No label ever carries a responseId or a channel name; every la
 known beforehand, and starts at zero for each, so that a rate over it is right from the first event on.
 """
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections import Counter as Tallied
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from importlib.metadata import version
 from itertools import accumulate
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
@@ -77,36 +78,90 @@ _TOKENS: Final = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 class Histogram:
-    """A histogram for one event loop: without the locks of prometheus_client's, which cost more than all the rest of an observation."""
+    """A histogram for one event loop. An observation is an append to a list; sorting them in is done all at once, by `fold`."""
 
-    __slots__ = ("_bounds", "_counts", "_family", "_sum")
+    __slots__ = ("_bounds", "_counts", "_family", "_new", "_sum", "observe")
 
     def __init__(self, name: str, help_text: str, registry: CollectorRegistry, bounds: tuple[float, ...]) -> None:
         self._family = (name, help_text)
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
+        self._new: list[float] = []
+        self.observe: Callable[[float], None] = self._new.append
         registry.register(self)
 
-    def observe(self, value: float) -> None:
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._sum += value
+    def fold(self) -> None:
+        new = sorted(self._new)
+        self._new.clear()
+        self._sum += sum(new)
+        below = 0
+        for index, bound in enumerate(self._bounds):
+            up_to = bisect_right(new, bound)
+            self._counts[index] += up_to - below
+            below = up_to
+        self._counts[-1] += len(new) - below
 
     @property
     def count(self) -> int:
-        return sum(self._counts)
+        return sum(self._counts) + len(self._new)
 
     @property
     def sum(self) -> float:
-        return self._sum
+        return self._sum + sum(self._new)
 
     def describe(self) -> Iterator[HistogramMetricFamily]:
         yield HistogramMetricFamily(*self._family)
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
+        self.fold()
         bounds = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
         buckets = list(zip(bounds, accumulate(self._counts), strict=True))
         yield HistogramMetricFamily(*self._family, buckets=buckets, sum_value=self._sum)
+
+
+class Tally:
+    """A counter with one label for one event loop: `count(value)` is an append, as for Histogram."""
+
+    __slots__ = ("_counts", "_family", "_new", "count")
+
+    def __init__(
+        self, name: str, help_text: str, registry: CollectorRegistry, label: str, values: Iterable[str]
+    ) -> None:
+        self._family = (name, help_text, label)
+        self._counts = dict.fromkeys(values, 0)
+        self._new: list[str] = []
+        self.count: Callable[[str], None] = self._new.append
+        registry.register(self)
+
+    def fold(self) -> None:
+        for value, times in Tallied(self._new).items():
+            self._counts[value] += times
+        self._new.clear()
+
+    def describe(self) -> Iterator[CounterMetricFamily]:
+        name, help_text, label = self._family
+        yield CounterMetricFamily(name, help_text, labels=(label,))
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        self.fold()
+        for family in self.describe():
+            for value, times in self._counts.items():
+                family.add_metric((value,), times)
+            yield family
+
+
+class Saved:
+    """Tokens carried less the frames that carried them: what a message for each token would have taken more."""
+
+    def __init__(self, registry: CollectorRegistry, tokens_per_frame: Histogram) -> None:
+        self._tokens = tokens_per_frame
+        registry.register(self)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        saved = self._tokens.sum - self._tokens.count
+        help_text = "Tokens that needed no message of their own, by roll-up."
+        yield CounterMetricFamily("tokenstream_messages_saved", help_text, value=saved)
 
 
 class Metrics:
@@ -117,15 +172,18 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+        self._folded: list[Histogram | Tally] = []
         self._declare_counters()
+        self._folded.append(self.frames_published)
         self._declare_gauges()
         self._declare_histograms()
 
     def _declare_counters(self) -> None:
         self.records_consumed = self._counter("records_consumed", "Records read from the tokens topic.")
         self.tokens = self._counter("tokens", "Valid token events taken in.")
-        self.frames_published = self._counter("frames_published", "Frames acknowledged.", name=FRAME_NAMES)
-        self.messages_saved = self._counter("messages_saved", "Tokens that needed no message of their own, by roll-up.")
+        self.frames_published = Tally(
+            "tokenstream_frames_published", "Frames acknowledged.", self.registry, "name", FRAME_NAMES
+        )
         self.publish_failures = self._counter(
             "publish_failures",
             "Publishes refused or unanswered, by Ably's code.",
@@ -214,6 +272,7 @@ class Metrics:
         self.stall_seconds = histogram("stall_seconds", "Between two frames of an open response, acknowledged.", _STALL)
         self.response_seconds = histogram("response_seconds", "From a response's start to its end.", _RESPONSE)
         self.tokens_per_frame = histogram("tokens_per_frame", "Tokens rolled up into one frame.", _TOKENS)
+        Saved(self.registry, self.tokens_per_frame)
         self.takeover_seconds = histogram("takeover_seconds", "Time to take over a partition.", _STORE)
         self.transaction_seconds = histogram("transaction_seconds", "Time a Kafka transaction took.", _STORE)
         self.archive_seconds = histogram("archive_seconds", "Time a batch took to store.", _STORE)
@@ -235,7 +294,9 @@ class Metrics:
         return Gauge(f"tokenstream_{name}", help_text, labels, registry=self.registry)
 
     def _histogram(self, name: str, help_text: str, bounds: tuple[float, ...]) -> Histogram:
-        return Histogram(f"tokenstream_{name}", help_text, self.registry, bounds)
+        made = Histogram(f"tokenstream_{name}", help_text, self.registry, bounds)
+        self._folded.append(made)
+        return made
 
     def count_publish_failure(self, code: int) -> None:
         """`code` is Ably's, or 0 where no answer came. Codes without a series of their own count as `other`."""
@@ -249,6 +310,11 @@ class Metrics:
         except ValueError:
             known = HTTPStatus.INTERNAL_SERVER_ERROR
         self.api_requests.labels(route, str(known.value)).inc()
+
+    def fold(self) -> None:
+        """To be called every few seconds, so that observations take no memory where nobody scrapes."""
+        for metric in self._folded:
+            metric.fold()
 
     def forget_partition(self, topic: str, partition: int) -> None:
         """End the series of a partition given up, so that nobody alerts on their last values."""

@@ -102,6 +102,7 @@ class Health:
         """For ever: who alerts on the `ready` gauge need not ask `/readyz`."""
         while True:
             await self.examine()
+            self._metrics.fold()
             await asyncio.sleep(LOOK_SECONDS)
 
     async def metrics(self, request: web.Request) -> web.Response:
