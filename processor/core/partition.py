@@ -35,6 +35,7 @@ class PartitionPipeline:
         self._reads = ReadTimes()
         self._paused = False
         self._committed_offset = 0
+        self._unreachable_at = float("-inf")
         self.limits = limits
 
     def __repr__(self) -> str:
@@ -125,14 +126,23 @@ class PartitionPipeline:
             else:
                 self._idle_expired(response, deadline, now)
 
+    def unreachable(self, now: float) -> None:
+        """Kafka did not answer: producers may hold back what it could not take. Waiting for it begins anew."""
+        self._unreachable_at = now
+
     def _gap_expired(self, response: Response, deadline: float, now: float) -> None:
-        since = response.gap_since
-        if since is not None and since + self.limits.gap_timeout <= deadline:
+        since, timeout = response.gap_since, self.limits.gap_timeout
+        if since is None or since + timeout > deadline:
+            return
+        if self._unreachable_at + timeout > deadline:
+            self._timers.arm(self._unreachable_at + timeout, Kind.GAP, response)
+        else:
             self._intake.give_up(response, now)
 
     def _idle_expired(self, response: Response, deadline: float, now: float) -> None:
-        if response.last_active + self.limits.idle_timeout > deadline:
-            self._intake.arm_idle(response, response.last_active)
+        since = max(response.last_active, self._unreachable_at)
+        if since + self.limits.idle_timeout > deadline:
+            self._intake.arm_idle(response, since)
             return
         while response.phase is Phase.OPEN and response.early:
             self._intake.give_up(response, now)

@@ -223,6 +223,7 @@ class PartitionWorker:
             end = await self._parts.consumer.end_offset(self.number)
         except KafkaUnavailable as error:
             log.info("end_offset_unavailable", partition=self.number, cause=str(error))
+            self.pipeline.unreachable(self._clock.monotonic())
             return
         if self.state is State.RUNNING:
             self.pipeline.end_offset(read_at, end, self._clock.monotonic())
@@ -284,6 +285,7 @@ class PartitionWorker:
                 self._parts.metrics.transaction_retries.inc()
                 self.stuck = str(error)
                 log.warning("transaction_retry", partition=self.number, attempt=attempt, cause=str(error))
+                self.pipeline.unreachable(self._clock.monotonic())
                 await asyncio.sleep(RETRY.delay(attempt, 0.5))
                 attempt += 1
         self.stuck = None
