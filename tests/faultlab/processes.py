@@ -1,6 +1,7 @@
 """The processes of a row: started, watched, started again when they end by themselves, and measured."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from lab import RelayProcess
 
 PLAIN = Path(__file__).with_name("plain.py")
 RESTART_SECONDS = 1.0
+READY_DEADLINE = 300.0  # a busy machine takes its time to start Python five times
 MIB = 1024 * 1024
 
 
@@ -39,7 +41,7 @@ class Crew:
         await process.start()
         self.processes.append(process)
         if ready:
-            await process.ready()
+            await process.ready(READY_DEADLINE)
         return process
 
     def of(self, role: str) -> list[RelayProcess]:
@@ -56,10 +58,11 @@ class Crew:
     async def stop_and_restart(self, process: RelayProcess) -> int:
         """SIGTERM, its end, and a new start. The exit code."""
         self._left_alone.add(process)
-        code = await process.stop()
+        process.signal(signal.SIGTERM)
+        code = await process.ended(READY_DEADLINE)
         await process.start()
         self._left_alone.discard(process)
-        await process.ready()
+        await process.ready(READY_DEADLINE)
         return code
 
     async def watch(self) -> None:

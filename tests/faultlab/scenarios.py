@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from faultlab import faults
@@ -66,7 +67,7 @@ async def cut_off(stand: Stand) -> None:
     stand.say("one owner is cut off from the coordinator")
     stand.mark()
     proxy.cut = True
-    await eventually(lambda: proxy.swallowed, deadline=30)
+    await eventually(lambda: proxy.swallowed, deadline=60)
     await stand.each(lambda side: side.add_relay(**direct(stand, side.name)))
     await asyncio.sleep(20)
     proxy.cut = False
@@ -192,6 +193,8 @@ async def disk_full(stand: Stand) -> None:
 async def clock_stepped(stand: Stand) -> None:
     clock = stand.around.clock
     assert clock is not None
+    for relay in stand.tokenstream.relays:
+        assert "faketime" in Path(f"/proc/{relay.pid}/maps").read_text(), "the relay's clock is the true one"
     for offset in (3600, -3600, 0):
         await asyncio.sleep(WARM_UP + 2)
         stand.say(f"the relay's wall clock is stepped to {offset:+d} s")

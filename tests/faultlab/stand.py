@@ -33,8 +33,8 @@ from support import eventually
 from topics.specs import TopicNames
 
 PARTITIONS = 4
-FINISH_DEADLINE = 150.0
-STORED_DEADLINE = 90.0
+FINISH_DEADLINE = 300.0
+STORED_DEADLINE = 200.0
 QUIET = 15.0
 
 
