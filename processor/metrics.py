@@ -234,6 +234,9 @@ class Metrics:
             "consumed_offset", "Next offset to be read: stands still on a partition that is stuck.", partition
         )
         self.committed_offset = self._gauge("committed_offset", "Offset below which all is durable.", partition)
+        self.partition_open_responses = self._gauge(
+            "partition_open_responses", "Responses open, by partition.", partition
+        )
         self.oldest_unsent_seconds = self._gauge(
             "oldest_unsent_seconds", "Since the oldest token not yet acknowledged was read; 0 without one.", partition
         )
@@ -322,6 +325,7 @@ class Metrics:
             self.consumer_lag_records,
             self.consumed_offset,
             self.committed_offset,
+            self.partition_open_responses,
             self.oldest_unsent_seconds,
         ):
             gauge.remove(topic, str(partition))

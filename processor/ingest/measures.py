@@ -62,6 +62,7 @@ class Measures:
         self._shown.add(number)
         metrics.consumed_offset.labels(*labels).set(position)
         metrics.committed_offset.labels(*labels).set(worker.committed_offset)
+        metrics.partition_open_responses.labels(*labels).set(worker.pipeline.open_responses)
         if (end := self._consumer.high_water(number)) is not None:
             metrics.consumer_lag_records.labels(*labels).set(max(0, end - position))
 

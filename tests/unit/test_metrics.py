@@ -17,6 +17,7 @@ COUNTERS = {
 GAUGES = {
     "open_responses", "buffered_bytes", "transcript_bytes", "paused_partitions", "consumer_lag_records", "ably_connections",
     "publishes_in_flight", "owned_partitions", "consumed_offset", "committed_offset", "oldest_unsent_seconds",
+    "partition_open_responses",
     "pace_ratio", "paces_lowered", "ready", "event_loop_lag_now_seconds", "probe_last_ok_timestamp_seconds", "build_info",
 }  # fmt: skip
 HISTOGRAMS = {
@@ -93,6 +94,7 @@ def test_a_partition_given_up_has_no_series_any_more() -> None:
         metrics.consumer_lag_records,
         metrics.consumed_offset,
         metrics.committed_offset,
+        metrics.partition_open_responses,
         metrics.oldest_unsent_seconds,
     ):
         gauge.labels("tokens", "3").set(7)
