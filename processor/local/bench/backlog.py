@@ -60,7 +60,7 @@ async def run_backlog(kafka: LocalKafka, directory: Path, backlog: Backlog) -> l
         if not backlog.against:
             return [result]
         for relay in relays:
-            relay.child.kill()
+            relay.kill()
         return [result, await run_against(stage, result, produced["records"], backlog.against)]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from processor.errors import TokenstreamError
 from processor.local.bench.document import fill_file
 from processor.local.bench.plots import check_plots, draw
 from processor.local.bench.results import (
@@ -63,7 +64,7 @@ async def run_bench(scenarios: Sequence[str], wanted: Wanted, outputs: Outputs) 
                 scene = Scene(kafka, Path(directory) / name, lambda what: console.print(f"[dim]{what}…[/dim]"))
                 try:
                     found = await SCENARIOS[name](scene, wanted)
-                except Unsound as error:
+                except TokenstreamError as error:
                     unsound.append(f"{name}: {error}")
                     console.print(f"[bold red]{name} gives no figures.[/bold red]")
                     continue

@@ -19,6 +19,7 @@ PRODUCE = "processor.local.bench.produce"
 OBSERVE = "processor.local.bench.observe"
 READY_SECONDS = 60.0
 JUDGE_SECONDS = 600.0
+CHECK_SECONDS = 0.25
 
 
 @dataclass(slots=True)
@@ -41,10 +42,17 @@ class Run:
         return await self.observer.answer(READY_SECONDS)
 
     async def finished(self, within: float) -> bool:
-        """Wait for the final record of every response. Whether all came in time."""
+        """Wait for the final record of every response. Whether all came in time. Raises ChildFailed when a relay ends by itself."""
         await self.observer.tell({"wait": within})
-        answer = await self.observer.answer(within + READY_SECONDS)
-        return bool(answer["finished"])
+        answering = asyncio.ensure_future(self.observer.answer(within + READY_SECONDS))
+        try:
+            while not answering.done():
+                for relay in self.stage.relays:
+                    relay.check()
+                await asyncio.wait({answering}, timeout=CHECK_SECONDS)
+            return bool(answering.result()["finished"])
+        finally:
+            answering.cancel()
 
     async def judge(self, *after: float) -> Figures:
         """The figures. Raises Unsound where anything was lost, repeated, out of order, otherwise than produced, or unfinished.

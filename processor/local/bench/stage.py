@@ -40,6 +40,7 @@ class Relay:
     port: int
     started: float = 0.0
     ready: float = 0.0
+    let_go: bool = False
 
     @property
     def pid(self) -> int:
@@ -49,6 +50,20 @@ class Relay:
     def start(self) -> None:
         self.started = time.monotonic()
         self.child.start()
+
+    def kill(self) -> None:
+        """SIGKILL: no goodbye, nothing drained."""
+        self.let_go = True
+        self.child.kill()
+
+    async def stop(self) -> None:
+        self.let_go = True
+        await self.child.stop()
+
+    def check(self) -> None:
+        """Raises ChildFailed when it ended by itself."""
+        if not self.let_go:
+            self.child.check()
 
     def moments(self, event: str) -> list[tuple[float, dict[str, object]]]:
         """When it logged this event, by the monotonic clock, and what it said."""
@@ -183,5 +198,5 @@ async def staged(
             yield stage
         finally:
             for relay in stage.relays:
-                relay.child.kill()
+                relay.kill()
             child.kill()

@@ -80,9 +80,9 @@ async def _lose(run: Run, owner: Relay, takeover: Takeover) -> tuple[float, floa
         open_then = (await run.stage.metrics(owner)).get("tokenstream_open_responses", 0.0)
         gone = time.monotonic()
         if takeover.killed:
-            owner.child.kill()
+            owner.kill()
         else:
-            await owner.child.stop()
+            await owner.stop()
         await producing
     await run.finished(takeover.within)
     return gone, open_then
