@@ -104,7 +104,16 @@ def _show(now: "Now", *, json: bool) -> None:
 
 def _fields(now: "Now") -> dict[str, Any]:
     latencies = {name: pair and {"p50": pair[0], "p95": pair[1]} for name, pair in now.latencies.items()}
-    lag = [{"topic": topic, "partition": partition, "records": n} for (topic, partition), n in now.lag.items()]
+    lag = [
+        {
+            "topic": place[0],
+            "partition": place[1],
+            "records": records,
+            "openResponses": now.open_responses.get(place),
+            "oldestUnsentSeconds": now.oldest.get(place),
+        }
+        for place, records in now.lag.items()
+    ]
     return {"perSecond": dict(now.rates), **now.gauges, "seconds": latencies, "lag": lag}
 
 
@@ -128,11 +137,18 @@ def _drawn(now: "Now") -> "Group":
     for name, pair in now.latencies.items():
         latency.add_row(name, *(f"{value * 1000:,.1f} ms" for value in pair or ()))
     lag = Table(box=None, pad_edge=False)
-    for name in ("topic", "partition", "lag"):
+    for name in ("topic", "partition", "lag", "open", "oldest unsent"):
         lag.add_column(name, justify="left" if name == "topic" else "right")
     worst = sorted(now.lag.items(), key=lambda item: (-item[1], item[0]))[:LAGS_SHOWN]
-    for (topic, partition), records in worst:
-        lag.add_row(visible(topic), str(partition), f"{records:,.0f}")
+    for place, records in worst:
+        opened, oldest = now.open_responses.get(place), now.oldest.get(place)
+        lag.add_row(
+            visible(place[0]),
+            str(place[1]),
+            f"{records:,.0f}",
+            "" if opened is None else f"{opened:,.0f}",
+            "" if oldest is None else f"{oldest:,.1f} s",
+        )
     head = Table.grid(padding=(0, 4))
     head.add_row(flow, state, latency)
     return Group(head, lag)

@@ -23,25 +23,32 @@ GAUGES = {
 }
 LATENCIES = {"delivery": "delivery_seconds", "publish": "publish_seconds", "firstToken": "first_token_seconds"}
 LAG = "consumer_lag_records"
+OPEN = "partition_open_responses"
+OLDEST = "oldest_unsent_seconds"
+
+Place = tuple[str, int]
+"""A topic, and the number of its partition."""
 
 
 @dataclass(slots=True)
 class Look:
-    """Sums over all processes looked at. `buckets` are cumulative, by upper bound; `lag` is by (topic, partition)."""
+    """Sums over all processes looked at. `buckets` are cumulative, by upper bound; `places` are by metric and partition."""
 
     values: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     buckets: dict[str, dict[float, float]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(float)))
-    lag: dict[tuple[str, int], float] = field(default_factory=dict)
+    places: dict[str, dict[Place, float]] = field(default_factory=lambda: {LAG: {}, OPEN: {}, OLDEST: {}})
 
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """`rates` are a second; `latencies` (p50, p95) in seconds, None where nothing happened in between."""
+    """`rates` are a second; `latencies` (p50, p95) in seconds, None where nothing happened in between; `oldest` in seconds."""
 
     rates: Mapping[str, float]
     gauges: Mapping[str, float]
     latencies: Mapping[str, tuple[float, float] | None]
-    lag: Mapping[tuple[str, int], float]
+    lag: Mapping[Place, float]
+    open_responses: Mapping[Place, float]
+    oldest: Mapping[Place, float]
 
 
 def look_at(texts: Iterable[str]) -> Look:
@@ -51,10 +58,11 @@ def look_at(texts: Iterable[str]) -> Look:
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 name = sample.name.removeprefix(PREFIX)
-                if name == LAG:
+                if name in look.places:
                     # A partition may be seen by its old and its new owner.
                     place = sample.labels["topic"], int(sample.labels["partition"])
-                    look.lag[place] = max(look.lag.get(place, 0.0), sample.value)
+                    known = look.places[name]
+                    known[place] = max(known.get(place, 0.0), sample.value)
                 elif name.endswith("_bucket"):
                     look.buckets[name.removesuffix("_bucket")][float(sample.labels["le"])] += sample.value
                 else:
@@ -71,7 +79,9 @@ def between(before: Look, after: Look, seconds: float) -> Now:
             name: _quantiles(before.buckets.get(metric, {}), after.buckets.get(metric, {}))
             for name, metric in LATENCIES.items()
         },
-        lag=dict(sorted(after.lag.items())),
+        lag=dict(sorted(after.places[LAG].items())),
+        open_responses=after.places[OPEN],
+        oldest=after.places[OLDEST],
     )
 
 

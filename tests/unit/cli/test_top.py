@@ -21,11 +21,13 @@ def test_rates_latencies_lag_and_states_are_told_over_all_processes() -> None:
     one.open_responses.set(3)
     other.open_responses.set(4)
     one.consumer_lag_records.labels("tokens", "2").set(7)
+    one.partition_open_responses.labels("tokens", "2").set(3)
+    one.oldest_unsent_seconds.labels("tokens", "2").set(1.5)
     for _ in range(10):
         one.delivery_seconds.observe(0.03)
     now = between(before, look_at([text_of(one), text_of(other)]), 2.0)
     assert (now.rates["tokens"], now.rates["frames"], now.gauges["openResponses"]) == (20.0, 4.0, 7.0)
-    assert now.lag == {("tokens", 2): 7.0}
+    assert (now.lag, now.open_responses, now.oldest) == tuple({("tokens", 2): n} for n in (7.0, 3.0, 1.5))
     delivery = now.latencies["delivery"]
     assert delivery is not None
     assert 0.025 <= delivery[0] <= delivery[1] <= 0.05
