@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from types import FrameType
@@ -56,7 +56,7 @@ class Partition:
         self._written = 0
         self._now = 0.0
 
-    def take_in(self, records: list[Raw]) -> None:
+    def take_in(self, records: Sequence[Raw]) -> None:
         self._now += 0.01
         self.pipeline.feed(records, records[-1].offset + 1, self._now)
         while woken := self.pipeline.take_woken():
