@@ -23,7 +23,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## this list
-	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  %-21s %s\n", $$1, $$2}'
 
 # Setting up. Each step leaves a stamp, and is repeated only when what it was made from changes.
 
@@ -109,6 +109,10 @@ test-all: setup s3-server ## every test
 image: ## build the image with buildah, into dist/ (BASE= for another base)
 	deploy/build-image
 
+.PHONY: image-test
+image-test: setup image ## the image as it is handed on: what is in it, and that it runs where it may write nothing (root)
+	$(BIN)/pytest -q tests/deploy/image/with_image.py $(ARGS)
+
 .PHONY: chart
 chart: setup helm ## write anew what follows from helm/tokenstream: its tables, its schema, and its renderings
 	$(BIN)/python -m deploy.chart documents
@@ -166,8 +170,21 @@ screenshots: setup ## render the README's pictures of the demo, light and dark
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py
 
 .PHONY: dashboards
-dashboards: setup ## write Grafana's dashboards anew from deploy/grafana/generator
+dashboards: setup ## write Grafana's dashboards anew from deploy/grafana/generator, and the chart's copies
 	$(BIN)/python -W ignore::DeprecationWarning -m deploy.grafana.generator
+	$(BIN)/python -m deploy.chart documents
+
+.PHONY: dashboards-preview
+dashboards-preview: setup ## draw the dashboards from a real Prometheus' answers (ARGS='--seconds 60' for a shorter look)
+	PYTHONPATH=tests $(BIN)/python -m observability.preview $(ARGS)
+
+.PHONY: recordings
+recordings: setup ## render the pictures of doctor, tail and top from a running deployment
+	PYTHONPATH=tests $(BIN)/python tests/recordings.py
+
+.PHONY: instrumentation-cost
+instrumentation-cost: setup ## what the metrics cost, as CPU time a token
+	$(BIN)/python tests/integration/observability/instrumentation_cost.py
 
 .PHONY: clean
 clean: ## remove what the above made in this tree; not Kafka's jars
