@@ -9,6 +9,7 @@ import typer
 
 from processor import cli_bench, cli_dead_letters, cli_responses, cli_tools, cli_top
 from processor.cli_shared import EXIT_FAILED, EXIT_SETTINGS, Config, read_settings, run_async
+from processor.config import Settings
 from processor.errors import SettingsError, TokenstreamError
 
 app = typer.Typer(
@@ -57,15 +58,22 @@ def _first_of_ours(group: BaseExceptionGroup[BaseException]) -> TokenstreamError
 
 
 def _serve(config: Path | None, *roles: str) -> None:
-    from processor.log import configure_logging
     from processor.service import Role, serve
 
-    settings = read_settings(config, require_ably=Role.RELAY in roles)
-    if Role.API in roles and settings.probe_channel is not None and settings.ably_key is None:
+    settings = _prepared(config, *roles)
+    run_async(serve(settings, frozenset(Role(role) for role in roles)))
+
+
+def _prepared(config: Path | None, *roles: str) -> Settings:
+    """The settings, checked for these roles; logging is set up by them."""
+    from processor.log import configure_logging
+
+    settings = read_settings(config, require_ably="relay" in roles)
+    if "api" in roles and settings.probe_channel is not None and settings.ably_key is None:
         raise SettingsError(["TOKENSTREAM_ABLY_KEY: must be set where TOKENSTREAM_PROBE_CHANNEL is"])
     secrets = [value for name in ("ably_key", "kafka_sasl_password") if (value := settings.current_secret(name))]
     configure_logging(settings.log_level, settings.log_format, sys.stderr, secrets=secrets)
-    run_async(serve(settings, frozenset(Role(role) for role in roles)))
+    return settings
 
 
 @app.command()
@@ -75,9 +83,20 @@ def run(config: Config = None) -> None:
 
 
 @app.command()
-def relay(config: Config = None) -> None:
+def relay(
+    config: Config = None,
+    *,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Relays to run, a core each; they listen on HTTP_PORT and the ports after it.")
+    ] = 1,
+) -> None:
     """Relay tokens from Kafka to realtime channels."""
-    _serve(config, "relay")
+    if processes == 1:
+        _serve(config, "relay")
+        return
+    from processor.processes import run_processes
+
+    sys.exit(asyncio.run(run_processes(_prepared(config, "relay"), processes, config)))
 
 
 @app.command()

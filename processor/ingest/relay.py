@@ -56,6 +56,7 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         self._running: dict[int, asyncio.Task[None]] = {}
         self._paused: set[int] = set()
         self._stopping = False
+        self._leaving = False
         self._credentials = options.credentials()
         self._kafka_trouble: str | None = None
         self._assigned_once = False
@@ -91,6 +92,10 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         self._metrics.rebalances.inc()
         self._assigned_once = True
         numbers = sorted(partition.partition for partition in assigned)
+        if self._leaving:
+            # The group may still assign while this member gives back what it had: nobody would end those workers.
+            log.info("assignment_not_taken", partitions=numbers)
+            return
         self._consumer.pause(*numbers)
         self._paused = set(numbers)
         limits = self._share(len(numbers))
@@ -185,8 +190,10 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         Either the group has not answered for long, although fetching goes on or fails quietly; or what this client is let in
         by may soon be refused.
         """
+        self._leaving = True
         await self._give_back(self._options.drain_timeout)
         await self._consumer.renew()
+        self._leaving = False
         await self._start()
 
     def _credentials_changed(self) -> bool:
@@ -243,7 +250,7 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
 
     async def stop(self) -> None:
         """Hand the partitions over cleanly, inside the drain timeout, and leave the group."""
-        self._stopping = True
+        self._stopping = self._leaving = True
         await self._give_back(self._options.drain_timeout)
         await self._consumer.stop()
         await self._parts.committed.close()

@@ -1,0 +1,99 @@
+"""`tokenstream relay --processes N`: one group, N processes, one start and one end."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psutil
+
+from conftest import MakeTopics
+from lab import Lab, laboratory
+from processor.config import load_settings
+from processor.local.kafka import LocalKafka
+from processor.processes import environments, exit_code
+from support import eventually
+
+
+@asynccontextmanager
+async def two_relays(lab: Lab, log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    with log.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "processor", "relay", "--processes", "2"),
+            env={**os.environ, **lab.environment(HTTP_PORT="0", HTTP_HOST="127.0.0.1")},
+            stderr=stderr,
+        )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def relays_of(process: asyncio.subprocess.Process) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children()
+
+
+async def both_relays(process: asyncio.subprocess.Process) -> list[psutil.Process]:
+    await eventually(lambda: len(relays_of(process)) == 2, deadline=60)
+    return relays_of(process)
+
+
+async def test_two_processes_share_the_partitions_and_stop_clean(
+    kafka: LocalKafka, make_topics: MakeTopics, tmp_path: Path
+) -> None:
+    async with laboratory(kafka.bootstrap, await make_topics()) as lab, two_relays(lab, tmp_path / "log") as process:
+        await lab.stream(responses=12, tokens=30, channels=6)
+        await lab.all_finished()
+        assert len(relays_of(process)) == 2
+        assert await connections_of(lab) >= 2
+        process.terminate()
+        async with asyncio.timeout(40):
+            assert await process.wait() == 0, (tmp_path / "log").read_text()[-3000:]
+        verdict = lab.verdict()
+        assert verdict.faultless_for_readers(), verdict
+
+
+async def connections_of(lab: Lab) -> int:
+    """Publishers that were seen by the realtime server."""
+    return len({message.connection_id for messages in lab.realtime.log.values() for message in messages})
+
+
+async def test_one_that_ends_ends_all_and_a_killed_parent_leaves_none(
+    kafka: LocalKafka, make_topics: MakeTopics, tmp_path: Path
+) -> None:
+    async with laboratory(kafka.bootstrap, await make_topics()) as lab:
+        async with two_relays(lab, tmp_path / "log") as process:
+            relays = await both_relays(process)
+            relays[0].send_signal(signal.SIGKILL)
+            async with asyncio.timeout(40):
+                assert await process.wait() == 1
+            assert not any(relay.is_running() for relay in relays)
+        async with two_relays(lab, tmp_path / "log") as process:
+            relays = await both_relays(process)
+            process.kill()
+            await process.wait()
+            await eventually(lambda: not psutil.wait_procs(relays, timeout=0)[1], deadline=40)
+
+
+def test_each_process_has_its_own_port_and_member_id() -> None:
+    environ = {
+        "TOKENSTREAM_ABLY_KEY": "a.b:c",
+        "TOKENSTREAM_HTTP_PORT": "9000",
+        "TOKENSTREAM_KAFKA_GROUP_INSTANCE_ID": "host",
+    }
+    first, second = environments(load_settings(environ), environ, 2)
+    assert (first["TOKENSTREAM_HTTP_PORT"], second["TOKENSTREAM_HTTP_PORT"]) == ("9000", "9001")
+    assert second["TOKENSTREAM_KAFKA_GROUP_INSTANCE_ID"] == "host-1"
+
+
+def test_exit_codes() -> None:
+    assert exit_code(0, [0, 0], asked=True) == 0
+    assert exit_code(0, [0, 1], asked=True) == 1
+    assert exit_code(2, [2, 0], asked=False) == 2
+    assert exit_code(0, [0, 0], asked=False) == 1
+    assert exit_code(-9, [-9, 0], asked=False) == 1
