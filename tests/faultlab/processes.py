@@ -10,6 +10,7 @@ import psutil
 
 from faultlab.plain import READY
 from lab import RelayProcess
+from support import eventually
 
 PLAIN = Path(__file__).with_name("plain.py")
 RESTART_SECONDS = 1.0
@@ -41,8 +42,12 @@ class Crew:
         await process.start()
         self.processes.append(process)
         if ready:
-            await process.ready(READY_DEADLINE)
+            await self.ready(process)
         return process
+
+    @staticmethod
+    async def ready(process: RelayProcess) -> None:
+        await eventually(process.is_ready, deadline=READY_DEADLINE, every=0.5)
 
     def of(self, role: str) -> list[RelayProcess]:
         return [process for process in self.processes if process.role == role]
@@ -62,7 +67,7 @@ class Crew:
         code = await process.ended(READY_DEADLINE)
         await process.start()
         self._left_alone.discard(process)
-        await process.ready(READY_DEADLINE)
+        await self.ready(process)
         return code
 
     async def watch(self) -> None:

@@ -114,7 +114,7 @@ class Stand:
         """Measure how long it takes from now until all that has ended by now is stored."""
         began, wanted = time.monotonic(), self.tokenstream.stopped()
         try:
-            await eventually(lambda: self.has_stored(wanted), deadline=STORED_DEADLINE, every=0.2)
+            await eventually(lambda: self.has_stored(wanted), deadline=STORED_DEADLINE, every=0.5)
         except AssertionError:
             self.recoveries.append(None)
         else:
@@ -181,7 +181,7 @@ def _longest(seconds: list[float | None]) -> float | None:
 async def _in_time(look: Callable[[], Any], deadline: float) -> None:
     """What is not done in time is counted afterwards, not raised."""
     with contextlib.suppress(AssertionError):
-        await eventually(look, deadline=deadline, every=0.2)
+        await eventually(look, deadline=deadline, every=1)
 
 
 @contextlib.asynccontextmanager
