@@ -161,9 +161,10 @@ faults: setup ## real faults on real processes, counted beside a plain program; 
 demo: setup ## a whole deployment on this machine, offline (ARGS= for options)
 	$(BIN)/tokenstream demo $(ARGS)
 
+BENCH := standard --against --json docs/images/bench-results.json --images docs/images --document docs/performance.md
 .PHONY: bench
 bench: setup ## measure this machine; the figures and pictures of docs/performance.md (ARGS="backlog --responses 200" for one)
-	$(BIN)/tokenstream bench $(ARGS)
+	$(BIN)/tokenstream bench $(or $(ARGS),$(BENCH))
 
 .PHONY: screenshots
 screenshots: setup ## render the README's pictures of the demo, light and dark

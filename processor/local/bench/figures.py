@@ -46,6 +46,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     last_final: float
     stall: float
     stall_began: float
+    response_stall: float
+    """The longest time in which one response had no text, between its first and its last."""
     line: list[int]
     resumed: list[float]
     """When the first text came after each of the moments asked about."""
@@ -104,6 +106,7 @@ def figures(
         last_final=max(seen.finals, default=last),
         stall=stall,
         stall_began=stall_began,
+        response_stall=longest_wait(seen),
         line=line(seen, first, last),
         resumed=[next((moment for moment, *_ in seen.text if moment > mark), last) for mark in after],
         latency=latency,
@@ -127,6 +130,15 @@ def longest_stall(seen: Observed) -> tuple[float, float]:
     moments = [moment for moment, *_ in seen.text]
     pauses = ((after - before, before) for before, after in pairwise(moments))
     return max(pauses, default=(0.0, 0.0))
+
+
+def longest_wait(seen: Observed) -> float:
+    before: dict[int, float] = {}
+    longest = 0.0
+    for moment, number, *_ in seen.text:
+        longest = max(longest, moment - before.get(number, moment))
+        before[number] = moment
+    return longest
 
 
 def line(seen: Observed, first: float, last: float) -> list[int]:

@@ -63,15 +63,16 @@ async def run_live(stage: Stage, live: Live) -> tuple[Result, Figures]:
         seen = await run.judge()
     refused = sum([(await stage.metrics(relay)).get(FAILURES, 0.0) for relay in stage.relays]) - refused
     result = Result(scenario=load.name, title=live.title, load=described(load), seed=load.seed)
-    began, seconds = produced["began"], produced["ended"] - produced["began"]
+    began = produced["began"]
+    seconds = max(seen.last_frame, produced["ended"]) - began
     result.add("tokens", seen.tokens)
-    result.add("tokens a second", seen.tokens / (max(seen.last_frame, produced["ended"]) - began), "tokens/s")
+    result.add("tokens a second", seen.tokens / seconds, "tokens/s")
     add_latencies(result, seen)
     result.add("tokens per frame", seen.tokens_per_frame)
     result.add("messages a second", seen.frames / (seen.last_frame - seen.first_frame or 1.0), "messages/s")
     result.add("publishes refused", refused)
     cpu = sum(sampler.cpu(relay.child.name, began) for relay in stage.relays)
-    result.add("relay processor", 100 * cpu / (seconds or 1.0), "%")
+    result.add("relay processor", 100 * cpu / seconds, "%")
     result.add("largest memory", max(s.rss for r in stage.relays for s in sampler.samples[r.child.name]) / MIB, "MiB")
     result.series = [over_time(seen, began)]
     return result, seen

@@ -82,7 +82,7 @@ async def backlog(scene: Scene, wanted: Wanted) -> list[Result]:
     if wanted.no_roll_up:
         return await one_token(scene, wanted)
     given = Backlog(load=Load(name="backlog", responses=1_000), title="Backlog")
-    return await _backlog(scene, wanted, given)
+    return await _backlog(scene, wanted, given, compare=wanted.against)
 
 
 async def one_token(scene: Scene, wanted: Wanted) -> list[Result]:
@@ -116,7 +116,8 @@ async def scaling(scene: Scene, wanted: Wanted) -> list[Result]:
     for relays in (wanted.relays,) if wanted.relays else RELAYS:
         load = Load(name=f"scaling-{relays}", responses=1_000)
         title = f"Backlog, {relays} relays"
-        found += await _backlog(scene, wanted, Backlog(load=load, title=title, relays=relays), compare=False)
+        plan = Backlog(load=load, title=title, relays=relays)
+        found += await _backlog(scene, dataclasses.replace(wanted, relays=relays), plan)
     result = Result(scenario="scaling", title="More relays, on one machine", load=found[0].load, seed=wanted.seed)
     points = []
     for each in found:
@@ -129,14 +130,14 @@ async def scaling(scene: Scene, wanted: Wanted) -> list[Result]:
     return [result]
 
 
-async def _backlog(scene: Scene, wanted: Wanted, given: Backlog, *, compare: bool = True) -> list[Result]:
+async def _backlog(scene: Scene, wanted: Wanted, given: Backlog, *, compare: bool = False) -> list[Result]:
     plan = dataclasses.replace(
         given,
         load=wanted.load(given.load),
-        relays=given.relays if not compare else wanted.relays or given.relays,
+        relays=wanted.relays or given.relays,
         partitions=wanted.partitions or given.partitions,
         within=wanted.seconds or given.within,
-        against=PLAIN_SECONDS if wanted.against and compare else 0.0,
+        against=PLAIN_SECONDS if compare else 0.0,
     )
     scene.say(plan.title)
     return await run_backlog(scene.kafka, scene.directory / plan.load.name, plan)
@@ -151,7 +152,7 @@ async def steady(scene: Scene, wanted: Wanted) -> list[Result]:
 
 async def burst(scene: Scene, wanted: Wanted) -> list[Result]:
     load = Load(name="burst", responses=500, tokens=100, open=500)
-    return await _live(scene, wanted, Live(load=load, title="500 responses at once, as fast as Kafka takes them"))
+    return await _live(scene, wanted, Live(load=load, title="Many responses at once, on a relay that waits for them"))
 
 
 async def limits(scene: Scene, wanted: Wanted) -> list[Result]:

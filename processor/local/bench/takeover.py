@@ -46,6 +46,7 @@ async def run_takeover(kafka: LocalKafka, directory: Path, takeover: Takeover) -
     result.add("assigned until taken over", taken_over - assigned, "s")
     result.add("assigned until its first token", seen.resumed[0] - assigned, "s")
     result.add("longest time without a token", seen.stall, "s")
+    result.add("longest time one response had none", seen.response_stall, "s")
     result.add("sequence numbers repeated", seen.repeated)
     zero = seen.first_frame
     result.series = [over_time(seen, zero)]

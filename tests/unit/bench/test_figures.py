@@ -36,6 +36,7 @@ def test_a_first_token_counts_from_its_responses_start() -> None:
 def test_the_longest_time_without_text_is_told_with_its_beginning() -> None:
     told = figures(LOAD, observed(), Verdict(), None)
     assert (told.stall, told.stall_began) == (1.75, 1.75)
+    assert told.response_stall == 2.25  # response 0 had text at 1.25, and then at 3.5
     assert told.latency is None
 
 

@@ -1,0 +1,102 @@
+"""The bench as people run it: small, on a real broker of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from processor.local.bench.model import Demand, messages_of
+from processor.local.bench.results import Report, read_report
+
+ROOT = Path(__file__).parents[3]
+PAGE = "# Figures\n<!-- bench:targets -->\n<!-- /bench:targets -->\n"
+SECONDS = 110
+
+pytestmark = pytest.mark.timeout(SECONDS + 10)
+
+
+def bench(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    base = {name: value for name, value in os.environ.items() if not name.startswith("TOKENSTREAM_")}
+    given = {f"TOKENSTREAM_{name}": value for name, value in settings.items()}
+    command = [sys.executable, "-m", "processor", "bench", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env={**base, **given}, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+
+
+def reported(file: Path) -> Report:
+    report = read_report(file)
+    assert report is not None
+    return report
+
+
+def test_a_small_backlog_gives_figures_a_plot_and_a_filled_page(tmp_path: Path) -> None:
+    json, images, page = tmp_path / "figures.json", tmp_path / "images", tmp_path / "page.md"
+    page.write_text(PAGE)
+    small = ("--responses", "30", "--tokens", "40", "--partitions", "3", "--seed", "5")
+    done = bench("backlog", *small, "--json", str(json), "--images", str(images), "--document", str(page))
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = reported(json).find("backlog")
+    assert result is not None
+    assert result.seed == 5
+    assert 30 * 40 <= (result.get("tokens") or 0) <= 30 * 48
+    assert (result.get("tokens a second") or 0) > 0
+    assert (result.get("tokens per frame") or 0) > 1
+    assert "tokens a second" in done.stdout
+    assert (images / "bench-throughput.svg").read_text().lstrip().startswith("<?xml")
+    assert "| Backlog, required | at least 100,000 tokens/s | " in page.read_text()
+
+
+def test_tokens_that_cannot_share_a_message_have_one_each(tmp_path: Path) -> None:
+    json = tmp_path / "figures.json"
+    done = bench(
+        "backlog", "--no-roll-up", "--responses", "5", "--tokens", "30", "--partitions", "2", "--json", str(json)
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = reported(json).find("one-token")
+    assert result is not None
+    assert result.get("tokens per frame") == 1.0
+
+
+def test_messages_at_a_pace_are_what_the_model_reckons(tmp_path: Path) -> None:
+    json = tmp_path / "figures.json"
+    # 4 responses of 40 tokens/s each, on channels that are allowed 25 messages/s.
+    small = ("--responses", "4", "--open", "4", "--channels", "4", "--tokens", "120", "--rate", "160")
+    done = bench("limits", *small, "--json", str(json))
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = reported(json).find("limits")
+    assert result is not None
+    tokens, per_frame = result.get("tokens"), result.get("tokens per frame")
+    assert tokens is not None
+    assert per_frame is not None
+    demand = Demand(responses=4, tokens_per_second=40, tokens=round(tokens / 4), frames_per_second=25, round_trip=0.01)
+    measured = tokens / per_frame / 4 + 2
+    # A busy machine makes frames larger, and so fewer; a burst of the pace's own makes a few more.
+    assert 0.4 * messages_of(demand) <= measured <= 1.2 * messages_of(demand)
+    assert result.get("publishes refused") == 0
+
+
+def test_a_run_that_does_not_deliver_all_of_it_gives_no_figures_says_what_is_missing_and_exits_with_1(
+    tmp_path: Path,
+) -> None:
+    json = tmp_path / "figures.json"
+    small = ("--responses", "2", "--tokens", "200", "--partitions", "1", "--seconds", "20")
+    # The relay ends responses that would be larger than this, as failed.
+    done = bench("backlog", *small, "--json", str(json), MAX_RESPONSE_BYTES="1500")
+    assert done.returncode == 1, done.stdout
+    assert "gives no figures" in done.stderr
+    assert "uncommitted" in done.stderr
+    assert "tokens a second" not in done.stdout
+    assert not json.exists()
+
+
+def test_plots_are_refused_with_what_to_install_before_anything_is_started(tmp_path: Path) -> None:
+    (tmp_path / "matplotlib.py").write_text("raise ImportError('not installed')\n")
+    command = [sys.executable, "-m", "processor", "bench", "backlog", "--images", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert "pip install tokenstream[bench]" in done.stderr
+    assert done.stdout == ""
