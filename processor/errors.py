@@ -36,12 +36,16 @@ class CredentialsChanged(Retryable):
 
 
 class PublishRetry(Retryable):
-    """`code` is Ably's, or 0 where the answer never came; `slow_down` asks for a lower pace."""
+    """`code` is Ably's, or 0 where the answer never came; `slow_down` asks for a lower pace.
 
-    def __init__(self, message: str, *, code: int = 0, slow_down: bool = False) -> None:
+    `unexplained`: the service refused the message for a reason that is not known to pass.
+    """
+
+    def __init__(self, message: str, *, code: int = 0, slow_down: bool = False, unexplained: bool = False) -> None:
         super().__init__(message)
         self.code = code
         self.slow_down = slow_down
+        self.unexplained = unexplained
 
 
 class KafkaUnavailable(Retryable):

@@ -19,6 +19,7 @@ from processor.core.partition import PartitionPipeline
 from processor.errors import ChannelRefused, FrameTooLarge, PublishRetry
 from processor.metrics import Metrics
 from processor.ports import Realtime, Slot
+from processor.publish.refusals import PATIENCE, Stubbornness
 
 log = structlog.get_logger(__name__)
 
@@ -121,6 +122,7 @@ class Lanes:
     async def _deliver(self, slot: Slot, frame: Frame) -> None:
         first_sent = self._clock.monotonic()
         attempt = 0
+        stubbornness = Stubbornness()
         while True:
             sent = self._clock.monotonic()
             try:
@@ -130,6 +132,9 @@ class Lanes:
                     await slot.publish(frame, attempt)
             except PublishRetry as error:
                 self._metrics.count_publish_failure(error.code)
+                if stubbornness.is_for_good(error, self._clock.monotonic()):
+                    self._refused(frame, error.code, f"refused for {PATIENCE:.0f} s: {error}")
+                    return
                 self._metrics.publish_retries.inc()
                 log.info("publish_retry", code=error.code, attempt=attempt, cause=str(error))
                 await asyncio.sleep(self._backoff.delay(attempt, self._random.random()))
@@ -143,12 +148,17 @@ class Lanes:
                 self._pipeline.too_large(frame, self._clock.monotonic())
             except ChannelRefused as error:
                 self._metrics.count_publish_failure(error.code)
-                log.warning("channel_refused", code=error.code, cause=str(error))
-                self._pipeline.refused(frame, error.code, str(error), self._clock.monotonic())
+                self._refused(frame, error.code, str(error))
             else:
                 self._acknowledged(frame, sent)
             self._progressed()
             return
+
+    def _refused(self, frame: Frame, code: int, message: str) -> None:
+        """The channel refuses for good."""
+        log.warning("channel_refused", code=code, cause=message)
+        self._pipeline.refused(frame, code, message, self._clock.monotonic())
+        self._progressed()
 
     async def _in_history(self, frame: Frame) -> bool:
         try:
