@@ -12,6 +12,8 @@ from processor.core.response import Gap, Item, PartText, Response, Run, Start, S
 from processor.core.text import cut, json_length, utf16_length
 from topics.records import TEXT_PART, JsonObject
 
+TRACE = ("traceparent", "tracestate")
+
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
     """One message for a channel. `data` is text, or encoded JSON where `json` says so; header values are strings.
@@ -35,6 +37,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     urgent: bool = False
     oldest_offset: int | None = None
     acked_before: float | None = None
+    trace: tuple[tuple[str, str], ...] = ()
+    """W3C trace headers of the start's record."""
 
 
 class Built(msgspec.Struct):
@@ -136,8 +140,16 @@ def _control(response: Response, item: Item, name: str, seq: int, seq_end: int, 
         headers=headers,
         urgent=name == "start",
         acked_before=response.acked_at,
+        trace=_trace(item),
     )
     return Built(frame, response, (item,))
+
+
+def _trace(item: Item) -> tuple[tuple[str, str], ...]:
+    raw = item.raw if type(item) is Start else None
+    if raw is None or not raw.headers:
+        return ()
+    return tuple((name, (value or b"").decode("ascii", "replace")) for name, value in raw.headers if name in TRACE)
 
 
 def _text(response: Response, head: Run | Token) -> Built:

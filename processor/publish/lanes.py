@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 import structlog
+from opentelemetry.trace import Tracer
 
 from processor.clock import Clock
 from processor.core.backoff import Backoff
@@ -20,6 +21,7 @@ from processor.errors import ChannelRefused, FrameTooLarge, PublishRetry
 from processor.metrics import Metrics
 from processor.ports import Realtime, Slot
 from processor.publish.refusals import PATIENCE, Stubbornness
+from processor.publish.spans import ResponseSpans
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +37,8 @@ class LaneParts:
     metrics: Metrics
     clock: Clock
     random: Random
+    tracer: Tracer | None = None
+    """None is the one that OpenTelemetry's API gives."""
     backoff: Backoff = field(default_factory=lambda: Backoff(first=0.05, cap=5.0))
 
 
@@ -60,6 +64,7 @@ class Lanes:
         self._tasks = tasks
         self._running: dict[str, asyncio.Task[None]] = {}
         self._closing = False
+        self._spans = ResponseSpans(parts.tracer)
 
     def wake(self) -> None:
         """Start a task for every channel that has become ready."""
@@ -74,6 +79,7 @@ class Lanes:
     def stop(self) -> None:
         """Send nothing any more: frames in flight are left undetermined."""
         self._closing = True
+        self._spans.close()
         for task in self._running.values():
             task.cancel()
 
@@ -157,6 +163,7 @@ class Lanes:
     def _refused(self, frame: Frame, code: int, message: str) -> None:
         """The channel refuses for good."""
         log.warning("channel_refused", code=code, cause=message)
+        self._spans.ended(frame.response_id, failed=True)
         self._pipeline.refused(frame, code, message, self._clock.monotonic())
         self._progressed()
 
@@ -170,6 +177,7 @@ class Lanes:
     def _acknowledged(self, frame: Frame, sent: float) -> None:
         now = self._clock.monotonic()
         self._observe(frame, sent, now)
+        self._spans.acknowledged(frame)
         self._pipeline.done(frame, now)
 
     def _observe(self, frame: Frame, sent: float, now: float) -> None:
