@@ -71,6 +71,7 @@ lock: | $(UV) ## pin again what pyproject.toml and package.json ask for (UPGRADE
 	$(LOCK) $(UPGRADE) --extra relay -o requirements.lock pyproject.toml
 	$(LOCK) $(UPGRADE) --extra relay --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 	echo 'moto[s3,server]>=5' | $(LOCK) $(UPGRADE) -o requirements-s3.lock -
+	printf 'cyclonedx-bom>=7,<8\nhatchling>=1.27\n' | $(LOCK) $(UPGRADE) -o deploy/requirements-build.lock -
 	npm install --silent --package-lock-only
 
 # Checking
@@ -114,9 +115,12 @@ image-test: setup image ## the image as it is handed on: what is in it, and that
 	$(BIN)/pytest -q tests/deploy/image/with_image.py $(ARGS)
 
 .PHONY: chart
-chart: setup helm ## write anew what follows from helm/tokenstream: its tables, its schema, and its renderings
-	$(BIN)/python -m deploy.chart documents
+chart: chart-documents helm ## the same, and what Helm makes of the chart: renderings, kustomize component, injection
 	$(BIN)/python -m deploy.chart renderings $(HELM)
+
+.PHONY: chart-documents
+chart-documents: setup ## write anew the chart's table of values, its schema, and its copies of alerts and dashboards
+	$(BIN)/python -m deploy.chart documents
 
 .PHONY: chart-test
 chart-test: setup helm ## what only Helm can tell of the chart: lint, what it refuses, whether its renderings are kept

@@ -9,7 +9,7 @@ from deploy.chart.values import CHART, Value, read_values
 from processor.config import Settings
 
 DEPLOY = CHART.parents[1] / "deploy"
-_BEGIN, _END = "<!-- values: made by `make chart` -->\n", "<!-- end of values -->"
+_BEGIN, _END = "<!-- values: made by `make chart-documents` -->\n", "<!-- end of values -->"
 
 
 def wanted() -> Iterator[tuple[Path, str]]:

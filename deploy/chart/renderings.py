@@ -94,8 +94,9 @@ def _patch(library: str) -> str:
 
 
 def sources() -> list[Path]:
-    """Everything the renderings depend on. Alerts and dashboards are in none of them: they change more often than the chart."""
-    chart = [path for path in CHART.rglob("*") if path.is_file() and path.name != "README.md"]
+    """Everything the renderings depend on. What is made by `documents`, which changes more often and needs no Helm, is in none."""
+    made = (CHART / "README.md", CHART / "values.schema.json")
+    chart = [path for path in CHART.rglob("*") if path.is_file() and path not in made]
     chart = [path for path in chart if CHART / "files" not in path.parents]
     example = [path for path in EXAMPLE.rglob("*") if path.is_file() and "charts" not in path.parts]
     return sorted([*chart, *CASES.glob("*.yaml"), *example, Path(__file__)])

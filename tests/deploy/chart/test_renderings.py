@@ -251,7 +251,7 @@ def test_injection_asks_for_its_label_and_settings_come_from_its_config_map() ->
     config = of("injection", "ConfigMap")["injection"]["data"]
     assert config["TOKENSTREAM_KAFKA_BOOTSTRAP_SERVERS"] == "kafka:9092"
     assert config["TOKENSTREAM_DRAIN_TIMEOUT"] == "12.5"
-    assert config["terminationGracePeriodSeconds"] == str(20 + 13 + 10)
+    assert config["modelStopSeconds"] == "20"
     binding = of("injection", "MutatingAdmissionPolicyBinding")["injection"]["spec"]
     assert binding["paramRef"]["name"] == of("injection", "ConfigMap")["injection"]["metadata"]["name"]
     assert binding["policyName"] == of("injection", "MutatingAdmissionPolicy")["injection"]["metadata"]["name"]
