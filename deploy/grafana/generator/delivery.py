@@ -185,6 +185,7 @@ def connections() -> tuple[Panel, ...]:
 
 
 def partitions() -> tuple[Panel, ...]:
+    owned = gauge("tokenstream_owned_partitions", by=PROCESS)
     uncommitted = f"{series('tokenstream_consumed_offset')} - {series('tokenstream_committed_offset')}"
     return (
         Graph(
@@ -223,8 +224,8 @@ def partitions() -> tuple[Panel, ...]:
             unit=Unit.COUNT,
             no_value=NO_RELAY,
             queries=(
-                Query(gauge("tokenstream_owned_partitions", by=PROCESS), f"owned {BY_PROCESS}"),
-                Query(gauge("tokenstream_paused_partitions", by=PROCESS), f"paused {BY_PROCESS}"),
+                Query(f"{owned} > 0", f"owned {BY_PROCESS}"),
+                Query(f"{gauge('tokenstream_paused_partitions', by=PROCESS)} and {owned} > 0", f"paused {BY_PROCESS}"),
             ),
         ),
         Graph(
@@ -273,7 +274,7 @@ def partitions() -> tuple[Panel, ...]:
             description="Kafka transactions that failed and were tried once more. Nothing is lost by it, but offsets stand still meanwhile.",
             unit=Unit.RATE,
             no_value=NO_RELAY,
-            queries=(Query(rate("tokenstream_transaction_retries_total", by=PROCESS), BY_PROCESS),),
+            queries=(Query(rate("tokenstream_transaction_retries_total"), "tried again"),),
         ),
     )
 
