@@ -22,7 +22,7 @@ class Takeover:
     title: str
     killed: bool
     partitions: int = 1
-    after: float = 6.0
+    after: float = 5.0
     session: float = 10.0
     within: float = 120.0
 
