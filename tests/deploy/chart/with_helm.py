@@ -1,6 +1,7 @@
 """What only Helm can tell: that the renderings are its own, and what the chart refuses. Run by `make chart-test`."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -121,7 +122,30 @@ def test_alerts_and_dashboards_come_whole() -> None:
         kubernetes_validate.validate(each, "1.37", strict=True)
 
 
-def test_an_extra_rendering_of_the_whole_release_with_another_name_has_no_name_of_this_one() -> None:
+def test_what_the_page_tells_people_to_type_is_taken() -> None:
+    page = (renderings.ROOT / "docs" / "kubernetes.md").read_text()
+    typed = re.search(r"<!-- test: two commands -->\n```sh\n(.*?)```", page, re.DOTALL)
+    assert typed
+    install = (
+        typed[1]
+        .split("\nkubectl")[0]
+        .replace("helm install", f"'{HELM}' template --kube-version {renderings.KUBERNETES}")
+    )
+    environment = {**os.environ, "ABLY_KEY": "app.key:secret"}
+    done = subprocess.run(
+        install, shell=True, cwd=renderings.ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    made = [each["kind"] for each in yaml.safe_load_all(done.stdout) if each]
+    assert {"MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "ConfigMap", "Secret", "Job"} <= set(made)
+    examples = [
+        each for each in yaml.safe_load_all((renderings.ROOT / "deploy/examples/model.yaml").read_text()) if each
+    ]
+    for each in examples:
+        kubernetes_validate.validate(each, "1.37", strict=True)
+
+
+def test_two_releases_do_not_get_in_each_others_way() -> None:
     command = [HELM, "template", "other", str(CHART), "--namespace", "there"]
     sets = [word for name, value in LEAST.items() for word in ("--set", f"{name}={value}")]
     done = subprocess.run([*command, *sets], capture_output=True, text=True, check=True)
