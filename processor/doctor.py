@@ -11,7 +11,7 @@ from processor.errors import KafkaUnavailable, TokenstreamError
 from processor.ingest.connection import KafkaConnection
 from processor.ingest.topics_admin import TopicsWanted, check
 from processor.publish.ably import AblyOptions
-from processor.publish.diagnosis import NEEDED, Service, ServiceRefusal
+from processor.publish.diagnosis import NEEDED, NEEDED_TO_PROBE, Service, ServiceRefusal
 from processor.store_port import ResponseStore
 
 APPLY = "Run `tokenstream topics apply`, or have an operator run it."
@@ -40,7 +40,9 @@ async def examine(
 ) -> list[Finding]:
     """All findings, in the order a person mends them. Raises nothing for what is merely broken."""
     found = await asyncio.gather(
-        kafka_findings(kafka, wanted), service_findings(ably, channel), store_findings(settings.store_url)
+        kafka_findings(kafka, wanted),
+        service_findings(ably, channel, settings.probe_channel),
+        store_findings(settings.store_url),
     )
     return [finding for some in found for finding in some]
 
@@ -74,8 +76,8 @@ def _all_well(name: str, wrong: Iterable[str], well: str, remedy: str) -> Findin
     return Finding(name, False, told, remedy) if told else Finding(name, True, well)
 
 
-async def service_findings(options: AblyOptions | None, channel: str) -> list[Finding]:
-    names = ("service", "clock", "key", "capabilities", "history")
+async def service_findings(options: AblyOptions | None, channel: str, probed: str | None = None) -> list[Finding]:
+    names = ("service", "clock", "key", "capabilities", "history", *(("probe",) if probed else ()))
     if options is None:
         unset = Finding("key", False, "TOKENSTREAM_ABLY_KEY is not set", "Set it: the relay can't publish without.")
         return [unset if name == "key" else Finding.unseen(name, "there is no key") for name in names]
@@ -96,11 +98,11 @@ async def service_findings(options: AblyOptions | None, channel: str) -> list[Fi
     return [
         Finding("service", True, f"answers in {time.round_trip_ms:.0f} ms"),
         Finding("clock", not off, told, "Have NTP set this machine's clock: delivery times are wrong." if off else ""),
-        *await _key_findings(service, channel),
+        *await _key_findings(service, channel, probed),
     ]
 
 
-async def _key_findings(service: Service, channel: str) -> list[Finding]:
+async def _key_findings(service: Service, channel: str, probed: str | None) -> list[Finding]:
     try:
         await service.connect()
     except ServiceRefusal as error:
@@ -109,11 +111,12 @@ async def _key_findings(service: Service, channel: str) -> list[Finding]:
             Finding("key", False, str(error), remedy),
             Finding.unseen("capabilities", "the key does not work"),
             Finding.unseen("history", "the key does not work"),
+            *([Finding.unseen("probe", "the key does not work")] if probed else ()),
         ]
-    return [
-        Finding("key", True, "connects"),
-        *await asyncio.gather(_capabilities(service, channel), _history(service, channel)),
-    ]
+    questions = [_capabilities(service, channel), _history(service, channel)]
+    if probed:
+        questions.append(_probe(service, probed))
+    return [Finding("key", True, "connects"), *await asyncio.gather(*questions)]
 
 
 async def _capabilities(service: Service, channel: str) -> Finding:
@@ -126,6 +129,17 @@ async def _capabilities(service: Service, channel: str) -> Finding:
     if lacking:
         return Finding("capabilities", False, f"on {channel} the key lacks {', '.join(lacking)}", remedy)
     return Finding("capabilities", True, f"{', '.join(NEEDED)} on {channel}")
+
+
+async def _probe(service: Service, channel: str) -> Finding:
+    remedy = f"Give the key {' and '.join(NEEDED_TO_PROBE)} on that channel, or unset TOKENSTREAM_PROBE_CHANNEL."
+    try:
+        granted = await service.granted(channel, NEEDED_TO_PROBE)
+    except ServiceRefusal as error:
+        return Finding("probe", False, f"on {channel}: {error}", remedy)
+    if not granted:
+        return Finding("probe", False, f"{channel} can't be followed with this key", remedy)
+    return Finding("probe", True, f"{channel} can be followed")
 
 
 async def _history(service: Service, channel: str) -> Finding:

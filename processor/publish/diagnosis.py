@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ably import AblyRealtime, AblyRest
@@ -14,6 +15,7 @@ from processor.publish.ably import AblyOptions
 ANSWER_SECONDS = 10.0
 TOKEN_SECONDS = 60
 NEEDED = ("publish", "history")
+NEEDED_TO_PROBE = ("subscribe",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,9 @@ class Service:
         if state is not ConnectionState.CONNECTED:
             raise _refusal(client.connection.error_reason)
 
-    async def granted(self, channel: str) -> frozenset[str]:
-        """Which of the operations a relay needs the key grants on the channel: a token gets those of both."""
-        asked = json.dumps({channel: list(NEEDED)})
+    async def granted(self, channel: str, needed: Sequence[str] = NEEDED) -> frozenset[str]:
+        """Which of the operations needed the key grants on the channel: a token gets those of both."""
+        asked = json.dumps({channel: list(needed)})
         try:
             async with asyncio.timeout(ANSWER_SECONDS), AblyRest(**self._options.rest()) as rest:
                 token = await rest.auth.request_token({"capability": asked, "ttl": TOKEN_SECONDS * 1000})
@@ -87,7 +89,7 @@ class Service:
             raise _refusal(error) from error
         except Exception as error:
             raise _refusal(error) from error
-        return _operations(str(token.capability), channel)
+        return _operations(str(token.capability), channel, needed)
 
     async def read_history(self, channel: str) -> None:
         try:
@@ -97,9 +99,9 @@ class Service:
             raise _refusal(error) from error
 
 
-def _operations(capability: str, channel: str) -> frozenset[str]:
+def _operations(capability: str, channel: str, needed: Sequence[str]) -> frozenset[str]:
     granted = json.loads(capability).get(channel, [])
-    return frozenset(NEEDED) if "*" in granted else frozenset(granted) & frozenset(NEEDED)
+    return frozenset(needed) if "*" in granted else frozenset(granted) & frozenset(needed)
 
 
 async def _close(client: AblyRealtime) -> None:

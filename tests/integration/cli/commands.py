@@ -8,6 +8,7 @@ import pty
 import struct
 import sys
 import termios
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,15 +45,16 @@ def kafka_settings(bootstrap: str, names: TopicNames) -> dict[str, str]:
 
 
 class Terminal:
-    """A pseudo-terminal of 80 by 24, and what it shows."""
+    """A pseudo-terminal, and what it shows. `fed_at` is when something came last, in monotonic seconds."""
 
-    def __init__(self) -> None:
-        self._screen = pyte.Screen(80, 24)
-        self._stream = pyte.ByteStream(self._screen)
+    def __init__(self, columns: int = 80, rows: int = 24) -> None:
+        self.screen = pyte.Screen(columns, rows)
+        self.fed_at = 0.0
+        self._stream = pyte.ByteStream(self.screen)
 
     def __enter__(self) -> Self:
         self._master, self.slave = pty.openpty()
-        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", self.screen.lines, self.screen.columns, 0, 0))
         asyncio.get_running_loop().add_reader(self._master, self._read)
         return self
 
@@ -62,10 +64,11 @@ class Terminal:
         os.close(self.slave)
 
     def _read(self) -> None:
+        self.fed_at = time.monotonic()
         self._stream.feed(os.read(self._master, 65_536))
 
     def shown(self) -> str:
-        return "\n".join(self._screen.display)
+        return "\n".join(self.screen.display)
 
 
 async def start(

@@ -84,3 +84,11 @@ async def test_a_store_that_may_not_be_written_fails(tmp_path: Path) -> None:
 async def test_a_directory_that_may_not_be_written_fails(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("where the directory should be")
     assert states(await store_findings(f"file://{tmp_path}/file/objects")) == {"store": False}
+
+
+async def test_the_probes_channel_is_asked_about_where_one_is_set() -> None:
+    async with LocalRealtime(key=KEY) as realtime:
+        good = await service_findings(options(realtime.endpoint), "chat:1", "probe:1")
+        wrong = await service_findings(options(realtime.endpoint, "local.key:wrong"), "chat:1", "probe:1")
+    assert (states(good)["probe"], states(wrong)["probe"]) == (True, None)
+    assert len(states(good)) == len(states(wrong)) == 6
