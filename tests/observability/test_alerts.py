@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from lab import ROOT
-from observability.dashboard_rules import known_series
+from observability.dashboard_rules import committed, known_series, panels
+from processor.metrics import Metrics
 
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yaml"
 CASES = ROOT / "deploy" / "prometheus" / "alerts_test.yaml"
@@ -122,3 +123,25 @@ def test_rules_name_only_what_is_exposed_or_recorded() -> None:
 def test_the_tool_is_there() -> None:
     assert shutil.which("promtool"), "install the Debian package `prometheus`, or run .ci/prerequisites"
     assert shutil.which("prometheus")
+
+
+def test_objectives_are_bounds_of_the_histograms_as_a_scrape_writes_them() -> None:
+    """A bound that no bucket has would be no error to Prometheus: the alert would just never fire."""
+    scrape = Metrics().render("")[0].decode()
+    asked = {
+        found for rule in rules() for found in re.findall(r'(tokenstream_\w+_bucket)\{le="([\d.]+)"\}', rule["expr"])
+    }
+    assert asked == {("tokenstream_delivery_seconds_bucket", "0.5"), ("tokenstream_first_token_seconds_bucket", "2.5")}
+    for name, bound in asked:
+        assert f'{name}{{le="{bound}"}}' in scrape
+
+
+def test_the_overview_turns_red_where_the_objectives_are() -> None:
+    reds = {
+        panel["title"]: panel["fieldConfig"]["defaults"]["thresholds"]["steps"][-1]
+        for panel in panels(committed()["overview.json"])
+    }
+    assert reds["Delivery, p99"] == {"color": "red", "value": 0.5}
+    assert reds["First token, p95"] == {"color": "red", "value": 2.5}
+    for said in ("99 % of frames are acknowledged within 0.5 s", "95 % of first tokens are"):
+        assert said in RUNBOOK.read_text()
