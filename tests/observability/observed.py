@@ -80,7 +80,12 @@ async def new_topics(bootstrap: str, prefix: str) -> TopicNames:
 async def started(lab: Lab, directory: Path) -> World:
     """All processes, of which two run: the second relay joins later, and the api's first probe is to be seen."""
     store = {"STORE_URL": f"sqlite:///{directory / 'store.db'}"}
-    relays = {"IDLE_TIMEOUT": "4", "GAP_TIMEOUT": "1", "ABLY_MAX_CONNECTIONS": "3"}
+    relays = {
+        "IDLE_TIMEOUT": "4",
+        "GAP_TIMEOUT": "1",
+        "ABLY_MAX_CONNECTIONS": "3",
+        "KAFKA_SESSION_TIMEOUT": "10",  # on a crowded machine three seconds pass without a heartbeat
+    }
     world = World(
         lab,
         relay=RelayProcess(lab.environment(**relays)),
@@ -176,7 +181,7 @@ async def mishaps(world: World, seconds: float) -> None:
     await asyncio.sleep(seconds * 0.1)
     faults.clear()
     await world.second.start()
-    await world.second.ready()
+    await world.second.ready(deadline=150)
     await asyncio.sleep(seconds * 0.15)
     faults.add({"down": {"seconds": min(6.0, seconds * 0.1)}})
     await asyncio.sleep(seconds * 0.35)
