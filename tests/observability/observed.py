@@ -188,7 +188,7 @@ async def mishaps(world: World, seconds: float) -> None:
 
 
 async def asked(prometheus: Prometheus, boards: dict[str, Json], began: float) -> Seen:
-    await eventually(lambda: all_up(prometheus), deadline=20, every=0.5)
+    await eventually(lambda: all_up(prometheus), deadline=60, every=0.5)
     now = time.time()
     span = Span(began, now, max(1.0, (now - began) / POINTS))
     return Seen(
