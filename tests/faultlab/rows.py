@@ -45,60 +45,60 @@ ROWS = (
     Row(
         name="lost-acks",
         title="Acknowledgements lost",
-        run=switched({"drop_ack": {"every": 200}}, {"drop_ack": {"every": 500}}),
+        run=switched({"drop_ack": {"every": 100}}, {"drop_ack": {"every": 250}}),
     ),
     Row(
         name="lost-publishes",
         title="Publishes lost",
-        run=switched({"drop_publish": {"every": 200}}, {"drop_publish": {"every": 500}}),
+        run=switched({"drop_publish": {"every": 100}}, {"drop_publish": {"every": 250}}),
     ),
     Row(
         name="sockets-cut",
         title="Sockets cut, after a publish was accepted",
-        run=switched({"cut": {"publishes": 300}}, {"cut": {"publishes": 700}}),
+        run=switched({"cut": {"publishes": 150}}, {"cut": {"publishes": 350}}),
         quick=True,
     ),
     Row(
         name="sockets-cut-before",
         title="Sockets cut, before a publish was accepted",
-        run=switched({"cut": {"publishes": 300, "at": "before"}}, {"cut": {"publishes": 700, "at": "before"}}),
+        run=switched({"cut": {"publishes": 150, "at": "before"}}, {"cut": {"publishes": 350, "at": "before"}}),
     ),
     Row(
         name="disconnected-80003",
         title="DISCONNECTED 80003",
         run=switched(
-            {"disconnected": {"publishes": 300, "code": 80003}}, {"disconnected": {"publishes": 700, "code": 80003}}
+            {"disconnected": {"publishes": 150, "code": 80003}}, {"disconnected": {"publishes": 350, "code": 80003}}
         ),
     ),
     Row(
         name="disconnected-503",
         title="DISCONNECTED 50003, status 503",
         run=switched(
-            {"disconnected": {"publishes": 300, "code": 50003, "status": 503}},
-            {"disconnected": {"publishes": 700, "code": 50003, "status": 503}},
+            {"disconnected": {"publishes": 150, "code": 50003, "status": 503}},
+            {"disconnected": {"publishes": 350, "code": 50003, "status": 503}},
         ),
     ),
     Row(
         name="disconnected-bare",
         title="DISCONNECTED without an error",
         run=switched(
-            {"disconnected": {"publishes": 300, "code": None}}, {"disconnected": {"publishes": 700, "code": None}}
+            {"disconnected": {"publishes": 150, "code": None}}, {"disconnected": {"publishes": 350, "code": None}}
         ),
     ),
     Row(
         name="connection-error",
         title="Connection ERROR (80000)",
         run=switched(
-            {"error": {"publishes": 500, "code": 80000, "status": 400}},
-            {"error": {"publishes": 1200, "code": 80000, "status": 400}},
+            {"error": {"publishes": 250, "code": 80000, "status": 400}},
+            {"error": {"publishes": 600, "code": 80000, "status": 400}},
         ),
     ),
     Row(
         name="refused-resumes",
         title="Resumes refused (80018)",
         run=switched(
-            {"refuse_resume": {}, "disconnected": {"publishes": 300}},
-            {"refuse_resume": {}, "disconnected": {"publishes": 700}},
+            {"refuse_resume": {}, "disconnected": {"publishes": 150}},
+            {"refuse_resume": {}, "disconnected": {"publishes": 350}},
         ),
     ),
     Row(

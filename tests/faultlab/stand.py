@@ -97,6 +97,9 @@ class Stand:
         if self.plain is not None:
             self.plain.realtime.faults.add(plain or faults)
 
+    def all_faults_have_struck(self) -> bool:
+        return all(listed["struck"] for listed in self.tokenstream.realtime.faults.listed())
+
     def clear_faults(self) -> None:
         """Every fault must have struck: one that did not proves nothing."""
         for listed in self.tokenstream.realtime.faults.listed():
