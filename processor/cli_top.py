@@ -151,4 +151,4 @@ def _drawn(now: "Now") -> "Group":
         )
     head = Table.grid(padding=(0, 4))
     head.add_row(flow, state, latency)
-    return Group(head, lag)
+    return Group(head, "", lag)

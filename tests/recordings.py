@@ -3,7 +3,6 @@
 import asyncio
 import io
 import re
-import signal
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -50,7 +49,7 @@ async def shown(deployment: Deployment, *arguments: str) -> AsyncIterator[Termin
             yield terminal
         finally:
             if process.returncode is None:
-                process.send_signal(signal.SIGINT)
+                process.terminate()
             await process.wait()
 
 
