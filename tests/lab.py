@@ -53,6 +53,11 @@ def free_port() -> int:
         return port
 
 
+def tied() -> tuple[str, ...]:
+    """What to put before a command so that it dies with this process, also by SIGKILL."""
+    return (sys.executable, "-I", "-S", str(ROOT / "processor" / "local" / "tied.py"), str(os.getpid()))
+
+
 class RelayProcess:
     """`python -m processor ROLE` with settings for the lab, or another `command`."""
 
@@ -82,6 +87,7 @@ class RelayProcess:
         base = {name: value for name, value in os.environ.items() if not name.startswith("TOKENSTREAM_")}
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
+                *tied(),
                 *self._command,
                 cwd=ROOT,
                 env={**base, **self._environment},

@@ -12,6 +12,7 @@ from faultlab.report import facts, render
 from faultlab.results import Result, load, save
 from faultlab.rows import ROWS, Row
 from faultlab.running import run
+from lab import tied
 from processor.local.kafka import LocalKafka
 
 TREE = Path(__file__).resolve().parent.parent.parent
@@ -70,7 +71,7 @@ def _in_a_process(row: Row, options: argparse.Namespace, bootstrap: str) -> None
     options.cache.mkdir(parents=True, exist_ok=True)
     (options.cache / f"{row.name}.json").unlink(missing_ok=True)
     log = options.cache / f"{row.name}.log"
-    command = [*options.under, sys.executable, "-m", "faultlab", "--row", row.name, "--bootstrap", bootstrap]
+    command = [*tied(), *options.under, sys.executable, "-m", "faultlab", "--row", row.name, "--bootstrap", bootstrap]
     command += ["--cache", str(options.cache)]
     if options.no_plain:
         command.append("--no-plain")
