@@ -7,7 +7,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from faultlab.charts import draw_memory
 from faultlab.report import facts, render
 from faultlab.results import Result, load, save
 from faultlab.rows import ROWS, Row
@@ -45,6 +44,8 @@ def _report(options: argparse.Namespace) -> int:
     results = {row.name: load(row.name, options.cache) for row in ROWS}
     measured = results["memory"]
     if measured is not None and measured.samples:
+        from faultlab.charts import draw_memory  # matplotlib takes long to import, and rows don't need it
+
         draw_memory(measured.samples, options.out.parent / "images" / "reliability-memory.svg")
     options.out.write_text(render(ROWS, results, facts()))
     print(f"Written: {options.out}")
