@@ -139,13 +139,17 @@ kubernetes: ## build the programs of a Kubernetes node into the cache (Go; ten m
 	@deploy/kubernetes-tools/prerequisites
 	@deploy/kubernetes-tools/build $(KUBERNETES)
 
+IMAGE := dist/tokenstream-$(VERSION).tar
+$(IMAGE): $(shell git ls-files topics processor) pyproject.toml requirements.lock deploy/Dockerfile deploy/build-image
+	deploy/build-image
+
 # The steps are no part of `make test` and `make test-all`: their files are not named test_*.py, and want a node around them.
 # ARGS goes to pytest, as ARGS='-k drained'; a whole run that passes writes its table into docs/kubernetes.md.
 NODE_STEPS ?= $(addprefix tests/deploy/node/steps_,deployment.py injection.py templates.py)
 .PHONY: deploy-test
-deploy-test: setup kubernetes helm image ## the chart, injection and kustomize on a real Kubernetes node, under load (as root)
+deploy-test: setup kubernetes helm $(IMAGE) ## the chart, injection and kustomize on a real Kubernetes node, under load (as root)
 	PATH=$(dir $(HELM)):$$PATH KUBERNETES=$(KUBERNETES) WORK=$(CURDIR)/.cache/node tests/deploy/node/node \
-	  "$(KUBERNETES)/pause.tar $(CURDIR)/dist/tokenstream-$(VERSION).tar" \
+	  "$(KUBERNETES)/pause.tar $(CURDIR)/$(IMAGE)" \
 	  $(BIN)/pytest -q $(NODE_STEPS) $(ARGS)
 
 SEEDS ?= 1000
