@@ -6,6 +6,8 @@ TokenstreamError
 │   ├── CredentialsChanged  secrets or certificates rotated: connect anew
 │   ├── PublishRetry        the publish is undetermined or was refused for now
 │   ├── KafkaUnavailable    no broker answered
+│   │   ├── RecordTooLarge  Kafka takes no record of this size: it has to be cut, or the topic changed
+│   │   └── RecordsGone     records were deleted before they were read: take the partition over again
 │   └── StoreUnavailable    the store did not answer
 └── Fatal                   will not succeed, however often it is tried
     ├── ChannelRefused      this channel can't be published to: its responses fail
@@ -15,6 +17,8 @@ TokenstreamError
     ├── TopicsUnfit         the topics can't work as they are; says which command mends it
     └── PartitionLost       this process no longer owns the partition (fenced)
 """
+
+from collections.abc import Mapping
 
 
 class TokenstreamError(Exception):
@@ -50,6 +54,25 @@ class PublishRetry(Retryable):
 
 class KafkaUnavailable(Retryable):
     pass
+
+
+class RecordTooLarge(KafkaUnavailable):
+    """Kafka takes no record of this size (bytes of key and value) on this topic."""
+
+    def __init__(self, topic: str, size: int) -> None:
+        super().__init__(
+            f"a record of {size} bytes is too large for topic {topic}: `tokenstream topics check` says what is to be set"
+        )
+        self.topic = topic
+        self.size = size
+
+
+class RecordsGone(KafkaUnavailable):
+    """What stands at these positions (offsets by partition) is no longer in the log."""
+
+    def __init__(self, positions: Mapping[int, int]) -> None:
+        super().__init__(f"partitions have no records at the positions they were read to: {dict(positions)}")
+        self.positions = positions
 
 
 class StoreUnavailable(Retryable):

@@ -19,7 +19,6 @@ from processor.publish.lanes import LaneParts, Lanes
 from processor.publish.pool import ConnectionPool, PoolOptions
 from topics.codec import Decoder
 
-DEAD_LETTER_BYTES = 1_048_588
 RECORD_ROOM = 1024 * 1024
 REBALANCE_ROOM = 10.0
 
@@ -98,7 +97,7 @@ def build_relay(
         clock=clock,
         responses_topic=settings.responses_topic,
         dead_letters_topic=settings.dead_letters_topic,
-        dead_letter_bytes=DEAD_LETTER_BYTES,
+        dead_letter_bytes=settings.max_response_bytes + RECORD_ROOM,
     )
     options = RelayOptions(
         client=client,

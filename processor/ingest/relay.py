@@ -12,7 +12,7 @@ import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 
 from processor.core.limits import Limits
-from processor.errors import KafkaUnavailable, PartitionLost
+from processor.errors import KafkaUnavailable, PartitionLost, RecordsGone
 from processor.ingest.kafka import ClientOptions, TransactionalWriter
 from processor.ingest.measures import Measures
 from processor.ingest.ports import PartitionWriter
@@ -164,6 +164,8 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
                 fetched = await self._consumer.fetch(FETCH_RECORDS, FETCH_WAIT)
                 self._kafka_trouble = None
             except KafkaUnavailable as error:
+                if isinstance(error, RecordsGone):
+                    self._take_over_again(error)
                 self._kafka_trouble = str(error)
                 await asyncio.sleep(RETRY_WAIT)
                 continue
@@ -183,6 +185,17 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
                 self._measure()
             # Under a backlog fetching never waits: let lanes and writers have their turns.
             await asyncio.sleep(0 if fetched else STARVED)
+
+    def _take_over_again(self, gone: RecordsGone) -> None:
+        """Records of partitions that were paused for long were deleted unread.
+
+        A takeover finds the committed offset out of range, and lets no response go on as if nothing were missing.
+        """
+        for number, offset in gone.positions.items():
+            worker = self._workers.get(number)
+            if worker is not None and worker.running and worker.pipeline.position <= offset:
+                log.error("records_gone_unread", partition=number, position=offset)
+                self._consumer.membership.rejoin()
 
     async def _begin_anew(self) -> None:
         """Join the group with a new client.

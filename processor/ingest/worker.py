@@ -21,7 +21,7 @@ from processor.core.book import Batch, CommitPoint
 from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Raw
-from processor.errors import KafkaUnavailable, PartitionLost
+from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge
 from processor.ingest.commit_metadata import CommitMetadata
 from processor.ingest.dead_letters import headers_of, value_of
 from processor.ingest.ports import OffsetsReader, PartitionWriter, Record, RecordsReader, TokensConsumer
@@ -39,6 +39,8 @@ DRAIN_CHECK = 0.02
 LANDING_SHARE = 0.7
 """Of the drain's time, for what is in flight to be answered; the rest is for the last transaction."""
 RETRY = Backoff(first=0.2, cap=5.0)
+SMALLEST_DEAD_LETTER = 32 * 1024
+"""Bytes; what is refused although it is not larger has to wait for the topic to be set right."""
 
 
 class State(Enum):
@@ -90,6 +92,7 @@ class PartitionWorker:
         self._kicked = asyncio.Event()
         self._writing = asyncio.Lock()
         self._committed = CommitPoint(-1, 0)
+        self._dead_letter_bytes = parts.dead_letter_bytes
         self._wrote_at = self._clock.monotonic()
 
     def __repr__(self) -> str:
@@ -282,6 +285,8 @@ class PartitionWorker:
                 self._parts.metrics.transaction_seconds.observe(self._clock.monotonic() - began)
                 break
             except KafkaUnavailable as error:
+                if isinstance(error, RecordTooLarge) and self._cut_dead_letters(error):
+                    records = self._records(batch)
                 self._parts.metrics.transaction_retries.inc()
                 self.stuck = str(error)
                 log.warning("transaction_retry", partition=self.number, attempt=attempt, cause=str(error))
@@ -304,10 +309,19 @@ class PartitionWorker:
         ]
         now_ms = self._clock.wall_ms()
         for letter in batch.dead_letters:
-            value, cut = value_of(letter, parts.dead_letter_bytes)
+            value, cut = value_of(letter, self._dead_letter_bytes)
             headers = headers_of(letter, topic=parts.consumer.topic, partition=self.number, now_ms=now_ms)
             records.append((parts.dead_letters_topic, None, letter.raw.key, value, [*headers, *cut]))
         return records
+
+    def _cut_dead_letters(self, refused: RecordTooLarge) -> bool:
+        """A dead letter is too large for its topic: cut what is longer from now on. Whether there is anything to cut."""
+        if refused.topic != self._parts.dead_letters_topic or self._dead_letter_bytes <= SMALLEST_DEAD_LETTER:
+            return False
+        longest = min(self._dead_letter_bytes, refused.size)
+        self._dead_letter_bytes = max(SMALLEST_DEAD_LETTER, longest * 7 // 8)
+        log.warning("dead_letters_cut", partition=self.number, bytes=self._dead_letter_bytes, cause=str(refused))
+        return True
 
     def _count(self, batch: Batch) -> None:
         metrics = self._parts.metrics

@@ -7,11 +7,11 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from processor.clock import Clock
 from processor.core.items import Raw
-from processor.errors import KafkaUnavailable
+from processor.errors import KafkaUnavailable, RecordsGone
 from processor.ingest.kafka.membership import GroupMembership
 from processor.ingest.kafka.options import STOP_DEADLINE, ClientOptions
 from processor.ingest.kafka.readers import LogEnds
@@ -46,7 +46,7 @@ class Consumer:
             group_id=group_id,
             group_instance_id=instance_id,
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset="none",  # a takeover says where to begin; what is gone since must not be passed over
             isolation_level=isolation_level,
             session_timeout_ms=int(session_timeout * 1000),
             heartbeat_interval_ms=int(min(HEARTBEAT_INTERVAL, session_timeout / 4) * 1000),
@@ -90,11 +90,18 @@ class Consumer:
         return TopicPartition(self.topic, number)
 
     async def fetch(self, max_records: int, wait: float) -> Mapping[int, Sequence[Raw]]:
-        """Records by partition, in offset order, of the partitions not paused. Raises KafkaUnavailable."""
+        """Records by partition, in offset order, of the partitions not paused.
+
+        Raises KafkaUnavailable; RecordsGone where a partition's next records were deleted before they could be read.
+        """
         self._take_as_read()
         try:
             async with asyncio.timeout(wait + FETCH_ROOM):
                 fetched = await self._consumer.getmany(timeout_ms=int(wait * 1000), max_records=max_records)
+        except NoOffsetForPartitionError:
+            return {}  # newly assigned, and nothing was ever committed: its takeover has not come to say where to begin
+        except OffsetOutOfRangeError as error:
+            raise RecordsGone({partition.partition: offset for partition, offset in error.args[0].items()}) from error
         except (KafkaError, TimeoutError) as error:
             raise KafkaUnavailable(f"fetching failed: {error}") from error
         return {partition.partition: records for partition, records in fetched.items()}

@@ -78,11 +78,15 @@ class CommittedOffsets:
 
 
 class ResponsesReader:
-    """Reads stretches of a responses partition, as committed. One may be used for many partitions, one at a time."""
+    """Reads stretches of a responses partition, as committed. One may be used for many partitions, one at a time.
 
-    def __init__(self, options: ClientOptions, topic: str) -> None:
+    However long a stretch is, it is read as long as more of it comes within `patience` seconds.
+    """
+
+    def __init__(self, options: ClientOptions, topic: str, *, patience: float = REQUEST_DEADLINE) -> None:
         self._options = options
         self._topic = topic
+        self._patience = patience
         self._turn = asyncio.Lock()
         self._consumer: AIOKafkaConsumer | None = None
 
@@ -94,20 +98,32 @@ class ResponsesReader:
         With `only`, stop after the first record at or after `start`. Raises KafkaUnavailable.
         """
         try:
-            async with self._turn, asyncio.timeout(20 * REQUEST_DEADLINE):
-                return await self._read(number, start, take, only)
+            async with self._turn, asyncio.timeout(self._patience) as deadline:
+                return await self._read(number, start, take, only, deadline)
         except (KafkaError, TimeoutError, OSError) as error:
             await self.close()
             raise KafkaUnavailable(f"reading {self._topic} failed: {error}") from error
 
-    async def _read(self, number: int, start: int, take: Callable[[int, bytes, bytes | None], None], only: bool) -> int:
+    async def _read(
+        self,
+        number: int,
+        start: int,
+        take: Callable[[int, bytes, bytes | None], None],
+        only: bool,
+        deadline: asyncio.Timeout,
+    ) -> int:
         consumer = await self._started()
+        now = asyncio.get_running_loop().time
         partition = TopicPartition(self._topic, number)
         consumer.assign([partition])
         end: int = (await consumer.end_offsets([partition]))[partition]
         first: int = (await consumer.beginning_offsets([partition]))[partition]
         consumer.seek(partition, max(start, first))
-        while await consumer.position(partition) < end:
+        reached = -1
+        while (position := await consumer.position(partition)) < end:
+            if position > reached:
+                reached = position
+                deadline.reschedule(now() + self._patience)
             fetched = await consumer.getmany(timeout_ms=200, max_records=2_000)
             for record in fetched.get(partition, ()):
                 if record.offset >= start:

@@ -5,14 +5,22 @@ from collections.abc import Callable, Sequence
 
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    KafkaError,
+    MessageSizeTooLargeError,
+    ProducerFenced,
+    RecordListTooLargeError,
+)
 from aiokafka.structs import OffsetAndMetadata
 
-from processor.errors import KafkaUnavailable, PartitionLost
+from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge
 from processor.ingest.kafka.options import REQUEST_DEADLINE, STOP_DEADLINE, ClientOptions
 from processor.ingest.ports import Record
 
 log = structlog.get_logger(__name__)
+
+TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 
 class TransactionalWriter:
@@ -63,7 +71,7 @@ class TransactionalWriter:
 
         `commit` gets the offsets of the records, in order, and answers (tokens offset, metadata). Raises PartitionLost
         when another producer has taken over, KafkaUnavailable when it is not known whether the transaction committed:
-        then `start` again and write the same once more.
+        then `start` again and write the same once more. RecordTooLarge is one of these: the same can't be written.
         """
         producer = self._producer
         if producer is None:
@@ -80,6 +88,9 @@ class TransactionalWriter:
         except (ProducerFenced, InvalidProducerEpoch) as error:
             await self.stop()
             raise PartitionLost(f"another owner has taken over {self._transactional_id}") from error
+        except RecordTooLarge:
+            await self.stop()
+            raise
         except (KafkaError, TimeoutError, OSError) as error:
             await self.stop()
             raise KafkaUnavailable(f"a transaction failed: {error!r}") from error
@@ -90,14 +101,20 @@ class TransactionalWriter:
 
     @staticmethod
     async def _send(producer: AIOKafkaProducer, records: Sequence[Record]) -> list[int]:
-        futures = [
-            await producer.send(topic, value=value, key=key, partition=partition, headers=list(headers))
-            for topic, partition, key, value, headers in records
-        ]
+        futures = []
+        for record in records:
+            topic, partition, key, value, headers = record
+            try:
+                sending = await producer.send(topic, value=value, key=key, partition=partition, headers=list(headers))
+            except TOO_LARGE as error:
+                raise _too_large(record) from error
+            futures.append(sending)
         offsets: list[int] = []
         failure: BaseException | None = None
-        for result in await asyncio.gather(*futures, return_exceptions=True):
-            if isinstance(result, BaseException):
+        for record, result in zip(records, await asyncio.gather(*futures, return_exceptions=True), strict=True):
+            if isinstance(result, TOO_LARGE):
+                failure = _too_large(record)
+            elif isinstance(result, BaseException):
                 failure = failure or result
             else:
                 offsets.append(result.offset)
@@ -109,6 +126,11 @@ class TransactionalWriter:
         producer, self._producer = self._producer, None
         if producer is not None:
             await _stop_quietly(producer)
+
+
+def _too_large(record: Record) -> RecordTooLarge:
+    topic, _, key, value, _ = record
+    return RecordTooLarge(topic, len(key or b"") + len(value or b""))
 
 
 async def _stop_quietly(producer: AIOKafkaProducer) -> None:
