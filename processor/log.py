@@ -1,7 +1,8 @@
 """How the process logs: events with fields, one line each, on one stream; never a key, never token text.
 
 Our own code logs through structlog, libraries through the standard library; both leave here the same way. What the Ably SDK says is
-cut before the first payload, and held at warnings: at info it writes the connection's URL with the API key and every message.
+cut before the first payload, and held at warnings: at info it writes the connection's URL with the API key and every message. No
+library is heard below info, known or not: at debug they write statements with their values, headers and whole requests.
 """
 
 import json
@@ -59,6 +60,7 @@ def configure_logging(level: str, format: str | None, stream: TextIO, *, secrets
     )
     console = format == "console" or (format is None and stream.isatty())
     handler = logging.StreamHandler(stream)
+    handler.addFilter(_is_ours_or_no_debugging)
     handler.addFilter(_strip_payload)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -124,6 +126,10 @@ class _Redaction:
         for secret in self._secrets:
             text = text.replace(secret, REDACTED)
         return redact(text)
+
+
+def _is_ours_or_no_debugging(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.INFO or hasattr(record, "_logger")  # structlog's mark on what came by it
 
 
 def _strip_payload(record: logging.LogRecord) -> bool:

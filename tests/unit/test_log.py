@@ -105,6 +105,14 @@ def test_the_sdk_is_held_at_warnings_even_when_debugging(stream: io.StringIO) ->
     assert [line["event"] for line in lines(stream)] == ["DISCONNECTED message received without error"]
 
 
+def test_no_library_is_heard_below_info_known_or_not(stream: io.StringIO) -> None:
+    configure_logging("debug", "json", stream)
+    for name in ("aiosqlite", "asyncpg", "a_library_of_tomorrow", "urllib3.connectionpool"):
+        logging.getLogger(name).debug("executing INSERT, ('the answer',)")
+    structlog.get_logger("processor.archive").debug("ours", rows=3)
+    assert [line["event"] for line in lines(stream)] == ["ours"]
+
+
 def test_the_sdks_payloads_are_cut_off(stream: io.StringIO) -> None:
     configure_logging("info", "json", stream)
     sdk = logging.getLogger("ably.realtime.channel")
