@@ -5,12 +5,18 @@ from dataclasses import dataclass
 
 from processor.local.realtime import wire
 from processor.local.realtime.auth import Grant, Refused, refuse
-from processor.local.realtime.channels import Channel, Channels, Entry, Subscription, split_qualifier
+from processor.local.realtime.channels import Channel, Channels, Entry, Subscription, routed_name, split_qualifier
 from processor.local.realtime.connections import Connection, detach
 from processor.local.realtime.effects import Effect, Send
 from processor.local.realtime.wire import Action, Flag, ProtocolMessage
 
 MAX_REWIND = 100
+_MODES = {
+    "presence": Flag.PRESENCE,
+    "publish": Flag.PUBLISH,
+    "subscribe": Flag.SUBSCRIBE,
+    "presence_subscribe": Flag.PRESENCE_SUBSCRIBE,
+}
 _OPERATIONS = {
     Flag.PUBLISH: "publish",
     Flag.SUBSCRIBE: "subscribe",
@@ -32,22 +38,25 @@ class Start:
 def attach(channels: Channels, connection: Connection, link: int, message: ProtocolMessage, now: float) -> list[Effect]:
     """ATTACHED and the backlog, or ERROR for the channel. Attaching again keeps what is there, and its continuity."""
     name = message.channel or ""
-    routed, qualified = split_qualifier(name)
+    qualified = split_qualifier(name)[1]
     params = {key: str(value) for key, value in {**qualified, **(message.params or {})}.items()}
-    recognised = {key: value for key, value in params.items() if key in ("rewind", "rewindLimit")}
+    recognised = {key: value for key, value in params.items() if key in ("rewind", "rewindLimit", "modes")}
     try:
-        modes = permitted_modes(connection.grant, routed, message.flags or 0)
+        routed = routed_name(name)
+        modes = permitted_modes(connection.grant, routed, _asked_modes(params, message.flags or 0))
         channel = channels.get(routed)
         channel.last_used = now
         present = connection.attached.get(name)
         if present is not None:
             start = Start(channels.serials.latest(), [], resumed=True)
         else:
-            start = _start(channels, channel, connection, message.channel_serial, recognised, now=now)
+            # What continues an attachment has had what there was to rewind to.
+            fresh = not (message.flags or 0) & Flag.ATTACH_RESUME
+            start = _start(channels, channel, connection, message.channel_serial, recognised if fresh else {}, now=now)
     except Refused as refused:
         detach(channels, connection, name)
         return [Send(link, ProtocolMessage(action=Action.ERROR, channel=name, error=refused.info))]
-    subscription = present or Subscription(link, connection.id, name, modes, connection.echo)
+    subscription = present or Subscription(link, connection.id, name, modes, connection.echo, start.position)
     subscription.mode_flags = modes
     backlog = channel.replay(iter(start.backlog), subscription) if modes & Flag.SUBSCRIBE else []
     flags = modes | (Flag.RESUMED if start.resumed else 0) | (Flag.HAS_BACKLOG if backlog else 0)
@@ -106,11 +115,22 @@ def _before_all(channels: Channels) -> str:
     return f"{0:014d}-000@{channels.serials.series}"
 
 
+def _asked_modes(params: dict[str, str], flags: int) -> int:
+    """The parameter outdoes the flags. Raises Refused 40000."""
+    if "modes" not in params:
+        return flags
+    modes = 0
+    for name in params["modes"].split(","):
+        mode = _MODES.get(name.strip().lower())
+        if mode is None:
+            raise refuse(40000, f"Unable to parse mode {name!r}; there are {', '.join(_MODES)}")
+        modes |= mode
+    return modes
+
+
 def permitted_modes(grant: Grant, channel: str, flags: int) -> int:
     """The modes asked for (all, when none is) that the credential allows. Raises Refused 40160 when none is left."""
     asked = flags & wire.ALL_MODES or wire.ALL_MODES
-    if grant.is_key:
-        return asked
     modes = 0
     for mode, operation in _OPERATIONS.items():
         if asked & mode and grant.allows(operation, channel):

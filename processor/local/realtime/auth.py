@@ -1,6 +1,6 @@
 """Who may do what: keys, JSON web tokens (HS256), signed token requests, capabilities. Pure: time is an argument.
 
-Tokens issued by `requestToken` are JSON web tokens themselves, so the server keeps no table of them.
+Tokens issued by `requestToken` (see `tokens`) are JSON web tokens themselves, so the server keeps no table of them.
 """
 
 import base64
@@ -14,8 +14,9 @@ from typing import Any
 
 from processor.local.realtime import wire
 
-DEFAULT_TTL = 3600.0
-EVERYTHING: Mapping[str, tuple[str, ...]] = {"*": ("*",)}
+Capability = Mapping[str, tuple[str, ...]]
+"""Operations by resource."""
+EVERYTHING: Capability = {"*": ("*",)}
 
 
 class Refused(Exception):
@@ -34,6 +35,7 @@ def refuse(code: int, message: str | None = None) -> Refused:
 class Key:
     name: str
     secret: str
+    capability: Capability = field(default_factory=lambda: EVERYTHING)
 
     @classmethod
     def parse(cls, text: str) -> "Key":
@@ -46,19 +48,30 @@ class Key:
         return hmac.new(self.secret.encode(), data, hashlib.sha256).digest()
 
 
+class Keyring:
+    """The keys a server knows, by name."""
+
+    def __init__(self, *keys: Key) -> None:
+        self._keys = {key.name: key for key in keys}
+
+    def add(self, key: Key) -> None:
+        self._keys[key.name] = key
+
+    def get(self, name: object) -> Key | None:
+        return self._keys.get(name) if isinstance(name, str) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
     """What a credential allows. `expires` is in seconds since the epoch; None for a key."""
 
-    capability: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: EVERYTHING)
+    capability: Capability = field(default_factory=lambda: EVERYTHING)
     client_id: str | None = None
     expires: float | None = None
     is_key: bool = False
 
     def allows(self, operation: str, channel: str) -> bool:
-        if self.is_key:
-            return True
-        return any(
+        return self.capability is EVERYTHING or any(
             ("*" in operations or operation in operations) and matches(resource, channel)
             for resource, operations in self.capability.items()
         )
@@ -82,30 +95,38 @@ def matches(resource: str, channel: str) -> bool:
     return len(wanted) == len(given)
 
 
-def authorize_key(key: Key, text: str) -> Grant:
+def authorize_key(keys: Keyring, text: str) -> Grant:
     """Raises Refused 40101."""
-    if not hmac.compare_digest(text.encode(), f"{key.name}:{key.secret}".encode()):
+    key = keys.get(text.partition(":")[0])
+    if key is None or not hmac.compare_digest(text.encode(), f"{key.name}:{key.secret}".encode()):
         raise refuse(40101, "Invalid key; this local server knows only the key it was started with")
-    return Grant(is_key=True)
+    return Grant(key.capability, is_key=True)
 
 
-def authorize_token(key: Key, token: str, wall: float) -> Grant:
-    """Raises Refused: 40142 when expired, 40144 when it is no token of this key. `wall`: seconds since the epoch."""
+def authorize_token(keys: Keyring, token: str, wall: float) -> Grant:
+    """Raises Refused: 40101 for what is no JSON web token, 40400 for one of an unknown key, 40144 for one not signed with it,
+    40142 when it has expired. `wall`: seconds since the epoch.
+    """
+    if token.count(".") != 2:
+        raise refuse(40101, "Invalid accessToken in request; it is not a JSON web token")
     try:
         head, body, signature = token.split(".")
         header, claims = _segment(head), _segment(body)
-        valid = hmac.compare_digest(_unpadded(key.sign(f"{head}.{body}".encode())), signature)
+        key = keys.get(header.get("kid"))
+        valid = key is not None and hmac.compare_digest(_unpadded(key.sign(f"{head}.{body}".encode())), signature)
     except (ValueError, binascii.Error) as error:
         raise refuse(40144, "Unexpected error decoding token; it is not a JSON web token") from error
-    if header.get("alg") != "HS256" or header.get("kid") != key.name or not valid:
-        raise refuse(40144, "Error verifying JSON web token; its kid or signature is not that of this server's key")
+    if key is None:
+        raise refuse(40400, "Unable to find the key that the JSON web token's kid names")
+    if header.get("alg") != "HS256" or not valid:
+        raise refuse(40144, "Error verifying JSON web token; its signature is not that of its key")
     expires = claims.get("exp")
     if not isinstance(expires, (int, float)) or wall >= expires:
         raise refuse(40142)
     capability = claims.get("x-ably-capability")
     client_id = claims.get("x-ably-clientId")
     return Grant(
-        capability=parse_capability(capability) if isinstance(capability, str) else EVERYTHING,
+        capability=parse_capability(capability) if isinstance(capability, str) else key.capability,
         client_id=client_id if isinstance(client_id, str) else None,
         expires=float(expires),
     )
@@ -129,26 +150,6 @@ def issue_token(key: Key, capability: Any, client_id: str | None, ttl: float, wa
     head = _packed({"typ": "JWT", "alg": "HS256", "kid": key.name})
     signing = f"{head}.{_packed(claims)}"
     return f"{signing}.{_unpadded(key.sign(signing.encode()))}"
-
-
-def answer_token_request(key: Key, body: Mapping[str, Any], wall: float, *, trusted: bool) -> dict[str, Any]:
-    """Token details for a TokenRequest. Raises Refused 40101 for a wrong mac; `trusted` (key given) needs none."""
-    ttl_ms = body.get("ttl")
-    capability = body.get("capability")
-    client_id = body.get("clientId")
-    if not trusted:
-        fields = (body.get("keyName"), ttl_ms, capability, client_id, body.get("timestamp"), body.get("nonce"))
-        text = "".join(f"{'' if value is None else value}\n" for value in fields)
-        mac = base64.b64encode(key.sign(text.encode())).decode()
-        if body.get("keyName") != key.name or not hmac.compare_digest(mac, str(body.get("mac"))):
-            raise refuse(40101, "Token request signature doesn't match; is it made with this server's key?")
-    granted = capability if isinstance(capability, str) and capability else '{"*":["*"]}'
-    parse_capability(granted)
-    ttl = float(ttl_ms) / 1000 if isinstance(ttl_ms, (int, float, str)) and ttl_ms else DEFAULT_TTL
-    token = issue_token(key, granted, client_id, ttl, wall)
-    issued = int(wall * 1000)
-    details = {"token": token, "keyName": key.name, "issued": issued, "expires": issued + int(ttl * 1000)}
-    return details | {"capability": granted} | ({"clientId": client_id} if client_id else {})
 
 
 def _segment(text: str) -> dict[str, Any]:

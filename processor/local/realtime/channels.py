@@ -29,6 +29,9 @@ class Entry:
     messages: list[Message]
     target: str | None = None
     size: int = 0
+    before: Message | None = None
+    after: Message | None = None
+    """Of an update or delete: the message before and after it. Appends make no version of their own."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,8 +43,10 @@ class Subscription:
     name: str
     mode_flags: int
     echo: bool
+    since: str = ""
+    """The position it began at: what was created later it has seen."""
     seen: set[str] = field(default_factory=set)
-    """Serials of messages sent whole on this attachment: only then may appends follow as appends."""
+    """Serials of older messages sent whole on this attachment: only then may appends follow as appends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,12 @@ class Channel:
                 serials = [message.serial for message in entry.messages]
                 return (entry, serials.index(serial)) if serial in serials else None
         return None
+
+    def versions(self, serial: str) -> list[Message]:
+        """Oldest first; of a message never updated just itself."""
+        changes = [entry for entry in self.entries if entry.target == serial and entry.after is not None]
+        found = [entry.after for entry in changes if entry.after is not None]
+        return [changes[0].before, *found] if changes and changes[0].before is not None else self._whole(serial)
 
     def replay(self, entries: Iterator[Entry], subscription: Subscription) -> list[ProtocolMessage]:
         """Each message once and whole, at the position where this subscriber first hears of it."""
@@ -243,6 +254,14 @@ class Channels:
             if not channel.entries and not channel.subscriptions and channel.last_used < now - 60.0:
                 self._discarded = max(self._discarded, channel.floor)
                 del self._channels[channel.name]
+
+
+def routed_name(name: str) -> str:
+    """The name a channel is known by, whatever its qualifier. Raises Refused 40010."""
+    routed = split_qualifier(name)[0] if name.startswith("[") else name
+    if not routed or routed[0] in ":[":
+        raise refuse(40010, f"Invalid channel name: {name!r}")
+    return routed
 
 
 def split_qualifier(name: str) -> tuple[str, dict[str, str]]:

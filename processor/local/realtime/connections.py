@@ -1,6 +1,6 @@
 """A connection: what outlives one socket; and its queue of acknowledgements, which leave in order. Pure."""
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -8,6 +8,9 @@ from processor.local.realtime import wire
 from processor.local.realtime.auth import Grant
 from processor.local.realtime.channels import Channels, Subscription, split_qualifier
 from processor.local.realtime.wire import Action, ProtocolMessage, PublishResult
+
+FORGOTTEN = 10_000
+"""Ids of connections that are gone, kept to tell an expired key from one that never was."""
 
 
 @dataclass(slots=True)
@@ -112,6 +115,7 @@ class Connections:
         self._channels = channels
         self._by_id: dict[str, Connection] = {}
         self._by_key: dict[str, Connection] = {}
+        self._forgotten: OrderedDict[str, None] = OrderedDict()
 
     def __iter__(self) -> Iterator[Connection]:
         """The connections with a socket; they may be dropped while iterating."""
@@ -119,6 +123,11 @@ class Connections:
 
     def resumable(self, key: str) -> Connection | None:
         return self._by_key.get(key)
+
+    def knew(self, key: str) -> bool:
+        """Whether the key may have been one of a connection of this server, be it gone by now."""
+        connection_id = key.partition("!")[0]
+        return connection_id in self._by_id or connection_id in self._forgotten
 
     def open(self, connection: Connection, link: int, secret: str) -> None:
         """Gives the connection this socket and a new key."""
@@ -143,6 +152,9 @@ class Connections:
             connection.link = None
         self._by_id.pop(connection.id, None)
         self._by_key.pop(connection.key, None)
+        self._forgotten[connection.id] = None
+        if len(self._forgotten) > FORGOTTEN:
+            self._forgotten.popitem(last=False)
 
     def forget_lost(self, before: float) -> list[Connection]:
         """Forgets the connections that lost their socket before this time."""

@@ -252,6 +252,6 @@ def _knock(request: web.Request) -> Knock:
         key=query.get("key"),
         token=query.get("accessToken") or query.get("access_token"),
         client_id=query.get("clientId"),
-        resume=query.get("resume"),
+        resume=query.get("resume") or query.get("recover"),
         echo=query.get("echo") != "false",
     )

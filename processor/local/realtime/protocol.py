@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from processor.local.realtime import faults as faulty
 from processor.local.realtime import wire
 from processor.local.realtime.attaching import attach, reattached
-from processor.local.realtime.auth import Grant, Key, Refused, authorize_key, authorize_token
+from processor.local.realtime.auth import Grant, Key, Keyring, Refused, authorize_key, authorize_token
 from processor.local.realtime.connections import Answer, Connection, Connections, answer_frame, detach
 from processor.local.realtime.effects import Close, Effect, Fanout, Send
 from processor.local.realtime.publishing import Publishing
@@ -65,7 +65,7 @@ class Protocol:
     """`epoch` is the wall time, in seconds, at which `now` was zero."""
 
     def __init__(self, key: Key, publishing: Publishing, faults: faulty.Faults, epoch: float) -> None:
-        self.key = key
+        self.keys = Keyring(key)
         self.publishing = publishing
         self.channels = publishing.channels
         self.faults = faults
@@ -103,7 +103,9 @@ class Protocol:
         connection, error = self._resumed(knock, client_id, now, effects)
         if connection is None:
             connection = Connection(fresh(), "", grant, client_id, knock.echo)
-            connection.continuity_lost = error is not None and error.code == 80018
+            connection.continuity_lost = (
+                error is not None and error.code == 80018 and self.connections.knew(knock.resume or "")
+            )
         self.connections.open(connection, link, fresh())
         connection.grant, connection.reauth_asked = grant, False
         self.totals.connects += 1
@@ -117,8 +119,8 @@ class Protocol:
     def authorize(self, key: str | None, token: str | None, now: float) -> Grant:
         """Raises Refused."""
         if token is not None:
-            return authorize_token(self.key, token, self.epoch + now)
-        return authorize_key(self.key, key or "")
+            return authorize_token(self.keys, token, self.epoch + now)
+        return authorize_key(self.keys, key or "")
 
     def _resumed(
         self, knock: Knock, client_id: str | None, now: float, effects: list[Effect]
@@ -129,6 +131,8 @@ class Protocol:
         if refusal is not None:
             return None, refusal.error()
         found = self.connections.resumable(knock.resume)
+        if found is None and not self.connections.knew(knock.resume):
+            return None, wire.error(80018, "Invalid connectionKey: it is none that this server gave")
         if found is None or found.client_id != client_id:
             return None, wire.error(80008, "Unable to recover connection: connection expired or unknown")
         if found.link is not None:

@@ -8,9 +8,10 @@ import msgspec
 
 from processor.local.realtime import wire
 from processor.local.realtime.auth import Grant, refuse
-from processor.local.realtime.channels import Channel, Channels, Entry, Subscription, frame, split_qualifier
+from processor.local.realtime.channels import Channel, Channels, Entry, Subscription, frame, routed_name
 from processor.local.realtime.connections import Connection
 from processor.local.realtime.effects import Fanout
+from processor.local.realtime.serials import position_of
 from processor.local.realtime.wire import Flag, Message, MessageAction, Version
 
 UNMEASURED = wire.MAX_MESSAGE_SIZE // 6
@@ -51,11 +52,12 @@ class Publishing:
         """Accepts all of the messages or none. Raises Refused. `fallback` is the id of a publish that has none;
         `size` its bytes on the wire.
         """
-        routed = split_qualifier(name)[0] if name.startswith("[") else name
-        if not routed or not messages:
-            raise refuse(40000, "A publish needs a channel name and at least one message")
-        if not grant.is_key:
-            grant.require("publish", routed)
+        routed = routed_name(name)
+        if not messages:
+            raise refuse(40000, "A publish needs at least one message")
+        grant.require("publish", routed)
+        if connection is not None and (attached := connection.attached.get(name)) is not None:
+            _require_mode(attached)
         if len(messages) > MAX_MESSAGES:
             raise refuse(40034, f"A publish holds {MAX_MESSAGES} messages at most")
         if size > UNMEASURED and wire.message_size(messages) > wire.MAX_MESSAGE_SIZE:
@@ -128,6 +130,10 @@ class Publishing:
             action=MessageAction.DELETE if sent.action == MessageAction.DELETE else MessageAction.UPDATE,
             version=version,
         )
+        if sent.action == MessageAction.APPEND:
+            sent.name = changed.name
+        else:
+            entry.before, entry.after = target, changed
         created.messages = [*created.messages[:index], changed, *created.messages[index + 1 :]]
         return entry
 
@@ -156,11 +162,17 @@ class Publishing:
         ]
 
     def _wants_whole(self, subscription: Subscription, entry: Entry) -> bool:
-        """The first change of a message an attachment sees comes as the whole message, appends after it as they are."""
+        """Appends come as they are where the attachment has seen the message they append to; else as the whole message."""
         assert entry.target is not None
-        known = entry.target in subscription.seen
+        known = entry.target in subscription.seen or position_of(entry.target) > subscription.since
         subscription.seen.add(entry.target)
         return not known or entry.messages[0].action != MessageAction.APPEND
+
+
+def _require_mode(attached: Subscription) -> None:
+    """Raises Refused 40160."""
+    if not attached.mode_flags & Flag.PUBLISH:
+        raise refuse(40160, "The channel is attached without the publish mode")
 
 
 def _combined(target: Message, sent: Message) -> Any:

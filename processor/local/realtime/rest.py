@@ -6,15 +6,18 @@ import binascii
 import json
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from urllib.parse import quote, unquote_plus
 
 import msgspec
 from aiohttp import web
 
-from processor.local.realtime import auth, faults, wire
+from processor.local.realtime import faults, wire
 from processor.local.realtime.auth import Grant, Refused, refuse
-from processor.local.realtime.channels import Page, split_qualifier, standalone
+from processor.local.realtime.channels import Entry, Page, split_qualifier, standalone
+from processor.local.realtime.connections import Connection
 from processor.local.realtime.links import Links
+from processor.local.realtime.tokens import TokenRequests
 from processor.local.realtime.wire import Format, Message
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -28,6 +31,7 @@ class Rest:
     def __init__(self, links: Links) -> None:
         self._links = links
         self._protocol = links.protocol
+        self._tokens = TokenRequests(links.protocol.keys)
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -51,7 +55,7 @@ class Rest:
             trusted = self.grant(request).is_key
         body = body if isinstance(body, dict) else {}
         body.setdefault("keyName", request.match_info["key"])
-        details = auth.answer_token_request(self._protocol.key, body, self._wall_ms() / 1000, trusted=trusted)
+        details = self._tokens.answer(body, self._wall_ms() / 1000, trusted=trusted)
         return respond(request, details, status=201)
 
     async def _publish(self, request: web.Request) -> web.Response:
@@ -67,8 +71,11 @@ class Rest:
         refusal = protocol.faults.first(faults.Nack, channel) if protocol.faults.active else None
         if refusal is not None:
             raise Refused(refusal.error())
+        connection = self._behalf(messages)
+        if connection is None and grant.client_id is None and (client_id := _client_id(request)) is not None:
+            grant = replace(grant, client_id=client_id)
         result = protocol.publishing.publish(
-            channel, messages, grant, now, connection=None, fallback=secrets.token_urlsafe(9), size=size
+            channel, messages, grant, now, connection=connection, fallback=secrets.token_urlsafe(9), size=size
         )
         protocol.count(result.entry is not None)
         self._links.perform([*result.fanouts])
@@ -76,6 +83,18 @@ class Rest:
         if request.method == "PATCH":
             return respond(request, {"versionSerial": result.serials[0]})
         return respond(request, told, status=201)
+
+    def _behalf(self, messages: list[Message]) -> Connection | None:
+        """The connection that the messages say to be published for. Raises Refused 40006."""
+        keys = {message.connection_key for message in messages if message.connection_key is not None}
+        if not keys:
+            return None
+        connection = self._protocol.connections.resumable(keys.pop())
+        if connection is None or keys:
+            raise refuse(40006, "Invalid connection ID: no connection has the connectionKey given")
+        for message in messages:
+            message.connection_key = None
+        return connection
 
     async def _change(self, request: web.Request) -> web.Response:
         grant = self.grant(request)
@@ -86,19 +105,23 @@ class Rest:
         return self._accept(request, grant, _channel(request), messages, len(raw))
 
     async def _message(self, request: web.Request) -> web.Response:
-        return respond(request, self._found(request))
+        entry, message = self._found(request)
+        return respond(request, standalone(message, entry))
 
     async def _versions(self, request: web.Request) -> web.Response:
-        return respond(request, [self._found(request)])
+        serial = request.match_info["serial"]
+        entry, channel = self._found(request)[0], self._protocol.channels.peek(split_qualifier(_channel(request))[0])
+        versions = channel.versions(serial) if channel is not None else []
+        return respond(request, [standalone(version, entry) for version in versions])
 
-    def _found(self, request: web.Request) -> Message:
+    def _found(self, request: web.Request) -> tuple[Entry, Message]:
         routed = split_qualifier(_channel(request))[0]
         self.grant(request).require("history", routed)
         channel = self._protocol.channels.peek(routed)
         found = channel.find(request.match_info["serial"]) if channel is not None else None
         if found is None:
             raise refuse(40400, f"No message with serial {request.match_info['serial']!r} is kept")
-        return standalone(found[0].messages[found[1]], found[0])
+        return found[0], found[0].messages[found[1]]
 
     async def _history(self, request: web.Request) -> web.Response:
         routed = split_qualifier(_channel(request))[0]
@@ -169,6 +192,15 @@ def _credentials(request: web.Request) -> tuple[str | None, str | None]:
     raise refuse(40101, f"Authorization scheme {scheme!r} is neither Basic nor Bearer")
 
 
+def _client_id(request: web.Request) -> str | None:
+    """The client id that a key's holder says to have. Raises Refused 40012."""
+    given = request.headers.get("X-Ably-ClientId")
+    try:
+        return base64.b64decode(given, validate=True).decode() if given else None
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise refuse(40012, "X-Ably-ClientId is not base64 of UTF-8") from error
+
+
 def _channel(request: web.Request) -> str:
     """From the raw path: Python's client writes a space as `+`, which aiohttp would leave."""
     return unquote_plus(request.raw_path.partition("?")[0].split("/")[2])
@@ -223,7 +255,8 @@ async def with_errors(request: web.Request, handler: Answer) -> web.StreamRespon
     except wire.NotProtocol as error:
         info = wire.error(40000, str(error))
     except web.HTTPException as error:
-        info = wire.error(40400 if error.status == 404 else 40000, error.reason, error.status)
+        unknown = error.status in (404, 405)  # the real service knows no path by other methods
+        info = wire.error(40400 if unknown else 40000, error.reason, 404 if unknown else error.status)
     headers = {"X-Ably-Errorcode": str(info.code), "X-Ably-Errormessage": info.message}
     return respond(request, {"error": info}, status=info.status_code, headers=headers)
 

@@ -70,12 +70,22 @@ class LocalRealtime:
         app = web.Application(middlewares=[self._while_down, with_cors, with_errors], client_max_size=4 * 1024 * 1024)
         app.router.add_get("/", self._root)
         app.router.add_routes([*rest.routes(), *Batches(self._links, rest).routes()])
+        app.router.add_routes(self.further_routes())
         if self._admin:
             app.router.add_routes(Admin(self._links, self.faults, self.log).routes())
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
         await self._listen()
         self._links.reschedule()
+
+    def further_routes(self) -> list[web.RouteDef]:
+        """What is served besides; none here."""
+        return []
+
+    @property
+    def keys(self) -> auth.Keyring:
+        """The keys it takes; more may be added at any time."""
+        return self._links.protocol.keys
 
     async def stop(self) -> None:
         """All sockets are cut; may be called twice."""

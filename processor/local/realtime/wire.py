@@ -49,6 +49,7 @@ class MessageAction(IntEnum):
 class Flag(IntEnum):
     HAS_BACKLOG = 2
     RESUMED = 4
+    ATTACH_RESUME = 32
     PRESENCE = 1 << 16
     PUBLISH = 1 << 17
     SUBSCRIBE = 1 << 18
@@ -87,6 +88,7 @@ class Message(msgspec.Struct, omit_defaults=True, rename="camel", gc=False):
     encoding: str | None = None
     client_id: str | None = None
     connection_id: str | None = None
+    connection_key: str | None = None
     extras: Any = None
     action: int | UnsetType = UNSET
     serial: str | None = None
@@ -230,14 +232,15 @@ def _data_size(data: Any) -> int:
 
 
 _STATUS = {
-    40000: 400, 40001: 400, 40009: 413, 40012: 400, 40031: 400, 40034: 400,
-    40101: 401, 40102: 401, 40104: 401, 40140: 401, 40142: 401, 40144: 401, 40160: 401, 40166: 401,
+    40000: 400, 40001: 400, 40006: 400, 40009: 413, 40010: 400, 40012: 400, 40031: 400, 40034: 400,
+    40101: 401, 40102: 401, 40104: 401, 40105: 401, 40140: 401, 40142: 401, 40144: 401, 40160: 401, 40166: 401,
     40300: 403, 40400: 404, 42910: 429, 42911: 429, 42913: 429, 42914: 429, 42917: 429, 42918: 429, 42920: 429, 42921: 429,
     50000: 500, 50003: 503, 80000: 400, 80003: 400, 80008: 400, 80018: 400, 80019: 400, 80020: 500,
     90001: 400, 90003: 404, 93002: 400,
 }  # fmt: skip
 
 _MESSAGES = {
+    40010: "Invalid channel name",
     40009: "Maximum message length exceeded",
     40101: "Invalid credentials",
     40142: "Token expired",

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from processor.local.realtime.auth import Key, answer_token_request, authorize_token, matches
+from processor.local.realtime.auth import Key, Keyring, authorize_token, matches
 from processor.local.realtime.faults import KINDS, parse
 from processor.local.realtime.limits import RateWindow
+from processor.local.realtime.tokens import TokenRequests
 from processor.local.realtime.wire import Action, Flag, Format, Message, ProtocolMessage, decode, encode
 from unit.realtime.world import World
 
@@ -284,8 +285,8 @@ def test_capability_wildcards(resource: str, channel: str, answer: bool) -> None
 def test_a_token_request_is_answered_with_a_token_of_its_capability() -> None:
     key = Key.parse("local.key:secret")
     body = {"keyName": key.name, "capability": '{"a":["subscribe"]}', "clientId": "me", "ttl": 5000}
-    details = answer_token_request(key, body, 1000.0, trusted=True)
-    grant = authorize_token(key, details["token"], 1004.0)
+    details = TokenRequests(Keyring(key)).answer(body, 1000.0, trusted=True)
+    grant = authorize_token(Keyring(key), details["token"], 1004.0)
     assert grant.client_id == "me"
     assert grant.allows("subscribe", "a")
     assert not grant.allows("publish", "a")

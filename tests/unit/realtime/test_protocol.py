@@ -48,9 +48,17 @@ def test_a_wrong_key_ends_the_connection_with_40101(world: World) -> None:
     assert world.closed[link] is False
 
 
-@pytest.mark.parametrize("text", ["nonsense", "a.b.c", token({"*": ["*"]})[:-3] + "AAA"])
-def test_what_is_no_token_of_the_key_is_refused(world: World, text: str) -> None:
-    assert code(world.last(world.connect(token=text))) == 40144
+@pytest.mark.parametrize(
+    ("text", "refusal"),
+    [
+        ("nonsense", 40101),
+        ("a.b.c", 40144),
+        (token({"*": ["*"]})[:-3] + "AAA", 40144),
+        (issue_token(Key.parse("other.key:secret"), {"*": ["*"]}, None, 60.0, 1000.0), 40400),
+    ],
+)
+def test_what_is_no_token_of_the_key_is_refused(world: World, text: str, refusal: int) -> None:
+    assert code(world.last(world.connect(token=text))) == refusal
 
 
 def test_a_token_that_ended_is_refused_so_that_clients_renew_it(world: World) -> None:
@@ -316,13 +324,26 @@ def test_what_is_older_than_the_time_to_live_or_over_the_bounds_is_gone() -> Non
     assert history(world, Page()) == []
 
 
-def test_an_append_is_whole_at_first_then_as_it_is_and_one_message_in_history(world: World) -> None:
+def test_appends_come_as_they_are_to_who_saw_the_message_else_whole_at_first(world: World) -> None:
+    link, reader, later = world.connect(), world.connect(), world.connect()
+    world.attach(reader, "c")
+    (serial,) = serials(world.publish(link, "c", Message(name="n", data="Hel"), serial=1))
+    world.attach(later, "c")
+    world.publish(link, "c", Message(action=MessageAction.APPEND, serial=serial, data="lo"), serial=2)
+    world.publish(link, "c", Message(action=MessageAction.APPEND, serial=serial, data="!"), serial=3)
+    assert world.heard(reader) == ["Hel", "lo", "!"]
+    assert world.heard(later) == ["Hello", "!"]
+    names = [message.name for frame in world.frames[reader] for message in frame.messages or ()]
+    assert names == ["n", "n", "n"]
+
+
+def test_an_appended_message_is_one_in_history(world: World) -> None:
     link, reader, late = world.connect(), world.connect(), world.connect()
     world.attach(reader, "c")
     (serial,) = serials(world.publish(link, "c", Message(name="n", data="Hel"), serial=1))
     world.publish(link, "c", Message(action=MessageAction.APPEND, serial=serial, data="lo"), serial=2)
     world.publish(link, "c", Message(action=MessageAction.APPEND, serial=serial, data="!"), serial=3)
-    assert world.heard(reader) == ["Hel", "Hello", "!"]
+    assert world.heard(reader) == ["Hel", "lo", "!"]
     assert history(world, Page()) == ["Hello!"]
     world.attach(late, "c", params={"rewind": "1"})
     assert world.heard(late) == ["Hello!"]
@@ -361,3 +382,73 @@ def test_ephemeral_messages_are_delivered_and_kept_nowhere(world: World) -> None
     again = world.connect()
     world.attach(again, "c", channel_serial=position)
     assert world.heard(again) == ["kept"]
+
+
+@pytest.mark.parametrize("name", ["", ":hell", "[broken", "[?rewind=1]", "[?rewind=1]:hell"])
+def test_a_channel_name_that_can_not_be_is_refused_with_40010_and_the_connection_goes_on(
+    world: World, name: str
+) -> None:
+    link = world.connect()
+    (answer,) = world.attach(link, name)
+    assert (answer.action, answer.channel, code(answer)) == (Action.ERROR, name, 40010)
+    assert code(world.publish(link, name, "x")) == 40010
+    assert link not in world.closed
+
+
+def test_the_modes_parameter_outdoes_the_flags_and_is_echoed(world: World) -> None:
+    link = world.connect()
+    (attached,) = world.attach(link, "c", params={"modes": "subscribe,presence"}, flags=Flag.PUBLISH)
+    assert attached.flags == Flag.SUBSCRIBE | Flag.PRESENCE
+    assert attached.params == {"modes": "subscribe,presence"}
+    (refused,) = world.attach(link, "d", params={"modes": "shout"})
+    assert code(refused) == 40000
+
+
+def test_a_channel_attached_without_the_publish_mode_takes_no_publishes(world: World) -> None:
+    link = world.connect()
+    world.attach(link, "c", flags=Flag.SUBSCRIBE)
+    assert code(world.publish(link, "c", "x")) == 40160
+    answer = world.publish(link, "d", "x", serial=1)
+    assert answer is not None
+    assert answer.action == Action.ACK
+
+
+def test_what_continues_an_attachment_is_not_rewound(world: World) -> None:
+    link, reader = world.connect(), world.connect()
+    world.publish(link, "c", "old")
+    world.attach(reader, "c", params={"rewind": "1"}, flags=Flag.ATTACH_RESUME)
+    assert world.heard(reader) == []
+
+
+def test_a_key_that_can_be_no_connections_is_refused_with_80018(world: World) -> None:
+    link = world.connect()
+    key = world.last(link).connection_key
+    assert key is not None
+    assert code(world.last(world.connect(resume="no-key"))) == 80018
+    assert code(world.last(world.connect(resume="other!key"))) == 80018
+    world.drop(link)
+    world.wait(121.0)
+    world.wait(6.0)
+    assert code(world.last(world.connect(resume=key))) == 80008
+
+
+def test_a_key_with_a_capability_may_do_only_that(world: World) -> None:
+    world.protocol.keys.add(Key("local.less", "secret", {"a": ("publish",)}))
+    link = world.connect(key="local.less:secret")
+    answer = world.publish(link, "a", "x")
+    assert answer is not None
+    assert answer.action == Action.ACK
+    assert code(world.publish(link, "b", "x", serial=1)) == 40160
+    assert code(world.last(world.connect(key="local.other:secret"))) == 40101
+
+
+def test_an_updated_message_keeps_its_versions_and_appends_make_none(world: World) -> None:
+    link = world.connect()
+    (serial,) = serials(world.publish(link, "c", Message(name="n", data="a"), serial=1))
+    for number, (action, data) in enumerate(
+        [(MessageAction.UPDATE, "b"), (MessageAction.APPEND, "c"), (MessageAction.DELETE, None)], start=2
+    ):
+        world.publish(link, "c", Message(action=action, serial=serial, data=data), serial=number)
+    channel = world.protocol.channels.peek("c")
+    assert channel is not None
+    assert [message.data for message in channel.versions(serial)] == ["a", "b", None]
