@@ -213,7 +213,7 @@ const scenarios = {
     await done;
     assert.deepEqual(
       found.map((message) => [message.action, message.data]),
-      [["message.create", "Hel"], ["message.update", "Hello"], ["message.append", "!"]],
+      [["message.create", "Hel"], ["message.append", "lo"], ["message.append", "!"]],
     );
     assert.deepEqual(await pages(out, {}), ["Hello!"]);
   },
