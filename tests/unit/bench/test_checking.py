@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 import pytest
@@ -33,6 +33,20 @@ def test_a_faultless_run_has_no_faults_and_every_token_is_counted(alternate: boo
 
 def test_a_lost_frame_is_found() -> None:
     assert "lost" in judged(LOAD, lambda frames: [*frames[:2], *frames[3:]]).faults()
+
+
+def test_a_number_left_out_is_found_though_the_text_is_whole() -> None:
+    def change(frames: list[Message]) -> list[Message]:
+        later = [
+            Message(name=one.name, data=one.data, headers=moved(one.headers), client_id=one.client_id)
+            for one in frames[3:]
+        ]
+        return [*frames[:3], *later]
+
+    def moved(headers: Mapping[str, str]) -> dict[str, str]:
+        return {name: str(int(told) + 1) if name in ("seq", "seqEnd") else told for name, told in headers.items()}
+
+    assert judged(LOAD, change).faults() == {"lost": 1}
 
 
 def test_a_lost_last_frame_of_text_is_found() -> None:
