@@ -47,7 +47,7 @@ class Namespace:
     async def kubectl(self, *arguments: str, given: str | None = None, deadline: float = 120.0) -> str:
         return await run("kubectl", "--namespace", self.name, *arguments, given=given, deadline=deadline)
 
-    async def helm(self, *arguments: str, deadline: float = 300.0) -> str:
+    async def helm(self, *arguments: str, deadline: float = 700.0) -> str:
         return await run("helm", "--namespace", self.name, *arguments, deadline=deadline)
 
     async def apply(self, *objects: Object) -> None:
@@ -66,7 +66,7 @@ class Namespace:
     async def pods(self, selector: str = "") -> list[Object]:
         return await self.found("pods", selector)
 
-    async def rolled_out(self, kind_and_name: str, deadline: float = 180.0) -> None:
+    async def rolled_out(self, kind_and_name: str, deadline: float = 400.0) -> None:
         await self.kubectl("rollout", "status", kind_and_name, f"--timeout={deadline:g}s", deadline=deadline + 10)
 
     async def logs(self, pod: str, container: str) -> str:

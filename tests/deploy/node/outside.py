@@ -197,7 +197,7 @@ class Outside:
             self.work.open = False
         await self.answered()
 
-    async def answered(self, deadline: float = 120.0) -> None:
+    async def answered(self, deadline: float = 300.0) -> None:
         """Every question given was answered, and every answer has its stop with the readers."""
 
         def is_done() -> bool:
@@ -210,7 +210,7 @@ class Outside:
 
         await eventually(is_done, deadline=deadline, every=0.1)
 
-    async def more_answers(self, count: int, deadline: float = 90.0) -> None:
+    async def more_answers(self, count: int, deadline: float = 300.0) -> None:
         """Wait until so many more answers are complete."""
         wanted = len(self.work.produced) + count
         await eventually(lambda: len(self.work.produced) >= wanted, deadline=deadline, every=0.1)

@@ -33,7 +33,7 @@ from deploy.node.workload import (
 )
 from support import eventually
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(1200)]
 
 INJECT = {"tokenstream.dev/inject": "true"}
 MODELS = "app=model"
@@ -66,12 +66,12 @@ async def injection(world: Outside, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 async def test_injection_is_installed(injection: Injection, seen: Seen) -> None:
-    await injection.release.helm("install", "ts", CHART, "--values", injection.values, "--wait", "--timeout", "4m")
+    await injection.release.helm("install", "ts", CHART, "--values", injection.values, "--wait", "--timeout", "10m")
 
     async def holds() -> bool:
         return bool(sidecars_of(await as_admitted(injection.models, INJECT)))
 
-    took = await timed(lambda: eventually(holds, deadline=30, every=0.3))
+    took = await timed(lambda: eventually(holds, deadline=60, every=0.3))
     seen(f"the admission policy was accepted, and held after {took:.1f} s more")
 
 
@@ -184,7 +184,7 @@ async def test_the_sidecar_starts_first_and_stops_last(world: Outside, injection
     [made] = await ready_pods(injection.models, "app=ordered", 1)
     following = [asyncio.create_task(_log(injection.models, name_of(made), one)) for one in (SIDECAR, "model")]
     world.work.open = True
-    await eventually(lambda: len(world.work.given) >= 4, deadline=30)
+    await eventually(lambda: len(world.work.given) >= 4, deadline=120)
     await injection.models.kubectl("delete", "pod", name_of(made), "--wait=false")
     sidecar, model = await asyncio.gather(*following)
     world.work.open = False
@@ -205,7 +205,7 @@ async def test_the_sidecar_starts_first_and_stops_last(world: Outside, injection
 
 async def _log(namespace: Namespace, pod: str, container: str) -> list[str]:
     """Its lines with their times, until it ends."""
-    said = await namespace.kubectl("logs", pod, "--container", container, "--follow", "--timestamps", deadline=180)
+    said = await namespace.kubectl("logs", pod, "--container", container, "--follow", "--timestamps", deadline=500)
     return said.splitlines()
 
 
@@ -219,7 +219,7 @@ def _when(lines: list[str], what: str) -> datetime:
 
 async def test_uninstalling_takes_injection_away(injection: Injection, seen: Seen) -> None:
     await injection.models.kubectl("delete", "deployment/model", "pdb/model")
-    await injection.release.helm("uninstall", "ts", "--wait", "--timeout", "3m")
+    await injection.release.helm("uninstall", "ts", "--wait", "--timeout", "6m")
     policies = "mutatingadmissionpolicies,mutatingadmissionpolicybindings"
     left = json.loads(await run("kubectl", "get", policies, "--output=json"))["items"]
     assert left == []
@@ -228,5 +228,5 @@ async def test_uninstalling_takes_injection_away(injection: Injection, seen: See
     async def unchanged() -> bool:
         return not sidecars_of(await as_admitted(injection.models, INJECT))
 
-    took = await timed(lambda: eventually(unchanged, deadline=30, every=0.3))
+    took = await timed(lambda: eventually(unchanged, deadline=60, every=0.3))
     seen(f"no policy is left; labelled pods are as they were given after {took:.1f} s")

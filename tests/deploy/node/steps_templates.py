@@ -26,7 +26,7 @@ from deploy.node.workload import (
     settings,
 )
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(1200)]
 
 MODELS = "app=model"
 
@@ -73,9 +73,9 @@ async def test_a_chart_of_ones_own_includes_the_sidecar(world: Outside, tmp_path
     await namespace.apply(secret(world, "sqlite://"), program())
     write_own_chart(tmp_path / "assistant", world, model_deployment("model", model_pod_spec(world)))
     await run("helm", "dependency", "build", str(tmp_path / "assistant"))
-    await namespace.helm("install", "assistant", str(tmp_path / "assistant"), "--wait", "--timeout", "4m")
+    await namespace.helm("install", "assistant", str(tmp_path / "assistant"), "--wait", "--timeout", "10m")
     judged = await streamed(world, namespace)
-    await namespace.helm("uninstall", "assistant", "--wait", "--timeout", "3m")
+    await namespace.helm("uninstall", "assistant", "--wait", "--timeout", "6m")
     await gone(namespace, "pods,deployments")
     seen("a chart with this one as its dependency; 2 model pods, their sidecars from the template", judged)
 

@@ -127,7 +127,7 @@ def model_deployment(
     }
 
 
-async def gone(namespace: Namespace, kinds: str, selector: str = "", deadline: float = 90.0) -> None:
+async def gone(namespace: Namespace, kinds: str, selector: str = "", deadline: float = 300.0) -> None:
     """Wait until none of these is left."""
 
     async def none() -> bool:
@@ -138,7 +138,7 @@ async def gone(namespace: Namespace, kinds: str, selector: str = "", deadline: f
     await eventually(none, deadline=deadline, every=0.5)
 
 
-async def ready_pods(namespace: Namespace, selector: str, count: int, deadline: float = 120.0) -> list[Object]:
+async def ready_pods(namespace: Namespace, selector: str, count: int, deadline: float = 300.0) -> list[Object]:
     """Exactly so many pods, all ready, none on its way out."""
 
     async def all_ready() -> list[Object]:
