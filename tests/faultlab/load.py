@@ -33,8 +33,8 @@ DELIVERY_DEADLINE = 300.0
 class Shape:
     """`slots` responses at a time over `channels` channels, `pause` seconds between the tokens of each."""
 
-    slots: int = 12
-    channels: int = 6
+    slots: int = 8
+    channels: int = 4
     pause: float = 0.06
     shortest: int = 40
     longest: int = 200

@@ -3,7 +3,6 @@
 Each has a realtime server of its own, so that neither disturbs the other; both consume the same topic of the same broker.
 """
 
-import asyncio
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -190,10 +189,10 @@ def _numbers(text: str) -> list[int]:
     return [int(piece.rsplit("<", 1)[1]) for piece in text.split(">") if "<" in piece]
 
 
-async def all_stored(store: ResponseStore, response_ids: Iterable[str]) -> bool:
-    """Whether every one of them is in the store, finished."""
-    found = await asyncio.gather(*(store.get(response_id) for response_id in response_ids))
-    return all(one is not None and one.record.status.finished for one in found)
+async def is_stored(store: ResponseStore, response_id: str) -> bool:
+    """Whether it is in the store, finished."""
+    found = await store.get(response_id)
+    return found is not None and found.record.status.finished
 
 
 def letter_of(value: bytes | None) -> tuple[str, int] | None:

@@ -17,7 +17,7 @@ from faultlab.readers import ChannelReader, reading
 from faultlab.results import Sample
 from faultlab.sides import (
     Side,
-    all_stored,
+    is_stored,
     judge_plain,
     judge_tokenstream,
     plain_side,
@@ -75,6 +75,7 @@ class Stand:
     refused: dict[str, list[int]] | None = None
     samples: list[Sample] = field(default_factory=list)
     down: bool = False
+    found: set[str] = field(default_factory=set)
 
     @property
     def sides(self) -> list[Side]:
@@ -124,12 +125,17 @@ class Stand:
             self.recoveries.append(time.monotonic() - began)
 
     async def has_stored(self, response_ids: Iterable[str]) -> bool:
+        """Whether all of them are in the store, finished; what was found once is not asked for again."""
         try:
-            async with asyncio.timeout(10):
-                return await all_stored(self.store, response_ids)
+            async with asyncio.timeout(30):
+                for response_id in set(response_ids) - self.found:
+                    if not await is_stored(self.store, response_id):
+                        return False
+                    self.found.add(response_id)
         except Exception as error:  # noqa: BLE001 - a store that is down in the row's course
             print(f"  the store does not answer: {type(error).__name__}", flush=True)
             return False
+        return True
 
     # The end
 
