@@ -1,7 +1,18 @@
+import re
+from pathlib import Path
+
 import pytest
 
-from processor.local.bench.document import PageUnfit, fill
+from processor.cli_bench import SCENARIOS as LISTED
+from processor.local.bench.document import PLACE, SECTIONS, PageUnfit, fill
+from processor.local.bench.plots import PLOTS
 from processor.local.bench.results import Machine, Report, Result, merged
+from processor.local.bench.scenarios import SCENARIOS
+from processor.local.bench.targets import TARGETS
+
+PAGE = Path(__file__).parents[3] / "docs" / "performance.md"
+ALSO = {"against", "takeover-killed"}
+"""Results that a scenario gives besides its own."""
 
 MACHINE = Machine(
     processor="cpu", cores=2, memory_gib=4, system="Linux", python="3.11", kafka="Kafka", version="abc", load_before=0.1
@@ -50,3 +61,19 @@ def test_a_target_is_met_or_missed_with_its_reason_and_what_was_not_measured_say
 def test_older_results_stay_until_their_scenario_runs_again() -> None:
     both = merged(report(backlog=1.0, huge=2.0), report(backlog=3.0))
     assert {result.scenario: result.get("tokens a second") for result in both.results} == {"backlog": 3.0, "huge": 2.0}
+
+
+def test_every_place_of_the_page_has_something_that_fills_it_and_every_scenario_has_its_place() -> None:
+    places = {found[2] for found in PLACE.finditer(PAGE.read_text())}
+    assert places - SECTIONS.keys() - SCENARIOS.keys() - ALSO == set()
+    assert SCENARIOS.keys() <= places
+
+
+def test_every_plot_of_the_page_is_drawn_and_every_target_is_of_a_scenario() -> None:
+    shown = set(re.findall(r"images/bench-([a-z-]+)\.svg", PAGE.read_text()))
+    assert shown <= PLOTS.keys()
+    assert {target.scenario for target in TARGETS} <= SCENARIOS.keys()
+
+
+def test_the_command_line_lists_every_scenario() -> None:
+    assert LISTED.keys() == SCENARIOS.keys()
