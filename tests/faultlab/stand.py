@@ -215,8 +215,8 @@ async def built(setup: Setup, around: Around) -> AsyncIterator[Stand]:
         plain = plain_side(servers[1], around.bootstrap, names) if setup.plain else None
         for side in [ours, *([plain] if plain else [])]:
             stack.push_async_callback(side.crew.close)
+        store = await stack.enter_async_context(opened(url))  # makes the tables
         await _start(setup, ours, plain, around)
-        store = await stack.enter_async_context(opened(url))
         load = Load(around.bootstrap, names.tokens, setup.seed, setup.shape)
         api = f"http://127.0.0.1:{ours.crew.of('api')[0].port}"
         readers = await stack.enter_async_context(reading(load.channels, ours.realtime.endpoint, api))
@@ -231,11 +231,11 @@ async def built(setup: Setup, around: Around) -> AsyncIterator[Stand]:
 
 
 async def _start(setup: Setup, ours: Side, plain: Side | None, around: Around) -> None:
-    """All at once; but the archive makes the store's tables, so it comes first."""
-    await ours.crew.add(ours.make("archive"))
+    """All at once. What publishes must be ready before the load begins."""
     theirs, plains = _changes(around)
     async with asyncio.TaskGroup() as group:
-        group.create_task(ours.crew.add(ours.make("api")))
+        for role in ("archive", "api"):
+            group.create_task(ours.crew.add(ours.make(role), ready=False))
         for _ in range(setup.relays):
             group.create_task(ours.crew.add(ours.make(**theirs), ready=not setup.unready))
             if plain is not None:
