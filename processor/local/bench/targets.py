@@ -27,18 +27,21 @@ class Target:
 
 
 FRAMES_COST = (
-    "a message costs the SDK's own encoding, a websocket frame and a task switch; the next step is to send frames of many "
-    "channels in one turn of the loop"
+    "every message is a call of the SDK, a websocket frame each way and a task's turn, and the double that answers takes part of "
+    "the same two cores; next: hand the frames of many channels to the connection in one turn of the loop"
 )
 TOKENS_COST = (
-    "decoding and sequencing one record costs what `make profile` shows; the next step is to decode a fetched batch at once "
-    "instead of a record at a time"
+    "reading and decoding alone, as the loop that only reads does it, come near this rate on this machine, and the relay sequences "
+    "and keeps each record besides; next: take a fetched batch through decoder and sequencer in one call"
 )
 SHARED = (
-    "relay, broker, realtime server and subscriber share two cores, so a token waits for a core at times; the next step is "
-    "to measure with the load on another machine"
+    "relay, broker, realtime server, producer and subscriber share two cores, so a token waits for a core at each of four hops; "
+    "next: measure with the load on another machine, and write to a socket once for all frames of a turn"
 )
-SLOT = "per-channel objects of the SDK and of the lane weigh more than the response itself; the next step is to release idle channels sooner"
+SLOT = (
+    "each of these responses has a channel of its own, whose object in the SDK alone takes 9 KiB, and is kept a minute after its "
+    "last message; next: release channels sooner, or publish without the SDK's channel objects"
+)
 
 TARGETS = (
     Target(
