@@ -65,6 +65,19 @@ def standard(
     _run(STANDARD, Wanted(seed=seed, against=against), Outputs(json, images, document))
 
 
+@app.command()
+def report(
+    json: Annotated[Path, typer.Option("--json", help="Figures that a bench has written.")],
+    *,
+    images: Images = None,
+    document: Document = None,
+) -> None:
+    """Measure nothing: show, draw and write again what a JSON file holds."""
+    from processor.local.bench.main import Outputs, show_again
+
+    show_again(json, Outputs(None, images, document))
+
+
 def _register(name: str, what: str) -> None:
     def command(
         tokens: Tokens = None,

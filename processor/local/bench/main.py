@@ -77,3 +77,14 @@ async def run_bench(scenarios: Sequence[str], wanted: Wanted, outputs: Outputs) 
     if unsound:
         raise Unsound("\n".join(unsound))
     return report
+
+
+def show_again(json: Path, outputs: Outputs) -> None:
+    """Raises Unsound where there is nothing to show."""
+    report = read_report(json)
+    if report is None:
+        raise Unsound(f"There is no {json}: `tokenstream bench standard --json {json}` makes it.")
+    outputs.check()
+    for result in report.results:
+        table(Console(), result)
+    outputs.write(report)
