@@ -11,6 +11,7 @@ from faultlab.report import facts, render
 from faultlab.results import Result, load, save
 from faultlab.rows import ROWS, Row
 from faultlab.running import run
+from faultlab.stand import KAFKA_DEADLINE
 from lab import tied
 from processor.local.kafka import LocalKafka
 
@@ -32,7 +33,7 @@ def main() -> int:
     if not options.report and waiting:
         kafka = LocalKafka()
         try:
-            kafka.start_blocking()
+            kafka.start_blocking(deadline=KAFKA_DEADLINE)
             with ThreadPoolExecutor(options.jobs) as pool:
                 list(pool.map(lambda row: _in_a_process(row, options, kafka.bootstrap), waiting))
         finally:

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 
 from faultlab.sides import Side
-from faultlab.stand import Stand
+from faultlab.stand import KAFKA_DEADLINE, Stand
 
 POISON: tuple[bytes | None, ...] = (
     b"not json at all",
@@ -74,7 +74,7 @@ async def broker_down(stand: Stand, seconds: float) -> None:
     stand.say(f"kill -9 of the broker, back in {seconds:.0f} s")
     broker.kill()
     await asyncio.sleep(seconds)
-    await broker.start()
+    await broker.start(deadline=KAFKA_DEADLINE)
     stand.mark()
 
 

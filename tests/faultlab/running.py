@@ -13,7 +13,7 @@ from faultlab.around import Around, NotHere, SkewedClock, small_disk
 from faultlab.results import Counts, Result
 from faultlab.rows import Row
 from faultlab.scenarios import gather_refused
-from faultlab.stand import Stand, built
+from faultlab.stand import KAFKA_DEADLINE, Stand, built
 from processor.local.kafka import LocalKafka, free_ports
 from proxy import GroupProxy
 
@@ -99,7 +99,7 @@ async def surroundings(row: Row, bootstrap: str | None) -> AsyncIterator[Around]
         if bootstrap is None or "broker" in row.needs or "proxy" in row.needs:
             around.broker = _broker(around.proxy)
             stack.push_async_callback(around.broker.close)
-            await around.broker.start()
+            await around.broker.start(deadline=KAFKA_DEADLINE)
             bootstrap = around.broker.bootstrap
         around.bootstrap = bootstrap
         yield around

@@ -33,6 +33,7 @@ from support import eventually
 from topics.specs import TopicNames
 
 PARTITIONS = 4
+KAFKA_DEADLINE = 300.0
 FINISH_DEADLINE = 300.0
 STORED_DEADLINE = 200.0
 QUIET = 15.0
@@ -178,7 +179,7 @@ class Stand:
             return _longest(self.recoveries)
         times = side.frame_times()
         times = {channel: times.get(channel, []) for channel in self.load.channels}
-        ends = [*self.marks[1:], self.load.ended_at]
+        ends = [*self.marks, self.load.ended_at][1:]
         return _longest([recovery(times, mark, end) for mark, end in zip(self.marks, ends, strict=True)])
 
 
