@@ -32,14 +32,18 @@ async def kill_relay(stand: Stand, index: int = 0) -> None:
     await stand.each(lambda side: side.crew.kill_and_restart(side.relays[index]))
 
 
-async def stop_and_continue(stand: Stand, seconds: float, index: int = 0) -> None:
-    """SIGSTOP, longer than the group waits, and SIGCONT."""
+async def stop_and_continue(stand: Stand, seconds: float, index: int = 0, *, successor: bool = False) -> None:
+    """SIGSTOP, and SIGCONT after `seconds`, or later, when a `successor` that is started meanwhile is ready."""
     stand.say(f"SIGSTOP of relay {index} for {seconds:.0f} s")
     stand.mark()
     frozen = [side.relays[index] for side in stand.sides]
     for relay in frozen:
         relay.signal(signal.SIGSTOP)
-    await asyncio.sleep(seconds)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asyncio.sleep(seconds))
+        if successor:
+            group.create_task(stand.each(lambda side: side.add_relay()))
+    stand.say("SIGCONT")
     for relay in frozen:
         if relay.returncode is None:
             relay.signal(signal.SIGCONT)

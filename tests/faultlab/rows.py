@@ -123,7 +123,7 @@ ROWS = (
         exact=False,
     ),
     Row(name="kill-relay", title="kill -9 of a relay, 3 times", run=scenarios.killed_thrice, setup=TWO, exact=False),
-    Row(name="stop-relay", title="SIGSTOP of a relay for 20 s", run=scenarios.frozen, setup=TWO, exact=False),
+    Row(name="stop-relay", title="SIGSTOP of the owner for 20 s", run=scenarios.frozen, exact=False),
     Row(
         name="cut-off",
         title="An owner cut off from the group's coordinator alone",

@@ -43,15 +43,16 @@ def switched(spec: Mapping[str, Any], plain: Mapping[str, Any] | None = None, se
 
 
 async def killed_thrice(stand: Stand) -> None:
-    for _ in range(3):
+    """In turn, so that an owner is among them however the partitions are shared out."""
+    for index in (0, 1, 0):
         await asyncio.sleep(WARM_UP)
-        await faults.kill_relay(stand)
+        await faults.kill_relay(stand, index)
         await asyncio.sleep(AFTER + 3)
 
 
 async def frozen(stand: Stand) -> None:
     await asyncio.sleep(WARM_UP)
-    await faults.stop_and_continue(stand, 20)
+    await faults.stop_and_continue(stand, 20, successor=True)
     await asyncio.sleep(AFTER)
 
 
