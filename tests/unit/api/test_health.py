@@ -1,8 +1,22 @@
 """What probes are told."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import cast
 
-from processor.api.health import Check, look
+from aiohttp import web
+
+from processor.api.health import Check, Health, look
+from processor.metrics import Metrics
+from processor.service import ended
+
+NO_REQUEST = cast(web.Request, None)
+"""Neither answer depends on what the request holds."""
+
+
+async def answered(ask: Callable[[web.Request], Awaitable[web.Response]]) -> tuple[int, str | None]:
+    response = await ask(NO_REQUEST)
+    return response.status, response.text
 
 
 async def test_a_check_that_raises_is_failing_with_its_words() -> None:
@@ -18,3 +32,34 @@ async def test_a_check_that_passes_is_ok() -> None:
 
     assert (await look(Check("store", ask))).line == "store: ok"
     assert (await look(Check("store", lambda: "full"))).line == "store: failing - full"
+
+
+async def test_liveness_asks_about_the_process_alone() -> None:
+    dead: list[str | None] = [None]
+    health = Health(Metrics(), lambda: [Check("kafka", lambda: "no broker")], lambda: [Check("relay", lambda: dead[0])])
+    assert await answered(health.healthz) == (200, "ok\n")
+    dead[0] = "its task ended"
+    assert await answered(health.healthz) == (503, "relay: failing - its task ended\n")
+
+
+async def test_a_task_that_merely_returned_is_dead() -> None:
+    task = asyncio.create_task(asyncio.sleep(0))
+    assert ended(task) is None
+    await task
+    assert ended(task) is not None
+
+
+async def test_readiness_fails_only_on_what_the_role_cannot_work_without_and_the_gauge_shows_all() -> None:
+    metrics = Metrics()
+    checks = [Check("kafka", lambda: None), Check("archive", lambda: "lags", required=False)]
+    health = Health(metrics, lambda: checks)
+    assert await answered(health.readyz) == (200, "kafka: ok\narchive: failing - lags\n")
+    shown = {
+        name: metrics.registry.get_sample_value("tokenstream_ready", {"dependency": name})
+        for name in ("kafka", "archive")
+    }
+    assert shown == {"kafka": 1, "archive": 0}
+    checks[:] = [Check("kafka", lambda: "no broker")]
+    assert await answered(health.readyz) == (503, "kafka: failing - no broker\n")
+    assert metrics.registry.get_sample_value("tokenstream_ready", {"dependency": "kafka"}) == 0
+    assert metrics.registry.get_sample_value("tokenstream_ready", {"dependency": "archive"}) is None
