@@ -24,7 +24,7 @@ from processor.publish.refusals import Meaning, Refusal
 IDLE_RELEASE = 60.0
 SWEEP = 15.0
 SHOW = 1.0
-UNPACED_CHANNELS = 64
+UNPACED_CHANNELS = 256
 """Channels a connection takes before another is opened, where nothing limits its rate."""
 
 
