@@ -10,7 +10,7 @@ from processor.api.health import Check, Health, look
 from processor.metrics import Metrics
 from processor.service import ended
 
-NO_REQUEST = cast(web.Request, None)
+NO_REQUEST = cast("web.Request", None)
 """Neither answer depends on what the request holds."""
 
 
