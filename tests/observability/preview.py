@@ -37,8 +37,12 @@ def known(answers: Path | None, seconds: float) -> Seen:
 
 
 async def run(seconds: float) -> Seen:
-    async with LocalKafka() as kafka:
+    kafka = LocalKafka()
+    try:
+        await kafka.start(deadline=180)
         return await observe(kafka.bootstrap, dict(committed()), seconds=seconds, prefix="tokenstream")
+    finally:
+        await kafka.close()
 
 
 if __name__ == "__main__":
