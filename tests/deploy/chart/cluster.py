@@ -14,27 +14,32 @@ import kubernetes_validate
 Manifest = dict[str, Any]
 Refused = jsonschema_rs.ValidationError
 CRDS = Path(__file__).parent / "crds"
-KUBERNETES = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema" / "v1.37.0-local-strict"
+SCHEMAS = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
+NEWEST, OLDEST = "1.37.0", "1.30.0"
 CUSTOM = {"PodMonitor", "PrometheusRule", "ScaledObject"}
 _SHARED = "/api/_definitions.json#/$defs/"
 
 
-def look_at(manifest: Manifest) -> None:
+def look_at(manifest: Manifest, kubernetes: str = NEWEST) -> None:
     """Raises Refused for a field that does not exist, or holds what it can't; FileNotFoundError for an unknown kind."""
-    validator(manifest["apiVersion"], manifest["kind"]).validate(manifest)
+    validator(manifest["apiVersion"], manifest["kind"], kubernetes).validate(manifest)
 
 
 @functools.cache
-def validator(api_version: str, kind: str) -> jsonschema_rs.Draft202012Validator:
+def validator(api_version: str, kind: str, kubernetes: str) -> jsonschema_rs.Draft202012Validator:
     group, _, version = api_version.rpartition("/")
     if kind in CUSTOM:
         return jsonschema_rs.Draft202012Validator(json.loads((CRDS / f"{kind}.{version}.json").read_text()))
     name = "-".join(part for part in (kind.lower(), group.split(".")[0], version) if part)
-    text = (KUBERNETES / f"{name}.json").read_text().replace(_SHARED, "#/$defs/")
-    return jsonschema_rs.Draft202012Validator(json.loads(text) | {"$defs": definitions()})
+    text = (folder(kubernetes) / f"{name}.json").read_text().replace(_SHARED, "#/$defs/")
+    return jsonschema_rs.Draft202012Validator(json.loads(text) | {"$defs": definitions(kubernetes)})
 
 
 @functools.cache
-def definitions() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((KUBERNETES / "_definitions.json").read_text())["$defs"]
+def definitions(kubernetes: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder(kubernetes) / "_definitions.json").read_text())["$defs"]
     return found
+
+
+def folder(kubernetes: str) -> Path:
+    return SCHEMAS / f"v{kubernetes}-local-strict"

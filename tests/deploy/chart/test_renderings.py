@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from deploy.chart import renderings
-from deploy.chart.cluster import CRDS, Manifest, Refused, look_at
+from deploy.chart.cluster import CRDS, OLDEST, Manifest, Refused, look_at
 from deploy.chart.renderings import INJECTION, PATCH, RENDERED
 from deploy.chart.values import CHART
 
@@ -110,6 +110,14 @@ def test_a_cluster_knows_every_field(path: Path) -> None:
         assert looked_at == {"ConfigMap": 1, "MutatingAdmissionPolicy": 1, "MutatingAdmissionPolicyBinding": 1}
     else:
         assert looked_at == expected[path.stem]
+
+
+@pytest.mark.parametrize("path", [path for path in ALL if "injection" not in path.stem], ids=lambda path: path.stem)
+def test_so_does_the_oldest_one_the_chart_is_for(path: Path) -> None:
+    told = yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"]
+    assert told == f">={OLDEST}-0"
+    for manifest in manifests(path):
+        look_at(manifest, OLDEST)
 
 
 @pytest.mark.parametrize(
