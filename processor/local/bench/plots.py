@@ -41,7 +41,7 @@ def draw(report: Report, directory: Path) -> list[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     written = []
     for name, (scenarios, plot) in PLOTS.items():
-        results = [found for scenario in scenarios if (found := report.find(scenario)) is not None and found.series]
+        results = [found for scenario in scenarios if (found := report.find(scenario)) is not None]
         if not results:
             continue
         figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
@@ -76,30 +76,46 @@ def _line(axes: Any, points: Sequence[tuple[float, float]], label: str, colour: 
 def _throughput(axes: Any, results: Sequence[Result]) -> None:
     for colour, result in enumerate(results):
         for value in result.values:
-            if value.unit == "tokens/s" and "processor second" not in value.name:
+            ours = result.scenario == "against" and value.name == "tokenstream"  # drawn as the backlog already
+            if not ours and value.unit == "tokens/s" and "processor second" not in value.name:
                 name = result.title if value.name == "tokens a second" else value.name
                 bar = axes.barh(name, value.value, color=COLOURS[colour])
                 axes.bar_label(bar, labels=[f" {value.value:,.0f}"], color=INK)
     axes.set_xscale("log")
+    axes.set_xlim(left=100)
+    axes.xaxis.set_major_formatter(_with_commas)
     axes.set_xlabel("tokens a second (logarithmic)")
     axes.margins(x=0.25)
+
+
+def _with_commas(value: float, _position: int) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+
+
+def _commas(axes: Any, *which: str) -> None:
+    for name in which:
+        getattr(axes, f"{name}axis").set_major_formatter(_with_commas)
 
 
 def _latency(axes: Any, results: Sequence[Result]) -> None:
     names = ("latency, p50", "latency, p99", "first token, p50", "first token, p99")
     for colour, name in enumerate(names):
         _line(axes, results[0].line(name), name, colour, marked=True)
-    _over_load(axes, "ms, produced until received")
+    _over_load(axes, "ms, produced until received", [x for x, _ in results[0].line(names[0])])
     axes.set_yscale("log")
+    _commas(axes, "y")
 
 
 def _tokens_per_frame(axes: Any, results: Sequence[Result]) -> None:
     _line(axes, results[0].line("tokens per frame"), "tokens per frame", 0, marked=True)
-    _over_load(axes, "tokens per frame")
+    _over_load(axes, "tokens per frame", [x for x, _ in results[0].line("tokens per frame")])
+    axes.set_ylim(bottom=0)
 
 
-def _over_load(axes: Any, label: str) -> None:
+def _over_load(axes: Any, label: str, rates: Sequence[float]) -> None:
     axes.set_xscale("log")
+    axes.set_xticks(rates, labels=[f"{rate:,.0f}" for rate in rates])
+    axes.minorticks_off()
     axes.set_xlabel("tokens a second, over 100 responses")
     axes.set_ylabel(label)
 
@@ -120,6 +136,7 @@ def _scaling(axes: Any, results: Sequence[Result]) -> None:
     axes.bar_label(bars, labels=[f"{rate:,.0f}" for _, rate in points], color=INK)
     axes.set_xlabel("relays, on one machine")
     axes.set_ylabel("tokens a second")
+    _commas(axes, "y")
 
 
 def _recovery(axes: Any, results: Sequence[Result]) -> None:
@@ -130,6 +147,7 @@ def _recovery(axes: Any, results: Sequence[Result]) -> None:
         axes.axvline(moment, color=COLOURS[colour], linestyle="--", linewidth=1.2, label=name)
     axes.set_xlabel("seconds")
     axes.set_ylabel("tokens received a second")
+    _commas(axes, "y")
 
 
 Plot = Callable[[Any, Sequence[Result]], None]

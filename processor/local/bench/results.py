@@ -114,7 +114,16 @@ def read_report(file: Path) -> Report | None:
 
 def write_report(file: Path, report: Report) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(orjson.dumps(msgspec.to_builtins(report), option=orjson.OPT_INDENT_2) + b"\n")
+    file.write_bytes(orjson.dumps(_rounded(msgspec.to_builtins(report))) + b"\n")
+
+
+def _rounded(value: object) -> object:
+    """Six digits say more than a measurement knows."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {name: _rounded(inner) for name, inner in value.items()}
+    return [_rounded(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _read(file: str) -> list[str]:
