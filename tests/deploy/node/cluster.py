@@ -23,6 +23,7 @@ async def run(*command: str, given: str | None = None, deadline: float = 120.0) 
         stdin=asyncio.subprocess.PIPE if given is not None else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,  # where the kernel shares the processor out by sessions, it has its own share
     )
     try:
         async with asyncio.timeout(deadline):
