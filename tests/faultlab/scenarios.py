@@ -86,18 +86,21 @@ def direct(stand: Stand, side: str) -> dict[str, str]:
 async def broker_killed(stand: Stand) -> None:
     await asyncio.sleep(WARM_UP)
     await faults.broker_down(stand, 1)
+    await stand.progress(40, deadline=180)
     await asyncio.sleep(AFTER)
 
 
 async def broker_minute(stand: Stand) -> None:
     await asyncio.sleep(WARM_UP)
     await faults.broker_down(stand, 60)
+    await stand.progress(40, deadline=180)
     await asyncio.sleep(AFTER)
 
 
 async def realtime_three_minutes(stand: Stand) -> None:
     await asyncio.sleep(WARM_UP)
     await faults.realtime_down(stand, 180)
+    await stand.progress(40, deadline=180)
     await asyncio.sleep(AFTER)
 
 
