@@ -45,12 +45,13 @@ ports:
   - name: tokenstream
     containerPort: {{ include "tokenstream.port" . }}
     protocol: TCP
+{{- /* Long, for a busy node: a start takes seconds, but was seen to take 90, and killing it then only adds to the load. */}}
 startupProbe:
   httpGet:
     path: /healthz
     port: tokenstream
   periodSeconds: 1
-  failureThreshold: 60
+  failureThreshold: 180
 livenessProbe:
   httpGet:
     path: /healthz
