@@ -145,7 +145,7 @@ $(IMAGE): $(shell git ls-files topics processor) pyproject.toml requirements.loc
 
 # The steps are no part of `make test` and `make test-all`: their files are not named test_*.py, and want a node around them.
 # ARGS goes to pytest, as ARGS='-k drained'; a whole run that passes writes its table into docs/kubernetes.md.
-NODE_STEPS ?= $(addprefix tests/deploy/node/steps_,deployment.py injection.py templates.py)
+NODE_STEPS ?= $(addprefix tests/deploy/node/steps_,injection.py templates.py deployment.py)
 .PHONY: deploy-test
 deploy-test: setup kubernetes helm $(IMAGE) ## the chart, injection and kustomize on a real Kubernetes node, under load (as root)
 	PATH=$(dir $(HELM)):$$PATH KUBERNETES=$(KUBERNETES) WORK=$(CURDIR)/.cache/node tests/deploy/node/node \

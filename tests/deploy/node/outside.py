@@ -278,7 +278,7 @@ async def outside() -> AsyncIterator[Outside]:
     async with AsyncExitStack() as stack:
         kafka = LocalKafka(port=KAFKA_PORT, extra_properties=_kafka_at_the_node())
         stack.push_async_callback(kafka.close)
-        await kafka.start(deadline=120)
+        await kafka.start(deadline=400)
         wanted = TopicsWanted(names=TopicNames(), max_response_bytes=4 * 2**20)
         await apply(KafkaConnection(bootstrap_servers=f"{NODE}:{KAFKA_PORT}"), wanted, partitions=PARTITIONS)
         postgres = await asyncio.to_thread(LocalPostgres)
