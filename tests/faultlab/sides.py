@@ -27,6 +27,8 @@ class Side:
     name: str
     realtime: LocalRealtime
     crew: Crew
+    group: str
+    """Its consumer group."""
     make: Callable[..., RelayProcess]
 
     @property
@@ -72,7 +74,7 @@ def plain_side(realtime: LocalRealtime, bootstrap: str, names: TopicNames) -> Si
         }
         return PlainProcess(settings | changes)
 
-    return Side("plain", realtime, Crew(), make)
+    return Side("plain", realtime, Crew(), f"{names.tokens}-plain", make)
 
 
 def tokenstream_side(
@@ -101,7 +103,7 @@ def tokenstream_side(
             del wanted["ABLY_KEY"]
         return RelayProcess({f"TOKENSTREAM_{name}": value for name, value in wanted.items()} | system, role)
 
-    return Side("tokenstream", realtime, Crew(), make)
+    return Side("tokenstream", realtime, Crew(), names.tokens, make)
 
 
 # Judging

@@ -12,6 +12,7 @@ from typing import Any
 
 from faultlab.accounting import Tally, recovery
 from faultlab.around import Around
+from faultlab.lag import PARTITIONS, LagProbe
 from faultlab.load import Load, Shape
 from faultlab.readers import ChannelReader, reading
 from faultlab.results import Sample
@@ -32,7 +33,6 @@ from stores import LocalPostgres, opened
 from support import eventually
 from topics.specs import TopicNames
 
-PARTITIONS = 4
 KAFKA_DEADLINE = 300.0
 FINISH_DEADLINE = 300.0
 STORED_DEADLINE = 200.0
@@ -155,6 +155,13 @@ class Stand:
             await self._plain_is_quiet(self.plain, wanted)
 
     async def _plain_is_quiet(self, plain: Side, wanted: set[str]) -> None:
+        """It has consumed everything, and publishes no more."""
+        async with LagProbe(self.around.bootstrap, self.names.tokens) as probe:
+
+            async def consumed() -> bool:
+                return await probe.lag(plain.group) == 0
+
+            await _in_time(consumed, FINISH_DEADLINE)
         until = time.monotonic() + FINISH_DEADLINE
         seen, since = -1, time.monotonic()
         while time.monotonic() < min(until, since + QUIET) and not wanted <= plain.stopped():

@@ -45,7 +45,7 @@ def frames() -> list[Message]:
 def side(name: str, messages: list[Message]) -> Side:
     server = LocalRealtime(admin=True)
     server.log["chat:0"].extend(messages)
-    return Side(name, server, Crew(), lambda **changes: PlainProcess(changes))
+    return Side(name, server, Crew(), "group", lambda **changes: PlainProcess(changes))
 
 
 def of_tokenstream(messages: list[Message]) -> Counts:
