@@ -48,18 +48,21 @@ async def killed_thrice(stand: Stand) -> None:
         await asyncio.sleep(WARM_UP)
         await faults.kill_relay(stand, index)
         await asyncio.sleep(AFTER + 3)
+        await stand.until_all_channels_move()
 
 
 async def frozen(stand: Stand) -> None:
     await asyncio.sleep(WARM_UP)
     await faults.stop_and_continue(stand, 20, successor=True)
     await asyncio.sleep(AFTER)
+    await stand.until_all_channels_move()
 
 
 async def rolling(stand: Stand) -> None:
     await asyncio.sleep(WARM_UP)
     await faults.roll(stand)
     await asyncio.sleep(AFTER)
+    await stand.until_all_channels_move()
 
 
 async def cut_off(stand: Stand) -> None:
@@ -86,22 +89,22 @@ def direct(stand: Stand, side: str) -> dict[str, str]:
 async def broker_killed(stand: Stand) -> None:
     await asyncio.sleep(WARM_UP)
     await faults.broker_down(stand, 1)
-    await stand.progress(40, deadline=180)
     await asyncio.sleep(AFTER)
+    await stand.until_all_channels_move()
 
 
 async def broker_minute(stand: Stand) -> None:
     await asyncio.sleep(WARM_UP)
     await faults.broker_down(stand, 60)
-    await stand.progress(40, deadline=180)
     await asyncio.sleep(AFTER)
+    await stand.until_all_channels_move()
 
 
 async def realtime_three_minutes(stand: Stand) -> None:
     await asyncio.sleep(WARM_UP)
     await faults.realtime_down(stand, 180)
-    await stand.progress(40, deadline=180)
     await asyncio.sleep(AFTER)
+    await stand.until_all_channels_move()
 
 
 async def storage_minute(stand: Stand) -> None:

@@ -115,6 +115,19 @@ class Stand:
         before = self.tokenstream.published()
         await eventually(lambda: self.tokenstream.published() >= before + frames, deadline=deadline, every=0.1)
 
+    async def until_all_channels_move(self, deadline: float = 180.0) -> None:
+        """Wait until every channel has a frame of either program published after this call, or the deadline has passed."""
+        now = time.time()
+
+        def moved() -> bool:
+            return all(
+                (times := side.frame_times().get(channel)) and times[-1] > now
+                for side in self.sides
+                for channel in self.load.channels
+            )
+
+        await _in_time(moved, deadline)
+
     async def store_recovers(self) -> None:
         """Measure how long it takes from now until all that has ended by now is stored."""
         began, wanted = time.monotonic(), self.tokenstream.stopped()
