@@ -5,7 +5,7 @@ import contextlib
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,18 +115,16 @@ class Stand:
         before = self.tokenstream.published()
         await eventually(lambda: self.tokenstream.published() >= before + frames, deadline=deadline, every=0.1)
 
-    async def until_all_channels_move(self, deadline: float = 180.0) -> None:
-        """Wait until every channel has a frame of either program published after this call, or the deadline has passed."""
+    async def until_all_channels_move(self) -> None:
+        """Wait until every channel has a frame published after this call: three minutes for tokenstream, then one for both."""
         now = time.time()
 
-        def moved() -> bool:
-            return all(
-                (times := side.frame_times().get(channel)) and times[-1] > now
-                for side in self.sides
-                for channel in self.load.channels
-            )
+        def moved(sides: Sequence[Side]) -> bool:
+            frames = [side.frame_times().get(channel) for side in sides for channel in self.load.channels]
+            return all(times and times[-1] > now for times in frames)
 
-        await _in_time(moved, deadline)
+        await _in_time(lambda: moved([self.tokenstream]), 180.0)
+        await _in_time(lambda: moved(self.sides), 60.0)
 
     async def store_recovers(self) -> None:
         """Measure how long it takes from now until all that has ended by now is stored."""
