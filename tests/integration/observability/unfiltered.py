@@ -1,0 +1,31 @@
+"""`python unfiltered.py ROLE`: the product with the standard library's plain logging in place of its own.
+
+What the canaries are told from: with this they must be found.
+"""
+
+import logging
+from collections.abc import Iterable
+from typing import TextIO
+
+import structlog
+
+import processor.log
+
+
+def configure_plainly(
+    level: str,
+    format: str | None,  # noqa: A002 - the name of what it replaces
+    stream: TextIO,
+    *,
+    secrets: Iterable[str] = (),
+) -> None:
+    del format, secrets
+    logging.basicConfig(level=level.upper(), stream=stream)
+    structlog.configure(logger_factory=structlog.stdlib.LoggerFactory())
+
+
+processor.log.configure_logging = configure_plainly
+
+from processor.cli import main  # noqa: E402 - after the exchange
+
+main()
