@@ -169,7 +169,8 @@ async def limits(scene: Scene, wanted: Wanted) -> list[Result]:
 
 async def sweep(scene: Scene, wanted: Wanted) -> list[Result]:
     """The steady load at several rates, on one relay that stays."""
-    live = Live(load=wanted.load(STEADY), title="Latency over load", partitions=wanted.partitions or 12)
+    load = wanted.load(msgspec.structs.replace(STEADY, name="sweep"))
+    live = Live(load=load, title="Latency over load", partitions=wanted.partitions or 12)
     found = []
     async with live_stage(scene.kafka, scene.directory / "sweep", live) as stage:
         for rate in (wanted.rate,) if wanted.rate else RATES:
