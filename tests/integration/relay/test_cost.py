@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 import orjson
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 
 from conftest import MakeTopics
@@ -12,6 +13,8 @@ from processor.clock import Clock
 from processor.core.items import Raw
 from processor.ingest.kafka import Consumer
 from processor.local.kafka import LocalKafka
+
+pytestmark = pytest.mark.timeout(400)  # a busy machine takes its time; the ratio is of processor time
 
 RESPONSES, TOKENS, OPEN = 60, 300, 20
 FETCH = 1_000
