@@ -29,7 +29,7 @@ def main() -> int:
         _tell(row, result)
         return 0 if result.passes(exact=row.exact) else 1
     rows = _chosen(options)
-    waiting = [row for row in rows if not (options.resume and load(row.name, options.cache))]
+    waiting = [row for row in rows if not (options.resume and _has_passed(row, options.cache))]
     if not options.report and waiting:
         kafka = LocalKafka()
         try:
@@ -39,6 +39,11 @@ def main() -> int:
         finally:
             kafka.close_blocking()
     return _report(options)
+
+
+def _has_passed(row: Row, cache: Path) -> bool:
+    found = load(row.name, cache)
+    return found is not None and found.passes(exact=row.exact)
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -110,7 +115,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m faultlab", description=__doc__)
     parser.add_argument("--only", type=_names, default=frozenset(), help="row,row")
     parser.add_argument("--quick", action="store_true", help="a few rows, in minutes")
-    parser.add_argument("--continue", dest="resume", action="store_true", help="run only rows that have no result yet")
+    parser.add_argument("--continue", dest="resume", action="store_true", help="run only rows that have not passed yet")
     parser.add_argument("--jobs", type=int, default=2, help="rows at a time (default %(default)s)")
     parser.add_argument("--no-plain", action="store_true", help="without the plain program beside")
     parser.add_argument("--under", type=shlex.split, default=[], help="a command each row is run under, such as 'nice'")
