@@ -53,7 +53,7 @@ def _report(options: argparse.Namespace) -> int:
         from faultlab.charts import draw_memory  # matplotlib takes long to import, and rows don't need it
 
         draw_memory(measured.samples, options.out.parent / "images" / "reliability-memory.svg")
-    options.out.write_text(render(ROWS, results, facts()))
+    options.out.write_text(render(ROWS, results, facts(options.note)))
     print(f"Written: {options.out}")
     failed = [
         row.name
@@ -124,6 +124,9 @@ def _options() -> argparse.Namespace:
         "--out", type=lambda given: TREE / given, default=OUT, help="the page to write (default docs/reliability.md)"
     )
     parser.add_argument("--report", action="store_true", help="write the page from the results there are; run nothing")
+    parser.add_argument(
+        "--note", default="", help="a sentence for the page about this run, such as what else the machine did"
+    )
     parser.add_argument("--row", help=argparse.SUPPRESS)
     parser.add_argument("--bootstrap", help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -32,9 +32,10 @@ class Facts:
     date: str
     machine: str
     versions: Mapping[str, str]
+    note: str = ""
 
 
-def facts() -> Facts:
+def facts(note: str = "") -> Facts:
     gib = psutil.virtual_memory().total / 2**30
     libraries = {name: version(name) for name in ("aiokafka", "ably", "faust-streaming", "aiosqlite", "asyncpg")}
     return Facts(
@@ -46,6 +47,7 @@ def facts() -> Facts:
             "Python": platform.python_version(),
             **libraries,
         },
+        note=note,
     )
 
 
@@ -67,6 +69,7 @@ def render(rows: Sequence[Row], results: Mapping[str, Result | None], facts: Fac
         .replace("{failures}", "\n".join(_failure(row, found[row.name]) for row in failed) or "None.")
         .replace("{date}", facts.date)
         .replace("{machine}", facts.machine)
+        .replace("{note}", f" {facts.note}" if facts.note else "")
         .replace("{versions}", ", ".join(f"{name} {number}" for name, number in facts.versions.items()))
         .replace("{rows}", "\n".join(_about(row, found[row.name]) for row in rows))
     )
