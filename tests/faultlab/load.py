@@ -27,6 +27,7 @@ WORDS = (
 KINDS = {"text": "text", "reasoning": "reasoning", "call_1": "tool_call"}
 # A producer outlives the longest outage a row makes.
 DELIVERY_DEADLINE = 300.0
+PART_CHANGES = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +85,10 @@ class Load:
         self.given.append(given)
         padding = "." * self.shape.padding
         async with producer.response(given.channel, response_id=given.response_id, metadata={"model": "m"}) as response:
+            part = "reasoning"
             for number in range(1, chance.randint(self.shape.shortest, self.shape.longest) + 1):
-                part = chance.choice(tuple(KINDS))
+                # Models write on in one part for a while; a frame holds one part only.
+                part = chance.choice(tuple(KINDS)) if chance.random() < PART_CHANGES else part
                 text = f"{chance.choice(WORDS)}{padding}<{number}>"
                 await response.token(text, kind=KINDS[part], part=part)
                 given.tokens.append((part, text))
