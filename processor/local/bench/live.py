@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from processor.local.bench.backlog import MIB, described
 from processor.local.bench.figures import Figures
 from processor.local.bench.load import Load
@@ -15,6 +17,7 @@ from processor.local.kafka import LocalKafka
 
 FAILURES = "tokenstream_publish_failures_total"
 MS = 1000
+WARM_TOKENS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +37,7 @@ class Live:
 
 @contextlib.asynccontextmanager
 async def live_stage(kafka: LocalKafka, directory: Path, live: Live) -> AsyncIterator[Stage]:
-    """With its relays ready."""
+    """With its relays ready and, where the load has a pace, its channels used before: connections are open."""
     async with staged(
         kafka,
         directory,
@@ -47,7 +50,19 @@ async def live_stage(kafka: LocalKafka, directory: Path, live: Live) -> AsyncIte
             stage.new_relay(live.role).start()
         for relay in stage.relays:
             await stage.until_ready(relay)
+        if live.load.tokens_per_second:
+            await _warm_up(stage, live)
         yield stage
+
+
+async def _warm_up(stage: Stage, live: Live) -> None:
+    load = live.load
+    changes = {"name": f"{load.name}-warm", "on": load.on or load.name, "tokens": WARM_TOKENS, "tokens_per_second": 0.0}
+    warm = msgspec.structs.replace(load, **changes, responses=len(load.all_channels()))
+    async with running(stage, warm, channels_per_connection=live.channels_per_connection) as run:
+        await run.produce()
+        await run.finished(live.within)
+        await run.judge()
 
 
 async def run_live(stage: Stage, live: Live) -> tuple[Result, Figures]:

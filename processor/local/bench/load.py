@@ -36,7 +36,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
     Response number i is on channel i modulo `channels`. With `alternate`, tokens go to two parts by turns, so that no
     two neighbours may share a frame. With `leave_open` no response is stopped. `tokens_per_second` is the pace of all
-    open responses together; 0 is as fast as Kafka takes them.
+    open responses together; 0 is as fast as Kafka takes them. Channels are called after `on`, or after the load itself.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     alternate: bool = False
     leave_open: bool = False
     tokens_per_second: float = 0.0
+    on: str = ""
 
     def response_id(self, number: int) -> str:
         return f"{self.name}-{self.seed}-{number}"
@@ -59,10 +60,10 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
         return int(number) if known else None
 
     def channel(self, number: int) -> str:
-        return f"{self.name}:{number % self.channels}"
+        return f"{self.on or self.name}:{number % self.channels}"
 
     def all_channels(self) -> list[str]:
-        return [f"{self.name}:{number}" for number in range(min(self.channels, self.responses))]
+        return [self.channel(number) for number in range(min(self.channels, self.responses))]
 
     def texts(self, number: int) -> list[str]:
         """The tokens of a response, in order."""

@@ -175,7 +175,9 @@ async def sweep(scene: Scene, wanted: Wanted) -> list[Result]:
     async with live_stage(scene.kafka, scene.directory / "sweep", live) as stage:
         for rate in (wanted.rate,) if wanted.rate else RATES:
             tokens = wanted.tokens or max(20, int(SWEEP_SECONDS * rate / STEADY.open))
-            load = Load(name=f"sweep-{rate:g}", responses=100, tokens=tokens, open=100, tokens_per_second=rate)
+            load = Load(
+                name=f"sweep-{rate:g}", on="sweep", responses=100, tokens=tokens, open=100, tokens_per_second=rate
+            )
             scene.say(f"Latency at {rate:,.0f} tokens/s")
             result, _ = await run_live(stage, dataclasses.replace(live, load=wanted.load(load)))
             found.append((rate, result))
@@ -192,7 +194,7 @@ async def network(scene: Scene, wanted: Wanted) -> list[Result]:
             scene.say(f"A round trip of {trip:g} ms to the realtime service")
             await stage.fault({})
             await stage.fault({"latency": {"in_ms": trip / 2, "out_ms": trip / 2}})
-            load = wanted.load(msgspec.structs.replace(small, name=f"network-{trip:g}"))
+            load = wanted.load(msgspec.structs.replace(small, name=f"network-{trip:g}", on="network"))
             result, _ = await run_live(stage, dataclasses.replace(live, load=load))
             found.append((trip, result))
     return [_over(found, "network", "A slow network", "ms")]
