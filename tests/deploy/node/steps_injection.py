@@ -218,7 +218,7 @@ def _when(lines: list[str], what: str) -> datetime:
 
 
 async def test_uninstalling_takes_injection_away(injection: Injection, seen: Seen) -> None:
-    await injection.models.kubectl("delete", "deployment/model", "pdb/model")
+    await injection.models.kubectl("delete", "deployments,pdb", "--all")
     await injection.release.helm("uninstall", "ts", "--wait", "--timeout", "6m")
     policies = "mutatingadmissionpolicies,mutatingadmissionpolicybindings"
     left = json.loads(await run("kubectl", "get", policies, "--output=json"))["items"]
