@@ -2,43 +2,68 @@
 
 Offsets are kept as runs, not one by one: a run is (its first offset, the highest sequence number among its records).
 A run is covered when a committed record reaches that number. The committable offset is therefore never past an
-uncovered record; it may lag by less than one fetched batch, which a successor drops as repeats.
+uncovered record; it may lag by one run, which a successor drops as repeats: a fetched batch, or, where a response has
+many of them uncovered, an eighth of those.
 """
 
-from collections import deque
+from typing import Final
+
+MOST_RUNS: Final = 16
+"""Kept per response: an open one has as many batches between two snapshots as there are fetches, and each run costs memory."""
 
 
 class Runs:
     """The uncovered runs of one response, in offset order."""
 
-    __slots__ = ("_batch", "_runs")
+    __slots__ = ("_batch", "_highest", "_offsets", "_room", "_stride")
 
     def __init__(self) -> None:
-        self._runs: deque[list[int]] = deque()
+        self._offsets: list[int] = []
+        self._highest: list[int] = []
         self._batch = -1
+        self._stride = 1
+        """Batches a run takes. All take the same, so that no run, however many there were, holds back much of them."""
+        self._room = 0
+        """Batches that the last run still takes."""
 
     def add(self, batch: int, offset: int, seq: int) -> None:
         """Note a consumed record. `batch` numbers the fetched batch it came with; offsets rise."""
-        if batch == self._batch and self._runs:
-            run = self._runs[-1]
-            run[1] = max(run[1], seq)
-        else:
+        if self._highest and (batch == self._batch or self._room):
+            self._room -= batch != self._batch
             self._batch = batch
-            self._runs.append([offset, seq])
+            self._highest[-1] = max(self._highest[-1], seq)
+            return
+        if len(self._offsets) == MOST_RUNS:
+            self._merge()
+        self._batch = batch
+        self._room = self._stride - 1
+        self._offsets.append(offset)
+        self._highest.append(seq)
+
+    def _merge(self) -> None:
+        """Make one run of every two: it is uncovered for as long as either was."""
+        self._highest = [max(pair) for pair in zip(self._highest[::2], self._highest[1::2], strict=True)]
+        self._offsets = self._offsets[::2]
+        self._stride *= 2
 
     def first_uncovered(self, seq: int) -> int | None:
         """The first offset that a record covering up to `seq` leaves uncovered."""
-        for offset, highest in self._runs:
+        for offset, highest in zip(self._offsets, self._highest, strict=True):
             if highest > seq:
                 return offset
         return None
 
     def cover(self, seq: int) -> None:
         """A record covering up to `seq` is committed."""
-        while self._runs and self._runs[0][1] <= seq:
-            self._runs.popleft()
-        if not self._runs:
-            self._batch = -1
+        covered = 0
+        for highest in self._highest:
+            if highest > seq:
+                break
+            covered += 1
+        if covered:
+            del self._offsets[:covered], self._highest[:covered]
+        if len(self._offsets) <= 1:
+            self._stride, self._room = 1, 0
 
     def __len__(self) -> int:
-        return len(self._runs)
+        return len(self._offsets)
