@@ -59,7 +59,8 @@ class TransactionalWriter:
                 await producer.start()
         except BaseException as error:
             await _stop_quietly(producer)
-            if isinstance(error, KafkaError | TimeoutError | OSError):
+            # aiokafka asserts that it knows a broker; while the only one is fenced, metadata lists none.
+            if isinstance(error, KafkaError | TimeoutError | OSError | AssertionError):
                 raise KafkaUnavailable(f"starting the transactional producer failed: {error!r}") from error
             raise
         self._producer = producer
