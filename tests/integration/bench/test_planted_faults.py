@@ -12,6 +12,7 @@ from processor.local.bench.results import Unsound
 from processor.local.bench.run import Run, running
 from processor.local.bench.stage import Stage, staged
 from processor.local.kafka import LocalKafka
+from support import eventually
 
 LOAD_TOKENS = 30
 WITHIN = 60.0
@@ -31,8 +32,10 @@ async def delivered(run: Run) -> None:
     assert await run.finished(WITHIN)
 
 
-async def publish(stage: Stage, load: Load, name: str, data: Any, headers: Mapping[str, str]) -> None:
-    """A message in the relay's name, on the channel of response 0, by REST."""
+async def publish(run: Run, name: str, data: Any, headers: Mapping[str, str]) -> None:
+    """A message in the relay's name, on the channel of response 0, by REST; until the observer has it."""
+    stage, load = run.stage, run.load
+    before = (await run.progress())["frames"]
     authorization = {"Authorization": f"Basic {base64.b64encode(stage.key.encode()).decode()}"}
     message = {
         "name": name,
@@ -43,6 +46,11 @@ async def publish(stage: Stage, load: Load, name: str, data: Any, headers: Mappi
     address = f"http://{stage.realtime}/channels/{load.channel(0)}/messages"
     async with stage.http.post(address, json=message, headers=authorization) as answer:
         assert answer.status == 201, await answer.text()
+
+    async def has_come() -> bool:
+        return bool((await run.progress())["frames"] > before)
+
+    await eventually(has_come, deadline=WITHIN)
 
 
 async def test_a_run_with_nothing_planted_has_figures(stage: Stage) -> None:
@@ -60,7 +68,7 @@ async def test_a_repeated_frame_leaves_no_figures(stage: Stage) -> None:
     async with running(stage, load) as run:
         await delivered(run)
         first = load.texts(0)[0]
-        await publish(stage, load, "token", first, {"seq": "1", "seqEnd": "1", "offset": "0"})
+        await publish(run, "token", first, {"seq": "1", "seqEnd": "1", "offset": "0"})
         with pytest.raises(Unsound, match="repeated: 1"):
             await run.judge()
 
@@ -70,7 +78,7 @@ async def test_text_after_the_stop_leaves_no_figures(stage: Stage) -> None:
     async with running(stage, load) as run:
         await delivered(run)
         seq, offset = str(len(load.texts(0)) + 2), str(len("".join(load.texts(0)).encode("utf-16-le")) // 2)
-        await publish(stage, load, "token", "late", {"seq": seq, "seqEnd": seq, "offset": offset})
+        await publish(run, "token", "late", {"seq": seq, "seqEnd": seq, "offset": offset})
         with pytest.raises(Unsound, match="reordered: 1"):
             await run.judge()
 
@@ -78,7 +86,7 @@ async def test_text_after_the_stop_leaves_no_figures(stage: Stage) -> None:
 async def test_a_frame_that_overtakes_the_start_leaves_no_figures(stage: Stage) -> None:
     load = Load(name="overtaken", responses=3, tokens=LOAD_TOKENS)
     async with running(stage, load) as run:
-        await publish(stage, load, "token", load.texts(0)[0], {"seq": "1", "seqEnd": "1", "offset": "0"})
+        await publish(run, "token", load.texts(0)[0], {"seq": "1", "seqEnd": "1", "offset": "0"})
         await delivered(run)
         with pytest.raises(Unsound, match="lost: 1, repeated: 1, reordered: 1"):
             await run.judge()
