@@ -163,6 +163,10 @@ faults: setup ## real faults on real processes, counted beside a plain program; 
 	@[ "$$(id -u)" != 0 ] || command -v faketime >/dev/null || apt-get install -q -y --no-install-recommends faketime >&2 || true
 	cd tests && PYTHONPATH=.. ../$(BIN)/python -m faultlab $(ARGS)
 
+.PHONY: fidelity
+fidelity: setup ## Ably's own suites against the local realtime double (SUITES=their checkouts, see docs/fidelity.md)
+	cd tests && PYTHONPATH=.. ../$(BIN)/python -m fidelity --suites $(abspath $(SUITES))
+
 # Running
 
 .PHONY: demo

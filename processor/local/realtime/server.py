@@ -58,6 +58,7 @@ class LocalRealtime:
         if limits:
             rules.add(RateLimits(), time.monotonic())
         self._links = Links(Protocol(auth.Key.parse(key), publishing, rules, epoch), time.monotonic)
+        self._rest = Rest(self._links)
         self.faults = FaultSwitches(self._links, self._go_down, self._come_up)
 
     @property
@@ -66,7 +67,7 @@ class LocalRealtime:
 
     async def start(self) -> None:
         """Returns when connections are accepted. Raises OSError when the port is taken."""
-        rest = Rest(self._links)
+        rest = self._rest
         app = web.Application(middlewares=[self._while_down, with_cors, with_errors], client_max_size=4 * 1024 * 1024)
         app.router.add_get("/", self._root)
         app.router.add_routes([*rest.routes(), *Batches(self._links, rest).routes()])
@@ -86,6 +87,10 @@ class LocalRealtime:
     def keys(self) -> auth.Keyring:
         """The keys it takes; more may be added at any time."""
         return self._links.protocol.keys
+
+    def authorize(self, request: web.Request) -> auth.Grant:
+        """What the credential of a request allows. Raises Refused."""
+        return self._rest.grant(request)
 
     async def stop(self) -> None:
         """All sockets are cut; may be called twice."""
