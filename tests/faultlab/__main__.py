@@ -7,7 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from faultlab.report import facts, render
+from faultlab.report import MIN_SAMPLES, facts, render
 from faultlab.results import Result, load, save
 from faultlab.rows import ROWS, Row
 from faultlab.running import run
@@ -49,7 +49,7 @@ def _has_passed(row: Row, cache: Path) -> bool:
 def _report(options: argparse.Namespace) -> int:
     results = {row.name: load(row.name, options.cache) for row in ROWS}
     measured = results["memory"]
-    if measured is not None and measured.samples:
+    if measured is not None and len(measured.samples) >= MIN_SAMPLES:
         from faultlab.charts import draw_memory  # matplotlib takes long to import, and rows don't need it
 
         draw_memory(measured.samples, options.out.parent / "images" / "reliability-memory.svg")

@@ -23,6 +23,7 @@ HEAD = (
 RED = "🔴"
 GREEN = "✅"
 MAX_TOLD = 300
+MIN_SAMPLES = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +68,20 @@ def render(rows: Sequence[Row], results: Mapping[str, Result | None], facts: Fac
         .replace("{verdict}", _verdict(rows, failed, found))
         .replace("{table}", "\n".join(lines))
         .replace("{failures}", "\n".join(_failure(row, found[row.name]) for row in failed) or "None.")
+        .replace("{memory}", _picture(results.get("memory")))
         .replace("{date}", facts.date)
         .replace("{machine}", facts.machine)
         .replace("{note}", f" {facts.note}" if facts.note else "")
         .replace("{versions}", ", ".join(f"{name} {number}" for name, number in facts.versions.items()))
         .replace("{rows}", "\n".join(_about(row, found[row.name]) for row in rows))
     )
+
+
+def _picture(result: Result | None) -> str:
+    if result is None or len(result.samples) < MIN_SAMPLES:
+        return 'Not measured in this run: `make faults ARGS="--only memory"` draws it.'
+    told = "Resident memory and uncommitted records over time, with the realtime service down for 150 seconds"
+    return f"![{told}](images/reliability-memory.svg)"
 
 
 def _passes(row: Row, result: Result | None) -> bool:

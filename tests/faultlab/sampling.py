@@ -3,6 +3,8 @@
 import asyncio
 import time
 
+from aiokafka.errors import KafkaError
+
 from faultlab.lag import LagProbe
 from faultlab.processes import resident
 from faultlab.results import Sample
@@ -35,7 +37,12 @@ async def sampled(stand: Stand) -> None:
 async def _sample(stand: Stand, probe: LagProbe) -> None:
     began = time.monotonic()
     while True:
-        lags = [await probe.lag(side.group) for side in stand.sides]
+        try:
+            lags = [await probe.lag(side.group) for side in stand.sides]
+        except (KafkaError, TimeoutError) as error:
+            stand.say(f"a second without a sample: {type(error).__name__}")
+            await asyncio.sleep(1)
+            continue
         memory = [resident(side.relays) for side in stand.sides]
         stand.samples.append(
             Sample(
