@@ -31,7 +31,8 @@ def main() -> int:
     rows = _chosen(options)
     waiting = [row for row in rows if not (options.resume and _has_passed(row, options.cache))]
     if not options.report and waiting:
-        kafka = LocalKafka()
+        # Nothing kills this one; on a busy machine two seconds of silence would fence it.
+        kafka = LocalKafka(extra_properties={"broker.session.timeout.ms": "30000"})
         try:
             kafka.start_blocking(deadline=KAFKA_DEADLINE)
             with ThreadPoolExecutor(options.jobs) as pool:
