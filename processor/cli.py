@@ -3,14 +3,16 @@
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from processor import cli_bench, cli_dead_letters, cli_responses, cli_tools, cli_top
 from processor.cli_shared import EXIT_FAILED, EXIT_SETTINGS, Config, read_settings, run_async
-from processor.config import Settings
 from processor.errors import SettingsError, TokenstreamError
+
+if TYPE_CHECKING:
+    from processor.config import Settings
 
 app = typer.Typer(
     name="tokenstream",
@@ -64,7 +66,7 @@ def _serve(config: Path | None, *roles: str) -> None:
     run_async(serve(settings, frozenset(Role(role) for role in roles)))
 
 
-def _prepared(config: Path | None, *roles: str) -> Settings:
+def _prepared(config: Path | None, *roles: str) -> "Settings":
     """The settings, checked for these roles; logging is set up by them."""
     from processor.log import configure_logging
 
