@@ -13,6 +13,7 @@ from typing import Any
 
 from checker import check
 from processor.received import Message, sha256_of, utf16_length
+from simulation.archive import SimStore
 from simulation.coverage import Coverage
 from simulation.log import Brokers, Fate, Log, LogRecord, Transaction
 from simulation.plan import Plan, Truth
@@ -85,6 +86,8 @@ class Judge:
         self._numbered: dict[str, list[int]] = defaultdict(list)
         """Offsets of the valid records of responses without numbers, in order."""
         self._counted: dict[int, int] = defaultdict(int)
+        self._archived: dict[int, int] = defaultdict(int)
+        self.store: SimStore | None = None
         brokers.watch = self.committed
         service.watch = self.published
 
@@ -229,6 +232,36 @@ class Judge:
             return False
         return seq <= durable.last and seq not in durable.gaps
 
+    # The store
+
+    def archived(self, number: int, offset: int) -> None:
+        """The archive commits: whatever lies before is in the store, or was outdone there."""
+        assert self.store is not None
+        for record in self._brokers.responses[number].read(self._archived[number], offset):
+            key = (record.key or b"").decode()
+            entry = self.store.entries.get(key)
+            kept = entry is not None and entry.record is not None
+            newest = kept and (entry.position.offset >= record.offset or entry.record.finished)  # type: ignore[union-attr]
+            demand(newest, f"the archive commits {number} to {offset}, and {record.offset} of {key} is not stored")
+        self._archived[number] = max(offset, self._archived[number])
+
+    def _unarchived(self) -> str | None:
+        for log in self._brokers.responses:
+            committed = self._brokers.archived.get(log.number, (0, ""))[0]
+            if log.end < len(log.entries) or any(log.read(committed, log.end)):
+                return f"responses[{log.number}] is archived to {committed} of {log.end}"
+        return None
+
+    def _check_store(self) -> None:
+        assert self.store is not None
+        stored = {key: json.loads(entry.value or b"null") for key, entry in self.store.entries.items()}
+        for key, durable in self.durable.items():
+            demand(
+                stored.get(key) == durable.record,
+                f"the store has {stored.get(key)!r:.900} of {key}, committed is {durable.record!r:.900}",
+            )
+        demand(stored.keys() == self.durable.keys(), f"only in the store: {stored.keys() - self.durable.keys()}")
+
     # The end
 
     def settled(self) -> str | None:
@@ -237,7 +270,8 @@ class Judge:
             committed = self._brokers.committed.get(log.number, (0, ""))[0]
             if log.end < len(log.entries) or any(log.read(committed, log.end)):
                 return f"partition {log.number} is committed to {committed} of {log.end} ({len(log.entries)})"
-        return next((f"{key} is not finished" for key, each in self.durable.items() if not each.finished), None)
+        unfinished = next((f"{key} is not finished" for key, each in self.durable.items() if not each.finished), None)
+        return unfinished or self._unarchived()
 
     def final(self, *, perfect: bool) -> None:
         """All has come to its end: what readers see is what was produced, and the records say the same."""
@@ -266,6 +300,7 @@ class Judge:
                         truth.wrong in reasons,
                         f"{number}/{record.offset} is {truth.wrong}, and in the dead letters {reasons}",
                     )
+        self._check_store()
         for channel, produced in by_channel.items():
             self._check_channel(channel, produced, perfect=perfect)
 
@@ -301,7 +336,7 @@ class Judge:
 
     def _check_fate(self, perturbed: frozenset[str], lost: frozenset[int], durable: Durable) -> None:
         record = durable.record
-        tight = self._plan.limits.buffered < TIGHT and "reordered" in perturbed
+        tight = (self._plan.limits.buffered < TIGHT or "oversize_response" in perturbed) and "reordered" in perturbed
         allowed = {
             "abandoned": "stop_missing" in perturbed or bool(tight),
             "too_large": "oversize_response" in perturbed,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from random import Random
 from typing import Any, TypeVar
 
@@ -27,22 +28,35 @@ BATCH = 60
 class Network:
     """The way from one node to the brokers and to the group's coordinator."""
 
-    def __init__(self, loop: VirtualLoop, random: Random, coverage: Coverage) -> None:
+    def __init__(self, loop: VirtualLoop, random: Random, coverage: Coverage, brokers: Brokers) -> None:
         self.loop = loop
         self.random = random
         self.coverage = coverage
+        self._brokers = brokers
         self.brokers_cut = False
         self.coordinator_cut = False
         self.loss = 0.0
         """How likely a request, or its answer, is lost."""
+        self.late = 0.0
+        """How likely a request comes only when its sender has given it up."""
 
     async def ask(self, effect: Callable[[], T], *, coordinator: bool = False) -> T:
         """Carry out `effect` at the other side, and bring its result or Fenced back. Raises KafkaUnavailable."""
         answer: asyncio.Future[T] = self.loop.create_future()
 
+        def arrive_late() -> None:
+            if not self._brokers.gone:
+                with suppress(Fenced):
+                    effect()
+
         def arrive() -> None:
             if self._lost("request", coordinator):
                 self._give_up(answer)
+                return
+            if self.late and self.random.random() < self.late:
+                self.coverage.fault("kafka_request_late")
+                self._give_up(answer)
+                self.loop.outside(REQUEST_TIMEOUT + self.random.uniform(0.0, 6.0), arrive_late)
                 return
             try:
                 result = effect()
@@ -62,6 +76,8 @@ class Network:
         return await asyncio.shield(await self.ask(lambda: self.loop.spawn(effect())))
 
     def _lost(self, what: str, coordinator: bool) -> bool:
+        if self._brokers.gone:
+            return True
         if self.coordinator_cut if coordinator else self.brokers_cut:
             return True
         if self.loss and self.random.random() < self.loss:
@@ -124,10 +140,11 @@ class Coordination:
 class SimConsumer:
     """A member of the group. Its background tasks belong to its node."""
 
-    topic = "tokens"
-
-    def __init__(self, brokers: Brokers, group: Group, network: Network, clock: Clock) -> None:
+    def __init__(self, brokers: Brokers, group: Group, network: Network, clock: Clock, topic: str = "tokens") -> None:
+        self.topic = topic
         self._brokers = brokers
+        self._logs = {"tokens": brokers.tokens, "responses": brokers.responses}[topic]
+        self._offsets = {"tokens": brokers.committed, "responses": brokers.archived}[topic]
         self._group = group
         self._network = network
         self._coordinator = self.coordination = Coordination(network, group)
@@ -184,7 +201,7 @@ class SimConsumer:
             return False
         coordinator.generation, self._assigned = generation, assigned
         self._paused = set()
-        committed = self._brokers.committed
+        committed = self._offsets
         self._positions = {number: committed.get(number, (0, ""))[0] for number in self._assigned}
         return True
 
@@ -203,7 +220,7 @@ class SimConsumer:
     async def fetch(self, max_records: int, wait: float) -> Mapping[int, Sequence[LogRecord]]:
         fetched = self._take(max_records)
         if not fetched:
-            grown = [self._brokers.tokens[number].grown for number in self._assigned if number not in self._paused]
+            grown = [self._logs[number].grown for number in self._assigned if number not in self._paused]
             await _first((*grown, self._changed), wait)
             await asyncio.sleep(self._network.random.uniform(0.001, 0.05))
             fetched = self._take(max_records)
@@ -211,12 +228,12 @@ class SimConsumer:
 
     def _take(self, max_records: int) -> dict[int, list[LogRecord]]:
         fetched: dict[int, list[LogRecord]] = {}
-        if self._network.brokers_cut:
+        if self._network.brokers_cut or self._brokers.gone:
             return fetched
         for number in self._assigned:
             if number in self._paused:
                 continue
-            log = self._brokers.tokens[number]
+            log = self._logs[number]
             position = self._positions[number]
             end = min(log.end, position + self._network.random.randint(1, min(BATCH, max_records)))
             if end > position:
@@ -232,7 +249,7 @@ class SimConsumer:
         raise AssertionError("this consumer's patience has no end")
 
     async def end_offset(self, number: int) -> int:
-        return await self._network.ask(lambda: len(self._brokers.tokens[number].entries))
+        return await self._network.ask(lambda: len(self._logs[number].entries))
 
     async def first_offset(self, number: int) -> int:
         del number
@@ -254,7 +271,11 @@ class SimConsumer:
         self._changed = asyncio.Event()
 
     def high_water(self, number: int) -> int | None:
-        return self._brokers.tokens[number].end if number in self._assigned else None
+        return self._logs[number].end if number in self._assigned else None
+
+    @property
+    def generation(self) -> int:
+        return self._coordinator.generation
 
     @property
     def assigned(self) -> frozenset[int]:
@@ -346,6 +367,7 @@ class SimWriter:
             await ask(lambda: brokers.add_offset(name, epoch, number, *point))
             await ask(lambda: brokers.commit(name, epoch))
         except Fenced as error:
+            self._network.coverage.fault("writer_fenced")
             await self.stop()
             raise PartitionLost(f"another owner has taken over {name}") from error
         except BaseException:

@@ -2,14 +2,17 @@
 
 from typing import TYPE_CHECKING
 
+from simulation.archive import ArchiveProcess
 from simulation.plan import Fault
 from simulation.process import Process
-from simulation.realtime import Trouble
+from simulation.realtime import ID_WINDOW, Trouble
 
 if TYPE_CHECKING:
     from simulation.run import World
 
-UNCLEAN = frozenset({"crash", "stall", "long_stall", "coordinator_cut", "brokers_cut", "kafka_loss", "relay_stopped"})
+UNCLEAN = frozenset(
+    {"crash", "stall", "long_stall", "coordinator_cut", "brokers_cut", "kafka_loss", "kafka_late", "relay_stopped"}
+)
 """What may end an owner in the middle of a publish; then a repeat as published can't be ruled out."""
 
 
@@ -24,12 +27,16 @@ class Faults:
     def _strike(self, fault: Fault) -> None:
         world = self._world
         world.coverage.fault(fault.kind)
-        if fault.kind in UNCLEAN:
+        if fault.kind in UNCLEAN or (fault.kind.startswith("history") and world.plan.outlives_ids):
             world.excuse()
         alive = world.alive
         process = alive[int(fault.target * len(alive))] if alive else None
         if fault.kind.startswith(("ably", "history")):
             self._trouble(fault, process)
+        elif fault.kind.startswith(("archive", "store")):
+            self._archive(fault)
+        elif fault.kind == "kafka_gone":
+            self._lose_brokers(fault.length)
         elif fault.kind == "clock_jump":
             world.wall_offset += (fault.level - 0.5) * 7200
         elif fault.kind == "relay_added":
@@ -58,9 +65,77 @@ class Faults:
             case "kafka_loss":
                 network.loss = 0.02 + 0.2 * fault.level
                 world.loop.outside(fault.length, setattr, network, "loss", 0.0)
+            case "kafka_late":
+                network.late = 0.05 + 0.4 * fault.level
+                world.loop.outside(fault.length, setattr, network, "late", 0.0)
             case "relay_stopped":
                 world.loop.spawn(process.stop(), process.node)
                 world.loop.outside(fault.length, world.add_relay)
+
+    def _lose_brokers(self, length: float) -> None:
+        world = self._world
+        world.brokers.gone = True
+        back_at = world.brokers.back_at = max(world.brokers.back_at, world.loop.now + length)
+        groups = (world.group, world.archive_group)
+        for group in groups:
+            group.suspend()
+
+        def come_back() -> None:
+            if world.brokers.back_at > back_at:
+                return  # gone again meanwhile
+            world.brokers.gone = False
+            for group in groups:
+                group.resume()
+
+        world.loop.outside(length, come_back)
+
+    def _archive(self, fault: Fault) -> None:
+        world, store = self._world, self._world.store
+        alive = [each for each in world.archives if each.node.alive]
+        if not alive:
+            return  # the next one is on its way
+        process = alive[int(fault.target * len(alive))]
+        match fault.kind:
+            case "archive_crash" | "archive_stall":
+                self._strike_archive(fault, process, 200)
+            case "archive_added":
+                world.add_archive()
+            case "store_down":
+                store.down = True
+                world.loop.outside(fault.length, setattr, store, "down", False)
+            case "store_answer_lost":
+                store.lose_answer = 0.5
+                world.loop.outside(fault.length, setattr, store, "lose_answer", 0.0)
+
+    def _strike_archive(self, fault: Fault, process: ArchiveProcess, patience: int) -> None:
+        """As soon as a batch of it is half stored, which is when it hurts."""
+        world = self._world
+        if patience and process.node not in world.store.busy:
+            world.loop.outside(0.01, self._strike_archive, fault, process, patience - 1)
+        elif fault.kind == "archive_crash":
+            process.node.alive = False
+            world.loop.outside(fault.length / 4, world.add_archive)
+        else:
+            process.node.frozen = True
+            world.loop.outside(fault.length, world.loop.thaw, process.node)
+
+    def _begin_outage(self, length: float) -> None:
+        """First the answers stop, then the connections end."""
+        world, trouble = self._world, self._world.service.trouble
+        if length > ID_WINDOW:
+            world.coverage.fault("outage_outlives_ids")
+        trouble.lose_ack = 1.0
+
+        def go() -> None:
+            trouble.lose_ack, trouble.outage = 0.0, True
+            world.loop.outside(length, setattr, trouble, "outage", False)
+            self._disconnect_all()
+
+        world.loop.outside(0.5, go)
+
+    def _disconnect_all(self) -> None:
+        for client in list(self._world.service.clients):
+            self._world.loop.call_soon(client.disconnect, False, context=client.context)
 
     def _trouble(self, fault: Fault, process: Process | None) -> None:
         world, trouble = self._world, self._world.service.trouble
@@ -69,8 +144,12 @@ class Faults:
                 if process is not None and client.sender == process.node.name:
                     world.loop.call_soon(client.disconnect_busy, fault.kind == "ably_suspended", context=client.context)
             return
+        if fault.kind == "ably_outage":
+            self._begin_outage(fault.length)
+            return
         name, value, rest = {
             "ably_down": ("down", True, False),
+            "ably_slow": ("slow", 0.1 + 0.7 * fault.level, 0.0),
             "ably_lose_ack": ("lose_ack", 0.3 * fault.level, 0.0),
             "ably_late_ack": ("late_ack", 0.5 * fault.level, 0.0),
             "ably_nack": ("nack", 0.8 * fault.level, 0.0),
@@ -82,8 +161,7 @@ class Faults:
         setattr(trouble, name, value)
         world.loop.outside(fault.length, setattr, trouble, name, rest)
         if fault.kind == "ably_down":
-            for client in list(world.service.clients):
-                world.loop.call_soon(client.disconnect, False, context=client.context)
+            self._disconnect_all()
 
     def heal(self) -> None:
         """Everything works again from now on."""
@@ -91,8 +169,14 @@ class Faults:
         world.service.trouble = Trouble()
         for process in world.processes:
             process.network.brokers_cut = process.network.coordinator_cut = False
-            process.network.loss = 0.0
+            process.network.loss = process.network.late = 0.0
             if process.node.frozen:
                 world.loop.thaw(process.node)
         if not world.alive:
             world.add_relay()
+        world.store.heal()
+        for archive in world.archives:
+            if archive.node.frozen:
+                world.loop.thaw(archive.node)
+        if not any(archive.node.alive for archive in world.archives):
+            world.add_archive()

@@ -6,6 +6,9 @@ from random import Random
 
 from simulation.loop import VirtualLoop
 
+SESSION_TIMEOUT = 5.0
+REBALANCE_TIMEOUT = 6.0
+
 
 @dataclass(eq=False)
 class Member:
@@ -24,6 +27,8 @@ class Group:
     rebalance_timeout: float
     generation: int = 0
     members: dict[str, Member] = field(default_factory=dict)
+    suspended: bool = False
+    """The coordinator is away with its broker: it counts no time."""
     deadline: float | None = None
     """When the rebalance under way goes on without those who have not joined; None while stable."""
     rebalances: int = 0
@@ -69,13 +74,26 @@ class Group:
 
     def expire(self) -> None:
         """To be called often: members not heard of for a session timeout are out."""
+        if self.suspended:
+            return
         limit = self.loop.now - self.session_timeout
         gone = [each.name for each in self.members.values() if each.seen < limit and not _waits(each)]
         for name in gone:
             self.leave(name)
 
+    def suspend(self) -> None:
+        self.suspended = True
+
+    def resume(self) -> None:
+        """Another broker takes over as coordinator: it gives every member a session timeout from now on."""
+        self.suspended = False
+        for member in self.members.values():
+            member.seen = self.loop.now
+
     def _late(self, number: int) -> None:
-        if self.rebalancing and number == self.rebalances:
+        if self.suspended:
+            self.loop.outside(self.rebalance_timeout, self._late, number)
+        elif self.rebalancing and number == self.rebalances:
             self.members = {name: each for name, each in self.members.items() if _waits(each)}
             self._finish_if_all_joined()
 

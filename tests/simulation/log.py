@@ -120,6 +120,11 @@ class Brokers:
         self.responses = [Log("responses", number) for number in range(partitions)]
         self.dead_letters = [Log("dead-letters", number) for number in range(partitions)]
         self.committed: dict[int, tuple[int, str]] = {}
+        self.archived: dict[int, tuple[int, str]] = {}
+        """The archive's committed offsets of `responses`."""
+        self.gone = False
+        """All brokers are away: no request reaches any, and nothing goes on inside."""
+        self.back_at = 0.0
         self.producers: dict[str, Producing] = {}
         self.watch: Callable[[Transaction], None] = lambda _: None
 
@@ -187,6 +192,9 @@ class Brokers:
             self.loop.outside(MARKER_DELAY, self._settle, transaction)
 
     def _settle(self, transaction: Transaction) -> None:
+        if self.gone:
+            self.loop.outside(0.5, self._settle, transaction)
+            return
         committed = transaction.fate is Fate.COMMITTING
         transaction.fate = Fate.COMMITTED if committed else Fate.ABORTED
         for log in dict.fromkeys(log for log, _ in transaction.written):

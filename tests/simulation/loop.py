@@ -98,15 +98,20 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         if "never retrieved" in str(context.get("message")):
             return  # an answer to a node that is dead by now, or has stopped waiting
         error = context.get("exception")
-        self._failure = self._failure or (
-            error if isinstance(error, BaseException) else AssertionError(context.get("message"))
-        )
+        self.fail(error if isinstance(error, BaseException) else AssertionError(context.get("message")))
+
+    def fail(self, error: BaseException) -> None:
+        """End the run with this. The first one counts."""
+        self._failure = self._failure or error
 
     # The world's own
 
     def outside(self, delay: float, callback: Callable[..., Any], *args: Any) -> asyncio.TimerHandle:
         """Call later, in no node's context: what is on its way in the network does not stop with its sender."""
-        return self.call_at(self.now + delay, callback, *args, context=self._outside)
+        return self.outside_at(self.now + delay, callback, *args)
+
+    def outside_at(self, when: float, callback: Callable[..., Any], *args: Any) -> asyncio.TimerHandle:
+        return self.call_at(when, callback, *args, context=self._outside)
 
     def spawn(self, coro: Coroutine[Any, Any, T], node: Node | None = None) -> asyncio.Task[T]:
         context = contextvars.Context()

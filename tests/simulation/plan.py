@@ -80,6 +80,13 @@ class Plan:
     forbidden: frozenset[str] = frozenset()
     narrow: frozenset[str] = frozenset()
     """Channels that take small messages only."""
+    archives: int = 1
+    faults_end: float = FAULTS_END
+
+    @property
+    def outlives_ids(self) -> bool:
+        """Whether the realtime service is away for longer than it remembers ids, or nearly so."""
+        return any(fault.kind == "ably_outage" and fault.length > 90.0 for fault in self.faults)
 
     def without(self, *, faults: frozenset[int], responses: frozenset[int]) -> "Plan":
         return replace(
@@ -106,16 +113,26 @@ def make_plan(seed: int) -> Plan:
     transactions: dict[int, Transaction] = {}
     responses = [_in_transactions(random, each, transactions) for each in responses]
     names = [name for name, _ in channels]
+    faults = _faults(random)
+    wide = Random(f"wide {seed}")
+    faults = tuple(sorted((*faults, *_wide_faults(wide)), key=lambda fault: fault.at))
+    if wide.random() < 0.5 and any(fault.kind == "ably_outage" for fault in faults):
+        calm = MILD - {"rebalance", "relay_added"} | {
+            kind for kind in WIDE_KINDS if kind.startswith(("archive", "store"))
+        }
+        faults = tuple(fault for fault in faults if fault.kind in calm)
     return Plan(
         seed=seed,
         limits=limits,
         relays=random.randint(1, 3),
         responses=tuple(responses),
         wrong_records=wrong,
-        faults=_faults(random),
+        faults=faults,
         transactions=transactions,
         forbidden=frozenset(random.sample(names, 1) if random.random() < 0.08 else ()),
         narrow=frozenset(random.sample(names, 1) if random.random() < 0.08 else ()),
+        archives=wide.choice((1, 1, 2)),
+        faults_end=max([FAULTS_END, *(fault.at + fault.length + 2 for fault in faults if fault.kind == "ably_outage")]),
     )
 
 
@@ -275,12 +292,8 @@ LENGTHS = {"stall": (0.1, 3.0), "long_stall": (5.0, 12.0), "coordinator_cut": (1
 
 
 def _faults(random: Random) -> tuple[Fault, ...]:
-    mild = random.random() < 0.3  # nothing that ends an owner uncleanly: what is published must be perfect
-    kinds = {
-        kind: weight
-        for kind, weight in KINDS.items()
-        if not mild or kind in {"clock_jump", "rebalance", "relay_added", "ably_disconnect", "ably_nack", "ably_rate"}
-    }
+    mild = random.random() < 0.3
+    kinds = {kind: weight for kind, weight in KINDS.items() if not mild or kind in MILD}
     chosen = random.choices(list(kinds), list(kinds.values()), k=random.choice((0, 1, 3, 6, 10)))
     faults = [
         Fault(
@@ -293,3 +306,42 @@ def _faults(random: Random) -> tuple[Fault, ...]:
         for kind in chosen
     ]
     return tuple(sorted(faults, key=lambda fault: fault.at))
+
+
+MILD = frozenset({"clock_jump", "rebalance", "relay_added", "ably_disconnect", "ably_nack", "ably_rate", "ably_outage"})
+"""What ends no owner uncleanly: what is published must be perfect."""
+WIDE_KINDS = {
+    "kafka_gone": 2.0,
+    "kafka_late": 1.5,
+    "ably_slow": 1.5,
+    "archive_crash": 2.0,
+    "archive_stall": 1.0,
+    "archive_added": 0.5,
+    "store_down": 1.0,
+    "store_answer_lost": 1.0,
+}
+WIDE_LENGTHS = {"kafka_gone": (1.0, 12.0), "archive_stall": (1.0, 12.0), "kafka_late": (3.0, 10.0)}
+
+
+def _wide_faults(random: Random) -> list[Fault]:
+    """Faults of the whole surroundings: all brokers, a long outage of the realtime service, the archive and its store."""
+    kinds = random.choices(list(WIDE_KINDS), list(WIDE_KINDS.values()), k=random.choice((0, 0, 1, 2)))
+    faults = [
+        Fault(
+            at=random.uniform(0.5, FAULTS_END),
+            kind=kind,
+            length=random.uniform(*WIDE_LENGTHS.get(kind, (1.0, 8.0))),
+            target=random.random(),
+            level=random.random(),
+        )
+        for kind in kinds
+    ]
+    slow = [fault for fault in faults if fault.kind == "ably_slow"]
+    faults += [replace(each, kind="coordinator_cut", length=random.uniform(5.0, 9.0)) for each in slow]
+    if random.random() < 0.12:
+        at, length = random.uniform(2.0, 16.0), random.uniform(*random.choice(((11.0, 20.0), (105.0, 150.0))))
+        faults.append(Fault(at, "ably_outage", length))
+        if random.random() < 0.4:
+            kind = random.choice(("history_missing", "history_stale", "history_unavailable"))
+            faults.append(Fault(at, kind, length + random.uniform(0.0, 10.0)))
+    return faults

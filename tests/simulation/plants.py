@@ -10,21 +10,26 @@ from typing import Any
 
 import msgspec
 
+from processor.archive.batch import newest_offsets
 from processor.core.book import Batch, CommitPoint
-from processor.core.framer import Frame
+from processor.core.framer import Frame, build, put_back
 from processor.core.outflow import AskHistory
 from processor.core.response import Gap, Response, Stop
+from processor.core.timers import Due, Timers
 from processor.errors import PublishRetry
 from processor.ingest.ports import Record
+from processor.ingest.worker import State
 from processor.ports import Slot
-from processor.publish.lanes import Lanes
+from processor.store_port import Entry
+from simulation.archive import SimArchive, SimStore
 from simulation.clients import SimWriter
 from simulation.coverage import Coverage
+from simulation.group import SESSION_TIMEOUT
 from simulation.log import Producing
-from simulation.process import Kit, SeenIntake, SeenPipeline, SeenWorker, SimConnection
+from simulation.process import Kit, SeenIntake, SeenLanes, SeenPipeline, SeenWorker, SimConnection
 from topics.records import ResponseRecord
 
-Entries = Iterable[tuple[int, str, ResponseRecord | None]]
+Restored = Iterable[tuple[int, str, ResponseRecord | None]]
 
 
 class CommitsOneTooEarly(SeenPipeline):
@@ -33,7 +38,7 @@ class CommitsOneTooEarly(SeenPipeline):
         return CommitPoint(min(point.offset + 1, self.position), point.restore)
 
 
-class CountsAsAcknowledgedWhatIsSent(Lanes):
+class CountsAsAcknowledgedWhatIsSent(SeenLanes):
     async def _deliver(self, slot: Slot, frame: Frame) -> None:
         self._acknowledged(frame, self._clock.monotonic())
         while True:
@@ -92,6 +97,53 @@ class NamesFramesByTheirFirstNumber(SeenPipeline):
         return built.frame
 
 
+class PublishesAfterTheLease(SeenWorker):
+    def _may_publish(self) -> bool:
+        return self.state in {State.RUNNING, State.DRAINING}
+
+
+class IgnoresTheLeasesMargin(SeenWorker):
+    def _may_publish(self) -> bool:
+        in_time = self._parts.consumer.membership.silence() < SESSION_TIMEOUT
+        return self.state in {State.RUNNING, State.DRAINING} and in_time
+
+
+class TimersThatDoNotWait(Timers):
+    def confirmed(self, position: int) -> list[Due]:
+        del position
+        fired, self._overdue = self._overdue, []
+        return fired
+
+
+class LetsTimersRunWhilePaused(SeenPipeline):
+    timers = TimersThatDoNotWait
+
+
+class RegroupsUnderAnOldId(SeenLanes):
+    async def _deliver(self, slot: Slot, frame: Frame) -> None:
+        while frame.name in {"token", "part"}:
+            try:
+                await slot.publish(frame, 0)
+            except PublishRetry:
+                await self._clearance(frame.channel, slot)
+                frame = self._regrouped(frame)
+            else:
+                self._acknowledged(frame, self._clock.monotonic())
+                return
+        await super()._deliver(slot, frame)
+
+    def _regrouped(self, frame: Frame) -> Frame:
+        lane = self._pipeline._outflow._lanes[frame.channel]
+        built = lane.in_flight
+        assert built is not None
+        if built.piece is not None:
+            return frame
+        put_back(built)
+        lane.in_flight = build(built.response)
+        lane.in_flight.frame = msgspec.structs.replace(lane.in_flight.frame, id=frame.id)
+        return lane.in_flight.frame
+
+
 class DropsTheRestoreOfYoungFinals(SeenPipeline):
     def commit_point(self, batch: Batch, offsets: Sequence[int]) -> CommitPoint:
         point = super().commit_point(batch, offsets)
@@ -100,7 +152,7 @@ class DropsTheRestoreOfYoungFinals(SeenPipeline):
 
 
 class ForgetsDecisionsAtTakeover(SeenPipeline):
-    def restore(self, entries: Entries, responses_end: int, now: float) -> None:
+    def restore(self, entries: Restored, responses_end: int, now: float) -> None:
         super().restore([(at, key, _undecided(record)) for at, key, record in entries], responses_end, now)
 
 
@@ -130,15 +182,32 @@ class NeverWrites(SeenPipeline):
         return False
 
 
+class ConfirmsBeforeItStores(SimArchive):
+    async def _keep_storing(self) -> None:
+        while True:
+            batch = await self._intake.take()
+            if self._stream is not None:
+                for (partition, generation), offset in newest_offsets(batch).items():
+                    self._stream.confirm(partition, offset, generation)
+            await self._store_batch(batch)
+
+
+class StoresWhatComesLast(SimStore):
+    def _keep(self, entry: Entry) -> None:
+        self.entries[entry.response_id] = entry
+
+
 @dataclass(frozen=True, slots=True)
 class Plant:
     name: str
     within: int
     pipeline: type[SeenPipeline] = SeenPipeline
     worker: type[SeenWorker] = SeenWorker
-    lanes: type[Lanes] = Lanes
+    lanes: type[SeenLanes] = SeenLanes
     connection: type[SimConnection] = SimConnection
     writer: type[SimWriter] = SimWriter
+    archive: type[SimArchive] = SimArchive
+    store: type[SimStore] = SimStore
 
     def kit(self, coverage: Coverage) -> Kit:
         return Kit(
@@ -148,6 +217,8 @@ class Plant:
             lanes=self.lanes,
             connection=self.connection,
             writer=self.writer,
+            archive=self.archive,
+            store=self.store,
         )
 
 
@@ -165,4 +236,10 @@ PLANTS = (
     Plant("forgets decisions at takeover", 100, pipeline=ForgetsDecisionsAtTakeover),
     Plant("publishes a gap before it is durable", 50, pipeline=PublishesUndecided),
     Plant("never writes", 20, pipeline=NeverWrites),
+    Plant("publishes after the lease", 150, worker=PublishesAfterTheLease),
+    Plant("ignores the lease's margin", 400, worker=IgnoresTheLeasesMargin),
+    Plant("lets timers run while paused", 250, pipeline=LetsTimersRunWhilePaused),
+    Plant("regroups under an old id", 150, lanes=RegroupsUnderAnOldId),
+    Plant("confirms before it stores", 50, archive=ConfirmsBeforeItStores),
+    Plant("stores what comes last", 400, store=StoresWhatComesLast),
 )

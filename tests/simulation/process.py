@@ -9,12 +9,14 @@ from typing import Any
 
 from processor.clock import Clock
 from processor.core.backoff import Backoff
+from processor.core.framer import Frame
 from processor.core.intake import Intake
 from processor.core.limits import Limits
 from processor.core.pacing import Pace
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Raw, Response
 from processor.core.sequencer import Verdict
+from processor.core.timers import Timers
 from processor.errors import PublishRetry
 from processor.ingest.relay import Relay, RelayOptions
 from processor.ingest.worker import PartitionWorker, State, WorkerParts
@@ -24,6 +26,7 @@ from processor.publish.ably import AblyOptions, Connection
 from processor.publish.history import ChannelHistory
 from processor.publish.lanes import LaneParts, Lanes
 from processor.publish.pool import ConnectionPool, PoolOptions
+from simulation.archive import SimArchive, SimStore
 from simulation.clients import Network, SimConsumer, SimOffsets, SimResponses, SimWriter
 from simulation.coverage import Coverage
 from simulation.group import Group
@@ -61,14 +64,17 @@ class SeenPipeline(PartitionPipeline):
     """The product's pipeline around it."""
 
     intake: type[SeenIntake] = SeenIntake
+    timers: type[Timers] = Timers
 
     def __init__(self, decoder: Decoder, limits: Limits) -> None:
         super().__init__(decoder, limits)
+        self._timers = self.timers()
         self._intake = self.intake(decoder, limits, self._book, self._outflow, self._timers)
         self._open = self._intake.open
 
     def watch(self, coverage: Coverage) -> None:
         assert isinstance(self._intake, SeenIntake)
+        self.coverage = coverage
         self._intake.coverage = coverage
 
 
@@ -83,6 +89,12 @@ class SeenWorker(PartitionWorker):
         pipeline.watch(self.kit.coverage)
         return pipeline
 
+    def _may_publish(self) -> bool:
+        may = super()._may_publish()
+        if self.running and not may:
+            self.kit.coverage.fault("lease_over")
+        return may
+
     async def drain(self, within: float) -> bool:
         was_running = self.running
         if was_running:
@@ -91,6 +103,15 @@ class SeenWorker(PartitionWorker):
         if was_running and not landed:
             self.unclean()
         return landed
+
+
+class SeenLanes(Lanes):
+    """The product's lanes."""
+
+    async def _in_history(self, frame: Frame) -> bool:
+        assert isinstance(self._pipeline, SeenPipeline)
+        self._pipeline.coverage.fault("retry_after_the_id_window")
+        return await super()._in_history(frame)
 
 
 class SimConnection(Connection):
@@ -121,7 +142,7 @@ class SimPool(ConnectionPool):
 
     async def history(self, channel: str, within: float) -> ChannelHistory:
         await asyncio.sleep(self._random.uniform(0.01, 0.3))
-        if self._service.trouble.down:
+        if self._service.trouble.away:
             await asyncio.sleep(within)
             raise PublishRetry("the history of a channel could not be read")
         return self._service.history(channel)
@@ -137,9 +158,11 @@ class Kit:
     coverage: Coverage
     pipeline: type[SeenPipeline] = SeenPipeline
     worker: type[SeenWorker] = SeenWorker
-    lanes: type[Lanes] = Lanes
+    lanes: type[SeenLanes] = SeenLanes
     connection: type[SimConnection] = SimConnection
     writer: type[SimWriter] = SimWriter
+    archive: type[SimArchive] = SimArchive
+    store: type[SimStore] = SimStore
 
 
 class SimRelay(Relay):
@@ -176,7 +199,7 @@ class Process:
         unclean: Callable[[], None],
     ) -> None:
         self.node = Node(name)
-        self.network = Network(loop, random, kit.coverage)
+        self.network = Network(loop, random, kit.coverage, brokers)
         self._kit = kit
         self._brokers, self._group, self._service = brokers, group, service
         self._clock, self._limits, self._random, self._metrics = clock, limits, random, metrics
@@ -227,7 +250,12 @@ class Process:
             dead_letter_bytes=1_000_000,
         )
         options = RelayOptions(
-            client={}, group_id="relay", limits=self._limits, drain_timeout=DRAIN_TIMEOUT, max_record_bytes=1_000_000
+            client=dict,
+            credentials=lambda: None,
+            group_id="relay",
+            limits=self._limits,
+            drain_timeout=DRAIN_TIMEOUT,
+            max_record_bytes=1_000_000,
         )
         relay = SimRelay(options, parts, tasks)
         relay.kit, relay.unclean = self._kit, self._unclean

@@ -50,6 +50,10 @@ class Trouble:
     """What the faults turn. Chances are of one message."""
 
     down: bool = False
+    outage: bool = False
+    """Down for long."""
+    slow: float = 0.0
+    """Seconds a message is on its way, at most."""
     history: str = "whole"
     """`whole`, `missing`, `stale` or `unavailable`."""
     lose_ack: float = 0.0
@@ -57,6 +61,10 @@ class Trouble:
     nack: float = 0.0
     rate: float = 0.0
     """Messages a second a channel may have; 0 is no limit."""
+
+    @property
+    def away(self) -> bool:
+        return self.down or self.outage
 
 
 class Service:
@@ -71,7 +79,7 @@ class Service:
         self.clients: list[SimClient] = []
         self.watch: Callable[[str, Message, str], None] = lambda _channel, _message, _sender: None
         self.sending: Callable[[str], None] = lambda _sender: None
-        """Told of every message that leaves a node, and when."""
+        """Told of every message that leaves a node, and of each that arrives."""
 
     def channel(self, name: str) -> Channel:
         return self.channels.setdefault(name, Channel())
@@ -189,7 +197,7 @@ class SimClient:
     def _connect(self) -> None:
         if self.closed or self.connected:
             return
-        if self._service.trouble.down:
+        if self._service.trouble.away:
             self._later(1.0, self._connect)
             return
         self.connected = True
@@ -246,15 +254,20 @@ class SimClient:
         self._service.sending(self.sender)
         answer: asyncio.Future[None] = self._loop.create_future()
         self._pending.append(answer)
-        self._line = max(self._line, self._loop.now + self._random.uniform(0.002, 0.03))
+        self._line = max(self._line, self._loop.now + self._random.uniform(0.002, 0.03) + self._slowness())
         self._loop.outside(self._line - self._loop.now, self._arrive, channel, message, answer, self._life)
         await answer
+
+    def _slowness(self) -> float:
+        slow = self._service.trouble.slow
+        return slow * self._random.random() if slow else 0.0
 
     def _arrive(self, channel: str, message: AblyMessage, answer: asyncio.Future[None], life: int) -> None:
         """At the service. What was sent before the connection ended may still have come through."""
         service = self._service
-        if service.trouble.down or (life != self._life and self._random.random() < 0.5):
+        if service.trouble.away or (life != self._life and self._random.random() < 0.5):
             return
+        service.sending(self.sender)
         refusal = service.take(channel, message, self.sender)
         if self._random.random() < service.trouble.lose_ack:
             service.coverage.fault("ack_lost")

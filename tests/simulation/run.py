@@ -11,19 +11,19 @@ import structlog
 
 from processor.clock import Clock
 from processor.core.response import Phase
+from processor.ingest.worker import PartitionWorker
 from processor.metrics import Metrics
+from simulation.archive import ArchiveParts, ArchiveProcess
 from simulation.checks import Judge, Violation, demand
 from simulation.coverage import Coverage
 from simulation.faults import Faults
-from simulation.group import Group
+from simulation.group import REBALANCE_TIMEOUT, SESSION_TIMEOUT, Group
 from simulation.log import Brokers, Fate, Transaction
 from simulation.loop import VirtualLoop
-from simulation.plan import FAULTS_END, PARTITIONS, Plan, Produce
+from simulation.plan import PARTITIONS, Plan, Produce
 from simulation.process import Kit, Process
 from simulation.realtime import Service
 
-SESSION_TIMEOUT = 5.0
-REBALANCE_TIMEOUT = 6.0
 FINISH_WITHIN = 90.0
 """When faults end, everything is finished so many (virtual) seconds later."""
 WATCH_INTERVAL = 0.25
@@ -58,7 +58,9 @@ class World:
         self.judge = Judge(plan, self.brokers, self.service, coverage)
         self.processes: list[Process] = []
         self.mains: list[asyncio.Task[None]] = []
+        self._paused: dict[int, float] = {}
         self.service.sending = self._check_lease
+        self._prepare_archive()
         self.excused = False
         """Whether something happened after which a repeat as published can't be ruled out."""
         for name in plan.forbidden:
@@ -73,7 +75,34 @@ class World:
         """Who has not been heard of by the group for a session timeout may have been replaced, and must be silent."""
         process = next(each for each in self.processes if each.node.name == sender)
         silent = self.loop.now - process.heard
-        demand(silent < SESSION_TIMEOUT, f"{sender} publishes {silent:.2f} s after its last heartbeat")
+        if silent >= SESSION_TIMEOUT:
+            # Not raised here: the product treats whatever its SDK raises as a broken connection.
+            self.loop.fail(Violation(f"{sender} publishes {silent:.2f} s after its last heartbeat"))
+
+    def _prepare_archive(self) -> None:
+        """Its chances are its own, so that the relays' runs do not hang on it."""
+        random = Random(f"archive {self.plan.seed}")
+        self.archive_group = Group(self.loop, random, PARTITIONS, SESSION_TIMEOUT, REBALANCE_TIMEOUT)
+        self.store = self.kit.store(random, self.coverage)
+        self.archives: list[ArchiveProcess] = []
+        self._archive_parts = ArchiveParts(
+            self.kit.archive,
+            self.loop,
+            self.brokers,
+            self.archive_group,
+            self.store,
+            self.clock,
+            self.metrics,
+            random,
+            self.coverage,
+            self.judge.archived,
+        )
+        self.judge.store = self.store
+
+    def add_archive(self) -> None:
+        process = ArchiveProcess(f"archive-{len(self.archives)}", self._archive_parts)
+        self.archives.append(process)
+        self.mains.append(self.loop.spawn(process.main(), process.node))
 
     def add_relay(self) -> None:
         process = Process(
@@ -112,12 +141,18 @@ class World:
             self.loop.outside(transaction.at + 1e-6, self._end, number, transaction.commit, open_transactions)
 
     def _produce(self, record: Produce, transactions: dict[int, Transaction]) -> None:
+        if self.brokers.gone:  # a producer waits, and keeps its order
+            self.loop.outside_at(self.brokers.back_at, self._produce, record, transactions)
+            return
         transaction = transactions.setdefault(record.group, Transaction()) if record.group else None
         log = self.brokers.tokens[record.partition]
         offset = log.append(record.value, record.key, self.clock.wall_ms(), transaction, ())
         self.judge.truths[record.partition, offset] = record.truth
 
     def _end(self, number: int, commit: bool, transactions: dict[int, Transaction]) -> None:
+        if self.brokers.gone:
+            self.loop.outside_at(self.brokers.back_at, self._end, number, commit, transactions)
+            return
         transaction = transactions.get(number)
         if transaction is None:
             return
@@ -134,10 +169,12 @@ class World:
         self.produce_all()
         for _ in range(self.plan.relays):
             self.add_relay()
+        for _ in range(self.plan.archives):
+            self.add_archive()
         self.loop.spawn(self._watch())
         faults = Faults(self)
         faults.schedule()
-        await asyncio.sleep(FAULTS_END + 1)
+        await asyncio.sleep(self.plan.faults_end + 1)
         faults.heal()
         until = self.loop.now + FINISH_WITHIN
         while (waits := self.judge.settled()) is not None:
@@ -169,14 +206,14 @@ class World:
         while True:
             await asyncio.sleep(WATCH_INTERVAL)
             self.group.expire()
+            self.archive_group.expire()
             for process in self.alive:
                 for worker in process.workers.values():
                     self.coverage.state(worker.state)
                     pipeline = worker.pipeline
                     bound = pipeline.limits.buffered + 60 * 70_000
                     demand(pipeline.buffered_bytes <= bound, f"{worker!r} holds {pipeline.buffered_bytes} bytes")
-                    if pipeline.paused:
-                        self.coverage.fault("paused")
+                    self._note_pause(worker)
                     for response in pipeline._open.values():
                         self.coverage.state(response.phase)
                         if any(part.evicted for part in response.parts.values()):
@@ -185,9 +222,20 @@ class World:
                 if durable.finished:
                     self.coverage.state(Phase.FINISHED)
 
+    def _note_pause(self, worker: PartitionWorker) -> None:
+        if not worker.pipeline.paused:
+            self._paused.pop(id(worker), None)
+            return
+        self.coverage.fault("paused")
+        if self.loop.now - self._paused.setdefault(id(worker), self.loop.now) > self.plan.limits.idle_timeout:
+            self.coverage.fault("paused_longer_than_idle")
+
     async def _stop_all(self) -> None:
         for process in self.alive:
             await self.loop.spawn(process.stop(), process.node)
+        for archive in self.archives:
+            if archive.node.alive:
+                await self.loop.spawn(archive.stop(), archive.node)
 
 
 def run(plan: Plan, *, metrics: Metrics, coverage: Coverage, kit: Kit | None = None) -> Outcome:
@@ -201,7 +249,7 @@ def run(plan: Plan, *, metrics: Metrics, coverage: Coverage, kit: Kit | None = N
         except Exception as error:  # noqa: BLE001 - whatever the product raises is a finding
             return _failed(world, error)
         finally:
-            world.loop.bury(process.node for process in world.processes)
+            world.loop.bury([each.node for each in world.processes] + [each.node for each in world.archives])
     return Outcome(None, world.loop.steps, world.finished_at)
 
 

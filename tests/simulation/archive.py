@@ -1,0 +1,237 @@
+"""The archive's processes: the product's `Archive` on a stream and a store of this world.
+
+The stream stands for Faust's consumer as `processor.archive.stream` tames it: only what is confirmed is committed, and
+only in the generation it was read in. The store stores entries one by one, so that a crash leaves a part of a batch.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from processor.archive.app import Archive, ArchiveSettings
+from processor.archive.batch import Arrival, Refused
+from processor.archive.stream import Receive
+from processor.clock import Clock
+from processor.core.backoff import Backoff
+from processor.errors import KafkaUnavailable, StoreUnavailable
+from processor.metrics import Metrics
+from processor.store_port import Entry, Position, outdoes
+from simulation.clients import Network, SimConsumer
+from simulation.coverage import Coverage
+from simulation.group import Group
+from simulation.log import Brokers
+from simulation.loop import NODE, Node, VirtualLoop
+
+COMMIT_INTERVAL = 1.0
+FETCH_WAIT = 2.0
+
+
+class SimStore:
+    """Keeps of every response its newest record, as `ResponseStore.upsert_batch` says."""
+
+    def __init__(self, random: Random, coverage: Coverage) -> None:
+        self._random = random
+        self._coverage = coverage
+        self.entries: dict[str, Entry] = {}
+        self.down = False
+        self.lose_answer = 0.0
+        self.busy: set[Node | None] = set()
+        """Who has a batch half stored."""
+
+    async def start(self) -> None:
+        pass
+
+    async def upsert_batch(self, entries: Sequence[Entry], *, force: bool = False) -> None:
+        del force
+        node = NODE.get()
+        self.busy.add(node)
+        try:
+            await self._keep_all(entries)
+        finally:
+            self.busy.discard(node)
+
+    async def _keep_all(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            await asyncio.sleep(self._random.uniform(0.001, 0.02))
+            if self.down:
+                raise StoreUnavailable("the store does not answer")
+            self._keep(entry)
+        if self.lose_answer and self._random.random() < self.lose_answer:
+            raise StoreUnavailable("the store's answer did not come")
+
+    def _keep(self, entry: Entry) -> None:
+        old = self.entries.get(entry.response_id)
+        assert entry.record is not None, "nothing is deleted in this world"
+        if old is not None:
+            assert old.record is not None
+            finished, updated_at = old.record.finished, old.record.updated_at
+            if not outdoes(
+                entry.position, entry.record, old.position, old_finished=finished, old_updated_at=updated_at
+            ):
+                self._coverage.fault("archive_record_outdone")
+                return
+        self.entries[entry.response_id] = entry
+
+    def heal(self) -> None:
+        self.down, self.lose_answer = False, 0.0
+
+
+Committed = Callable[[int, int], None]
+"""Told (partition, offset) of every commit that counts."""
+
+
+class SimStream:
+    """As `processor.archive.stream.ResponseStream`, on the world's Kafka."""
+
+    cut_off = False
+
+    def __init__(self, parts: "ArchiveParts", network: Network, receive: Receive) -> None:
+        self._parts = parts
+        self._network = network
+        self._receive = receive
+        self._consumer = SimConsumer(parts.brokers, parts.group, network, parts.clock, "responses")
+        self._confirmed: dict[int, int] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._read_until: dict[int, int] = {}
+
+    async def start(self) -> None:
+        await self._consumer.start(self)
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._read()), loop.create_task(self._keep_committing())]
+
+    async def wait_until_failed(self) -> BaseException:
+        await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        return RuntimeError("the consumer ended")
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self._commit()
+        await self._consumer.stop()
+
+    async def on_partitions_revoked(self, revoked: object) -> None:
+        del revoked
+        await self._commit()
+        self._confirmed.clear()
+
+    async def on_partitions_assigned(self, assigned: object) -> None:
+        del assigned
+        self._confirmed.clear()
+
+    @property
+    def assigned(self) -> frozenset[int]:
+        return self._consumer.assigned
+
+    def confirm(self, partition: int, offset: int, generation: int) -> None:
+        if generation != self._consumer.generation or partition not in self.assigned:
+            self._parts.coverage.fault("archive_confirmed_too_late")
+            return
+        self._confirmed[partition] = max(offset + 1, self._confirmed.get(partition, 0))
+
+    def lag(self) -> dict[int, int]:
+        return {}
+
+    async def _read(self) -> None:
+        while True:
+            fetched = await self._consumer.fetch(60, FETCH_WAIT)
+            generation = self._consumer.generation
+            for number, records in fetched.items():
+                for record in records:
+                    if record.offset < self._read_until.get(number, 0):
+                        self._parts.coverage.fault("archive_read_again")
+                    self._read_until[number] = record.offset + 1
+                    at = Position(number, record.offset)
+                    await self._receive(Arrival("responses", at, record.key, record.value, generation))
+
+    async def _keep_committing(self) -> None:
+        while True:
+            await asyncio.sleep(COMMIT_INTERVAL)
+            await self._commit()
+
+    async def _commit(self) -> None:
+        due, generation = dict(self._confirmed), self._consumer.generation
+        committed = self._parts.brokers.archived
+        due = {number: offset for number, offset in due.items() if offset > committed.get(number, (0, ""))[0]}
+        if not due:
+            return
+
+        def commit() -> None:
+            if generation != self._parts.group.generation:
+                return
+            for number, offset in due.items():
+                self._parts.committed(number, offset)
+                committed[number] = (offset, "")
+
+        try:
+            await self._network.ask(commit, coordinator=True)
+        except KafkaUnavailable:
+            return
+
+
+class NoLetters:
+    """Nothing the relay writes is refused."""
+
+    async def write(self, letters: Sequence[Refused]) -> None:
+        raise AssertionError(f"the archive refuses {letters}")
+
+    async def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class SteadyBackoff(Backoff):
+    """Without chance: the archive's is not the seed's."""
+
+    def delay(self, attempt: int, random: float) -> float:
+        del random
+        return Backoff.delay(self, attempt, 0.5)
+
+
+class SimArchive(Archive):
+    parts: "ArchiveParts"
+    network: Network
+
+    def _new_stream(self) -> Any:
+        return SimStream(self.parts, self.network, self._intake.put)
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveParts:
+    archive: type[SimArchive]
+    loop: VirtualLoop
+    brokers: Brokers
+    group: Group
+    store: SimStore
+    clock: Clock
+    metrics: Metrics
+    random: Random
+    coverage: Coverage
+    committed: Committed
+
+
+class ArchiveProcess:
+    def __init__(self, name: str, parts: ArchiveParts) -> None:
+        self.node = Node(name)
+        self._parts = parts
+        network = Network(parts.loop, parts.random, parts.coverage, parts.brokers)
+        store: Any = parts.store
+        self._archive = parts.archive(
+            ArchiveSettings("relay-archive", "responses", "dead-letters"),
+            client_options=dict,
+            store=store,
+            metrics=parts.metrics,
+            clock=parts.clock,
+            backoff=SteadyBackoff(first=0.2, cap=2.0),
+        )
+        self._archive.parts, self._archive.network = parts, network
+        letters: Any = NoLetters()
+        self._archive._letters = letters
+
+    async def main(self) -> None:
+        await self._archive.start()
+        await self._archive.wait()
+
+    async def stop(self) -> None:
+        await self._archive.stop()
