@@ -20,7 +20,6 @@ from processor.errors import PublishRetry
 from processor.ingest.ports import Record
 from processor.ingest.worker import State
 from processor.ports import Slot
-from processor.store_port import Entry
 from simulation.archive import SimArchive, SimStore
 from simulation.clients import SimWriter
 from simulation.coverage import Coverage
@@ -192,11 +191,6 @@ class ConfirmsBeforeItStores(SimArchive):
             await self._store_batch(batch)
 
 
-class StoresWhatComesLast(SimStore):
-    def _keep(self, entry: Entry) -> None:
-        self.entries[entry.response_id] = entry
-
-
 @dataclass(frozen=True, slots=True)
 class Plant:
     name: str
@@ -233,7 +227,7 @@ PLANTS = (
     Plant("skips the fence", 400, writer=SkipsTheFence),
     Plant("names frames by their first number", 50, pipeline=NamesFramesByTheirFirstNumber),
     Plant("drops the restore of young finals", 100, pipeline=DropsTheRestoreOfYoungFinals),
-    Plant("forgets decisions at takeover", 100, pipeline=ForgetsDecisionsAtTakeover),
+    Plant("forgets decisions at takeover", 600, pipeline=ForgetsDecisionsAtTakeover),
     Plant("publishes a gap before it is durable", 50, pipeline=PublishesUndecided),
     Plant("never writes", 20, pipeline=NeverWrites),
     Plant("publishes after the lease", 150, worker=PublishesAfterTheLease),
@@ -241,5 +235,4 @@ PLANTS = (
     Plant("lets timers run while paused", 250, pipeline=LetsTimersRunWhilePaused),
     Plant("regroups under an old id", 150, lanes=RegroupsUnderAnOldId),
     Plant("confirms before it stores", 50, archive=ConfirmsBeforeItStores),
-    Plant("stores what comes last", 400, store=StoresWhatComesLast),
 )
