@@ -13,7 +13,7 @@ from processor.clock import Clock
 from processor.core.items import Raw
 from processor.errors import KafkaUnavailable, RecordsGone
 from processor.ingest.kafka.membership import GroupMembership
-from processor.ingest.kafka.options import STOP_DEADLINE, ClientOptions
+from processor.ingest.kafka.options import CLIENT_ERRORS, STOP_DEADLINE, ClientOptions
 from processor.ingest.kafka.readers import LogEnds
 
 HEARTBEAT_INTERVAL = 0.25
@@ -67,7 +67,7 @@ class Consumer:
             self._stopped = False
         try:
             await self._consumer.start()
-        except KafkaError as error:
+        except CLIENT_ERRORS as error:
             self._stopped = True
             with contextlib.suppress(Exception):
                 await self._consumer.stop()
@@ -102,7 +102,7 @@ class Consumer:
             return {}  # newly assigned, and nothing was ever committed: its takeover has not come to say where to begin
         except OffsetOutOfRangeError as error:
             raise RecordsGone({partition.partition: offset for partition, offset in error.args[0].items()}) from error
-        except (KafkaError, TimeoutError) as error:
+        except CLIENT_ERRORS as error:
             raise KafkaUnavailable(f"fetching failed: {error}") from error
         return {partition.partition: records for partition, records in fetched.items()}
 
@@ -120,7 +120,7 @@ class Consumer:
         try:
             async with asyncio.timeout(POSITION_DEADLINE):
                 position: int = await self._consumer.position(self.partition(number))
-        except (KafkaError, TimeoutError) as error:
+        except CLIENT_ERRORS as error:
             raise KafkaUnavailable(f"reading the position failed: {error}") from error
         return position
 
@@ -135,7 +135,7 @@ class Consumer:
     async def first_offset(self, number: int) -> int:
         try:
             firsts = await self._consumer.beginning_offsets([self.partition(number)])
-        except KafkaError as error:
+        except CLIENT_ERRORS as error:
             raise KafkaUnavailable(f"reading the first offset failed: {error}") from error
         first: int = firsts[self.partition(number)]
         return first

@@ -3,8 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from aiokafka.errors import KafkaError
+
 ClientOptions = Callable[[], Mapping[str, Any]]
 """Keyword arguments every aiokafka client gets: servers and security. Asked anew for each client: secrets rotate."""
 
 STOP_DEADLINE: Final = 5.0
 REQUEST_DEADLINE: Final = 30.0
+
+CLIENT_ERRORS: Final = (KafkaError, TimeoutError, OSError, AssertionError)
+"""What any call of a client raises while Kafka is away. aiokafka asserts that it knows a broker, and metadata may list none."""

@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 
 from processor.errors import KafkaUnavailable
-from processor.ingest.kafka.options import REQUEST_DEADLINE, ClientOptions
+from processor.ingest.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE, ClientOptions
 
 
 class LogEnds:
@@ -32,7 +31,7 @@ class LogEnds:
                     self._consumer = consumer
                 end: int = (await self._consumer.end_offsets([partition]))[partition]
                 return end
-        except (KafkaError, TimeoutError, OSError) as error:
+        except CLIENT_ERRORS as error:
             await self.close()
             raise KafkaUnavailable(f"reading the end offset failed: {error}") from error
 
@@ -62,7 +61,7 @@ class CommittedOffsets:
                     await admin.start()
                     self._admin = admin
                 offsets = await self._admin.list_consumer_group_offsets(self._group_id, partitions=[partition])
-        except (KafkaError, TimeoutError, OSError) as error:
+        except CLIENT_ERRORS as error:
             await self.close()
             raise KafkaUnavailable(f"reading the committed offset failed: {error}") from error
         committed = offsets.get(partition)
@@ -100,7 +99,7 @@ class ResponsesReader:
         try:
             async with self._turn, asyncio.timeout(self._patience) as deadline:
                 return await self._read(number, start, take, only, deadline)
-        except (KafkaError, TimeoutError, OSError) as error:
+        except CLIENT_ERRORS as error:
             await self.close()
             raise KafkaUnavailable(f"reading {self._topic} failed: {error}") from error
 

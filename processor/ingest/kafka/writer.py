@@ -15,7 +15,7 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 
 from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge
-from processor.ingest.kafka.options import REQUEST_DEADLINE, STOP_DEADLINE, ClientOptions
+from processor.ingest.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE, STOP_DEADLINE, ClientOptions
 from processor.ingest.ports import Record
 
 log = structlog.get_logger(__name__)
@@ -59,8 +59,7 @@ class TransactionalWriter:
                 await producer.start()
         except BaseException as error:
             await _stop_quietly(producer)
-            # aiokafka asserts that it knows a broker; while the only one is fenced, metadata lists none.
-            if isinstance(error, KafkaError | TimeoutError | OSError | AssertionError):
+            if isinstance(error, CLIENT_ERRORS):
                 raise KafkaUnavailable(f"starting the transactional producer failed: {error!r}") from error
             raise
         self._producer = producer
