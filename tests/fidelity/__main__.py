@@ -30,7 +30,7 @@ def main() -> int:
     sandbox = _sandbox(directory / "certificate", options.port, wanted=not options.report_only)
     files = [(suite, file) for suite in SUITES for file in suite.files]
     with sandbox, ThreadPoolExecutor(options.jobs) as pool:
-        for found, missing in pool.map(lambda each: _run(*each, directory, reports, options), files):
+        for found, missing in pool.map(lambda each: _run(each[0], each[1], directory, reports, options), files):
             outcomes += found
             unfinished |= missing
     commits = {suite.name: suite.found_commit(directory) for suite in SUITES}
