@@ -26,6 +26,7 @@ FETCH_WAIT = 0.2
 RETRY_WAIT = 0.5
 STARVED = 0.002
 MEASURE_INTERVAL = 0.25
+ASK_INTERVAL = 2.0
 STANDSTILL = 120.0
 """Seconds beyond the drain timeout: every wait of the fetching loop has a deadline far below it."""
 
@@ -61,6 +62,8 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         self._credentials = options.credentials()
         self._kafka_trouble: str | None = None
         self._assigned_once = False
+        self._asked = float("-inf")
+        self._answering_since: float | None = None
         self._turned_at = parts.clock.monotonic()
 
     @property
@@ -174,7 +177,7 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
                 if (worker := self._workers.get(number)) is not None and records:
                     worker.feed(records, records[-1].offset + 1)
             await self._follow_positions()
-            if self._consumer.membership.silence() > self._consumer.patience:
+            if await self._is_cut_off_for_good():
                 log.warning("group_silent", seconds=round(self._consumer.membership.silence(), 1))
                 await self._begin_anew()
             self._gate()
@@ -186,6 +189,27 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
                 self._measure()
             # Under a backlog fetching never waits: let lanes and writers have their turns.
             await asyncio.sleep(0 if fetched else STARVED)
+
+    async def _is_cut_off_for_good(self) -> bool:
+        """Whether the group stays silent though Kafka answers others: then this client's look-up of its coordinator hangs.
+
+        While Kafka itself is away there is nothing to mend: this client comes back with it, knows what it published, and
+        can still hand over cleanly. A new one would have to ask the channels' histories.
+        """
+        now = self._parts.clock.monotonic()
+        patience = self._consumer.patience
+        if self._consumer.membership.silence() <= patience:
+            self._answering_since = None
+            return False
+        if now - self._asked < ASK_INTERVAL:
+            return False
+        self._asked = now
+        if not await self._consumer.reachable():
+            self._answering_since = None
+            return False
+        if self._answering_since is None:
+            self._answering_since = now
+        return now - self._answering_since > patience
 
     def _take_over_again(self, gone: RecordsGone) -> None:
         """Records of partitions that were paused for long were deleted unread.
@@ -205,6 +229,7 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         by may soon be refused.
         """
         self._leaving = True
+        self._answering_since = None
         await self._give_back(self._options.drain_timeout)
         await self._consumer.renew()
         self._leaving = False

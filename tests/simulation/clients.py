@@ -245,6 +245,9 @@ class SimConsumer:
     async def position(self, number: int) -> int:
         return self._positions[number]
 
+    async def reachable(self) -> bool:
+        return True
+
     async def renew(self) -> None:
         raise AssertionError("this consumer's patience has no end")
 

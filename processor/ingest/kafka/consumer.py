@@ -15,6 +15,7 @@ from processor.errors import KafkaUnavailable, RecordsGone
 from processor.ingest.kafka.membership import GroupMembership
 from processor.ingest.kafka.options import CLIENT_ERRORS, STOP_DEADLINE, ClientOptions
 from processor.ingest.kafka.readers import LogEnds
+from processor.ingest.unreachable import why_unreachable
 
 HEARTBEAT_INTERVAL = 0.25
 POSITION_DEADLINE = 1.0
@@ -41,6 +42,7 @@ class Consumer:
         """Seconds of silence after which a consumer is given up: joining a group may take the rebalance timeout."""
         self.membership = GroupMembership(session_timeout, clock)
         self._ends = LogEnds(options)
+        self._options = options
         self._new: Callable[[], Any] = lambda: AIOKafkaConsumer(
             **options(),
             group_id=group_id,
@@ -78,6 +80,13 @@ class Consumer:
     async def renew(self) -> None:
         """Throw the client away; `start` makes another."""
         await self.stop()
+
+    async def reachable(self) -> bool:
+        """Whether a new connection to Kafka can be made now; answers within seconds."""
+        try:
+            return await why_unreachable(self._options()) is None
+        except KafkaUnavailable:  # a secret's file can't be read
+            return False
 
     async def stop(self) -> None:
         self._stopped = True
