@@ -14,7 +14,6 @@ class Kind(StrEnum):
     UNCLAIMED = "not claimed"
     OFFLINE = "needs the internet"
     SUITE = "the suite's own"
-    MENDED = "a difference, mended since"
     KNOWN = "a difference, left as it is"
     UNEXPLAINED = "unexplained"
 
@@ -57,40 +56,22 @@ REASONS = (
         r"node_transports|test_interoperability|Callback was already called|done\(\) called multiple times",
     ),
     Reason(
-        Kind.MENDED,
-        "channel names that can't be (40010), attaching, modes and `ATTACH_RESUME`",
-        r"channelattachempty|channelattachinvalid|channelattach_publish_invalid|channelattach_invalid_twice|attachWithChannelParams|resume_rewind_1|failure failed_channel",
-    ),
-    Reason(
-        Kind.MENDED,
-        "token requests: ttl, timestamp, nonce, and the key's capability",
-        r"rest/capability|restcapability|resttoken|Token generation|Should error with|rest/auth .*(ttl|nonce|timestamp)|batchPublish",
-    ),
-    Reason(
-        Kind.MENDED,
-        "codes for keys and tokens that are none (40101, 40400, 80018)",
-        r"unrecoverableConnection|test_invalid_resume_response|invalid_token|invalid keys",
-    ),
-    Reason(Kind.MENDED, "recovering a connection by `recover`", r"recover multiple channels"),
-    Reason(
-        Kind.MENDED,
-        "updates, deletes and appends: versions, and appends to a message seen whole",
-        r"complete_workflow|all versions of a message|append to a message over realtime",
-    ),
-    Reason(
-        Kind.MENDED,
-        "publishing by REST for a client id or a connection",
-        r"implicitly send clientId|on behalf of a Realtime connection|test_invalid_connection_key",
-    ),
-    Reason(Kind.MENDED, "paths that are known by another method only (404)", r"request_404"),
-    Reason(
         Kind.KNOWN,
         "a token with fewer rights, given on a connection, leaves its channels attached",
         r"reauthCapabilityDowngrade",
     ),
+    Reason(
+        Kind.KNOWN,
+        "a token with more rights, given on a connection, adds no mode to a channel that is attached",
+        r"reauthCapabilityUpgradeAddPublish",
+    ),
+    Reason(
+        Kind.KNOWN,
+        "a nonce is refused that the same test used before, in the other format",
+        r"test_request_token_with_duplicate_nonce",
+    ),
     Reason(Kind.KNOWN, "the wildcard client id `*` is not told back", r"wildcard"),
     Reason(Kind.KNOWN, "query parameters of a REST publish are ignored", r"test_publish_params"),
-    Reason(Kind.SUITE, "port 80 was not listened on in that run", r"test_with_token_str_http"),
     Reason(Kind.KNOWN, "a channel's attach is tried again later than the suite waits", r"channel_backoff"),
 )
 

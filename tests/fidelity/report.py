@@ -7,11 +7,6 @@ from fidelity.reasons import Kind, reason_of
 from fidelity.results import Outcome
 from fidelity.suites import SUITES, Suite
 
-NOTE_DATE = "2026-11-23"
-NOTE = """These figures are from a machine with some thirty times more to do than it could. A file that was run again after a
-difference was mended shows its new result, every other its result before; what was mended is held by `tests/unit/realtime`
-(`test_protocol.py`, `test_tokens.py`) until the next run shows it. `realtime/auth` of ably-js did not come to its end in that time.
-"""
 HEAD = """# Fidelity of the local realtime double
 
 `processor/local/realtime` speaks Ably's protocol for development and tests. How well it does is measured with the test suites of
@@ -46,7 +41,7 @@ other. It takes a quarter of an hour, most of it waiting, and ends with 1 when a
 
 
 def write(outcomes: Sequence[Outcome], commits: Mapping[str, str], unfinished: Mapping[str, str], date: str) -> str:
-    sections = [HEAD, _counts(outcomes, commits, date), *([NOTE] if date == NOTE_DATE else [])]
+    sections = [HEAD, _counts(outcomes, commits, date)]
     if unfinished:
         lines = [f"- `{file}`: {why}" for file, why in sorted(unfinished.items())]
         sections.append("## Files that did not run to their end\n\n" + "\n".join(lines) + "\n")
