@@ -67,7 +67,7 @@ async def test_a_service_that_does_not_answer_shows_as_age_in_flight_and_not_rea
                 assert now[f"oldest_unsent_seconds{partition}"] > 2
                 assert now[f"partition_open_responses{partition}"] == now["open_responses"] == 2
                 assert now['pace_ratio{scope="connection"}'] < 1
-                assert now['paces_lowered{scope="channel"}'] == 2
+                assert now['paces_lowered{scope="connection"}'] >= 1
                 assert now['publish_failures_total{code="42911"}'] > 0
                 assert now["publish_retries_total"] > 0
                 assert now["publishes_in_flight"] == 2
