@@ -13,6 +13,7 @@ from processor.clock import Clock
 from processor.core.items import Raw
 from processor.ingest.kafka import Consumer
 from processor.local.kafka import LocalKafka
+from support import eventually
 
 pytestmark = pytest.mark.timeout(400)  # a busy machine takes its time; the ratio is of processor time
 
@@ -71,6 +72,8 @@ async def relay(kafka: LocalKafka, topic: str, group: str, count: int) -> float:
     )
     partition = Partition()
     await consumer.start(Nothing())
+    await eventually(lambda: consumer.assigned, deadline=60)
+    consumer.seek(0, 0)  # as a takeover does: nothing is read before it
     before, seen = time.process_time(), 0
     while seen < count:
         for records in (await consumer.fetch(FETCH, 0.2)).values():

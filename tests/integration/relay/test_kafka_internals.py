@@ -55,6 +55,7 @@ async def joined(kafka: LocalKafka, make_topics: MakeTopics) -> AsyncIterator[tu
     await consumer.start(listener)
     polling = asyncio.create_task(poll(consumer, listener))
     await eventually(lambda: listener.assigned, deadline=20)
+    consumer.seek(0, 0)  # as a takeover does: nothing is read before it
     yield consumer, listener, names
     polling.cancel()
     await asyncio.gather(polling, return_exceptions=True)
