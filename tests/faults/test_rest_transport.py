@@ -22,7 +22,14 @@ FAULTS: dict[str, dict[str, dict[str, object]]] = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+IN_MINUTES = ("refused", "lost_answers", "cut_before_acceptance")
+"""The others take `make test-all`."""
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(FAULTS[name], id=name, marks=[] if name in IN_MINUTES else pytest.mark.long) for name in FAULTS],
+)
 async def test_faults_lose_and_repeat_nothing(
     kafka: LocalKafka, make_topics: MakeTopics, fault: dict[str, dict[str, object]]
 ) -> None:
