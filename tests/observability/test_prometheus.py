@@ -16,7 +16,8 @@ from processor.local.kafka import LocalKafka
 
 pytestmark = pytest.mark.timeout(400)
 
-SECONDS = 32.0
+SECONDS = 80.0
+"""Long enough for a second probe: a rate needs the count before, and the first comes as soon as there is an api."""
 PLANTED = ("tokenstream_tokens_total", "tokenstream_token_total")
 
 
