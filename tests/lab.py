@@ -23,26 +23,12 @@ from aiokafka import AIOKafkaConsumer
 
 from processor.local.realtime.server import LocalRealtime
 from processor.reader import Limits, Reader
-from support import eventually
+from support import KINDS, WORDS, eventually
 from topics.producer import TokenProducer
 from topics.specs import TopicNames
 from verdict import Verdict, as_received, judge_as_published, judge_for_reader
 
 KEY = "local.key:secret"
-WORDS = [
-    "Hello ",
-    "wörld ",
-    "日本語",
-    "👩‍👩‍👧 ",
-    "\U0001f600",
-    "code()\n",
-    '"quoted" ',
-    "\\",
-    "שלום ",
-    "a",
-    " the ",
-    "né",
-]
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -157,9 +143,6 @@ class Produced:
     channel: str
     texts: dict[str, str] = field(default_factory=dict)
     tokens: int = 0
-
-
-KINDS = {"text": "text", "reasoning": "reasoning", "call_1": "tool_call"}
 
 
 @dataclass
@@ -345,3 +328,17 @@ async def laboratory(bootstrap: str, names: TopicNames, *, limits: bool = False)
             yield lab
         finally:
             await lab.close()
+
+
+def assert_faultless(lab: Lab) -> None:
+    """Nothing lost, out of order or unfinished; nothing repeated, not even as published."""
+    verdict = lab.verdict()
+    assert verdict.faultless_for_readers(), verdict
+    assert verdict.repeated_as_published == 0, verdict
+
+
+async def ended(lab: Lab, response_ids: set[str]) -> dict[str, Any]:
+    """The newest records, once each of these responses has its last; for `eventually`."""
+    records = await lab.records()
+    assert all(records.get(response_id, {}).get("finishedAt") for response_id in response_ids)
+    return records

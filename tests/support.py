@@ -8,6 +8,24 @@ from typing import TypeVar, overload
 
 T = TypeVar("T")
 
+WORDS = (
+    "Hello ",
+    "wörld ",
+    "日本語",
+    "👩‍👩‍👧 ",
+    "\U0001f600",
+    "code()\n",
+    '"quoted" ',
+    "\\",
+    "שלום ",
+    "a",
+    " the ",
+    "né",
+)
+"""Of what tokens are made: scripts, surrogate pairs, quotes and escapes."""
+KINDS = {"text": "text", "reasoning": "reasoning", "call_1": "tool_call"}
+"""Parts of a response, and their kinds."""
+
 
 @overload
 async def eventually(look: Callable[[], Awaitable[T]], *, deadline: float = ..., every: float = ...) -> T: ...

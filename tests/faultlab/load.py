@@ -8,23 +8,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from faultlab.accounting import Given
+from support import KINDS, WORDS
 from topics.producer import TokenProducer
 
-WORDS = (
-    "Hello ",
-    "wörld ",
-    "日本語",
-    "👩‍👩‍👧 ",
-    "\U0001f600",
-    "code()\n",
-    '"quoted" ',
-    "\\",
-    "שלום ",
-    "a",
-    " the ",
-    "né",
-)
-KINDS = {"text": "text", "reasoning": "reasoning", "call_1": "tool_call"}
 # A producer outlives the longest outage a row makes.
 DELIVERY_DEADLINE = 300.0
 PART_CHANGES = 0.05

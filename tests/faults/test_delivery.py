@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from conftest import MakeKafka, MakeTopics
-from lab import KEY, Lab, RelayProcess, laboratory
+from lab import KEY, Lab, RelayProcess, assert_faultless, ended, laboratory
 from processor.local.kafka import LocalKafka
 from support import eventually
 
@@ -31,12 +31,6 @@ CONNECTION_FAULTS = {
     "lost_acks": {"drop_ack": {"every": 60}},
     "lost_publishes": {"drop_publish": {"every": 60}},
 }
-
-
-def assert_faultless(lab: Lab) -> None:
-    verdict = lab.verdict()
-    assert verdict.faultless_for_readers(), verdict
-    assert verdict.repeated_as_published == 0, verdict
 
 
 async def test_refused_publishes_are_sent_again_in_order(kafka: LocalKafka, make_topics: MakeTopics) -> None:
@@ -219,12 +213,6 @@ async def test_a_refused_key_drops_nothing_and_a_new_one_is_taken_up(
 
 async def says(relay: RelayProcess, words: str) -> bool:
     return words in await relay.text("/readyz")
-
-
-async def ended(lab: Lab, response_ids: set[str]) -> dict[str, Any]:
-    records = await lab.records()
-    assert all(records.get(response_id, {}).get("finishedAt") for response_id in response_ids)
-    return records
 
 
 def texts_of(record: dict[str, Any]) -> dict[str, str]:

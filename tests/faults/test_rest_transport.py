@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from conftest import MakeTopics
-from lab import Lab, RelayProcess, laboratory
+from lab import RelayProcess, assert_faultless, ended, laboratory
 from processor.local.kafka import LocalKafka
 from support import eventually
 
@@ -96,18 +96,6 @@ async def test_a_refused_channel_fails_its_responses_and_no_others(kafka: LocalK
         assert verdict.faultless_for_readers(), verdict
         records = await eventually(lambda: ended(lab, refused), deadline=15)
         assert {records[response_id]["reason"] for response_id in refused} == {"unpublishable"}
-
-
-def assert_faultless(lab: Lab) -> None:
-    verdict = lab.verdict()
-    assert verdict.faultless_for_readers(), verdict
-    assert verdict.repeated_as_published == 0, verdict
-
-
-async def ended(lab: Lab, response_ids: set[str]) -> dict[str, Any]:
-    records = await lab.records()
-    assert all(records.get(response_id, {}).get("finishedAt") for response_id in response_ids)
-    return records
 
 
 def settings(**changes: str) -> dict[str, Any]:
