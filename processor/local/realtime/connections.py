@@ -57,13 +57,9 @@ class Answers:
         frames: list[ProtocolMessage] = []
         while self._held and self._held[0].due <= now:
             answer = self._held.popleft()
-            last = frames[-1] if frames else None
-            if answer.error is None and last is not None and _continues(last, answer.serial):
-                assert last.res is not None
-                last.res.append(PublishResult(answer.serials or ()))
-                last.count = len(last.res)
-            else:
-                frames.append(answer_frame(answer.serial, answer.serials, answer.error))
+            frame = answer_frame(answer.serial, answer.serials, answer.error)
+            if not frames or not merge_acknowledgements(frames[-1], frame):
+                frames.append(frame)
         return frames
 
     def clear(self) -> None:
@@ -71,13 +67,16 @@ class Answers:
         self.stalled = False
 
 
-def _continues(last: ProtocolMessage, serial: int) -> bool:
-    return (
-        last.action == Action.ACK
-        and last.msg_serial is not None
-        and last.count is not None
-        and last.msg_serial + last.count == serial
-    )
+def merge_acknowledgements(last: ProtocolMessage, following: ProtocolMessage) -> bool:
+    """Make the first of two tell what both tell, where they are acknowledgements of neighbouring serials. Whether they were."""
+    if last.action != Action.ACK or following.action != Action.ACK:
+        return False
+    assert last.msg_serial is not None and last.res is not None and following.res is not None  # noqa: PT018
+    if last.msg_serial + len(last.res) != following.msg_serial:
+        return False
+    last.res.extend(following.res)
+    last.count = len(last.res)
+    return True
 
 
 @dataclass(slots=True, eq=False)

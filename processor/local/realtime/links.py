@@ -13,6 +13,7 @@ from typing import Any, cast
 from aiohttp import WSMsgType, web
 
 from processor.local.realtime import wire
+from processor.local.realtime.connections import merge_acknowledgements
 from processor.local.realtime.effects import Close, Effect, Fanout, Freeze, Send
 from processor.local.realtime.faults import Latency
 from processor.local.realtime.protocol import Knock, Protocol
@@ -46,27 +47,45 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self._batch: list[bytes] = []
         self._batched = 0
+        self._acknowledged: ProtocolMessage | None = None
         self._delayed: dict[bool, deque[Callable[[], None]]] = {True: deque(), False: deque()}
         self._due: dict[bool, float] = {True: 0.0, False: 0.0}
 
     def full(self) -> bool:
         return self._batched + self._transport.get_write_buffer_size() > MAX_OUTGOING
 
+    def acknowledge(self, ack: ProtocolMessage) -> None:
+        """Neighbouring acknowledgements of a turn leave as one frame, as the service's do."""
+        if self.frozen or (self._acknowledged is not None and merge_acknowledgements(self._acknowledged, ack)):
+            return
+        self._write_acknowledged()
+        if not self._batch:
+            self._loop.call_soon(self.flush)
+        self._acknowledged = ack
+
     def write(self, frame: bytes) -> None:
         if self.frozen:
             return
-        if not self._batch:
+        if not self._batch and self._acknowledged is None:
             self._loop.call_soon(self.flush)
+        self._write_acknowledged()
         self._batch.append(frame)
         self._batched += len(frame)
 
+    def _write_acknowledged(self) -> None:
+        if (ack := self._acknowledged) is not None:
+            self._acknowledged = None
+            self._batch.append(framed(wire.encode(ack, self.encoding), self.encoding))
+
     def flush(self) -> None:
+        self._write_acknowledged()
         if self._batch and not self._transport.is_closing():
             self._transport.write(b"".join(self._batch))
         self._batch.clear()
         self._batched = 0
 
     def abort(self) -> None:
+        self._acknowledged = None
         self._batch.clear()
         self._batched = 0
         self._transport.abort()
@@ -164,6 +183,9 @@ class Links:
                 self._links[effect.link].frozen = True
 
     def _send(self, link: Link, message: ProtocolMessage) -> None:
+        if message.action == Action.ACK and not self.protocol.faults.active:
+            link.acknowledge(message)
+            return
         self._write(link, framed(wire.encode(message, link.encoding), link.encoding))
 
     def _write(self, link: Link, frame: bytes) -> None:
