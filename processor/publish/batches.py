@@ -181,9 +181,6 @@ class BatchLink:
             await self._up.wait()
             await self._room.wait()
 
-    def release(self, channel: str) -> None:
-        """Nothing is kept of a channel."""
-
     # Publishing
 
     async def publish(self, frame: Frame, deadline: float) -> None:
@@ -235,10 +232,7 @@ class BatchLink:
         client = self._client
         if client is None:
             raise PublishRetry("the service does not answer")
-        specs = [
-            {"channels": [one.frame.channel], "messages": [message_of(one.frame, self._options).as_dict(binary=True)]}
-            for one in batch
-        ]
+        specs = [{"channels": [one.frame.channel], "messages": [message_of(one.frame, self._options)]} for one in batch]
         try:
             async with asyncio.timeout(max(one.deadline for one in batch)):
                 answer = await client.request("POST", "/messages", PROTOCOL_VERSION, body=specs)

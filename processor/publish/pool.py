@@ -71,7 +71,6 @@ class Link(Protocol):
     async def connected(self) -> None: ...
     async def publish(self, frame: Frame, deadline: float) -> None: ...
     def recheck_key(self) -> None: ...
-    def release(self, channel: str) -> None: ...
 
 
 class ChannelSlot:
@@ -211,12 +210,11 @@ class ConnectionPool:
             self._sweep()
 
     def _sweep(self) -> None:
-        """Let go of channels that were idle for long: each costs the SDK memory."""
+        """Let go of channels that were idle for long."""
         long_ago = self.clock.monotonic() - IDLE_RELEASE
         for channel, slot in list(self._slots.items()):
             if slot.users == 0 and slot.idle_since < long_ago:
                 slot.connection.channels -= 1
-                slot.connection.release(channel)
                 del self._slots[channel]
 
     async def _show_paces_for_ever(self) -> None:

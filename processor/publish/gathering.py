@@ -1,0 +1,49 @@
+"""The writes of one turn of the event loop leave in one piece.
+
+The SDK writes each message to its socket by itself, one system call each, which under load was a fifth of the relay's
+processor time. A transport that gathers them changes nothing else: the order is the same, and they go before the loop waits.
+"""
+
+import asyncio
+from typing import Any
+
+
+class GatheringTransport:
+    """Stands before a socket's transport, with all its methods."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._waiting:
+            self._loop.call_soon(self.flush)
+        self._waiting.append(data)
+
+    def flush(self) -> None:
+        """Hand on what waits. On a transport that closes it is dropped, as the transport itself would."""
+        if self._waiting:
+            data = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
+            self._waiting.clear()
+            if not self._transport.is_closing():
+                self._transport.write(data)
+
+    def write_eof(self) -> None:
+        self.flush()
+        self._transport.write_eof()
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+
+def gather_writes(client: Any) -> None:
+    """Let a connected `AblyRealtime` write to its socket once a turn. Where the SDK is built differently, nothing changes."""
+    socket: Any = getattr(client.connection.connection_manager.transport, "websocket", None)
+    transport: Any = getattr(socket, "transport", None)
+    if hasattr(transport, "is_closing") and not isinstance(transport, GatheringTransport):
+        socket.transport = GatheringTransport(transport)
