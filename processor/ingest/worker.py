@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from math import inf
 from typing import Protocol
 
 import structlog
@@ -88,8 +89,10 @@ class PartitionWorker:
         self.state = State.TAKING_OVER
         self.stuck: str | None = None
         """What this partition waits for, as a sentence; None while it makes progress."""
-        self._lanes = parts.lanes_of(self.pipeline, self._may_publish, self.kick)
+        self._lanes = parts.lanes_of(self.pipeline, self._may_publish, self.progressed)
         self._kicked = asyncio.Event()
+        self._wakes_at = -inf
+        """When the task wakes by itself; far back while it does not wait."""
         self._writing = asyncio.Lock()
         self._committed = CommitPoint(-1, 0)
         self._dead_letter_bytes = parts.dead_letter_bytes
@@ -109,9 +112,12 @@ class PartitionWorker:
     def committed_offset(self) -> int:
         return self._committed.offset
 
-    def kick(self) -> None:
-        """Something changed that may want writing or sending."""
-        self._kicked.set()
+    def progressed(self) -> None:
+        """Something was read or answered. Wakes the task only where that left it something to do before it wakes by itself."""
+        pipeline = self.pipeline
+        due = pipeline.next_wake()
+        if pipeline.wants_write or pipeline.wants_end_offset or (due is not None and due < self._wakes_at):
+            self._kicked.set()
 
     def _may_publish(self) -> bool:
         return self.state in {State.RUNNING, State.DRAINING} and self._parts.consumer.membership.holds()
@@ -169,7 +175,7 @@ class PartitionWorker:
             offset = first
         self.pipeline = self._new_pipeline(self.pipeline.limits)
         self._lanes.stop()
-        self._lanes = parts.lanes_of(self.pipeline, self._may_publish, self.kick)
+        self._lanes = parts.lanes_of(self.pipeline, self._may_publish, self.progressed)
         await restore(self.pipeline, parts.responses, number, metadata.restore, self._clock)
         self.pipeline.begin(offset, end, clean=metadata.clean or committed is None, lost=lost)
         self._committed = CommitPoint(offset, metadata.restore)
@@ -189,7 +195,7 @@ class PartitionWorker:
         now = self._clock.monotonic()
         self.pipeline.feed(records, position, now)
         self._lanes.wake()
-        self._kicked.set()
+        self.progressed()
 
     async def _turn(self) -> None:
         pipeline = self.pipeline
@@ -202,16 +208,19 @@ class PartitionWorker:
         if self._wants_write(now):
             await asyncio.sleep(WRITE_LINGER)
             await self._write()
-        await self._wait(pipeline.next_wake())
+        if not pipeline.wants_write and not pipeline.lacks_texts:
+            await self._wait(pipeline.next_wake())
 
     async def _wait(self, wake: float | None) -> None:
         now = self._clock.monotonic()
         wait = IDLE_WAIT if wake is None else min(IDLE_WAIT, max(0.0, wake - now))
+        self._wakes_at = now + wait
         try:
             async with asyncio.timeout(wait):
                 await self._kicked.wait()
         except TimeoutError:
             pass
+        self._wakes_at = -inf
         self._kicked.clear()
 
     def _wants_write(self, now: float) -> bool:
