@@ -1,0 +1,126 @@
+"""What the relay relies on in the Ably SDK, some of it internal: these fail when it changes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from random import Random
+
+import pytest
+from ably import AblyRealtime
+from ably.types.message import Message
+
+from processor.core.framer import Frame
+from processor.core.pacing import Pace
+from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime
+from processor.publish.ably import AblyOptions, Connection, message_of
+from processor.publish.gathering import GatheringTransport
+from processor.publish.refusals import Meaning, Refusal
+from support import eventually
+
+CLIENT = "tokenstream"
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[LocalRealtime]:
+    async with LocalRealtime(admin=True) as started:
+        yield started
+
+
+@pytest.fixture
+async def connection(server: LocalRealtime) -> AsyncIterator[Connection]:
+    options = AblyOptions(key=lambda: DEFAULT_KEY, client_id=CLIENT, endpoint=server.endpoint, tls=False)
+    made = Connection(options, Pace(0.0, 0.0, 0.0), Random(1), lambda: None)
+    running = asyncio.create_task(made.run())
+    async with asyncio.timeout(20):
+        await made.connected()
+    yield made
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+def frame(channel: str, number: int, data: str | None = "Grüße 👋", *, json: bool = False) -> Frame:
+    headers = {"responseId": "r", "seq": str(number), "seqEnd": str(number), "offset": "0"}
+    return Frame(
+        channel=channel,
+        response_id="r",
+        name="token",
+        id=f"r/token/{number}-{number}/0",
+        data=data,
+        json=json,
+        headers=headers,
+    )
+
+
+@pytest.mark.parametrize(("data", "json"), [("text", False), ('{"model":"m"}', True), (None, False)])
+async def test_a_message_is_on_the_wire_as_the_sdks_own_channel_publishes_it(
+    server: LocalRealtime, connection: Connection, data: str | None, json: bool
+) -> None:
+    sent = frame("ours", 1, data, json=json)
+    await connection.publish(sent, 5.0)
+    client = AblyRealtime(key=DEFAULT_KEY, client_id=CLIENT, endpoint=server.endpoint, tls=False)
+    own = Message(
+        name=sent.name,
+        data=data,
+        client_id=CLIENT,
+        id=sent.id,
+        encoding="json" if json else "",
+        extras={"headers": sent.headers},
+    )
+    assert message_of(sent, connection._options) == {
+        key: value for key, value in own.as_dict(binary=True).items() if value is not None
+    }
+    await client.channels.get("theirs").publish(own)
+    await client.close()
+    (ours,), (theirs,) = server.log["ours"], server.log["theirs"]
+    for field in ("name", "data", "client_id", "id", "encoding", "extras"):
+        assert getattr(ours, field) == getattr(theirs, field), field
+
+
+async def test_frames_of_one_turn_leave_in_one_write_and_all_arrive(
+    server: LocalRealtime, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connection._client
+    assert client is not None
+    transport = client.connection.connection_manager.transport.websocket.transport
+    assert isinstance(transport, GatheringTransport), "the SDK keeps its socket elsewhere now"
+    flushed: list[int] = []
+    flush = GatheringTransport.flush
+
+    def counted(self: GatheringTransport) -> None:
+        flushed.append(len(self._waiting))
+        flush(self)
+
+    monkeypatch.setattr(GatheringTransport, "flush", counted)
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(50):
+            tasks.create_task(connection.publish(frame(f"c{number}", number), 5.0))
+    assert flushed == [50]
+    assert [server.log[f"c{number}"][0].id for number in range(50)] == [
+        f"r/token/{number}-{number}/0" for number in range(50)
+    ]
+
+
+async def test_no_channel_object_is_made_in_the_sdk(connection: Connection) -> None:
+    await connection.publish(frame("c", 1), 5.0)
+    assert connection._client is not None
+    assert list(connection._client.channels) == []
+
+
+async def test_a_message_above_the_services_size_is_refused_before_it_is_sent(
+    server: LocalRealtime, connection: Connection
+) -> None:
+    with pytest.raises(Refusal) as refused:
+        await connection.publish(frame("c", 1, "x" * 65_536), 5.0)
+    assert refused.value.meaning is Meaning.TOO_LARGE
+    assert "c" not in server.log
+
+
+async def test_without_an_answer_the_client_is_replaced_and_the_next_one_publishes(
+    server: LocalRealtime, connection: Connection
+) -> None:
+    before = connection._client
+    server.faults.add({"drop_publish": {"times": 1}})
+    with pytest.raises(Exception, match="no answer in time"):
+        await connection.publish(frame("c", 1), 0.1)
+    await eventually(lambda: connection._up.is_set() and connection._client is not before, deadline=20)
+    await connection.publish(frame("c", 1), 5.0)
+    assert [message.id for message in server.log["c"]] == ["r/token/1-1/0"]
