@@ -313,6 +313,7 @@ class Intake:
         if response.phase is Phase.AWAITING_START:
             self._discard_early(response, Reason.NO_START, "the response never started")
             self.open.pop(response.id, None)
+            self._timers.forget(response)
             return
         give_up_gap(response)
         self.counts.gaps += 1
@@ -355,6 +356,7 @@ class Intake:
     def forget(self, response: Response) -> None:
         """The response has ended: what was held early of it is not held any more."""
         self.open.pop(response.id, None)
+        self._timers.forget(response)
         for seq in sorted(response.early):
             self._release_early(response, seq)
 

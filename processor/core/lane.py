@@ -4,7 +4,6 @@ While a frame is unacknowledged, arriving tokens pile up in their responses and 
 the roll-up: order and no holes by construction, larger frames instead of losses when the channel is slow.
 """
 
-from collections import deque
 from collections.abc import Mapping
 
 from processor.core.framer import Built
@@ -16,8 +15,8 @@ class Lane:
 
     def __init__(self, channel: str) -> None:
         self.channel = channel
-        self.ready: deque[Response] = deque()
-        """Responses with something to send, in turn. Each stands here at most once."""
+        self.ready: list[Response] = []
+        """Responses with something to send, in turn. Each stands here at most once; a list, since most lanes have one member."""
         self.in_flight: Built | None = None
         self.members = 0
         """Open responses of this channel."""
@@ -35,7 +34,7 @@ class Lane:
 
     def next_response(self) -> Response | None:
         while self.ready:
-            response = self.ready.popleft()
+            response = self.ready.pop(0)
             response.waiting_in_lane = False
             if response.sendable:
                 return response

@@ -106,7 +106,7 @@ class Outflow:
         while (response := lane.next_response()) is not None:
             if not response.asked_history:
                 if lane.findings is None:
-                    lane.ready.appendleft(response)
+                    lane.ready.insert(0, response)
                     response.waiting_in_lane = True
                     return AskHistory(channel)
                 self._adopt_history(response, lane.findings)

@@ -33,6 +33,7 @@ __all__ = [
     "Run",
     "Start",
     "Stop",
+    "Timed",
     "Token",
     "cost",
 ]
@@ -112,6 +113,7 @@ class Response:
         "start_digest",
         "started_at",
         "status",
+        "timed",
         "to_obey",
         "tokens",
         "torn",
@@ -179,6 +181,7 @@ class Response:
         self.saved_seq = -1
         """What the newest record made of it covers, committed or not."""
         self.snapshot_armed = False
+        self.timed: Timed | None = None
         self.runs = Runs()
 
     def __repr__(self) -> str:
@@ -269,6 +272,15 @@ class Response:
                 yield item.raw
         for seq in sorted(self.early):
             yield self.early[seq].raw
+
+
+class Timed:
+    """A response as its timers know it."""
+
+    __slots__ = ("response",)
+
+    def __init__(self, response: Response) -> None:
+        self.response: Response | None = response
 
 
 class Published(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ gives up what waits unread in Kafka.
 import heapq
 from enum import Enum, auto
 
-from processor.core.response import Phase, Response
+from processor.core.response import Phase, Response, Timed
 
 
 class Kind(Enum):
@@ -24,14 +24,23 @@ class Timers:
     __slots__ = ("_count", "_heap", "_overdue", "_reading")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Kind, Response]] = []
+        self._heap: list[tuple[float, int, Kind, Timed]] = []
         self._count = 0
         self._overdue: list[Due] = []
         self._reading: tuple[float, int] | None = None
 
     def arm(self, deadline: float, kind: Kind, response: Response) -> None:
         self._count += 1
-        heapq.heappush(self._heap, (deadline, self._count, kind, response))
+        if response.timed is None:
+            response.timed = Timed(response)
+        heapq.heappush(self._heap, (deadline, self._count, kind, response.timed))
+
+    @staticmethod
+    def forget(response: Response) -> None:
+        """Its timers do nothing any more, and keep nothing of it in memory until they are due."""
+        if response.timed is not None:
+            response.timed.response = None
+            response.timed = None
 
     def next_wake(self) -> float | None:
         return self._heap[0][0] if self._heap else None
@@ -40,8 +49,9 @@ class Timers:
         """Timers whose time is up. Those that decide something come back through `confirmed` instead."""
         due: list[Due] = []
         while self._heap and self._heap[0][0] <= now:
-            deadline, _, kind, response = heapq.heappop(self._heap)
-            if response.phase is Phase.FINISHED:
+            deadline, _, kind, timed = heapq.heappop(self._heap)
+            response = timed.response
+            if response is None or response.phase is Phase.FINISHED:
                 continue
             entry = (deadline, kind, response)
             (due if kind is Kind.SNAPSHOT else self._overdue).append(entry)

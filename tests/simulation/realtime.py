@@ -15,7 +15,6 @@ from random import Random
 from typing import Any
 
 from ably.types.connectionstate import ConnectionState
-from ably.types.message import Message as AblyMessage
 from ably.util.exceptions import AblyException
 
 from processor.errors import PublishRetry
@@ -26,6 +25,8 @@ from simulation.loop import VirtualLoop
 
 ID_WINDOW = 120.0
 MAX_MESSAGE = 65_536
+Sent = Mapping[str, Any]
+"""A message as the protocol has it."""
 CLIENT_ID = "tokenstream"
 
 
@@ -84,32 +85,31 @@ class Service:
     def channel(self, name: str) -> Channel:
         return self.channels.setdefault(name, Channel())
 
-    def take(self, name: str, message: AblyMessage, sender: str) -> tuple[int, int] | None:
+    def take(self, name: str, message: Sent, sender: str) -> tuple[int, int] | None:
         """A message has arrived: (code, status) of its refusal, or None when it is acknowledged."""
         channel, now = self.channel(name), self.loop.now
         if refusal := self._refusal(channel, message):
             self.coverage.fault(f"nack_{refusal[0]}")
             return refusal
-        if now - channel.ids.get(message.id, float("-inf")) < ID_WINDOW:
+        if now - channel.ids.get(message["id"], float("-inf")) < ID_WINDOW:
             self.coverage.fault("id_dropped")
             return None
-        channel.ids[message.id] = now
-        data = message.data
+        channel.ids[message["id"]] = now
         received = Message(
-            name=message.name,
-            data=_decoded(data, message.encoding),
-            headers=message.extras["headers"],
-            client_id=CLIENT_ID,
-            id=message.id,
+            name=message["name"],
+            data=_decoded(message.get("data"), message.get("encoding")),
+            headers=message["extras"]["headers"],
+            client_id=message["clientId"],
+            id=message["id"],
         )
         self.watch(name, received, sender)
         channel.log.append(Accepted(now, received, sender))
         return None
 
-    def _refusal(self, channel: Channel, message: AblyMessage) -> tuple[int, int] | None:
+    def _refusal(self, channel: Channel, message: Sent) -> tuple[int, int] | None:
         if channel.forbidden:
             return 40160, 401
-        size = len((message.data or "").encode()) + len(message.id) + len(str(message.extras))
+        size = len((message.get("data") or "").encode()) + len(message["id"]) + len(str(message["extras"]))
         if size > channel.too_large:
             return 40009, 400
         trouble, now = self.trouble, self.loop.now
@@ -172,7 +172,8 @@ class SimClient:
         self.closed = False
         self.connection = self
         self.connection_manager = self
-        self.channels = self
+        self.transport = None
+        """No socket, whose writes could be gathered."""
         self.request_state: Any = None
         service.clients.append(self)
 
@@ -240,17 +241,10 @@ class SimClient:
         if self in self._service.clients:
             self._service.clients.remove(self)
 
-    # Channels
-
-    def get(self, channel: str) -> "SimChannel":
-        return SimChannel(self, channel)
-
-    def release(self, channel: str) -> None:
-        pass
-
-    async def send(self, channel: str, message: AblyMessage) -> None:
+    async def send_protocol_message(self, sent: Mapping[str, Any]) -> None:
         if not self.connected:
             raise AblyException("Connection to server unavailable", 400, 80003)
+        channel, (message,) = sent["channel"], sent["messages"]
         self._service.sending(self.sender)
         answer: asyncio.Future[None] = self._loop.create_future()
         self._pending.append(answer)
@@ -262,7 +256,7 @@ class SimClient:
         slow = self._service.trouble.slow
         return slow * self._random.random() if slow else 0.0
 
-    def _arrive(self, channel: str, message: AblyMessage, answer: asyncio.Future[None], life: int) -> None:
+    def _arrive(self, channel: str, message: Sent, answer: asyncio.Future[None], life: int) -> None:
         """At the service. What was sent before the connection ended may still have come through."""
         service = self._service
         if service.trouble.away or (life != self._life and self._random.random() < 0.5):
@@ -284,15 +278,6 @@ class SimClient:
         if life == self._life and answer in self._pending:
             self._pending.remove(answer)
             _answer(answer, error)
-
-
-@dataclass(frozen=True, slots=True)
-class SimChannel:
-    client: SimClient
-    name: str
-
-    async def publish(self, message: AblyMessage) -> None:
-        await self.client.send(self.name, message)
 
 
 def _answer(answer: asyncio.Future[None], error: Exception | None) -> None:
