@@ -110,8 +110,7 @@ def stop_data(response: Response, stop: Stop) -> JsonObject:
         "usage": usage,
         "error": error,
         "parts": [
-            {"part": part.name, "length": part.length, "sha256": part.hash.hexdigest()}
-            for part in response.parts.values()
+            {"part": part.name, "length": part.length, "sha256": part.sha256()} for part in response.parts.values()
         ],
     }
 

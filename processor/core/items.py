@@ -31,9 +31,9 @@ def cost(raw: Raw) -> int:
 
 
 class PartText:
-    """A part's acknowledged text, with its length and hash kept as it grows."""
+    """A part's acknowledged text, with its length kept as it grows; its hash too, once not all of it is in memory."""
 
-    __slots__ = ("acknowledged", "chunks", "evicted", "framed", "hash", "held", "info", "kind", "length", "name")
+    __slots__ = ("_hash", "acknowledged", "chunks", "evicted", "framed", "held", "info", "kind", "length", "name")
 
     def __init__(self, name: str, kind: str, info: JsonObject | None) -> None:
         self.name = name
@@ -48,7 +48,8 @@ class PartText:
         """Whether a token of the part, be it empty, was acknowledged: only then is the part in a record."""
         self.length = 0
         """UTF-16 code units acknowledged."""
-        self.hash = hashlib.sha256()
+        self._hash: Any = None
+        """Of all the text; None while it is in memory as a whole: a hash takes more of it than most texts do."""
         self.evicted = False
         """Whether the text up to the newest durable record is out of memory."""
 
@@ -58,12 +59,19 @@ class PartText:
             self.chunks.append(text)
             self.held += len(text)
             self.length += utf16_length(text)
-            self.hash.update(text.encode())
+            if self._hash is not None:
+                self._hash.update(text.encode())
 
     def text(self) -> str:
         if len(self.chunks) > 1:
             self.chunks = ["".join(self.chunks)]
         return self.chunks[0] if self.chunks else ""
+
+    def sha256(self) -> str:
+        """Of the text in UTF-8, as hexadecimal digits."""
+        whole = self._hash if self._hash is not None else hashlib.sha256(self.text().encode())
+        digest: str = whole.hexdigest()
+        return digest
 
     def restore(self, text: str) -> None:
         """Take up the text of a durable record, after a takeover."""
@@ -71,6 +79,8 @@ class PartText:
         self.append(text)
 
     def evict(self) -> int:
+        if self._hash is None:
+            self._hash = hashlib.sha256(self.text().encode())
         freed, self.held = self.held, 0
         self.chunks = []
         self.evicted = True

@@ -76,6 +76,8 @@ class Link(Protocol):
 class ChannelSlot:
     """A channel's place on its connection. See `processor.ports.Slot`."""
 
+    __slots__ = ("_pool", "_turn", "connection", "idle_since", "pace", "users")
+
     def __init__(self, pool: "ConnectionPool", connection: Link, pace: Pace) -> None:
         self._pool = pool
         self._turn = asyncio.Lock()

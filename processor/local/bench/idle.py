@@ -19,13 +19,15 @@ WARM_UP = 2.0
 IDLE_SECONDS = 10.0
 OPEN_DEADLINE = 180.0
 POLL = 0.25
-FEW = 5
-"""The memory of an open response is the slope between so many times fewer and all."""
+STEPS = 5
+"""Responses open in so many steps. An open one's memory is the slope after the first: what opening so many at once takes for
+a moment is then there already, and used again.
+"""
 
 
 async def run_idle(kafka: LocalKafka, directory: Path, load: Load, seconds: float = IDLE_SECONDS) -> Result:
     """`load` must leave its responses open."""
-    few = msgspec.structs.replace(load, name=f"{load.name}-few", responses=max(1, load.responses // FEW))
+    step = max(1, load.responses // STEPS)
     result = Result(scenario=load.name, title="An idle relay", load=described(load), seed=load.seed)
     async with staged(kafka, directory, load.name, partitions=12, settings=UNPACED) as stage:
         relay = stage.new_relay()
@@ -38,12 +40,14 @@ async def run_idle(kafka: LocalKafka, directory: Path, load: Load, seconds: floa
         after = _sample(relay)
         result.add("memory, idle", after.rss / MIB, "MiB")
         result.add("processor, idle", 100 * (after.cpu - before.cpu) / (after.at - before.at), "%")
-        at_few = await _open(stage, relay, few, few.responses)
-        at_all = await _open(stage, relay, load, few.responses + load.responses)
-    each = (at_all.rss - at_few.rss) / load.responses
-    text = sum(len("".join(load.texts(number))) for number in range(load.responses)) / load.responses
-    result.add("open responses", few.responses + load.responses)
-    result.add("memory with them", at_all.rss / MIB, "MiB")
+        memory = []
+        for opened in range(STEPS):
+            part = msgspec.structs.replace(load, name=f"{load.name}-{opened}", responses=step)
+            memory.append((await _open(stage, relay, part, (opened + 1) * step)).rss)
+    each = (memory[-1] - memory[0]) / (step * (STEPS - 1))
+    text = sum(len("".join(load.texts(number))) for number in range(step)) / step
+    result.add("open responses", STEPS * step)
+    result.add("memory with them", memory[-1] / MIB, "MiB")
     result.add("text of an open response", text, "bytes")
     result.add("memory of an open response", each, "bytes")
     result.add("of that beyond twice its text", each - 2 * text, "bytes")
