@@ -35,11 +35,12 @@ $(UV):
 	@$(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
 
 .venv/.locked: requirements-dev.lock | $(UV)
-	$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	$(UV) pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	@touch $@
 
 .venv/.editable: pyproject.toml .venv/.locked
 	$(UV) pip install -q --python $(BIN)/python --no-deps -e .
+	$(BIN)/python -m compileall -q processor topics
 	@touch $@
 
 node_modules/.locked: package.json package-lock.json .npmrc | $(UV)
@@ -61,7 +62,7 @@ s3-server: $(S3)/.locked ## install the S3 server that tests store into
 
 $(S3)/.locked: requirements-s3.lock | $(UV)
 	$(UV) venv -q --clear --python $(BIN)/python $(S3)
-	$(UV) pip install -q --python $(S3)/bin/python --require-hashes -r requirements-s3.lock
+	$(UV) pip install -q --compile-bytecode --python $(S3)/bin/python --require-hashes -r requirements-s3.lock
 	@touch $@
 
 LOCK := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url
