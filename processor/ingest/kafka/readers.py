@@ -114,21 +114,26 @@ class ResponsesReader:
         consumer = await self._started()
         now = asyncio.get_running_loop().time
         partition = TopicPartition(self._topic, number)
-        consumer.assign([partition])
         end: int = (await consumer.end_offsets([partition]))[partition]
         first: int = (await consumer.beginning_offsets([partition]))[partition]
+        if max(start, first) >= end:
+            return end
+        consumer.assign([partition])
         consumer.seek(partition, max(start, first))
-        reached = -1
-        while (position := await consumer.position(partition)) < end:
-            if position > reached:
-                reached = position
-                deadline.reschedule(now() + self._patience)
-            fetched = await consumer.getmany(timeout_ms=200, max_records=2_000)
-            for record in fetched.get(partition, ()):
-                if record.offset >= start:
-                    take(record.offset, record.key or b"", record.value)
-                    if only:
-                        return end
+        try:
+            reached = -1
+            while (position := await consumer.position(partition)) < end:
+                if position > reached:
+                    reached = position
+                    deadline.reschedule(now() + self._patience)
+                fetched = await consumer.getmany(timeout_ms=200, max_records=2_000)
+                for record in fetched.get(partition, ()):
+                    if record.offset >= start:
+                        take(record.offset, record.key or b"", record.value)
+                        if only:
+                            return end
+        finally:
+            consumer.unsubscribe()  # or it would go on asking for what comes next
         return end
 
     async def _started(self) -> AIOKafkaConsumer:
