@@ -29,8 +29,14 @@ class SlowConsumer:
         self._end = records
         self._stalls_at = stalls_at
         self._position = 0
+        self.assigned: Sequence[TopicPartition] = ()
 
-    def assign(self, _: Sequence[TopicPartition]) -> None: ...
+    def assign(self, partitions: Sequence[TopicPartition]) -> None:
+        self.assigned = partitions
+
+    def unsubscribe(self) -> None:
+        self.assigned = ()
+
     def seek(self, _: TopicPartition, offset: int) -> None:
         self._position = offset
 
@@ -57,10 +63,21 @@ class SlowConsumer:
 class SlowReader(ResponsesReader):
     def __init__(self, records: int, stalls_at: int = -1) -> None:
         super().__init__(dict, "responses", patience=PATIENCE)
-        self._slow = SlowConsumer(records, stalls_at)
+        self.slow = SlowConsumer(records, stalls_at)
 
     async def _started(self) -> Any:
-        return self._slow
+        return self.slow
+
+
+async def test_what_was_read_is_not_fetched_any_further() -> None:
+    reader = SlowReader(2)
+    await reader.read(0, 0, lambda *_: None)
+    assert reader.slow.assigned == ()
+
+
+async def test_where_nothing_is_to_be_read_nothing_is_fetched() -> None:
+    reader = SlowReader(2, stalls_at=0)  # would wait in vain
+    assert await reader.read(0, 2, lambda *_: None) == 2
 
 
 async def test_a_long_stretch_is_read_whole_though_it_takes_many_times_the_patience() -> None:
