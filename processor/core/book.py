@@ -149,6 +149,7 @@ class Book:
     @staticmethod
     def _save(response: Response, wall_ms: int) -> Save:
         response.saved_seq = response.acked_seq
+        response.runs.promise(response.acked_seq)
         return Save(
             response,
             record_of(response, wall_ms),

@@ -216,6 +216,8 @@ class Intake:
     def _continue(self, response: Response, record: TokenRecord, raw: Raw, now: float) -> None:
         verdict = judge(response, record, raw)
         if verdict is Verdict.ACCEPTED:
+            assert record.seq is not None
+            response.runs.add(self._batch_number, raw.offset, record.seq)
             self._accept(response, record, raw)
             self._advance(response, now)
         elif verdict is Verdict.HELD:
@@ -241,9 +243,7 @@ class Intake:
             self.give_up(response, now)
 
     def _accept(self, response: Response, record: TokenRecord, raw: Raw) -> None:
-        """Take the record whose number is next."""
-        assert record.seq is not None
-        response.runs.add(self._batch_number, raw.offset, record.seq)
+        """Take the record whose number is next, and whose offset is noted."""
         if record.event != _TOKEN:
             if take_stop(response, record, raw, self.limits.response) is not None:
                 self._overflow(response, raw)

@@ -9,13 +9,15 @@ many of them uncovered, an eighth of those.
 from typing import Final
 
 MOST_RUNS: Final = 16
-"""Kept per response: an open one has as many batches between two snapshots as there are fetches, and each run costs memory."""
+"""Kept per response, beside those a record being written covers: an open one has as many batches between two snapshots as
+there are fetches, and each run costs memory.
+"""
 
 
 class Runs:
     """The uncovered runs of one response, in offset order."""
 
-    __slots__ = ("_batch", "_highest", "_offsets", "_room", "_stride")
+    __slots__ = ("_batch", "_highest", "_offsets", "_promised", "_room", "_stride")
 
     def __init__(self) -> None:
         self._offsets: list[int] = []
@@ -25,15 +27,17 @@ class Runs:
         """Batches a run takes. All take the same, so that no run, however many there were, holds back much of them."""
         self._room = 0
         """Batches that the last run still takes."""
+        self._promised = 0
+        """The first so many are covered by a record that is being written."""
 
     def add(self, batch: int, offset: int, seq: int) -> None:
         """Note a consumed record. `batch` numbers the fetched batch it came with; offsets rise."""
-        if self._highest and (batch == self._batch or self._room):
+        if len(self._offsets) > self._promised and (batch == self._batch or self._room):
             self._room -= batch != self._batch
             self._batch = batch
             self._highest[-1] = max(self._highest[-1], seq)
             return
-        if len(self._offsets) == MOST_RUNS:
+        if len(self._offsets) - self._promised == MOST_RUNS:
             self._merge()
         self._batch = batch
         self._room = self._stride - 1
@@ -42,8 +46,9 @@ class Runs:
 
     def _merge(self) -> None:
         """Make one run of every two: it is uncovered for as long as either was."""
-        self._highest = [max(pair) for pair in zip(self._highest[::2], self._highest[1::2], strict=True)]
-        self._offsets = self._offsets[::2]
+        kept, highest = self._promised, self._highest[self._promised :]
+        self._highest[kept:] = [max(pair) for pair in zip(highest[::2], highest[1::2], strict=True)]
+        self._offsets[kept:] = self._offsets[kept::2]
         self._stride *= 2
 
     def first_uncovered(self, seq: int) -> int | None:
@@ -53,17 +58,27 @@ class Runs:
                 return offset
         return None
 
+    def promise(self, seq: int) -> None:
+        """A record covering up to `seq` is being written, and an offset past what it covers may be committed with it.
+
+        So no run that it covers takes anything more: it would be uncovered again, and the offset have to go back.
+        """
+        self._promised = self._covered_by(seq)
+
     def cover(self, seq: int) -> None:
         """A record covering up to `seq` is committed."""
-        covered = 0
-        for highest in self._highest:
-            if highest > seq:
-                break
-            covered += 1
+        covered = self._covered_by(seq)
+        self._promised = 0
         if covered:
             del self._offsets[:covered], self._highest[:covered]
         if len(self._offsets) <= 1:
             self._stride, self._room = 1, 0
+
+    def _covered_by(self, seq: int) -> int:
+        for index, highest in enumerate(self._highest):
+            if highest > seq:
+                return index
+        return len(self._highest)
 
     def __len__(self) -> int:
         return len(self._offsets)
