@@ -213,12 +213,18 @@ class Judge:
     def _count(self, log: Log, until: int) -> None:
         for record in log.read(self._counted[log.number], until):
             truth = self.truths[log.number, record.offset]
-            if truth.seq is None and truth.wrong is None:
-                self._numbered[truth.response_id].append(record.offset)
+            numbered = self._numbered[truth.response_id]
+            # What comes before its start is no token of it: without numbers it can't be held until the start comes.
+            if truth.seq is None and truth.wrong is None and (numbered or truth.event == "start"):
+                numbered.append(record.offset)
         self._counted[log.number] = max(until, self._counted[log.number])
 
     def seq_of(self, offset: int, truth: Truth) -> int:
-        return truth.seq if truth.seq is not None else self._numbered[truth.response_id].index(offset)
+        """-1 for a token without a number that came before the response's start."""
+        if truth.seq is not None:
+            return truth.seq
+        numbered = self._numbered[truth.response_id]
+        return numbered.index(offset) if offset in numbered else -1
 
     def _is_covered(self, number: int, record: LogRecord) -> bool:
         if (number, record.offset) in self.dead or record.value in self.dead_values:
@@ -230,7 +236,7 @@ class Judge:
         seq = self.seq_of(record.offset, truth)
         if truth.event == "start" and durable.record["relay"]["start"] != _digest(record.value):
             return False
-        return seq <= durable.last and seq not in durable.gaps
+        return 0 <= seq <= durable.last and seq not in durable.gaps
 
     # The store
 
@@ -317,7 +323,7 @@ class Judge:
         last = durable.last
         for _, record, truth in self._records_of(response_id):
             seq = self.seq_of(record.offset, truth)
-            if truth.event == "token" and seq <= last and seq not in durable.gaps:
+            if truth.event == "token" and 0 <= seq <= last and seq not in durable.gaps:
                 tokens.setdefault(seq, truth)
         covered = {*tokens, *durable.gaps, 0}
         stopped = durable.record["reason"] not in {*RELAY_ENDS, "unpublishable"}
