@@ -38,6 +38,9 @@ ACK_DEADLINE = 5.0
 MAX_ACK_DEADLINE = 30.0
 KEY_CHECK = 1.0
 HISTORY_PAGE = 1_000
+HISTORIES_AT_ONCE = 16
+HOPELESS = 3
+"""Failures in a row after which those that still wait for their turn fail with them."""
 RETRY = Backoff(first=0.2, cap=3.0)
 RETRY_REFUSED = Backoff(first=1.0, cap=10.0)
 
@@ -270,33 +273,61 @@ async def _first(*events: asyncio.Event) -> None:
 
 
 class HistoryReader:
-    """Reads channels' histories over REST, with one client for all: making one takes the SDK long."""
+    """Reads channels' histories over REST, with one client for all: making one takes the SDK long.
+
+    A few at once: after a crash those of all open responses are asked for in the same moment, and each takes the SDK some
+    milliseconds of processor.
+    """
 
     def __init__(self, options: AblyOptions) -> None:
         self._options = options
         self._client: AblyRest | None = None
+        self._turns = asyncio.Semaphore(HISTORIES_AT_ONCE)
+        self._asked = 0
+        self._failures = 0
+        self._hopeless = 0
+        """Who asked before so many others has nothing to hope for."""
 
     async def read(self, channel: str, within: float) -> ChannelHistory:
-        """The newest messages, as many as can be read in `within` seconds. Raises PublishRetry when none can."""
-        history = ChannelHistory()
-        pages = 0
-        try:
-            async with asyncio.timeout(within):
-                if self._client is None:
-                    self._client = AblyRest(**self._options.rest())
-                page = await self._client.channels.get(channel).history(limit=HISTORY_PAGE)
+        """The newest messages, as many as can be read in `within` seconds of its turn. Raises PublishRetry when none can."""
+        number, self._asked = self._asked, self._asked + 1
+        async with self._turns:
+            if number < self._hopeless:
+                raise PublishRetry("the histories of channels can't be read")
+            history = ChannelHistory()
+            try:
+                await self._read(channel, within, history)
+            except Exception as error:
+                self._failed()
+                if not isinstance(error, TimeoutError):
+                    await self.close()  # the key may have changed
+                if not history.pages:
+                    raise PublishRetry(
+                        f"the history of a channel could not be read ({type(error).__name__})"
+                    ) from error
+            else:
+                self._failures = 0
+            return history
+
+    async def _read(self, channel: str, within: float, history: ChannelHistory) -> None:
+        async with asyncio.timeout(within):
+            client = self._client
+            if client is None:
+                client = self._client = AblyRest(**self._options.rest())
+            try:
+                page = await client.channels.get(channel).history(limit=HISTORY_PAGE)
                 while True:
                     history.add([_past(item) for item in page.items], self._options.client_id)
-                    pages += 1
                     if not page.has_next():
                         break
                     page = await page.next()
-        except Exception as error:
-            if not isinstance(error, TimeoutError):
-                await self.close()  # the key may have changed
-            if not pages:
-                raise PublishRetry(f"the history of a channel could not be read ({type(error).__name__})") from error
-        return history
+            finally:
+                client.channels.release(channel)
+
+    def _failed(self) -> None:
+        self._failures += 1
+        if self._failures >= HOPELESS:
+            self._hopeless = self._asked
 
     async def close(self) -> None:
         client, self._client = self._client, None

@@ -24,18 +24,21 @@ class Deadlines:
         """Raises TimeoutError up to a `STEP` after so many seconds; what was awaited is cancelled then."""
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None, "only a task can be cancelled"
+        cancelling = task.cancelling()
         self._due[task] = loop.time() + seconds
         if self._timer is None:
             self._timer = loop.call_later(STEP, self._check, loop)
         try:
             return await awaited
         except asyncio.CancelledError:
-            if task in self._late and task.uncancel() == 0:
+            if task in self._late and task.cancelling() - 1 <= cancelling:
                 raise TimeoutError from None
             raise  # someone else wants it cancelled, too
         finally:
             del self._due[task]
-            self._late.discard(task)
+            if task in self._late:
+                self._late.discard(task)
+                task.uncancel()
 
     def _check(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()

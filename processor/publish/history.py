@@ -22,6 +22,7 @@ class PastMessage:
 class ChannelHistory:
     published: dict[str, Published] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
+    pages: int = 0
 
     @property
     def ids(self) -> frozenset[str]:
@@ -29,6 +30,7 @@ class ChannelHistory:
 
     def add(self, messages: Iterable[PastMessage], client_id: str) -> None:
         """Take note of the frames among `messages`; those of other publishers are ignored."""
+        self.pages += 1
         for message in messages:
             if message.client_id == client_id and (response_id := message.headers.get("responseId")):
                 self.seen.add(message.id)

@@ -1,0 +1,63 @@
+"""A takeover asks for many histories in one moment: a few at once, and without hope none."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from ably import AblyRest
+
+from processor.errors import PublishRetry
+from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime
+from processor.publish.ably import HISTORIES_AT_ONCE, HOPELESS, AblyOptions, HistoryReader
+
+MANY = 100
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[LocalRealtime]:
+    async with LocalRealtime(admin=True) as started:
+        yield started
+
+
+@pytest.fixture
+async def reader(server: LocalRealtime) -> AsyncIterator[HistoryReader]:
+    made = HistoryReader(AblyOptions(key=lambda: DEFAULT_KEY, client_id="ts", endpoint=server.endpoint, tls=False))
+    yield made
+    await made.close()
+
+
+async def test_every_channel_gets_its_own_history_and_nothing_is_kept_of_it(
+    server: LocalRealtime, reader: HistoryReader
+) -> None:
+    headers = {"responseId": "r", "seq": "3", "seqEnd": "4", "offset": "0"}
+    async with AblyRest(
+        key=DEFAULT_KEY, use_token_auth=True, endpoint="127.0.0.1", port=server.port, tls=False, client_id="ts"
+    ) as client:
+        for number in range(5):
+            body = {
+                "name": "token",
+                "data": "text",
+                "id": f"{number}",
+                "extras": {"headers": headers},
+                "clientId": "ts",
+            }
+            await client.request("POST", f"/channels/c{number}/messages", "3", body=body)
+    histories = await asyncio.gather(*(reader.read(f"c{number}", 5.0) for number in range(MANY)))
+    assert [history.ids for history in histories[:6]] == [*(frozenset({f"{n}"}) for n in range(5)), frozenset()]
+    assert histories[0].published["r"].seq_end == 4
+    assert reader._client is not None
+    assert list(reader._client.channels) == []
+
+
+async def test_what_waits_for_its_turn_fails_with_those_before_it_and_what_asks_later_is_answered(
+    server: LocalRealtime, reader: HistoryReader
+) -> None:
+    server.faults.add({"history": {"hang": True}})
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    results = await asyncio.gather(*(reader.read(f"c{n}", 0.3) for n in range(MANY)), return_exceptions=True)
+    assert all(isinstance(result, PublishRetry) for result in results)
+    assert loop.time() - began < 0.3 * (MANY / HISTORIES_AT_ONCE), "the others waited for nothing"
+    assert HISTORIES_AT_ONCE >= HOPELESS, "the first few decide for all"
+    server.faults.clear()
+    assert (await reader.read("c1", 5.0)).ids == frozenset()
