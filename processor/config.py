@@ -8,7 +8,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -279,10 +279,6 @@ class Settings(BaseSettings):
     def api_is_open(self) -> bool:
         """Whether `/v1` answers without credentials."""
         return self.api_public or self.http_host in ("127.0.0.1", "::1", "localhost")
-
-    def with_changes(self, **changes: object) -> Self:
-        """The same settings but for `changes`, validated: for the command line's options and for tests."""
-        return type(self).model_validate({**dict(self), **changes})
 
 
 def load_settings(

@@ -28,10 +28,12 @@ def environments(settings: Settings, environ: Mapping[str, str], count: int) -> 
     """One for each process: what must differ is the HTTP port, counted up from HTTP_PORT, and a static member's id."""
     found = []
     for number in range(count):
-        own = {**environ, f"{PREFIX}HTTP_PORT": str(settings.http_port + number if settings.http_port else 0)}
+        own = {"HTTP_PORT": str(settings.http_port + number if settings.http_port else 0)}
         if settings.kafka_group_instance_id is not None:
-            own[f"{PREFIX}KAFKA_GROUP_INSTANCE_ID"] = f"{settings.kafka_group_instance_id}-{number}"
-        found.append(own)
+            own["KAFKA_GROUP_INSTANCE_ID"] = f"{settings.kafka_group_instance_id}-{number}"
+        files = {f"{PREFIX}{name}_FILE" for name in own}  # a value and a file of it are not given together
+        kept = {name: value for name, value in environ.items() if name not in files}
+        found.append(kept | {f"{PREFIX}{name}": value for name, value in own.items()})
     return found
 
 

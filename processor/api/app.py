@@ -26,7 +26,6 @@ from topics.records import Status
 
 REQUEST_SECONDS = 15.0
 COMPRESSED_FROM = 1024
-MAX_PATH_BYTES = 8000
 
 log = structlog.stdlib.get_logger("tokenstream.api")
 

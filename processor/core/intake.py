@@ -324,7 +324,8 @@ class Intake:
     def _relieve_early(self, now: float) -> None:
         """What waits for records to come would keep a partition paused for ever, were it alone above the low water mark.
 
-        Early tokens are such, and tokens that end in half a pair. Give up the oldest gap; where there is none, a half.
+        Early tokens are such, and tokens that end in half a pair. Give up the oldest gap; where there is none, end a response
+        that waits for a half: the log does not tell that it will not come, so nothing may be published in its place.
         """
         while self.early_bytes + self._torn_bytes() > self.limits.low_water:
             waiting = [response for response in self.open.values() if response.early]
@@ -333,8 +334,7 @@ class Intake:
             else:
                 torn = [response for response in self.open.values() if response.torn is not None]
                 response = min(torn, key=lambda response: response.last_active)
-                response.settle_torn()
-                self._outflow.enqueue(response)
+                self.close(response, "too_large")
 
     def _torn_bytes(self) -> int:
         if self.early_bytes + self._outflow.queued_bytes <= self.limits.low_water:

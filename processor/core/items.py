@@ -48,7 +48,7 @@ class PartText:
         """Whether a token of the part, be it empty, was acknowledged: only then is the part in a record."""
         self.length = 0
         """UTF-16 code units acknowledged."""
-        self._hash: Any = None
+        self._hash: hashlib._Hash | None = None
         """Of all the text; None while it is in memory as a whole: a hash takes more of it than most texts do."""
         self.evicted = False
         """Whether the text up to the newest durable record is out of memory."""
@@ -70,8 +70,7 @@ class PartText:
     def sha256(self) -> str:
         """Of the text in UTF-8, as hexadecimal digits."""
         whole = self._hash if self._hash is not None else hashlib.sha256(self.text().encode())
-        digest: str = whole.hexdigest()
-        return digest
+        return whole.hexdigest()
 
     def restore(self, text: str) -> None:
         """Take up the text of a durable record, after a takeover."""

@@ -157,7 +157,10 @@ class PartitionPipeline:
 
     def take(self, channel: str, now: float) -> Frame | AskHistory | None:
         """The next frame of a channel, now in flight; or the wish for its history; or None when nothing waits."""
-        return self._outflow.take(channel, now)
+        taken = self._outflow.take(channel, now)
+        if taken is None:
+            self._arm_snapshots(now)  # what the history showed as published is acknowledged without an answer
+        return taken
 
     def urgent(self, channel: str) -> bool:
         """Whether the channel's next frame is one that should not wait for the pace."""

@@ -252,7 +252,7 @@ class Response:
         """The other half did not come: the half becomes U+FFFD. Sendable at once only where the log determines that."""
         if self.torn is not None:
             self.torn.text = self.torn.text[:-1] + REPLACEMENT
-            if not determined:
+            if not determined and self.undetermined is None:  # what comes behind one waits with it
                 self.undetermined = self.torn
             self.torn = None
 

@@ -3,7 +3,6 @@
 Works on one open response; knows nothing of lanes, offsets or storage.
 """
 
-import re
 from enum import Enum, auto
 
 import orjson
@@ -13,8 +12,6 @@ from processor.core.response import End, Gap, PartText, Phase, Raw, Response, St
 from processor.core.text import json_length
 from topics.codec import TokenRecord
 from topics.records import STATUS_BY_REASON, Event, JsonObject, Reason, Status
-
-_HALVES = re.compile("[\ud800-\udfff]")
 
 
 class Verdict(Enum):

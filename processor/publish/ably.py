@@ -39,8 +39,10 @@ MAX_ACK_DEADLINE = 30.0
 KEY_CHECK = 1.0
 HISTORY_PAGE = 1_000
 HISTORIES_AT_ONCE = 16
+HISTORY_QUEUE = 2.0
+"""Seconds a history waits for its turn at most: without it, readers drop what is published again."""
 HOPELESS = 3
-"""Failures in a row after which those that still wait for their turn fail with them."""
+"""Times in a row that the service did not answer, after which those that still wait for their turn fail with them."""
 RETRY = Backoff(first=0.2, cap=3.0)
 RETRY_REFUSED = Backoff(first=1.0, cap=10.0)
 
@@ -291,29 +293,36 @@ class HistoryReader:
     async def read(self, channel: str, within: float) -> ChannelHistory:
         """The newest messages, as many as can be read in `within` seconds of its turn. Raises PublishRetry when none can."""
         number, self._asked = self._asked, self._asked + 1
-        async with self._turns:
+        try:
+            async with asyncio.timeout(HISTORY_QUEUE):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise PublishRetry("too many histories are asked for") from None
+        try:
             if number < self._hopeless:
                 raise PublishRetry("the histories of channels can't be read")
-            history = ChannelHistory()
-            try:
-                await self._read(channel, within, history)
-            except Exception as error:
-                self._failed()
-                if not isinstance(error, TimeoutError):
-                    await self.close()  # the key may have changed
-                if not history.pages:
-                    raise PublishRetry(
-                        f"the history of a channel could not be read ({type(error).__name__})"
-                    ) from error
-            else:
-                self._failures = 0
-            return history
+            return await self._read_whole(channel, within)
+        finally:
+            self._turns.release()
 
-    async def _read(self, channel: str, within: float, history: ChannelHistory) -> None:
-        async with asyncio.timeout(within):
-            client = self._client
+    async def _read_whole(self, channel: str, within: float) -> ChannelHistory:
+        history = ChannelHistory()
+        client = self._client
+        try:
             if client is None:
                 client = self._client = AblyRest(**self._options.rest())
+            await self._read_pages(client, channel, within, history)
+        except Exception as error:
+            if client is self._client:  # else it was closed for what happened to another's request
+                await self._failed(error)
+            if not history.pages:
+                raise PublishRetry(f"the history of a channel could not be read ({type(error).__name__})") from error
+        else:
+            self._failures = 0
+        return history
+
+    async def _read_pages(self, client: AblyRest, channel: str, within: float, history: ChannelHistory) -> None:
+        async with asyncio.timeout(within):
             try:
                 page = await client.channels.get(channel).history(limit=HISTORY_PAGE)
                 while True:
@@ -324,10 +333,16 @@ class HistoryReader:
             finally:
                 client.channels.release(channel)
 
-    def _failed(self) -> None:
+    async def _failed(self, error: Exception) -> None:
+        if isinstance(error, AblyException) and (error.status_code or 500) < 500:
+            if meaning(error.code or 0, error.status_code or 0) is Meaning.ACCOUNT:
+                await self.close()  # the key may have changed
+            return  # the others are not refused for what this channel is
         self._failures += 1
         if self._failures >= HOPELESS:
             self._hopeless = self._asked
+        if not isinstance(error, TimeoutError | AblyException):
+            await self.close()  # its connections may be beyond help
 
     async def close(self) -> None:
         client, self._client = self._client, None

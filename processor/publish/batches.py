@@ -68,6 +68,8 @@ class Waiting:
     frame: Frame
     answer: asyncio.Future[None]
     deadline: float
+    alone: bool = False
+    """It was in a request that was refused as a whole for what one message alone can be refused for."""
 
 
 class BatchLink:
@@ -87,6 +89,8 @@ class BatchLink:
         self._room = asyncio.Event()
         self._room.set()
         self._waiting: list[Waiting] = []
+        self._alone: set[str] = set()
+        """Frames that go in a request of their own the next time."""
         self._tasks = asyncio.TaskGroup()
         self._requests = 0
         self.pace = pace
@@ -193,7 +197,8 @@ class BatchLink:
         loop = asyncio.get_running_loop()
         if not self._waiting:
             loop.call_soon(self._send_waiting)
-        waiting = Waiting(frame, loop.create_future(), deadline)
+        waiting = Waiting(frame, loop.create_future(), deadline, frame.id in self._alone)
+        self._alone.discard(frame.id)
         self._waiting.append(waiting)
         await waiting.answer
 
@@ -221,12 +226,21 @@ class BatchLink:
         results: list[Exception | None] = []
         try:
             results = await self._request(batch)
-        except (Refusal, PublishRetry) as error:
+        except Refusal as error:
+            failure = self._of_one(error, batch)
+        except PublishRetry as error:
             failure = error
         finally:
             self._requests -= 1
             settle(batch, results, failure)
             self._make_room()
+
+    def _of_one(self, refusal: Refusal, batch: list[Waiting]) -> Exception:
+        """A request of many was refused as a whole: one of them may be to blame, and the others must not fail for it."""
+        if len(batch) == 1 or refusal.meaning not in {Meaning.TOO_LARGE, Meaning.CHANNEL, Meaning.UNEXPLAINED}:
+            return refusal
+        self._alone.update(one.frame.id for one in batch)
+        return PublishRetry(f"a request of many was refused ({refusal.code}): each goes alone", code=refusal.code)
 
     async def _request(self, batch: list[Waiting]) -> list[Exception | None]:
         client = self._client
@@ -280,8 +294,9 @@ def batches(waiting: Iterable[Waiting]) -> list[list[Waiting]]:
     size = MAX_BYTES
     for one in waiting:
         # A character has at most four bytes, and escapes none: the format is binary.
-        bytes_ = 4 * len(one.frame.data or "") + FRAME_ROOM
-        if not split or len(split[-1]) == MAX_CHANNELS or size + bytes_ > MAX_BYTES:
+        characters = len(one.frame.data or "") + sum(map(len, one.frame.headers.values()))
+        bytes_ = 4 * characters + FRAME_ROOM
+        if not split or len(split[-1]) == MAX_CHANNELS or size + bytes_ > MAX_BYTES or one.alone or split[-1][-1].alone:
             split.append([])
             size = 0
         split[-1].append(one)

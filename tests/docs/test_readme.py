@@ -22,8 +22,11 @@ def snippet(name: str) -> str:
 
 
 def test_settings_table_is_that_of_the_settings() -> None:
-    for row in Settings.describe():
-        assert f"| `{row.name}` | {row.default} | {row.meaning} |" in README, row.name
+    rows = [f"| `{row.name}` | {row.default} | {row.meaning} |" for row in Settings.describe()]
+    for row in rows:
+        assert row in README, row
+    table = README[README.index(rows[0]) :].partition("\n\n")[0].splitlines()
+    assert sorted(line for line in table if line.startswith("| `")) == sorted(rows)
 
 
 async def test_producer_and_reader_work_as_written(kafka: LocalKafka, make_topics: MakeTopics, tmp_path: Path) -> None:

@@ -246,7 +246,9 @@ async def built(setup: Setup, around: Around) -> AsyncIterator[Stand]:
         finally:
             for task in watching:
                 task.cancel()
-            await asyncio.gather(*watching, return_exceptions=True)
+            ended = await asyncio.gather(*watching, return_exceptions=True)
+        for broken in (end for end in ended if isinstance(end, Exception)):
+            raise broken  # from then on nothing was restarted, and no peak seen
 
 
 async def _start(setup: Setup, ours: Side, plain: Side | None, around: Around) -> None:

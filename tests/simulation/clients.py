@@ -23,6 +23,8 @@ REQUEST_TIMEOUT = 2.0
 HEARTBEAT_INTERVAL = 0.8
 BACKOFF = 0.3
 BATCH = 60
+SPOILT = 0.003
+"""Of the fetches that bring something."""
 
 
 class Network:
@@ -224,6 +226,10 @@ class SimConsumer:
             await _first((*grown, self._changed), wait)
             await asyncio.sleep(self._network.random.uniform(0.001, 0.05))
             fetched = self._take(max_records)
+        if fetched and self._network.random.random() < SPOILT:
+            # As the client does where one partition's batch can't be read: what it took of others in the same turn is gone.
+            self._network.coverage.fault("fetch_spoilt")
+            raise KafkaUnavailable("fetching failed: a batch is corrupt")
         return fetched
 
     def _take(self, max_records: int) -> dict[int, list[LogRecord]]:

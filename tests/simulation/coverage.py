@@ -57,6 +57,7 @@ FAULTS = (
     "paused_longer_than_idle",
     "lease_over",
     "writer_fenced",
+    "fetch_spoilt",
     "kafka_gone",
     "kafka_late",
     "kafka_request_late",

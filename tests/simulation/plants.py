@@ -25,7 +25,7 @@ from simulation.clients import SimWriter
 from simulation.coverage import Coverage
 from simulation.group import SESSION_TIMEOUT
 from simulation.log import Producing
-from simulation.process import Kit, SeenIntake, SeenLanes, SeenPipeline, SeenWorker, SimConnection
+from simulation.process import Kit, SeenIntake, SeenLanes, SeenPipeline, SeenWorker, SimConnection, SimRelay
 from topics.records import ResponseRecord
 
 Restored = Iterable[tuple[int, str, ResponseRecord | None]]
@@ -35,6 +35,11 @@ class CommitsOneTooEarly(SeenPipeline):
     def commit_point(self, batch: Batch, offsets: Sequence[int]) -> CommitPoint:
         point = super().commit_point(batch, offsets)
         return CommitPoint(min(point.offset + 1, self.position), point.restore)
+
+
+class GoesOnAfterASpoiltFetch(SimRelay):
+    def _read_again(self) -> None:
+        pass
 
 
 class CountsAsAcknowledgedWhatIsSent(SeenLanes):
@@ -197,6 +202,7 @@ class Plant:
     within: int
     pipeline: type[SeenPipeline] = SeenPipeline
     worker: type[SeenWorker] = SeenWorker
+    relay: type[SimRelay] | None = None
     lanes: type[SeenLanes] = SeenLanes
     connection: type[SimConnection] = SimConnection
     writer: type[SimWriter] = SimWriter
@@ -208,6 +214,7 @@ class Plant:
             coverage=coverage,
             pipeline=self.pipeline,
             worker=self.worker,
+            relay=self.relay,
             lanes=self.lanes,
             connection=self.connection,
             writer=self.writer,
@@ -218,6 +225,7 @@ class Plant:
 
 PLANTS = (
     Plant("commits one too early", 5, pipeline=CommitsOneTooEarly),
+    Plant("goes on after a spoilt fetch", 20, relay=GoesOnAfterASpoiltFetch),
     Plant("snapshots ahead of acknowledgements", 20, lanes=CountsAsAcknowledgedWhatIsSent),
     Plant("forgets the epoch", 300, connection=ForgetsTheEpoch),
     Plant("takes silence for an answer", 250, connection=TakesSilenceForAnswer),

@@ -158,6 +158,8 @@ class Kit:
     coverage: Coverage
     pipeline: type[SeenPipeline] = SeenPipeline
     worker: type[SeenWorker] = SeenWorker
+    relay: "type[SimRelay] | None" = None
+    """None is the product's own."""
     lanes: type[SeenLanes] = SeenLanes
     connection: type[SimConnection] = SimConnection
     writer: type[SimWriter] = SimWriter
@@ -257,7 +259,7 @@ class Process:
             drain_timeout=DRAIN_TIMEOUT,
             max_record_bytes=1_000_000,
         )
-        relay = SimRelay(options, parts, tasks)
+        relay = (self._kit.relay or SimRelay)(options, parts, tasks)
         relay.kit, relay.unclean = self._kit, self._unclean
         relay.world_writer = lambda number: self._kit.writer(brokers, network, number)
         return relay

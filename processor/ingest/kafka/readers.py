@@ -10,30 +10,44 @@ from aiokafka.admin import AIOKafkaAdminClient
 from processor.errors import KafkaUnavailable
 from processor.ingest.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE, ClientOptions
 
+OFFSETS_DEADLINE = 5.0
+"""Seconds for an offset of a partition, which a broker knows without reading."""
+LOST_CLIENT = 3
+"""Failures in a row, with no answer for any partition between them, after which a client is thought to be beyond help."""
+
 
 class LogEnds:
-    """Reads high watermarks, by a consumer that fetches nothing."""
+    """Reads high watermarks, by a consumer that fetches nothing. A partition without a leader does not keep others waiting."""
 
     def __init__(self, options: ClientOptions) -> None:
         self._options = options
-        self._turn = asyncio.Lock()
+        self._starting = asyncio.Lock()
         self._consumer: AIOKafkaConsumer | None = None
+        self._failures = 0
 
     async def read(self, partition: TopicPartition) -> int:
         """Raises KafkaUnavailable."""
         try:
-            async with self._turn, asyncio.timeout(REQUEST_DEADLINE):
-                if self._consumer is None:
-                    consumer = AIOKafkaConsumer(
-                        **self._options(), group_id=None, enable_auto_commit=False, isolation_level="read_uncommitted"
-                    )
-                    await consumer.start()
-                    self._consumer = consumer
-                end: int = (await self._consumer.end_offsets([partition]))[partition]
-                return end
+            consumer = await self._started()
+            async with asyncio.timeout(OFFSETS_DEADLINE):
+                end: int = (await consumer.end_offsets([partition]))[partition]
         except CLIENT_ERRORS as error:
-            await self.close()
-            raise KafkaUnavailable(f"reading the end offset failed: {error}") from error
+            self._failures += 1
+            if self._failures >= LOST_CLIENT:  # others would have been answered meanwhile
+                await self.close()
+            raise KafkaUnavailable(f"reading the end offset failed: {error!r}") from error
+        self._failures = 0
+        return end
+
+    async def _started(self) -> AIOKafkaConsumer:
+        async with self._starting, asyncio.timeout(REQUEST_DEADLINE):
+            if self._consumer is None:
+                consumer = AIOKafkaConsumer(
+                    **self._options(), group_id=None, enable_auto_commit=False, isolation_level="read_uncommitted"
+                )
+                await consumer.start()
+                self._consumer, self._failures = consumer, 0
+            return self._consumer
 
     async def close(self) -> None:
         consumer, self._consumer = self._consumer, None
@@ -49,6 +63,7 @@ class CommittedOffsets:
         self._options = options
         self._group_id = group_id
         self._topic = topic
+        self._starting = asyncio.Lock()
         self._admin: AIOKafkaAdminClient | None = None
 
     async def read(self, number: int) -> tuple[int, str] | None:
@@ -56,11 +71,8 @@ class CommittedOffsets:
         partition = TopicPartition(self._topic, number)
         try:
             async with asyncio.timeout(REQUEST_DEADLINE):
-                if self._admin is None:
-                    admin = AIOKafkaAdminClient(**self._options())
-                    await admin.start()
-                    self._admin = admin
-                offsets = await self._admin.list_consumer_group_offsets(self._group_id, partitions=[partition])
+                admin = await self._started()
+                offsets = await admin.list_consumer_group_offsets(self._group_id, partitions=[partition])
         except CLIENT_ERRORS as error:
             await self.close()
             raise KafkaUnavailable(f"reading the committed offset failed: {error}") from error
@@ -68,6 +80,14 @@ class CommittedOffsets:
         if committed is None or committed.offset < 0:
             return None
         return committed.offset, committed.metadata
+
+    async def _started(self) -> AIOKafkaAdminClient:
+        async with self._starting:
+            if self._admin is None:
+                admin = AIOKafkaAdminClient(**self._options())
+                await admin.start()
+                self._admin = admin
+            return self._admin
 
     async def close(self) -> None:
         admin, self._admin = self._admin, None
@@ -114,8 +134,11 @@ class ResponsesReader:
         consumer = await self._started()
         now = asyncio.get_running_loop().time
         partition = TopicPartition(self._topic, number)
-        end: int = (await consumer.end_offsets([partition]))[partition]
-        first: int = (await consumer.beginning_offsets([partition]))[partition]
+        async with asyncio.timeout(
+            OFFSETS_DEADLINE
+        ):  # a partition without a leader must not keep others waiting for long
+            end: int = (await consumer.end_offsets([partition]))[partition]
+            first: int = (await consumer.beginning_offsets([partition]))[partition]
         if max(start, first) >= end:
             return end
         consumer.assign([partition])
@@ -133,7 +156,7 @@ class ResponsesReader:
                         if only:
                             return end
         finally:
-            consumer.unsubscribe()  # or it would go on asking for what comes next
+            consumer.pause(partition)  # or it would go on asking for what comes next
         return end
 
     async def _started(self) -> AIOKafkaConsumer:

@@ -26,7 +26,7 @@ def _pyplot() -> Any:
         import matplotlib as mpl  # noqa: PLC0415 - an extra, and slow to import
     except ImportError:
         raise PlotsUnavailable(
-            "Plots need matplotlib, which is not installed: `pip install tokenstream[bench]`, or leave --images out."
+            "Plots need matplotlib, which is not installed: `pip install '.[bench]'` in a clone, or leave --images out."
         ) from None
     mpl.use("svg")
     mpl.rcParams.update({"svg.hashsalt": "tokenstream", "svg.fonttype": "none", "font.size": 9})

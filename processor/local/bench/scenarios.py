@@ -210,10 +210,12 @@ async def slow_store(scene: Scene, wanted: Wanted) -> list[Result]:
         async with live_stage(scene.kafka, scene.directory / load.name, live) as stage:
             file = str(stage.directory / "tokenstream.db")
             holder = Child("slow store", sys.executable, "-m", SLOW_STORE, file, log=stage.directory / "store.log")
-            if slow:
-                holder.start()
-            result, _ = await run_live(stage, live)
-            holder.kill()
+            try:
+                if slow:
+                    holder.start()
+                result, _ = await run_live(stage, live)
+            finally:
+                holder.kill()
         found.append((float(slow), result))
     return [_over(found, "slow-store", "A store locked 9 of 10 of the time (1), and not (0)", "")]
 

@@ -11,6 +11,7 @@ from ably.types.message import Message
 
 from processor.core.framer import Frame
 from processor.core.pacing import Pace
+from processor.errors import PublishRetry
 from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime
 from processor.publish.ably import AblyOptions, Connection, message_of
 from processor.publish.gathering import GatheringTransport
@@ -129,7 +130,7 @@ async def test_without_an_answer_the_client_is_replaced_and_the_next_one_publish
 ) -> None:
     before = connection._client
     server.faults.add({"drop_publish": {"times": 1}})
-    with pytest.raises(Exception, match="no answer in time"):
+    with pytest.raises(PublishRetry, match="no answer in time"):
         await connection.publish(frame("c", 1), 0.1)
     await eventually(lambda: connection._up.is_set() and connection._client is not before, deadline=20)
     await connection.publish(frame("c", 1), 5.0)

@@ -91,6 +91,18 @@ def test_each_process_has_its_own_port_and_member_id() -> None:
     assert second["TOKENSTREAM_KAFKA_GROUP_INSTANCE_ID"] == "host-1"
 
 
+def test_what_differs_replaces_the_file_it_came_from(tmp_path: Path) -> None:
+    (tmp_path / "port").write_text("9000")
+    (tmp_path / "member").write_text("host")
+    environ = {
+        "TOKENSTREAM_ABLY_KEY": "a.b:c",
+        "TOKENSTREAM_HTTP_PORT_FILE": str(tmp_path / "port"),
+        "TOKENSTREAM_KAFKA_GROUP_INSTANCE_ID_FILE": str(tmp_path / "member"),
+    }
+    second = load_settings(environments(load_settings(environ), environ, 2)[1])
+    assert (second.http_port, second.kafka_group_instance_id) == (9001, "host-1")
+
+
 def test_exit_codes() -> None:
     assert exit_code(0, [0, 0], asked=True) == 0
     assert exit_code(0, [0, 1], asked=True) == 1

@@ -34,8 +34,8 @@ class SlowConsumer:
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
         self.assigned = partitions
 
-    def unsubscribe(self) -> None:
-        self.assigned = ()
+    def pause(self, *partitions: TopicPartition) -> None:
+        self.assigned = [partition for partition in self.assigned if partition not in partitions]
 
     def seek(self, _: TopicPartition, offset: int) -> None:
         self._position = offset
@@ -72,7 +72,7 @@ class SlowReader(ResponsesReader):
 async def test_what_was_read_is_not_fetched_any_further() -> None:
     reader = SlowReader(2)
     await reader.read(0, 0, lambda *_: None)
-    assert reader.slow.assigned == ()
+    assert not reader.slow.assigned
 
 
 async def test_where_nothing_is_to_be_read_nothing_is_fetched() -> None:
