@@ -1,5 +1,7 @@
 """The judges can fail: every planted bug is found within the seeds it says."""
 
+import gc
+
 import pytest
 
 from simulation.many import seeds_until_found
@@ -11,4 +13,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name.replace(" ", "_"))
 def test_a_relay_is_found_out_that(plant: Plant) -> None:
-    assert seeds_until_found(plant.kit, plant.within) is not None
+    found = seeds_until_found(plant.kit, plant.within)
+    gc.collect()  # here, where their complaints are expected, and not in whatever test comes next
+    assert found is not None
