@@ -32,3 +32,42 @@ def test_a_half_pair_and_early_tokens_together_do_not_pause_a_partition_for_ever
     while (frame := world.pipeline.take("chat:0", world.now)) is not None:
         world.pipeline.done(frame, world.now)  # type: ignore[arg-type]
     assert not world.pipeline.paused
+
+
+def published_of(world: World) -> list[str]:
+    """Publishes whatever may go now."""
+    texts = []
+    while (frame := world.pipeline.take("chat:0", world.now)) is not None:
+        texts.append(frame.data or "")  # type: ignore[union-attr]  # nothing asks for history here
+        world.pipeline.done(frame, world.now)  # type: ignore[arg-type]
+    return texts
+
+
+def test_of_two_halves_given_up_at_once_neither_is_published_before_that_is_durable() -> None:
+    torn = [
+        b'{"event":"token","responseId":"r0","seq":1,"text":"x\\ud83d"}',
+        b'{"event":"token","responseId":"r0","seq":3,"text":"y\\ud83d"}',
+    ]
+    log = [start("r0"), *torn, record("r0", 5, "z" * 600)]
+    world = World(list(log), Random(3), Limits(gap_timeout=2, idle_timeout=20, snapshot_interval=1, buffered=400))
+    world.faulty = False
+    world.pipeline.feed(world.log, len(world.log), world.now)
+    world.position = len(world.log)
+    assert all("x" not in text for text in published_of(world))
+    world.write_now()
+    assert "".join(text for text in published_of(world) if "{" not in text) == "x\ufffdy\ufffd" + "z" * 600
+
+
+def test_a_half_that_memory_gives_up_ends_its_response_and_is_not_published_before_that_is_durable() -> None:
+    torn = b'{"event":"token","responseId":"r0","seq":1,"text":"' + b"x" * 600 + b'\\ud83d"}'
+    world = World(
+        [start("r0"), torn], Random(3), Limits(gap_timeout=2, idle_timeout=20, snapshot_interval=1, buffered=400)
+    )
+    world.faulty = False
+    world.pipeline.feed(world.log, len(world.log), world.now)
+    world.position = len(world.log)
+    assert all("x" not in text for text in published_of(world))
+    world.write_now()
+    texts = published_of(world)
+    assert texts[0] == "x" * 600 + "\ufffd"
+    assert '"reason":"too_large"' in texts[-1]

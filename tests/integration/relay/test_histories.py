@@ -61,3 +61,12 @@ async def test_what_waits_for_its_turn_fails_with_those_before_it_and_what_asks_
     assert HISTORIES_AT_ONCE >= HOPELESS, "the first few decide for all"
     server.faults.clear()
     assert (await reader.read("c1", 5.0)).ids == frozenset()
+
+
+async def test_a_channel_whose_history_is_refused_spoils_no_others(
+    server: LocalRealtime, reader: HistoryReader
+) -> None:
+    server.faults.add({"history": {"status": 401, "code": 40160, "channel": "wrong"}})
+    asked = [reader.read("wrong" if n % 2 else f"c{n}", 5.0) for n in range(40)]
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    assert [isinstance(result, PublishRetry) for result in results] == [n % 2 == 1 for n in range(40)]
