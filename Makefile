@@ -203,4 +203,4 @@ instrumentation-cost: setup ## what the metrics cost, as CPU time a token
 .PHONY: clean
 clean: ## remove what the above made in this tree; not Kafka's jars
 	rm -rf .venv .cache node_modules dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	find topics processor tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find topics processor tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +

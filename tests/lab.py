@@ -5,6 +5,7 @@ strictly as published and once as a reader by the rules.
 """
 
 import asyncio
+import functools
 import json
 import os
 import random
@@ -44,6 +45,12 @@ def tied() -> tuple[str, ...]:
     return (sys.executable, "-I", "-S", str(ROOT / "processor" / "local" / "tied.py"), str(os.getpid()))
 
 
+@functools.cache
+def logs() -> tempfile.TemporaryDirectory[str]:
+    """Gone when this process ends: what a failing test needs of a log it prints."""
+    return tempfile.TemporaryDirectory(prefix="tokenstream-logs-")
+
+
 class RelayProcess:
     """`python -m processor ROLE` with settings for the lab, or another `command`."""
 
@@ -57,7 +64,7 @@ class RelayProcess:
             "TOKENSTREAM_HTTP_HOST": "127.0.0.1",
         }
         self._process: asyncio.subprocess.Process | None = None
-        self.log = Path(tempfile.mkstemp(prefix=f"{role}-", suffix=".log")[1])
+        self.log = Path(tempfile.mkstemp(prefix=f"{role}-", suffix=".log", dir=logs().name)[1])
 
     @property
     def pid(self) -> int:
