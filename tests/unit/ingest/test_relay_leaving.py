@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 from processor.clock import Clock
 from processor.core.limits import Limits
 from processor.ingest.relay import Relay, RelayOptions
-from processor.ingest.worker import WorkerParts
+from processor.ingest.worker import PartitionWorker, WorkerParts
 from processor.metrics import Metrics
 
 
@@ -33,8 +33,7 @@ class Closable:
         pass
 
 
-async def test_an_assignment_that_comes_while_leaving_is_not_taken() -> None:
-    consumer = LateGroup()
+def relay_of(consumer: LateGroup, tasks: asyncio.TaskGroup) -> Relay:
     parts: Any = SimpleNamespace(
         consumer=consumer, metrics=Metrics(), clock=Clock(), committed=Closable(), responses=Closable()
     )
@@ -46,8 +45,47 @@ async def test_an_assignment_that_comes_while_leaving_is_not_taken() -> None:
         drain_timeout=1.0,
         max_record_bytes=1_000_000,
     )
+    return Relay(options, cast("WorkerParts", parts), tasks)
+
+
+class Draining:
+    """A worker that takes its time to give its partition back."""
+
+    number = 0
+
+    def __init__(self) -> None:
+        self.may_end = asyncio.Event()
+        self.drained = self.closed = False
+
+    async def drain(self, within: float) -> bool:
+        del within
+        await self.may_end.wait()
+        self.drained = True
+        return True
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def test_a_stop_waits_for_a_rebalance_that_still_drains() -> None:
+    consumer, worker = LateGroup(), Draining()
     async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
-        consumer.relay = Relay(options, cast("WorkerParts", parts), tasks)
+        relay = consumer.relay = relay_of(consumer, tasks)
+        relay._workers[0] = cast("PartitionWorker", worker)
+        revoked = tasks.create_task(relay.on_partitions_revoked([TopicPartition("tokens", 0)]))
+        await asyncio.sleep(0)
+        stopping = tasks.create_task(relay.stop())
+        await asyncio.sleep(0.05)
+        assert not consumer.stopped, "the client, and its place in the group, are needed for the last commit"
+        worker.may_end.set()
+        await asyncio.wait([revoked, stopping])
+    assert (worker.drained, worker.closed, consumer.stopped) == (True, True, True)
+
+
+async def test_an_assignment_that_comes_while_leaving_is_not_taken() -> None:
+    consumer = LateGroup()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        consumer.relay = relay_of(consumer, tasks)
         await consumer.relay.stop()
     assert consumer.stopped
     assert list(consumer.relay.workers) == []
