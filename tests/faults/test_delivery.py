@@ -50,7 +50,17 @@ async def test_the_real_limits_are_kept(kafka: LocalKafka, make_topics: MakeTopi
         assert_faultless(lab)
 
 
-@pytest.mark.parametrize("fault", CONNECTION_FAULTS.values(), ids=CONNECTION_FAULTS)
+IN_MINUTES = ("sockets_cut", "disconnected_503", "lost_acks", "lost_publishes")
+"""The others take `make test-all`, and a row each of the fault lab."""
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(fault, id=name, marks=[] if name in IN_MINUTES else pytest.mark.long)
+        for name, fault in CONNECTION_FAULTS.items()
+    ],
+)
 async def test_failing_connections_lose_and_repeat_nothing(
     kafka: LocalKafka, make_topics: MakeTopics, fault: dict[str, dict[str, object]]
 ) -> None:
