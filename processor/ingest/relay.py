@@ -184,11 +184,12 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
                     self._read_again()
                 self._kafka_trouble = str(error)
                 await asyncio.sleep(RETRY_WAIT)
-                continue
+                fetched = {}
             for number, records in fetched.items():
                 if (worker := self._workers.get(number)) is not None and records:
                     worker.feed(records, records[-1].offset + 1)
-            await self._follow_positions()
+            if self._kafka_trouble is None:
+                await self._follow_positions()
             if await self._is_cut_off_for_good():
                 log.warning("group_silent", seconds=round(self._consumer.membership.silence(), 1))
                 await self._begin_anew()
@@ -203,14 +204,16 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
             await asyncio.sleep(0 if fetched else STARVED)
 
     async def _is_cut_off_for_good(self) -> bool:
-        """Whether the group stays silent though Kafka answers others: then this client's look-up of its coordinator hangs.
+        """Whether the group stays silent though Kafka answers others: then this client's look-up of its coordinator hangs, or
+        its part in the group has ended.
 
         While Kafka itself is away there is nothing to mend: this client comes back with it, knows what it published, and
         can still hand over cleanly. A new one would have to ask the channels' histories.
         """
         now = self._parts.clock.monotonic()
         patience = self._consumer.patience
-        if self._consumer.membership.silence() <= patience:
+        ended = self._consumer.membership.ended
+        if not ended and self._consumer.membership.silence() <= patience:
             self._answering_since = None
             return False
         if now - self._asked < ASK_INTERVAL:
@@ -221,7 +224,7 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
             return False
         if self._answering_since is None:
             self._answering_since = now
-        return now - self._answering_since > patience
+        return ended or now - self._answering_since > patience
 
     def _read_again(self) -> None:
         """Fetch from where the partitions are: the client may have passed over what it read of one when it failed at another.

@@ -56,6 +56,12 @@ class GroupMembership:
         """Seconds since the last answered heartbeat was sent, or since there is a consumer."""
         return self._clock.monotonic() - max(self._sent, self._observed)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the client takes no part in the group any more: its task for that died, as it does where no broker is known."""
+        task = getattr(self._coordinator, "_coordination_task", None)
+        return task is not None and task.done()
+
     def rejoin(self) -> None:
         """Ask the group for a new assignment at once."""
         if self._coordinator is not None:

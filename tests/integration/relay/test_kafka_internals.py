@@ -134,3 +134,12 @@ async def test_the_end_offset_is_the_logs_even_behind_an_open_transaction(
 
 async def at_end(consumer: Consumer) -> bool:
     return await consumer.position(0) == await consumer.end_offset(0) == 2
+
+
+async def test_a_dead_coordination_shows(joined: tuple[Consumer, Assignments, TopicNames]) -> None:
+    consumer, _, _ = joined
+    assert not consumer.membership.ended
+    task = consumer._consumer._coordinator._coordination_task
+    task.cancel()
+    await asyncio.wait([task])
+    assert consumer.membership.ended

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from processor.core.limits import Limits
+from processor.errors import KafkaUnavailable
 from processor.ingest.relay import Relay, RelayOptions
 from processor.ingest.worker import WorkerParts
 from processor.metrics import Metrics
@@ -34,6 +35,7 @@ class SilentGroup:
         self.kafka_is_up = kafka_is_up
         self.starts = 0
         self.asked = 0
+        self.ended = False
         self.membership = self
 
     def silence(self) -> float:
@@ -41,6 +43,7 @@ class SilentGroup:
 
     async def start(self, _listener: object) -> None:
         self.starts += 1
+        self.ended = self.ended and self.starts == 1
         self._joined = self._clock.now
 
     async def reachable(self) -> bool:
@@ -57,6 +60,8 @@ class SilentGroup:
         """Each turn of the loop takes a second of the clock."""
         self._clock.now += 1.0
         await asyncio.sleep(0)
+        if self.ended:
+            raise KafkaUnavailable("unexpected error during coordination")
         return {}
 
     def pause(self, *_numbers: int) -> None:
@@ -68,10 +73,11 @@ class Closable:
         pass
 
 
-async def turn_until(kafka_is_up: bool, seconds: float) -> SilentGroup:
+async def turn_until(kafka_is_up: bool, seconds: float, *, ended: bool = False) -> SilentGroup:
     """The relay runs for so many seconds of a group's silence."""
     clock = Hands()
     group = SilentGroup(clock, kafka_is_up=kafka_is_up)
+    group.ended = ended
     parts: Any = SimpleNamespace(
         consumer=group, metrics=Metrics(), clock=clock, committed=Closable(), responses=Closable()
     )
@@ -102,3 +108,13 @@ async def test_while_kafka_is_away_the_member_stays_as_it_is() -> None:
 async def test_while_kafka_answers_others_the_group_is_joined_with_a_new_client() -> None:
     group = await turn_until(kafka_is_up=True, seconds=2 * PATIENCE + 10)
     assert group.starts == 2
+
+
+async def test_a_client_whose_part_in_the_group_died_is_replaced_as_soon_as_kafka_answers() -> None:
+    group = await turn_until(kafka_is_up=True, seconds=5, ended=True)
+    assert group.starts == 2
+
+
+async def test_and_not_before_that() -> None:
+    group = await turn_until(kafka_is_up=False, seconds=5, ended=True)
+    assert (group.starts, group.asked > 0) == (1, True)
