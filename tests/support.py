@@ -3,8 +3,9 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar, overload
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -51,3 +52,23 @@ async def eventually(look: Callable[[], T | Awaitable[T]], *, deadline: float = 
         if time.monotonic() > until:
             raise failure or AssertionError(f"Still {value!r} after {deadline} s, from {look!r}.")
         await asyncio.sleep(every)
+
+
+class Works(Protocol):
+    """A way to the realtime service: see `processor.publish.pool.Link`."""
+
+    async def run(self) -> None: ...
+    async def connected(self) -> None: ...
+
+
+@asynccontextmanager
+async def working(link: Works) -> AsyncIterator[None]:
+    """Entered once it is connected; it runs until left."""
+    running = asyncio.create_task(link.run())
+    try:
+        async with asyncio.timeout(20):
+            await link.connected()
+        yield
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

@@ -8,7 +8,7 @@ gives up what waits unread in Kafka.
 import heapq
 from enum import Enum, auto
 
-from processor.core.response import Phase, Response, Timed
+from processor.core.response import Response, Timed
 
 
 class Kind(Enum):
@@ -51,7 +51,7 @@ class Timers:
         while self._heap and self._heap[0][0] <= now:
             deadline, _, kind, timed = heapq.heappop(self._heap)
             response = timed.response
-            if response is None or response.phase is Phase.FINISHED:
+            if response is None:
                 continue
             entry = (deadline, kind, response)
             (due if kind is Kind.SNAPSHOT else self._overdue).append(entry)

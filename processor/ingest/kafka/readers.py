@@ -134,9 +134,8 @@ class ResponsesReader:
         consumer = await self._started()
         now = asyncio.get_running_loop().time
         partition = TopicPartition(self._topic, number)
-        async with asyncio.timeout(
-            OFFSETS_DEADLINE
-        ):  # a partition without a leader must not keep others waiting for long
+        # A partition without a leader must not keep others waiting for long.
+        async with asyncio.timeout(OFFSETS_DEADLINE):
             end: int = (await consumer.end_offsets([partition]))[partition]
             first: int = (await consumer.beginning_offsets([partition]))[partition]
         if max(start, first) >= end:

@@ -13,12 +13,6 @@ from processor.publish.refusals import Refusal
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[LocalRealtime]:
-    async with LocalRealtime(admin=True) as server:
-        yield server
-
-
-@pytest.fixture
 async def rest(server: LocalRealtime) -> AsyncIterator[AblyRest]:
     async with AblyRest(
         key=DEFAULT_KEY, use_token_auth=True, endpoint="127.0.0.1", port=server.port, tls=False

@@ -16,27 +16,17 @@ from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime
 from processor.publish.ably import AblyOptions, Connection, message_of
 from processor.publish.gathering import GatheringTransport
 from processor.publish.refusals import Meaning, Refusal
-from support import eventually
+from support import eventually, working
 
 CLIENT = "tokenstream"
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[LocalRealtime]:
-    async with LocalRealtime(admin=True) as started:
-        yield started
 
 
 @pytest.fixture
 async def connection(server: LocalRealtime) -> AsyncIterator[Connection]:
     options = AblyOptions(key=lambda: DEFAULT_KEY, client_id=CLIENT, endpoint=server.endpoint, tls=False)
     made = Connection(options, Pace(0.0, 0.0, 0.0), Random(1), lambda: None)
-    running = asyncio.create_task(made.run())
-    async with asyncio.timeout(20):
-        await made.connected()
-    yield made
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with working(made):
+        yield made
 
 
 def frame(channel: str, number: int, data: str | None = "Grüße 👋", *, json: bool = False) -> Frame:

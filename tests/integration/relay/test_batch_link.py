@@ -14,6 +14,7 @@ from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime
 from processor.publish.ably import AblyOptions
 from processor.publish.batches import MAX_BYTES, BatchLink, RequestPace, Waiting, batches
 from processor.publish.refusals import Meaning, Refusal
+from support import working
 
 
 class Refusing(BatchLink):
@@ -31,16 +32,11 @@ class Refusing(BatchLink):
 
 
 @pytest.fixture
-async def link() -> AsyncIterator[Refusing]:
-    async with LocalRealtime() as server:
-        options = AblyOptions(key=lambda: DEFAULT_KEY, client_id="ts", endpoint=server.endpoint, tls=False)
-        made = Refusing(options, RequestPace(0.0, 0.0), Random(1), Clock(), lambda: None)
-        running = asyncio.create_task(made.run())
-        async with asyncio.timeout(20):
-            await made.connected()
+async def link(server: LocalRealtime) -> AsyncIterator[Refusing]:
+    options = AblyOptions(key=lambda: DEFAULT_KEY, client_id="ts", endpoint=server.endpoint, tls=False)
+    made = Refusing(options, RequestPace(0.0, 0.0), Random(1), Clock(), lambda: None)
+    async with working(made):
         yield made
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
 
 def frame(channel: str, data: str = "text", info: str = "") -> Frame:

@@ -14,12 +14,6 @@ MANY = 100
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[LocalRealtime]:
-    async with LocalRealtime(admin=True) as started:
-        yield started
-
-
-@pytest.fixture
 async def reader(server: LocalRealtime) -> AsyncIterator[HistoryReader]:
     made = HistoryReader(AblyOptions(key=lambda: DEFAULT_KEY, client_id="ts", endpoint=server.endpoint, tls=False))
     yield made
