@@ -204,10 +204,9 @@ class Judge:
         demand(offset <= log.end, f"past the end {log.end}: {where}")
         self._count(log, offset)
         for record in log.read(self._verified[number], offset):
-            demand(
-                self._is_covered(number, record),
-                f"{where} leaves {record.offset} uncovered: {record.value!r:.200}, {self.durable.get(self.truths[number, record.offset].response_id)!r:.600}",
-            )
+            if not self._is_covered(number, record):
+                durable = self.durable.get(self.truths[number, record.offset].response_id)
+                raise Violation(f"{where} leaves {record.offset} uncovered: {record.value!r:.200}, {durable!r:.600}")
         self._verified[number] = offset
 
     def _count(self, log: Log, until: int) -> None:
@@ -262,10 +261,9 @@ class Judge:
         assert self.store is not None
         stored = {key: json.loads(entry.value or b"null") for key, entry in self.store.entries.items()}
         for key, durable in self.durable.items():
-            demand(
-                stored.get(key) == durable.record,
-                f"the store has {stored.get(key)!r:.900} of {key}, committed is {durable.record!r:.900}",
-            )
+            if stored.get(key) != durable.record:
+                held = f"{stored.get(key)!r:.900} of {key}, committed is {durable.record!r:.900}"
+                raise Violation(f"the store has {held}")
         demand(stored.keys() == self.durable.keys(), f"only in the store: {stored.keys() - self.durable.keys()}")
 
     # The end

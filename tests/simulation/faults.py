@@ -74,17 +74,14 @@ class Faults:
 
     def _lose_brokers(self, length: float) -> None:
         world = self._world
-        world.brokers.gone = True
-        back_at = world.brokers.back_at = max(world.brokers.back_at, world.loop.now + length)
         groups = (world.group, world.archive_group)
+        world.brokers.leave()
         for group in groups:
             group.suspend()
 
         def come_back() -> None:
-            if world.brokers.back_at > back_at:
-                return  # gone again meanwhile
-            world.brokers.gone = False
-            for group in groups:
+            world.brokers.come_back()
+            for group in groups if not world.brokers.gone else ():
                 group.resume()
 
         world.loop.outside(length, come_back)

@@ -6,6 +6,7 @@ its id, ends what the one before left open, and whatever carries an older epoch 
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -122,11 +123,33 @@ class Brokers:
         self.committed: dict[int, tuple[int, str]] = {}
         self.archived: dict[int, tuple[int, str]] = {}
         """The archive's committed offsets of `responses`."""
-        self.gone = False
-        """All brokers are away: no request reaches any, and nothing goes on inside."""
-        self.back_at = 0.0
+        self._outages = 0
+        self._held_back: deque[Callable[[], None]] = deque()
         self.producers: dict[str, Producing] = {}
         self.watch: Callable[[Transaction], None] = lambda _: None
+
+    # Outages of all brokers
+
+    @property
+    def gone(self) -> bool:
+        """All brokers are away: no request reaches any, and nothing goes on inside."""
+        return self._outages > 0
+
+    def leave(self) -> None:
+        self._outages += 1
+
+    def come_back(self) -> None:
+        """One outage ends. With the last of those that overlap the brokers are there, and what producers held back comes."""
+        self._outages -= 1
+        while self._held_back and not self.gone:
+            self._held_back.popleft()()
+
+    def once_there(self, effect: Callable[[], None]) -> None:
+        """What a producer does: at once, or, while the brokers are away, when they are back, in the order it did it."""
+        if self.gone:
+            self._held_back.append(effect)
+        else:
+            effect()
 
     def log(self, topic: str, number: int | None) -> Log:
         logs = {"responses": self.responses, "dead-letters": self.dead_letters, "tokens": self.tokens}[topic]

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -12,7 +12,7 @@ from processor.core.backoff import Backoff
 from processor.core.framer import Frame
 from processor.core.intake import Intake
 from processor.core.limits import Limits
-from processor.core.pacing import Pace
+from processor.core.pacing import Pace, RatePace
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Raw, Response
 from processor.core.sequencer import Verdict
@@ -149,6 +149,9 @@ class SimPool(ConnectionPool):
 
     def _show_states(self) -> None:
         pass  # many processes share one registry here
+
+    def _show_paces(self, scope: str, paces: Sequence[RatePace]) -> None:
+        pass  # metrics cost time, and nothing here reads them
 
 
 @dataclass(frozen=True, kw_only=True)

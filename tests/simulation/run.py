@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 import structlog
@@ -19,7 +20,7 @@ from simulation.coverage import Coverage
 from simulation.faults import Faults
 from simulation.group import REBALANCE_TIMEOUT, SESSION_TIMEOUT, Group
 from simulation.log import Brokers, Fate, Transaction
-from simulation.loop import VirtualLoop
+from simulation.loop import Node, Stuck, VirtualLoop
 from simulation.plan import PARTITIONS, Plan, Produce
 from simulation.process import Kit, Process
 from simulation.realtime import Service
@@ -125,6 +126,9 @@ class World:
     def alive(self) -> list[Process]:
         return [process for process in self.processes if process.alive]
 
+    def nodes(self) -> list[Node]:
+        return [*(each.node for each in self.processes), *(each.node for each in self.archives)]
+
     # Producing
 
     def produce_all(self) -> None:
@@ -141,18 +145,18 @@ class World:
             self.loop.outside(transaction.at + 1e-6, self._end, number, transaction.commit, open_transactions)
 
     def _produce(self, record: Produce, transactions: dict[int, Transaction]) -> None:
-        if self.brokers.gone:  # a producer waits, and keeps its order
-            self.loop.outside_at(self.brokers.back_at, self._produce, record, transactions)
-            return
+        self.brokers.once_there(partial(self._append, record, transactions))
+
+    def _append(self, record: Produce, transactions: dict[int, Transaction]) -> None:
         transaction = transactions.setdefault(record.group, Transaction()) if record.group else None
         log = self.brokers.tokens[record.partition]
         offset = log.append(record.value, record.key, self.clock.wall_ms(), transaction, ())
         self.judge.truths[record.partition, offset] = record.truth
 
     def _end(self, number: int, commit: bool, transactions: dict[int, Transaction]) -> None:
-        if self.brokers.gone:
-            self.loop.outside_at(self.brokers.back_at, self._end, number, commit, transactions)
-            return
+        self.brokers.once_there(partial(self._mark, number, commit, transactions))
+
+    def _mark(self, number: int, commit: bool, transactions: dict[int, Transaction]) -> None:
         transaction = transactions.get(number)
         if transaction is None:
             return
@@ -242,14 +246,19 @@ def run(plan: Plan, *, metrics: Metrics, coverage: Coverage, kit: Kit | None = N
     world = World(plan, metrics, coverage, kit or Kit(coverage=coverage))
     with quiet(lambda: world.loop.now):
         life = world.loop.spawn(world.live())
+        outcome = _judged(world, life)
         try:
-            world.loop.run(life)
-        except (Violation, AssertionError) as violation:
-            return _failed(world, violation)
-        except Exception as error:  # noqa: BLE001 - whatever the product raises is a finding
-            return _failed(world, error)
-        finally:
-            world.loop.bury([each.node for each in world.processes] + [each.node for each in world.archives])
+            world.loop.bury(world.nodes)
+        except Stuck as left:
+            return outcome if outcome.failure else _failed(world, left)
+    return outcome
+
+
+def _judged(world: World, life: "asyncio.Task[None]") -> Outcome:
+    try:
+        world.loop.run(life)
+    except Exception as error:  # noqa: BLE001 - a broken promise, or whatever the product raises: each is a finding
+        return _failed(world, error)
     return Outcome(None, world.loop.steps, world.finished_at)
 
 
