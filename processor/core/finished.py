@@ -80,6 +80,9 @@ class FinishedMemory:
             entry.record_offset = record_offset
             self._entries.move_to_end(response_id)
 
+    def holds_older_than(self, moment: float) -> bool:
+        return bool(self._entries) and next(iter(self._entries.values())).finished_at < moment
+
     def forget(self, now: float, ttl: float, committed_offset: int) -> None:
         """Let go of finals older than `ttl`, or beyond the newest 10,000, that no replay can meet any more."""
         while self._entries:

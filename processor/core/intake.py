@@ -19,6 +19,7 @@ from processor.core.sequencer import (
     give_up_gap,
     is_start,
     judge,
+    next_known,
     obey_decisions,
     take_stop,
     take_token,
@@ -309,13 +310,15 @@ class Intake:
         response.gap_since = None
 
     def give_up(self, response: Response, now: float) -> None:
-        """What is missing before the first early record is given up."""
+        """What is missing before the next number that is known is given up."""
         if response.phase is Phase.AWAITING_START:
             self._discard_early(response, Reason.NO_START, "the response never started")
             self.open.pop(response.id, None)
             self._timers.forget(response)
             return
-        give_up_gap(response)
+        if (known := next_known(response)) is None:
+            return
+        give_up_gap(response, known - 1)
         self.counts.gaps += 1
         self._book.decide(response)
         self._outflow.enqueue(response)

@@ -19,10 +19,13 @@ from processor.core.limits import Limits
 from processor.core.outflow import AskHistory, Outflow
 from processor.core.reads import ReadTimes, oldest_offset
 from processor.core.response import Phase, Published, Raw, Response
-from processor.core.sequencer import obey_decisions
+from processor.core.sequencer import next_known, obey_decisions
 from processor.core.timers import Kind, Timers
 from topics.codec import Decoder
 from topics.records import ResponseRecord
+
+REVIEW_SHARE = 1 / 8
+"""Of `FINISHED_TTL`, between two looks at Kafka's end offset that are for the forgetting of finished responses alone."""
 
 
 class PartitionPipeline:
@@ -94,7 +97,18 @@ class PartitionPipeline:
 
     def tick(self, now: float) -> None:
         self._expire(now)
-        self._book.finished.forget(now, self.limits.finished_ttl, self._committed_offset)
+        self._forget_finished(now)
+
+    def _forget_finished(self, now: float) -> None:
+        """What waits unread in Kafka, or at producers while Kafka is away, may repeat what has ended.
+
+        So the time of a finished response counts only up to a moment whose end offset has been consumed.
+        """
+        finished, ttl, caught_up_at = self._book.finished, self.limits.finished_ttl, self._timers.caught_up_at
+        away = self._unreachable_at + ttl > caught_up_at
+        finished.forget(float("-inf") if away else caught_up_at, ttl, self._committed_offset)
+        if finished.holds_older_than(now - ttl) and now - caught_up_at > ttl * REVIEW_SHARE:
+            self._timers.ask_for_end()
 
     def next_wake(self) -> float | None:
         """When `tick` is due at the latest."""
@@ -144,7 +158,7 @@ class PartitionPipeline:
         if since + self.limits.idle_timeout > deadline:
             self._intake.arm_idle(response, since)
             return
-        while response.phase is Phase.OPEN and response.early:
+        while response.phase is Phase.OPEN and next_known(response) is not None:
             self._intake.give_up(response, now)
         if response.phase is Phase.OPEN:
             self._intake.close(response, "abandoned")
@@ -222,7 +236,7 @@ class PartitionPipeline:
         self._committed_offset = point.offset
         for response in self._book.committed(batch):
             self._outflow.enqueue(response)
-        self._book.finished.forget(now, self.limits.finished_ttl, point.offset)
+        self._forget_finished(now)
         self._evict()
 
     # Texts out of memory

@@ -120,9 +120,17 @@ def skip(response: Response, raw: Raw, limit: int) -> Reason | None:
     return None
 
 
-def give_up_gap(response: Response) -> None:
-    """Decide that the numbers before the first early record never come. To be made durable before it is published."""
-    first, last = response.next_seq, min(response.early) - 1
+def next_known(response: Response) -> int | None:
+    """The first number, beyond the next, of which something is known: an early record, or what a predecessor decided."""
+    known = [*response.early, *response.to_obey]
+    if response.decided_end is not None and response.phase is Phase.OPEN:
+        known.append(response.decided_end.seq)
+    return min((seq for seq in known if seq > response.next_seq), default=None)
+
+
+def give_up_gap(response: Response, last: int) -> None:
+    """Decide that the numbers up to `last` never come. To be made durable before it is published."""
+    first = response.next_seq
     response.settle_torn(determined=False)
     response.decided_gaps.append((first, last))
     response.queue.append(Gap(first, last, durable=False))

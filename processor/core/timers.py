@@ -21,13 +21,16 @@ Due = tuple[float, Kind, Response]
 
 
 class Timers:
-    __slots__ = ("_count", "_heap", "_overdue", "_reading")
+    __slots__ = ("_asked", "_count", "_heap", "_overdue", "_reading", "caught_up_at")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Kind, Timed]] = []
         self._count = 0
         self._overdue: list[Due] = []
         self._reading: tuple[float, int] | None = None
+        self._asked = False
+        self.caught_up_at = float("-inf")
+        """Up to when the partition is known to have been consumed: when the newest end offset that was reached was read."""
 
     def arm(self, deadline: float, kind: Kind, response: Response) -> None:
         self._count += 1
@@ -59,12 +62,16 @@ class Timers:
 
     @property
     def wants_end_offset(self) -> bool:
-        """Whether overdue timers wait for an end offset to be read.
+        """Whether overdue timers, or whoever asked, wait for an end offset to be read.
 
         One reading is in use at a time: were it replaced by ever newer ones, a partition that always lags a little
         would never reach it.
         """
-        return bool(self._overdue) and self._reading is None
+        return (bool(self._overdue) or self._asked) and self._reading is None
+
+    def ask_for_end(self) -> None:
+        """Have an end offset read although no timer waits for one."""
+        self._asked = True
 
     @property
     def waits_for_position(self) -> bool:
@@ -80,6 +87,7 @@ class Timers:
         if self._reading is None or position < self._reading[1]:
             return []
         read_at, self._reading = self._reading[0], None
+        self.caught_up_at, self._asked = read_at, False
         fired = [due for due in self._overdue if due[0] <= read_at]
         self._overdue = [due for due in self._overdue if due[0] > read_at]
         return fired

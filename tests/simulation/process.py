@@ -12,7 +12,7 @@ from processor.core.backoff import Backoff
 from processor.core.framer import Frame
 from processor.core.intake import Intake
 from processor.core.limits import Limits
-from processor.core.pacing import Pace, RatePace
+from processor.core.pacing import Pace
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Raw, Response
 from processor.core.sequencer import Verdict
@@ -25,7 +25,7 @@ from processor.ports import Realtime
 from processor.publish.ably import AblyOptions, Connection
 from processor.publish.history import ChannelHistory
 from processor.publish.lanes import LaneParts, Lanes
-from processor.publish.pool import ConnectionPool, PoolOptions
+from processor.publish.pool import ConnectionPool, PoolOptions, RatePace
 from simulation.archive import SimArchive, SimStore
 from simulation.clients import Network, SimConsumer, SimOffsets, SimResponses, SimWriter
 from simulation.coverage import Coverage

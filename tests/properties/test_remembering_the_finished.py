@@ -1,0 +1,80 @@
+"""A finished response is remembered for as long as what may repeat it is still to be read."""
+
+import orjson
+
+from processor.core.limits import Limits
+from processor.core.outflow import AskHistory
+from processor.core.partition import PartitionPipeline
+from simulation.log import LogRecord
+from topics.codec import Decoder
+
+TTL = 300.0
+EVENTS = ({"event": "start", "channel": "c"}, {"event": "token", "text": "x"}, {"event": "stop"})
+VALUES = [orjson.dumps({"responseId": "r0", "seq": seq, **event}) for seq, event in enumerate(EVENTS)]
+
+
+def ended() -> PartitionPipeline:
+    """A pipeline whose only response has ended, durably, at second 0."""
+    pipeline = PartitionPipeline(Decoder(), Limits(finished_ttl=TTL))
+    pipeline.begin(0, 0, clean=True)
+    pipeline.feed([LogRecord(offset, value, b"k", 0) for offset, value in enumerate(VALUES)], 3, 0.0)
+    while (frame := pipeline.take("c", 0.0)) is not None:
+        assert not isinstance(frame, AskHistory)
+        pipeline.done(frame, 0.0)
+    write(pipeline, 0.0)
+    return pipeline
+
+
+def write(pipeline: PartitionPipeline, now: float) -> None:
+    batch = pipeline.collect(0)
+    pipeline.committed(batch, pipeline.commit_point(batch, range(len(batch.saves))), now)
+
+
+def pass_time(pipeline: PartitionPipeline, until: float, end: int | None) -> None:
+    """Time passes. Kafka says that the partition ends at `end`; None while it does not answer."""
+    now = 0.0
+    while now < until:
+        now += 10.0
+        pipeline.tick(now)
+        if end is None:
+            pipeline.unreachable(now)
+        elif pipeline.wants_end_offset:
+            pipeline.end_offset(now, end, now)
+        write(pipeline, now)
+
+
+def comes_again(pipeline: PartitionPipeline, now: float) -> int:
+    """The start comes again: how many responses are open then."""
+    pipeline.feed([LogRecord(3, VALUES[0], b"k", 0)], 4, now)
+    return pipeline.open_responses
+
+
+def test_a_start_that_waited_unread_for_longer_is_a_repeat() -> None:
+    pipeline = ended()
+    pass_time(pipeline, 2 * TTL, end=4)  # as while the partition is paused
+    assert comes_again(pipeline, 2 * TTL) == 0
+
+
+def test_a_start_held_back_while_kafka_was_away_is_a_repeat() -> None:
+    pipeline = ended()
+    pass_time(pipeline, 2 * TTL, end=None)
+    pipeline.tick(2 * TTL + 1)
+    assert comes_again(pipeline, 2 * TTL + 1) == 0
+
+
+def test_what_was_read_to_its_end_is_forgotten_in_time() -> None:
+    pipeline = ended()
+    pass_time(pipeline, 1.2 * TTL, end=3)
+    assert comes_again(pipeline, 1.2 * TTL) == 1
+
+
+def test_kafka_is_asked_seldom_for_the_sake_of_forgetting_alone() -> None:
+    pipeline, asked = ended(), 0
+    for tick in range(10_000):
+        now = TTL + 1 + tick / 100
+        pipeline.tick(now)
+        pipeline.unreachable(now)  # so that it can't be forgotten
+        if pipeline.wants_end_offset:
+            asked += 1
+            pipeline.end_offset(now, 3, now)
+    assert 1 < asked <= 100 / (TTL / 8) + 1
