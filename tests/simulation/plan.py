@@ -42,6 +42,11 @@ class Truth:
     wrong: str | None = None
 
 
+def truth_of(event: dict[str, Any]) -> Truth:
+    part, text = event.get("part", "text"), event.get("text", "")
+    return Truth(event["responseId"], event["event"], event.get("seq"), part, text)
+
+
 @dataclass(frozen=True, slots=True)
 class Transaction:
     at: float
@@ -159,17 +164,13 @@ def _response(random: Random, index: int, channel: str, partition: int) -> Respo
     for seq, event in enumerate(events):
         if not seqless:
             event["seq"] = seq
-        truth = Truth(
-            response_id, event["event"], None if seqless else seq, event.get("part", "text"), event.get("text", "")
-        )
-        record = Produce(at, partition, json.dumps(event).encode(), key, truth)
+        record = Produce(at, partition, json.dumps(event).encode(), key, truth_of(event))
         records += _perturb(random, record, seq, len(events) - 1, perturbed, lost)
         at += random.expovariate(1 / pace)
     if "id_reused" in perturbed:
-        other = json.dumps({**events[0], "metadata": {"other": True}}).encode()
-        records.append(
-            Produce(random.uniform(records[0].at, at + 3), partition, other, key, Truth(response_id, "start", 0))
-        )
+        other = {**events[0], "metadata": {"other": True}}
+        moment = random.uniform(records[0].at, at + 3)
+        records.append(Produce(moment, partition, json.dumps(other).encode(), key, truth_of(other)))
     return ResponsePlan(response_id, channel, tuple(records), frozenset(perturbed), frozenset(lost))
 
 
