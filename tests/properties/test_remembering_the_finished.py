@@ -1,4 +1,4 @@
-"""A finished response is remembered for as long as what may repeat it is still to be read."""
+"""A successor reads back a finished response for as long as what may repeat it is still to be read."""
 
 import orjson
 
@@ -25,9 +25,12 @@ def ended() -> PartitionPipeline:
     return pipeline
 
 
-def write(pipeline: PartitionPipeline, now: float) -> None:
+def write(pipeline: PartitionPipeline, now: float) -> int:
+    """The `responses` offset from which a successor reads."""
     batch = pipeline.collect(0)
-    pipeline.committed(batch, pipeline.commit_point(batch, range(len(batch.saves))), now)
+    point = pipeline.commit_point(batch, range(len(batch.saves)))
+    pipeline.committed(batch, point, now)
+    return point.restore
 
 
 def pass_time(pipeline: PartitionPipeline, until: float, end: int | None) -> None:
@@ -43,29 +46,23 @@ def pass_time(pipeline: PartitionPipeline, until: float, end: int | None) -> Non
         write(pipeline, now)
 
 
-def comes_again(pipeline: PartitionPipeline, now: float) -> int:
-    """The start comes again: how many responses are open then."""
-    pipeline.feed([LogRecord(3, VALUES[0], b"k", 0)], 4, now)
-    return pipeline.open_responses
-
-
-def test_a_start_that_waited_unread_for_longer_is_a_repeat() -> None:
+def test_an_end_is_read_back_while_what_came_soon_after_it_waits_unread() -> None:
     pipeline = ended()
     pass_time(pipeline, 2 * TTL, end=4)  # as while the partition is paused
-    assert comes_again(pipeline, 2 * TTL) == 0
+    assert write(pipeline, 2 * TTL) == 0
 
 
-def test_a_start_held_back_while_kafka_was_away_is_a_repeat() -> None:
+def test_an_end_is_read_back_while_producers_may_hold_back_what_repeats_it() -> None:
     pipeline = ended()
     pass_time(pipeline, 2 * TTL, end=None)
     pipeline.tick(2 * TTL + 1)
-    assert comes_again(pipeline, 2 * TTL + 1) == 0
+    assert write(pipeline, 2 * TTL + 1) == 0
 
 
-def test_what_was_read_to_its_end_is_forgotten_in_time() -> None:
+def test_an_end_is_not_read_back_once_all_was_read_that_came_soon_after_it() -> None:
     pipeline = ended()
     pass_time(pipeline, 1.2 * TTL, end=3)
-    assert comes_again(pipeline, 1.2 * TTL) == 1
+    assert write(pipeline, 1.2 * TTL) == 1
 
 
 def test_kafka_is_asked_seldom_for_the_sake_of_forgetting_alone() -> None:
