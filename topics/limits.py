@@ -16,9 +16,13 @@ MAX_OBJECT_BYTES: Final = 16 * 1024
 MAX_OBJECT_DEPTH: Final = 32
 """Of the same: an object of plain values has depth 1."""
 MAX_RESPONSE_ID_BYTES: Final = 256
+MAX_CHANNEL_BYTES: Final = 1024
+"""Of UTF-8. Percent-encoded, a channel has at most three times as many in a URL."""
 MAX_PART_CHARACTERS: Final = 64
 MAX_SEQ: Final = 2**53 - 1
 """The largest integer every JSON reader keeps exact."""
+MAX_TIME_MS: Final = 2**53 - 1
+"""Of `ts`, and of every other time in milliseconds since the epoch."""
 KIND_PATTERN: Final = re.compile(r"[a-z0-9_.-]{1,32}")
 
 SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
