@@ -262,7 +262,7 @@ class Service:
             self._checks.append(Check("kafka", relay.trouble))
             self._checks.append(Check("realtime", lambda: _realtime_trouble(pool)))
             task = tasks.create_task(relay.run())
-            vital = Check("relay", lambda: ended(task) or relay.standstill())
+            vital = Check("relay", lambda: ended(task) or relay.standstill() or pool.standstill())
             self._vitals.append(vital)
             try:
                 yield

@@ -2,21 +2,21 @@
 
 The SDK (3.1.4) can lose, repeat, reorder or hang publishes when a connection fails under them. What is done about it:
 nothing is queued inside the SDK; every message has our own id; an acknowledgement is believed only if no connection
-event came between send and answer (`epoch`); every publish has a deadline; a client that failed, was suspended, timed
-out or raised anything but its own exception is thrown away and replaced, and its retry timers are disarmed.
+event came between send and answer (`epoch`); every publish has a deadline; a client that lost its connection, failed, timed
+out or raised anything but its own exception is thrown away and replaced, after a backoff (`client` says why).
 
 A message goes to the SDK's connection as the SDK's channels would hand it over. Their objects are passed by: one takes 9 KB,
 and adds nothing for a publisher that attaches to no channel.
 """
 
 import asyncio
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from ably import AblyRealtime, AblyRest
+import structlog
+from ably import AblyRest
 from ably.transport.websockettransport import ProtocolMessageAction
 from ably.types.connectionstate import ConnectionState
 from ably.util.exceptions import AblyException
@@ -27,13 +27,19 @@ from processor.core.framer import Frame
 from processor.core.limits import FRAME_BYTES, FRAME_OVERHEAD
 from processor.core.pacing import Pace
 from processor.errors import PublishRetry, SettingsError
+from processor.publish.answers import UNREADABLE, number, refusal_of
+from processor.publish.client import Client
 from processor.publish.deadlines import Deadlines
 from processor.publish.gathering import gather_writes
 from processor.publish.history import ChannelHistory, PastMessage
-from processor.publish.refusals import Meaning, Refusal, meaning
+from processor.publish.pages import history_pages
+from processor.publish.refusals import Meaning
+
+log = structlog.get_logger(__name__)
 
 CONNECT_DEADLINE = 8.0
-CLOSE_DEADLINE = 2.0
+STEADY = 5.0
+"""Seconds connected, after which a client that broke counts as one that had worked."""
 ACK_DEADLINE = 5.0
 MAX_ACK_DEADLINE = 30.0
 KEY_CHECK = 1.0
@@ -90,7 +96,8 @@ class Connection:
         self._options = options
         self._random = random
         self._changed = changed
-        self._client: AblyRealtime | None = None
+        self._client: Client | None = None
+        self._acknowledged = False
         self._epoch = 0
         self._up = asyncio.Event()
         self._broken = asyncio.Event()
@@ -107,86 +114,92 @@ class Connection:
 
     async def run(self) -> None:
         attempt = 0
-        while True:
-            try:
-                await self._open()
-                if await self._live():
-                    attempt = 0
-            except (AblyException, SettingsError, ValueError) as error:
-                self._note_refusal(error)
-            finally:
-                await self._discard()
-            backoff = RETRY_REFUSED if self.refusal is not None else RETRY
-            await self._wait_for_change(backoff.delay(attempt, self._random.random()))
-            attempt += 1
+        async with asyncio.TaskGroup() as closing:
+            while True:
+                attempt = 0 if await self._use_one_client() else attempt + 1
+                if (client := self._let_go()) is not None:
+                    closing.create_task(client.discard())
+                backoff = RETRY_REFUSED if self.refusal is not None else RETRY
+                await self._wait_for_change(backoff.delay(attempt, self._random.random()))
+
+    async def _use_one_client(self) -> bool:
+        """Until it is broken. Whether it was good for anything: it stayed connected, or a message was acknowledged."""
+        try:
+            await self._open()
+            return await self._live()
+        except asyncio.CancelledError:
+            if (client := self._let_go()) is not None:
+                await client.discard()
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the SDK raises, the next client is tried
+            self._note_refusal(error)
+            log.info("realtime_unreachable", cause=type(error).__name__)
+            return False
 
     async def _live(self) -> bool:
-        """Wait until the client is broken. Whether it ever was connected."""
         try:
             async with asyncio.timeout(CONNECT_DEADLINE):
                 await _first(self._up, self._broken)
         except TimeoutError:
             return False
-        was_up = self._up.is_set()
+        loop = asyncio.get_running_loop()
+        was_up, since = self._up.is_set(), loop.time()
         await self._broken.wait()
-        return was_up
+        return was_up and (self._acknowledged or loop.time() - since > STEADY)
 
     async def _open(self) -> None:
         self._broken.clear()
+        self._acknowledged = False
         options = self._options.realtime()
         self._key = options["key"]
-        client = await self._new_client(options)
-        self._client = client
-        client.connection.on(lambda change: self._on_change(client, change))
-        client.connect()
-
-    async def _new_client(self, options: dict[str, Any]) -> AblyRealtime:
-        """One that does not connect by itself. Made in a thread: the SDK reads all trusted certificates for each, 15 ms
-        of processor in which no other channel would get its frame.
-        """
         loop = asyncio.get_running_loop()
-        return await asyncio.to_thread(lambda: AblyRealtime(**options, loop=loop, auto_connect=False))
+        client = self._client = await asyncio.to_thread(Client, options, loop)
+        client.connect(
+            lambda change: self._on_change(client, change), lambda reason: self._lost(client, "disconnected", reason)
+        )
 
-    def _on_change(self, client: AblyRealtime, change: Any) -> None:
+    def _on_change(self, client: Client, change: Any) -> None:
         if client is not self._client:
             return
         self._epoch += 1
-        self._show(str(change.current.value))
+        state = str(change.current.value)
         if change.current == ConnectionState.CONNECTED:
+            client.was_connected()
             self.refusal = None
-            gather_writes(client)
+            gather_writes(client.sdk)
             self._up.set()
+            self._show(state)
+        elif self._up.is_set() or change.current in {ConnectionState.FAILED, ConnectionState.SUSPENDED}:
+            self._lost(client, state, change.reason)
+        else:
+            self._show(state)
+
+    def _lost(self, client: Client, state: str, reason: Any) -> None:
+        """The client is of no use any more."""
+        if client is not self._client or self._broken.is_set():
             return
-        self._up.clear()
-        if change.current in {ConnectionState.FAILED, ConnectionState.SUSPENDED}:
-            if isinstance(change.reason, AblyException):
-                self._note_refusal(change.reason)
-            self._broken.set()
+        self._epoch += 1
+        if isinstance(reason, AblyException):
+            self._note_refusal(reason)
+        log.info("realtime_disconnected", state=state, code=number(getattr(reason, "code", 0)))
+        self._break(client)
+        self._show(state)
 
     def _note_refusal(self, error: Exception) -> None:
         if isinstance(error, SettingsError):
             self.refusal = str(error)
-        elif isinstance(error, AblyException) and meaning(error.code or 0, error.status_code or 0) is Meaning.ACCOUNT:
-            self.refusal = f"the realtime service refuses the key ({error.code}): {error.message}"
+        elif isinstance(error, AblyException):
+            refusal = refusal_of(error.code, error.status_code, error.message)
+            if refusal.meaning is Meaning.ACCOUNT:
+                self.refusal = f"the realtime service refuses the key ({refusal.code}): {refusal.message}"
 
-    async def _discard(self) -> None:
-        """Close the client, and see to it that none of its timers ever brings it back."""
+    def _let_go(self) -> Client | None:
+        """Returns the client to discard, of which nothing is believed from now on."""
         client, self._client = self._client, None
         self._epoch += 1
         self._up.clear()
-        if client is None:
-            return
-        manager = client.connection.connection_manager
-        try:
-            async with asyncio.timeout(CLOSE_DEADLINE):
-                await client.close()
-        except (TimeoutError, AblyException):
-            pass
-        except Exception as error:  # noqa: BLE001 - whatever a half-dead transport raises while it is thrown away
-            logging.getLogger(__name__).debug("closing a broken client raised %s", type(error).__name__)
-        finally:
-            manager.request_state = lambda *_args, **_kwargs: None
-            self._show("closed")
+        self._show("closed")
+        return client
 
     async def _wait_for_change(self, delay: float) -> None:
         """Wait before the next client; where the key was refused, a new key cuts the wait short."""
@@ -222,12 +235,12 @@ class Connection:
         if client is None or not self._up.is_set():
             raise PublishRetry("the connection is down")
         try:
-            sent = client.connection.connection_manager.send_protocol_message(self._protocol_message(frame))
+            sent = client.manager.send_protocol_message(self._protocol_message(frame))
             await self._deadlines.within(deadline, sent)
         except AblyException as error:
             if epoch != self._epoch:
                 raise PublishRetry("the connection failed before the answer came") from None
-            raise Refusal(int(error.code or 0), int(error.status_code or 0), str(error.message or "")) from None
+            raise refusal_of(error.code, error.status_code, error.message) from None
         except TimeoutError:
             self._break(client)
             raise PublishRetry("no answer in time") from None
@@ -236,6 +249,7 @@ class Connection:
             raise PublishRetry(f"the connection broke ({type(error).__name__})") from error
         if epoch != self._epoch:
             raise PublishRetry("the connection changed before the answer came")
+        self._acknowledged = True
 
     def _protocol_message(self, frame: Frame) -> dict[str, Any]:
         """Raises AblyException (40009) for a message above the size that the service takes of everyone."""
@@ -245,7 +259,7 @@ class Connection:
             validate_message_size([message], True, FRAME_BYTES)
         return {"action": ProtocolMessageAction.MESSAGE, "channel": frame.channel, "messages": [message]}
 
-    def _break(self, client: AblyRealtime) -> None:
+    def _break(self, client: Client) -> None:
         if client is self._client:
             self._up.clear()
             self._broken.set()
@@ -323,25 +337,18 @@ class HistoryReader:
 
     async def _read_pages(self, client: AblyRest, channel: str, within: float, history: ChannelHistory) -> None:
         async with asyncio.timeout(within):
-            try:
-                page = await client.channels.get(channel).history(limit=HISTORY_PAGE)
-                while True:
-                    history.add([_past(item) for item in page.items], self._options.client_id)
-                    if not page.has_next():
-                        break
-                    page = await page.next()
-            finally:
-                client.channels.release(channel)
+            async for page in history_pages(client, channel, HISTORY_PAGE):
+                history.add([_past(item) for item in page], self._options.client_id)
 
     async def _failed(self, error: Exception) -> None:
-        if isinstance(error, AblyException) and (error.status_code or 500) < 500:
-            if meaning(error.code or 0, error.status_code or 0) is Meaning.ACCOUNT:
+        if isinstance(error, AblyException) and number(error.status_code, 500) < 500:
+            if refusal_of(error.code, error.status_code, "").meaning is Meaning.ACCOUNT:
                 await self.close()  # the key may have changed
             return  # the others are not refused for what this channel is
         self._failures += 1
         if self._failures >= HOPELESS:
             self._hopeless = self._asked
-        if not isinstance(error, TimeoutError | AblyException):
+        if not isinstance(error, (TimeoutError, AblyException, *UNREADABLE)):
             await self.close()  # its connections may be beyond help
 
     async def close(self) -> None:
@@ -350,14 +357,13 @@ class HistoryReader:
             await client.close()
 
 
-def _past(message: Any) -> PastMessage:
-    extras = message.extras if isinstance(message.extras, dict) else {}
-    headers = extras.get("headers")
-    headers = headers if isinstance(headers, dict) else {}
+def _past(item: Mapping[str, Any]) -> PastMessage:
+    extras = item.get("extras")
+    headers = extras.get("headers") if isinstance(extras, Mapping) else None
     return PastMessage(
-        id=str(message.id or ""),
-        name=str(message.name or ""),
-        data=message.data,
-        client_id=str(message.client_id or ""),
-        headers={str(name): str(value) for name, value in headers.items()},
+        id=str(item.get("id") or ""),
+        name=str(item.get("name") or ""),
+        data=None if item.get("encoding") else item.get("data"),
+        client_id=str(item.get("clientId") or ""),
+        headers={str(name): str(value) for name, value in headers.items()} if isinstance(headers, Mapping) else {},
     )

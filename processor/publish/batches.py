@@ -12,10 +12,9 @@ is answered, and nothing of the channel after it before that.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 import structlog
 from ably import AblyRest
@@ -26,7 +25,8 @@ from processor.core.framer import Frame
 from processor.core.pacing import Pace
 from processor.errors import PublishRetry, SettingsError
 from processor.publish.ably import KEY_CHECK, RETRY, RETRY_REFUSED, AblyOptions, message_of
-from processor.publish.refusals import Meaning, Refusal, meaning
+from processor.publish.answers import UNREADABLE, read_error, read_results, refusal_of
+from processor.publish.refusals import Meaning, Refusal
 
 log = structlog.get_logger(__name__)
 
@@ -230,6 +230,8 @@ class BatchLink:
             failure = self._of_one(error, batch)
         except PublishRetry as error:
             failure = error
+        except Exception as error:  # noqa: BLE001 - whatever an answer makes the SDK raise ends this request alone
+            failure = PublishRetry(f"the request broke ({type(error).__name__})")
         finally:
             self._requests -= 1
             settle(batch, results, failure)
@@ -251,25 +253,26 @@ class BatchLink:
             async with asyncio.timeout(max(one.deadline for one in batch)):
                 answer = await client.request("POST", "/messages", PROTOCOL_VERSION, body=specs)
         except AblyException as error:
-            raise self._refused(int(error.code or 0), int(error.status_code or 0), str(error.message or "")) from None
+            raise self._noted(refusal_of(error.code, error.status_code, error.message)) from None
         except TimeoutError:
             self._break_if(client)
             raise PublishRetry("no answer in time") from None
+        except UNREADABLE as error:
+            raise PublishRetry(f"the answer can't be read ({type(error).__name__})") from error
         except Exception as error:
             self._break_if(client)
             raise PublishRetry(f"the request broke ({type(error).__name__})") from error
-        results = read_results(answer.items, [one.frame.channel for one in batch])
+        results = read_results(answer.items, answer.status_code, [one.frame.channel for one in batch])
         if results is None:
-            code, status, said = read_error(answer.items, int(answer.status_code))
-            raise self._refused(code, status, said)
+            raise self._noted(read_error(answer.items, answer.status_code))
         if any(result is None for result in results):
             self.refusal = None
         return results
 
-    def _refused(self, code: int, status: int, message: str) -> Refusal:
-        if meaning(code, status) is Meaning.ACCOUNT:
-            self.refusal = f"the realtime service refuses the key ({code}): {message}"
-        return Refusal(code, status, message)
+    def _noted(self, refusal: Refusal) -> Refusal:
+        if refusal.meaning is Meaning.ACCOUNT:
+            self.refusal = f"the realtime service refuses the key ({refusal.code}): {refusal.message}"
+        return refusal
 
     def _break_if(self, client: AblyRest) -> None:
         if client is self._client:
@@ -302,40 +305,3 @@ def batches(waiting: Iterable[Waiting]) -> list[list[Waiting]]:
         split[-1].append(one)
         size += bytes_
     return split
-
-
-def read_results(items: list[Any], channels: list[str]) -> list[Exception | None] | None:
-    """A result for each spec, in order: None where it was accepted. None where the request was refused as a whole.
-
-    Both shapes that the service has are read: since protocol version 3 an object of results for each spec; before, one list
-    of results, inside an error with code 40020 where some failed. An answer of any other shape determines nothing.
-    """
-    if len(items) == 1 and isinstance(items[0], Mapping) and "batchResponse" in items[0]:
-        items = items[0]["batchResponse"]
-    elif len(items) == 1 and isinstance(items[0], Mapping) and "error" in items[0] and "channel" not in items[0]:
-        return None
-    flat: list[Any] = []
-    for item in items:
-        flat.extend(item["results"] if isinstance(item, Mapping) and "results" in item else [item])
-    if len(flat) != len(channels):
-        return [PublishRetry("the answer has another number of results than the request")] * len(channels)
-    return [_read_result(result, channel) for result, channel in zip(flat, channels, strict=True)]
-
-
-def _read_result(result: Any, channel: str) -> Exception | None:
-    if not isinstance(result, Mapping) or result.get("channel") != channel:
-        return PublishRetry("a result of the answer is not the channel's")
-    if "error" not in result:
-        return None
-    return Refusal(*_fields(result["error"], 500))
-
-
-def read_error(items: list[Any], status: int) -> tuple[int, int, str]:
-    """Code, status and message of a request refused as a whole."""
-    return _fields(items[0].get("error"), status)
-
-
-def _fields(error: Any, status: int) -> tuple[int, int, str]:
-    if not isinstance(error, Mapping):
-        return 0, status, ""
-    return int(error.get("code") or 0), int(error.get("statusCode") or status), str(error.get("message") or "")

@@ -11,6 +11,8 @@ from ably.types.connectionstate import ConnectionState
 from ably.util.exceptions import AblyException
 
 from processor.publish.ably import AblyOptions
+from processor.publish.answers import number
+from processor.publish.pages import history_pages
 
 ANSWER_SECONDS = 10.0
 TOKEN_SECONDS = 60
@@ -83,18 +85,19 @@ class Service:
         try:
             async with asyncio.timeout(ANSWER_SECONDS), AblyRest(**self._options.rest()) as rest:
                 token = await rest.auth.request_token({"capability": asked, "ttl": TOKEN_SECONDS * 1000})
+                return _operations(str(token.capability), channel, needed)
         except AblyException as error:
             if error.code == 40160:
                 return frozenset()
             raise _refusal(error) from error
         except Exception as error:
             raise _refusal(error) from error
-        return _operations(str(token.capability), channel, needed)
 
     async def read_history(self, channel: str) -> None:
         try:
             async with asyncio.timeout(ANSWER_SECONDS), AblyRest(**self._options.rest()) as rest:
-                await rest.channels.get(channel).history(limit=1)
+                async for _ in history_pages(rest, channel, 1):
+                    break
         except Exception as error:
             raise _refusal(error) from error
 
@@ -117,7 +120,7 @@ def _refusal(error: BaseException | None) -> ServiceRefusal:
         case ServiceRefusal():
             return error
         case AblyException():
-            return ServiceRefusal(f"{error.message} ({error.code})", int(error.code or 0))
+            return ServiceRefusal(f"{error.message} ({error.code})", number(error.code))
         case TimeoutError() | None:
             return ServiceRefusal(f"no answer within {ANSWER_SECONDS:g} s")
         case _:

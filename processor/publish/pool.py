@@ -19,6 +19,7 @@ from processor.metrics import CONNECTION_STATES, Metrics
 from processor.publish.ably import ACK_DEADLINE, MAX_ACK_DEADLINE, AblyOptions, Connection, HistoryReader
 from processor.publish.batches import BatchLink, RequestPace
 from processor.publish.history import ChannelHistory
+from processor.publish.progress import Progress
 from processor.publish.refusals import Meaning, Refusal
 
 IDLE_RELEASE = 60.0
@@ -103,10 +104,12 @@ class ChannelSlot:
         now = self._pool.clock.monotonic()
         self.pace.spend(now)
         self.connection.pace.spend(now)
+        self._pool.progress.asked(now)
         deadline = min(MAX_ACK_DEADLINE, ACK_DEADLINE * 2 ** min(attempt, 4))
         try:
             await self.connection.publish(frame, deadline)
         except Refusal as refusal:
+            self._pool.progress.answered()
             self._slow_down(refusal.meaning)
             if refusal.meaning is Meaning.ACCOUNT:
                 why = f"the realtime service refuses the account ({refusal.code}): {refusal.message}"
@@ -114,6 +117,7 @@ class ChannelSlot:
                 self.connection.recheck_key()
             raise refusal.error() from None
         self._pool.account_refusal = None
+        self._pool.progress.answered()
 
     def _slow_down(self, meaning: Meaning) -> None:
         now = self._pool.clock.monotonic()
@@ -138,6 +142,7 @@ class ConnectionPool:
         self._running: list[asyncio.Task[None]] = []
         self.clock = clock
         self.account_refusal: str | None = None
+        self.progress = Progress(clock.monotonic())
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
@@ -178,6 +183,10 @@ class ConnectionPool:
         if refused and all(refused):
             return refused[0]
         return self.account_refusal
+
+    def standstill(self) -> str | None:
+        """Why nothing is published though the service can be reached, as a sentence: a new process may help. None otherwise."""
+        return self.progress.standstill()
 
     def connected(self) -> int:
         return sum(connection.state == "connected" for connection in self._connections)
@@ -221,9 +230,16 @@ class ConnectionPool:
 
     async def _show_paces_for_ever(self) -> None:
         while True:
+            self._look()
             self._show_paces("connection", [connection.pace for connection in self._connections])
             self._show_paces("channel", [slot.pace for slot in self._slots.values()])
             await asyncio.sleep(SHOW)
+
+    def _look(self) -> None:
+        now = self.clock.monotonic()
+        if self.connected():
+            self.progress.connected(now)
+        self.progress.look(now)
 
     def _show_paces(self, scope: str, paces: Sequence[RatePace]) -> None:
         now = self.clock.monotonic()
@@ -232,6 +248,8 @@ class ConnectionPool:
         self._metrics.paces_lowered.labels(scope).set(sum(share < 1 for share in shares))
 
     def _show_states(self) -> None:
+        if self.connected():
+            self.progress.connected(self.clock.monotonic())
         for state in CONNECTION_STATES:
             count = sum(connection.state == state for connection in self._connections)
             self._metrics.ably_connections.labels(state).set(count)

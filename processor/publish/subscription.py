@@ -8,10 +8,13 @@ from typing import Any, Self
 
 from ably import AblyRealtime, AblyRest
 from ably.types.connectionstate import ConnectionState
+from ably.types.message import Message as AblyMessage
 from ably.util.exceptions import AblyException
 
 from processor.errors import Fatal, Retryable
 from processor.publish.ably import AblyOptions
+from processor.publish.answers import UNREADABLE
+from processor.publish.pages import history_pages
 from processor.received import Message
 
 ATTACH_SECONDS = 10.0
@@ -74,7 +77,7 @@ class Subscription:
         try:
             async with asyncio.timeout(HISTORY_SECONDS), AblyRest(**self._options.rest()) as rest:
                 found = [message async for message in _pages(rest, self._channel)]
-        except (AblyException, TimeoutError, OSError) as error:
+        except (AblyException, TimeoutError, OSError, *UNREADABLE) as error:
             raise SubscriptionUnavailable(f"The history of {self._channel} can't be read: {_told(error)}.") from error
         return found[::-1]
 
@@ -133,13 +136,9 @@ class Subscription:
 
 
 async def _pages(rest: AblyRest, channel: str) -> AsyncIterator[Message]:
-    page = await rest.channels.get(channel).history(limit=HISTORY_PAGE)
-    while True:
-        for item in page.items:
+    async for page in history_pages(rest, channel, HISTORY_PAGE):
+        for item in AblyMessage.from_encoded_array(page):
             yield received(item)
-        if not page.has_next():
-            return
-        page = await page.next()
 
 
 def received(message: Any) -> Message:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from aiohttp import web
+from yarl import URL
 
 from processor.local.realtime import auth
 from processor.local.realtime.admin import Admin
@@ -26,6 +27,7 @@ from processor.local.realtime.switches import FaultSwitches
 from processor.local.realtime.wire import Message
 
 HOST = "127.0.0.1"
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 DEFAULT_KEY = "local.key:secret"
 
 
@@ -68,7 +70,8 @@ class LocalRealtime:
     async def start(self) -> None:
         """Returns when connections are accepted. Raises OSError when the port is taken."""
         rest = self._rest
-        app = web.Application(middlewares=[self._while_down, with_cors, with_errors], client_max_size=4 * 1024 * 1024)
+        middlewares = [self._for_this_machine, self._while_down, with_cors, with_errors]
+        app = web.Application(middlewares=middlewares, client_max_size=4 * 1024 * 1024)
         app.router.add_get("/", self._root)
         app.router.add_routes([*rest.routes(), *Batches(self._links, rest).routes()])
         app.router.add_routes(self.further_routes())
@@ -82,6 +85,10 @@ class LocalRealtime:
     def further_routes(self) -> list[web.RouteDef]:
         """What is served besides; none here."""
         return []
+
+    def answers_to(self, host: str) -> bool:
+        """Whether a request that names this host is served: a page elsewhere may have its own name lead to this machine."""
+        return host in LOOPBACK_NAMES
 
     @property
     def keys(self) -> auth.Keyring:
@@ -116,6 +123,15 @@ class LocalRealtime:
         return web.Response(text="A local development double of Ably's realtime service; not Ably.\n")
 
     @web.middleware
+    async def _for_this_machine(self, request: web.Request, handler: Answer) -> web.StreamResponse:
+        if not self.answers_to(_host_of(request)):
+            return web.Response(status=403, text="This server answers to localhost only. Connect to 127.0.0.1.\n")
+        origin = request.headers.get("Origin")
+        if origin is not None and request.path.startswith("/admin/") and request.method != "GET":
+            return web.Response(status=403, text="Not from a web page.\n")
+        return await handler(request)
+
+    @web.middleware
     async def _while_down(self, request: web.Request, handler: Answer) -> web.StreamResponse:
         """What keeps a connection open is not served either; the switches for faults are."""
         if self._return is not None and not request.path.startswith("/admin/"):
@@ -147,6 +163,14 @@ class LocalRealtime:
 
     def _record(self, channel: str, entry: Entry) -> None:
         self.log[channel].extend(standalone(message, entry) for message in entry.messages)
+
+
+def _host_of(request: web.Request) -> str:
+    """The host asked for, without its port; empty where it can't be read."""
+    try:
+        return URL(f"http://{request.headers.get('Host', '')}").host or ""
+    except ValueError:
+        return ""
 
 
 def demo_token(key: str, capability: dict[str, list[str]], client_id: str | None, ttl: float) -> str:

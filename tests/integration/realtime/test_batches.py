@@ -8,7 +8,7 @@ from ably import AblyRest
 
 from processor.errors import PublishRetry
 from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime
-from processor.publish.batches import read_error, read_results
+from processor.publish.answers import read_error, read_results
 from processor.publish.refusals import Refusal
 
 
@@ -36,7 +36,7 @@ async def test_each_spec_has_its_own_result_and_a_repeated_id_is_not_delivered_a
     status, items = await publish(rest, specs)
     assert status == 201
     assert [item["successCount"] for item in items] == [1, 1, 1, 2]
-    assert read_results(items[:3], ["a", "b", "a"]) == [None, None, None]
+    assert read_results(items[:3], status, ["a", "b", "a"]) == [None, None, None]
     assert {channel: [message.id for message in log] for channel, log in server.log.items()} == {
         "a": ["1"],
         "b": ["2"],
@@ -51,7 +51,7 @@ async def test_one_that_is_refused_leaves_the_others(
 ) -> None:
     server.faults.add({"nack": {"code": 42913, "channel": "^b$"}})
     got, items = await publish(rest, [spec("a", "1"), spec("b", "2"), spec("c", "3", data="x" * 70_000)], version)
-    results = read_results(items, ["a", "b", "c"])
+    results = read_results(items, got, ["a", "b", "c"])
     assert got == status
     assert results is not None
     assert results[0] is None
@@ -65,17 +65,17 @@ async def test_a_batch_is_refused_as_a_whole_for_its_rights_its_shape_and_its_ch
     for specs, code in (({"channels": "a"}, 40000), ([spec(f"c{n}", "1") for n in range(101)], 40000)):
         status, items = await publish(rest, specs)
         assert status == 400
-        assert read_results(items, ["a"]) is None
-        assert read_error(items, status)[0] == code
+        assert read_results(items, status, ["a"]) is None
+        assert read_error(items, status).code == code
     stranger = AblyRest(token="nonsense", endpoint="127.0.0.1", port=server.port, tls=False)
     status, items = await publish(stranger, [spec("a", "1")])
     await stranger.close()
-    assert (status, read_results(items, ["a"])) == (401, None)
+    assert (status, read_results(items, status, ["a"])) == (401, None)
     assert not server.log
 
 
 @pytest.mark.parametrize("items", [[], [{"channel": "b", "messageId": "1"}], ["?"], [{"results": []}]])
 def test_an_answer_that_tells_nothing_of_the_channel_determines_nothing(items: list[Any]) -> None:
-    results = read_results(items, ["a"])
+    results = read_results(items, 200, ["a"])
     assert results is not None
     assert [type(result) for result in results] == [PublishRetry]

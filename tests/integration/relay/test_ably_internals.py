@@ -87,7 +87,7 @@ async def test_frames_of_one_turn_leave_in_one_write_and_all_arrive(
 ) -> None:
     client = connection._client
     assert client is not None
-    transport = client.connection.connection_manager.transport.websocket.transport
+    transport = client.manager.transport.websocket.transport
     assert isinstance(transport, GatheringTransport), "the SDK keeps its socket elsewhere now"
     counting = Counting(transport._transport)
     transport._transport = counting  # type: ignore[assignment]
@@ -103,7 +103,7 @@ async def test_frames_of_one_turn_leave_in_one_write_and_all_arrive(
 async def test_no_channel_object_is_made_in_the_sdk(connection: Connection) -> None:
     await connection.publish(frame("c", 1), 5.0)
     assert connection._client is not None
-    assert list(connection._client.channels) == []
+    assert list(connection._client.sdk.channels) == []
 
 
 async def test_a_message_above_the_services_size_is_refused_before_it_is_sent(

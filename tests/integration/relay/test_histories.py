@@ -9,6 +9,7 @@ from ably import AblyRest
 from processor.errors import PublishRetry
 from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime
 from processor.publish.ably import HISTORIES_AT_ONCE, HOPELESS, AblyOptions, HistoryReader
+from processor.publish.pages import history_pages
 
 MANY = 100
 
@@ -64,3 +65,31 @@ async def test_a_channel_whose_history_is_refused_spoils_no_others(
     asked = [reader.read("wrong" if n % 2 else f"c{n}", 5.0) for n in range(40)]
     results = await asyncio.gather(*asked, return_exceptions=True)
     assert [isinstance(result, PublishRetry) for result in results] == [n % 2 == 1 for n in range(40)]
+
+
+NAMES = ("team room", "team+room", "team%20room", "team%2Broom", "a/b", "..", ".", "x?y#z", "100%", "日本 👋", "a:b", "+", " ")
+
+
+async def test_a_channels_history_is_its_own_whatever_its_name(server: LocalRealtime, reader: HistoryReader) -> None:
+    """A space is not a plus in a path, nor a plus a space."""
+    async with AblyRest(
+        key=DEFAULT_KEY, use_token_auth=True, endpoint="127.0.0.1", port=server.port, tls=False, client_id="ts"
+    ) as client:
+        frames = [
+            {"id": name, "name": "token", "data": "x", "clientId": "ts", "extras": {"headers": {"responseId": "r"}}}
+            for name in NAMES
+        ]
+        specs = [{"channels": name, "messages": frame} for name, frame in zip(NAMES, frames, strict=True)]
+        assert (await client.request("POST", "/messages", "3", body=specs)).success
+    for name in NAMES:
+        assert (await reader.read(name, 5.0)).ids == {name}, name
+
+
+async def test_pages_of_a_channel_with_a_space_follow_each_other(server: LocalRealtime) -> None:
+    async with AblyRest(
+        key=DEFAULT_KEY, use_token_auth=True, endpoint="127.0.0.1", port=server.port, tls=False, client_id="ts"
+    ) as client:
+        for number in range(5):
+            await client.request("POST", "/messages", "3", body={"channels": "a b", "messages": {"id": str(number)}})
+        pages = [[item["id"] for item in page] async for page in history_pages(client, "a b", 2)]
+    assert pages == [["4", "3"], ["2", "1"], ["0"]]

@@ -1,0 +1,114 @@
+"""One client of the SDK for one connection: what is changed in it, and how it is thrown away.
+
+The SDK (3.1.4) mends a connection by opening another transport while the old one may still live. After pauses of the process
+two of them resume the same connection in turn, hundreds of times a second. So a client that was connected is never allowed to
+connect again: whoever uses it throws it away, with every transport it ever made.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from ably import AblyRealtime, AblyRest
+from ably.realtime.connectionmanager import PendingMessageQueue
+from ably.util.exceptions import AblyException
+
+CLOSE_DEADLINE = 2.0
+
+
+class _AnsweredMessages(PendingMessageQueue):  # type: ignore[misc]  # the SDK is untyped
+    """The messages that wait for their answer. One whose sender has gone may be answered too, with nobody to hear of it."""
+
+    def push(self, pending_message: Any) -> None:
+        if pending_message.future is not None:
+            pending_message.future.add_done_callback(_hear)
+        super().push(pending_message)
+
+
+class Client:
+    """An `AblyRealtime` that connects when asked to. `disconnected` is called when the service says DISCONNECTED to it."""
+
+    def __init__(self, options: dict[str, Any], loop: asyncio.AbstractEventLoop) -> None:
+        """May be called in a thread: the SDK reads all trusted certificates, 15 ms of processor."""
+        self.sdk = AblyRealtime(**options, loop=loop, auto_connect=False)
+        self.manager: Any = self.sdk.connection.connection_manager
+        self._transports: list[Any] = []
+        self._connected = False
+
+    def connect(self, changed: Callable[[Any], None], disconnected: Callable[[Any], None]) -> None:
+        """`changed` gets every change of the SDK's state."""
+        manager, ask_sdk = self.manager, self.manager.on_disconnected
+
+        async def on_disconnected(reason: Any) -> None:
+            if self._connected:
+                disconnected(reason)
+            else:
+                await ask_sdk(reason)  # it tries other hosts
+
+        manager.pending_message_queue = _AnsweredMessages()
+        manager.on_disconnected = on_disconnected
+        manager.check_connection = lambda: (
+            True
+        )  # the SDK asks a page of the internet, and stops the event loop meanwhile
+        manager.on("transport.pending", self._made)
+        self.sdk.connection.on(changed)
+        self.sdk.connect()
+
+    def _made(self, transport: Any) -> None:
+        self._transports.append(transport)
+
+    def was_connected(self) -> None:
+        """From now on DISCONNECTED is the end of this client."""
+        self._connected = True
+
+    async def discard(self) -> None:
+        """Close every transport and stop every timer. Never raises, and takes `CLOSE_DEADLINE` seconds at most, or little more."""
+        manager = self.manager
+        for bring_back in ("request_state", "notify_state", "start_connect", "start_retry_timer"):
+            setattr(manager, bring_back, _ignore)
+        manager.cancel_suspend_timer()
+        manager.cancel_transition_timer()
+        manager.cancel_retry_timer()
+        if manager.connect_base_task is not None:
+            manager.connect_base_task.cancel()
+        self._fail_unanswered()
+        closing = [_close(each) for each in self._transports]
+        try:
+            async with asyncio.timeout(CLOSE_DEADLINE):
+                await asyncio.gather(*closing, AblyRest.close(self.sdk), return_exceptions=True)
+        except Exception:  # noqa: BLE001, S110 - it is thrown away whatever it says
+            pass
+        finally:
+            for each in self._transports:
+                _cut(each)
+
+    def _fail_unanswered(self) -> None:
+        for waiting in (*self.manager.queued_messages, *self.manager.pending_message_queue.messages):
+            if waiting.future is not None and not waiting.future.done():
+                waiting.future.set_exception(AblyException("the connection was given up", 400, 80003))
+        self.manager.queued_messages.clear()
+        self.manager.pending_message_queue.clear()
+
+
+async def _close(transport: Any) -> None:
+    """Say goodbye where it can be heard: the service drops what it keeps of the connection."""
+    with contextlib.suppress(Exception):
+        await transport.close()
+    await transport.dispose()
+
+
+def _cut(transport: Any) -> None:
+    socket: Any = getattr(transport.websocket, "transport", None)
+    if socket is not None:
+        with contextlib.suppress(Exception):
+            socket.abort()
+
+
+def _ignore(*_arguments: Any, **_named: Any) -> None:
+    """In place of what would bring a discarded client back."""
+
+
+def _hear(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
