@@ -6,7 +6,7 @@ A page is rendered piece by piece, and each record is released once it is render
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -29,7 +29,6 @@ class Head(msgspec.Struct, frozen=True, gc=False):
 
     channel: str
     status: Status
-    started_at: int = msgspec.field(name="startedAt")
 
     @property
     def finished(self) -> bool:
@@ -64,24 +63,16 @@ def _hash(text: msgspec.Raw) -> msgspec.Raw:
 def render_page(
     items: Iterable[StoredResponse],
     following: str | None,
-    *,
     fields: frozenset[str] | None = None,
-    max_bytes: int,
-    cursor: Callable[[StoredResponse], str],
 ) -> Pieces:
-    """A page of at most `max_bytes` as rendered, or of one record. `cursor` tells the place after a record where it is cut."""
-    waiting, last = deque(items), None
-    gathered, total = bytearray(b'{"items":['), 0
+    """A page, in pieces."""
+    waiting = deque(item.value for item in items)
+    del items
+    gathered, separator = bytearray(b'{"items":['), b""
     while waiting:
-        item = waiting.popleft()
-        body = render(item.value, fields)
-        total += len(body)
-        if last is not None and total > max_bytes:
-            following = cursor(last)
-            break
-        if last is not None:
-            gathered += b","
-        last = item
+        body = render(waiting.popleft(), fields)
+        gathered += separator
+        separator = b","
         if len(gathered) + len(body) > PIECE_BYTES:
             yield bytes(gathered)
             gathered.clear()
