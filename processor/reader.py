@@ -117,7 +117,7 @@ class Response:
     frames: int = 0
     gaps: list[tuple[int, int]] = field(default_factory=list)
     complete: bool = True
-    """False once a loss was given up and nothing has mended it since."""
+    """False once a loss was given up, until a record fills it."""
     verified: bool | None = None
     expected: dict[str, tuple[int, str]] | None = None
     started_at: int | None = None
@@ -126,6 +126,7 @@ class Response:
     dropped_to: int = -1
     """The highest sequence number of a frame there was no room to hold."""
     settled: bool = False
+    """Whether the losses known were given up. The end of the response asks once more: its record may be stored now."""
 
     @property
     def finished(self) -> bool:
@@ -137,9 +138,14 @@ class Response:
         return self.parts[TEXT_PART].text if TEXT_PART in self.parts else ""
 
     @property
+    def replaceable(self) -> bool:
+        """Whether the copy is finished and wrong, so that only the stored record can correct it."""
+        return self.finished and (self.verified is False or (self.verified is None and not self.complete))
+
+    @property
     def broken(self) -> bool:
-        unproven = self.verified is False and not self.settled
-        return bool(self.held) or (not self.finished and self.last < self.dropped_to) or unproven
+        wrong = self.replaceable and not self.settled
+        return bool(self.held) or (not self.finished and self.last < self.dropped_to) or wrong
 
     def length(self, part: str) -> int:
         return self.parts[part].length if part in self.parts else 0
@@ -194,7 +200,7 @@ class Reader:
             return ()
         response = self._open(response_id)
         response.started_at = record.get("startedAt", response.started_at)
-        if response.finished and (response.verified is not False or record["status"] == STREAMING):
+        if response.finished and (not response.replaceable or record["status"] == STREAMING):
             return ()
         out: list[Happening] = [Replaced(response_id)]
         if record["status"] == STREAMING:
@@ -205,11 +211,15 @@ class Reader:
         return tuple(out)
 
     def give_up(self, response_id: str) -> tuple[Happening, ...]:
-        """Accept that what a response misses will not come: show what is held, and say so by `complete`."""
+        """Accept that what a response misses will not come: show what is held, and say so by `complete`.
+
+        Where that applies its stop, the response needs its record once more; given up again, it needs nothing.
+        """
         response = self._responses.get(response_id)
         if response is None or not response.broken:
             return ()
         out: list[Happening] = []
+        was_finished = response.finished
         held = [response.held[key] for key in sorted(response.held)]
         _release(response)
         for frame in held:
@@ -219,7 +229,8 @@ class Reader:
         if not response.finished and response.dropped_to > response.last:
             self.counts.lost += response.dropped_to - response.last
             response.last = response.dropped_to
-        response.complete, response.settled = False, True
+        response.complete = False
+        response.settled = was_finished or not response.finished
         return tuple(out)
 
     def drop(self, response_id: str) -> None:
@@ -333,6 +344,7 @@ class Reader:
 
     def _finish(self, response: Response) -> Stopped:
         _release(response)
+        response.settled = False
         self._responses.move_to_end(response.response_id)  # the newest finished is let go last
         self._bound()
         return self._prove(response)

@@ -69,6 +69,9 @@ class Follower:
 
     async def _repair(self) -> list[Happening]:
         happened = list(self.reader.replay(await self._past()))
+        for response_id in self.reader.needs():
+            if self.reader.responses[response_id].finished:  # history adds nothing to what has ended
+                happened += self.reader.give_up(response_id)
         if not self.reader.needs():
             self._repairs = 0
             return happened

@@ -140,16 +140,6 @@ test('a response that began just before, and that no store has yet, is there at 
   assert.equal(stream.get(ended.id)?.text, 'just ended');
 });
 
-test('what ended long ago and the API does not have stays away', async (context) => {
-  const name = channelName();
-  const deleted = await (await (await new Frames(publisher, name).start()).token('deleted')).stop();
-  const api = await serveApi([]);
-  context.mock.timers.enable({ apis: ['Date'], now: Date.now() + 600000 });
-  const stream = follow(name, { api: api.url });
-  await stream.ready;
-  assert.equal(stream.get(deleted.id), undefined);
-});
-
 test('fragments of what began long ago are not shown', async () => {
   const name = channelName();
   const old = new Frames(publisher, name);
@@ -316,6 +306,35 @@ async function subscribed(channel) {
   await channel.subscribe((message) => emitter.emit('message', message));
   return emitter;
 }
+
+test('a connection that its owner closed stays closed, and is followed again once it is opened', async () => {
+  const name = channelName();
+  const client = connect();
+  const stream = follow(name, { client });
+  await stream.ready;
+  const error = new Promise((resolve) => stream.on('error', resolve));
+  client.connection.close();
+  assert.match((await error).message, /The connection is closed/);
+  assert.equal(client.connection.state, 'closed');
+  assert.equal(stream.state, 'stale');
+  const frames = await new Frames(publisher, name).start();
+  client.connection.connect();
+  await until(stream, () => stream.get(frames.id) && stream.state === 'live');
+});
+
+test('a channel that its owner detached stays detached', async () => {
+  const name = channelName();
+  const client = connect();
+  const stream = follow(name, { client });
+  await stream.ready;
+  await client.channels.get(name).detach();
+  client.connection.close();
+  await client.connection.whenState('closed');
+  client.connection.connect();
+  await client.connection.whenState('connected');
+  await client.connection.ping();
+  assert.equal(client.channels.get(name).state, 'detached');
+});
 
 test("a listener's mistake does no harm to the stream", async () => {
   const name = channelName();

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -47,6 +48,10 @@ async def test_the_library_keeps_its_promises_on_the_real_ably_js() -> None:
         )
 
 
+async def test_the_library_goes_on_where_what_it_stands_on_fails() -> None:
+    await run("node", "--test", "--test-reporter=tap", str(ROOT / "tests" / "js" / "client_faults.test.mjs"))
+
+
 def test_minified_and_gzipped_it_is_under_six_kilobytes() -> None:
     command = [str(ESBUILD), "--bundle", "--minify", "--format=esm", str(CLIENT / "src" / "index.js")]
     bundled = subprocess.run(command, capture_output=True, check=True).stdout
@@ -54,10 +59,9 @@ def test_minified_and_gzipped_it_is_under_six_kilobytes() -> None:
 
 
 def test_it_imports_nothing_but_itself() -> None:
+    sources = sorted((CLIENT / "src").glob("*.js"))
     imports = [
-        line
-        for source in (CLIENT / "src").glob("*.js")
-        for line in source.read_text().splitlines()
-        if line.startswith("import ")
+        line for source in sources for line in source.read_text().splitlines() if line.startswith(("import ", "export *"))
     ]
-    assert imports == ["import { Reader } from './reader.js';"]
+    assert imports
+    assert all(re.search(r" from '\./\w+\.js';$", line) for line in imports)

@@ -156,11 +156,24 @@ def corrupted(draw: st.DrawFn, frame: Step) -> Step:
 
 
 @st.composite
+def torn(draw: st.DrawFn, frames: list[Step]) -> list[Step]:
+    """In order, but for what is lost or comes again later: the stop as well as what it ends."""
+    fed: list[Step] = []
+    for frame in frames:
+        if draw(st.integers(0, 3)):
+            fed.append(frame)
+        if fed and not draw(st.integers(0, 5)):
+            fed.append(draw(st.sampled_from(fed)))
+    return fed
+
+
+@st.composite
 def scripts(draw: st.DrawFn) -> dict[str, Any]:
     """Frames torn out, repeated and shuffled, some of them corrupted, with records, history and giving up in between."""
     both = [draw(told("a")), draw(told("b"))]
     frames = [frame for one in both for frame in one.frames]
-    fed = draw(st.one_of(st.permutations(frames), st.lists(st.sampled_from(frames), max_size=30), st.just(frames)))
+    orders = [st.permutations(frames), st.lists(st.sampled_from(frames), max_size=30), st.just(frames), torn(frames)]
+    fed = draw(st.one_of(orders))
     steps: list[Step] = [{"feed": frame} for frame in fed]
     some_frame = st.sampled_from(frames)
     other_steps = st.one_of(
@@ -170,7 +183,7 @@ def scripts(draw: st.DrawFn) -> dict[str, Any]:
         st.sampled_from(both).map(lambda one: {"replay": list(one.frames)}),
         st.sampled_from(["a", "b"]).map(lambda response_id: {"giveUp": response_id}),
     )
-    for step in draw(st.lists(other_steps, max_size=6)):
+    for step in draw(st.lists(other_steps, max_size=10)):
         steps.insert(draw(st.integers(0, len(steps))), step)
     limits = draw(st.sampled_from([{}, {"heldFrames": 2}, {"heldUnits": 3}, {"finished": 1}, {"open": 1}]))
     return {"limits": limits, "steps": steps}

@@ -60,6 +60,16 @@ export interface Options {
   historyPages?: number;
   /** Milliseconds after which something missing is given up. Default 30000. */
   repairTimeout?: number;
+  /**
+   * Milliseconds after which a request to the API that makes no progress is given up, and tried again. Those of ably-js
+   * have three times as long, as it tries other hosts by itself. Default 10000.
+   */
+  requestTimeout?: number;
+  /**
+   * Connect again where ably-js closed the connection on `beforeunload` and the page stayed, as after a click on a
+   * `mailto:` link or a download. A connection that you closed stays closed. Default true.
+   */
+  reconnect?: boolean;
   limits?: Limits;
   /** The channel's connection; found by itself with ably-js. */
   connection?: Connection;
@@ -70,11 +80,15 @@ export interface Events {
   /** The id of a response let go to bound memory. */
   remove: string;
   state: State;
-  /** A failed attempt to load something. It is tried again. */
+  /** A failed or unanswered attempt to attach or to load something, which is tried again; a loss that was given up; a closed connection. */
   error: Error;
 }
 
 export interface TokenStream {
+  /**
+   * Resolves once the channel is attached and everything stored is loaded, however often that had to be tried. Rejects
+   * when the channel fails, as without a capability, or when the stream is closed before.
+   */
   readonly ready: Promise<void>;
   readonly state: State;
   readonly responses: Response[];

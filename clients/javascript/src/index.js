@@ -1,36 +1,27 @@
 import { Reader } from './reader.js';
+import { jsonOf, within } from './requests.js';
+import { report, sha256, snapshotOf } from './snapshot.js';
+import { Unloading } from './unloading.js';
 
 export { Reader };
 
 const PAGE = 500;
+const MOST_ITEMS = 500; // of a page of the API
 const RECENT = 120000; // milliseconds in which a response that ended is stored, outages aside
-const BACKOFF = [250, 500, 1000, 2000, 4000];
+const FIRST_RETRY = 250; // milliseconds, doubled for each retry up to the last
+const LAST_RETRY = 8000;
+const SPREAD = 1000; // milliseconds over which pages that lost continuity at the same moment start to load
+const SDK_TIMEOUTS = 3; // request timeouts given to ably-js, which tries other hosts before it gives up
+const DEFAULTS = {
+  clientId: 'tokenstream',
+  limit: 20,
+  historyPages: 20,
+  repairTimeout: 30000,
+  requestTimeout: 10000,
+  reconnect: true,
+};
 
-async function sha256(text) {
-  const subtle = globalThis.crypto?.subtle; // absent where the page is not a secure context
-  if (!subtle) return null;
-  const bytes = new Uint8Array(await subtle.digest('SHA-256', new TextEncoder().encode(text)));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
-}
-
-function report(error) {
-  if (globalThis.reportError) return globalThis.reportError(error);
-  setTimeout(() => {
-    throw error;
-  });
-}
-
-/** What listeners get: a value of its own, so that keeping or comparing it is safe. */
-function snapshotOf(response) {
-  const { id, status, reason, error, metadata, usage, startedAt, firstTokenAt, tokens, frames, verified } = response;
-  const common = { id, status, reason, error, metadata, usage, startedAt, firstTokenAt, tokens, frames, verified };
-  const parts = [...response.parts.values()].map(({ part, kind, info, text }) => {
-    return { part, kind, info, text, sha256: response.expected?.get(part)?.sha256 ?? null };
-  });
-  const text = response.parts.get('text')?.text ?? '';
-  const { last: seq, complete, broken: repairing } = response;
-  return { ...common, text, parts, seq, gaps: [...response.gaps], repairing, complete };
-}
+const idOf = ({ extras }) => extras?.headers?.responseId;
 
 class Stream {
   #channel;
@@ -44,15 +35,18 @@ class Stream {
   #wanted = true; // to be hydrated: at first, and after every discontinuity
   #untilAttach = false;
   #attachedOnce = false;
+  #again = false; // continuity was lost after an earlier attach
+  #detachedByClose = false;
+  #unloading = new Unloading();
   #needySince = new Map();
-  #wake = () => {};
+  #pauses = new Set();
   #settleReady;
-  /** Resolves when everything stored is loaded and frames arrive live. */
+  /** Resolves when everything stored is loaded and frames arrive live; rejects when the channel fails or `close` comes first. */
   ready;
 
   constructor(channel, options) {
     this.#channel = channel;
-    this.#options = { clientId: 'tokenstream', limit: 20, historyPages: 20, repairTimeout: 30000, ...options };
+    this.#options = { ...DEFAULTS, ...options };
     this.#connection = options.connection ?? channel.client?.connection;
     this.#reader = new Reader({
       clientId: this.#options.clientId,
@@ -103,6 +97,7 @@ class Stream {
     this.#channel.unsubscribe(this.#onMessage);
     this.#channel.off(this.#onChannel);
     this.#connection?.off(this.#onConnection);
+    this.#unloading.end();
     this.#refresh();
     this.#settleReady.reject(new Error('The stream was closed'));
     this.#listeners.clear();
@@ -114,19 +109,43 @@ class Stream {
     if (current === 'attached' && !(resumed && this.#attachedOnce)) this.#catchUp(true);
     else if (current === 'attached') this.#work();
     if (current === 'failed') this.#fail(reason);
+    if (current === 'detached') this.#detachedByClose = this.#connection?.state !== 'connected';
     this.#refresh();
   };
 
-  #onConnection = () => this.#refresh();
+  #onConnection = ({ current } = {}) => {
+    if (current === 'closing') this.#unloading.closing();
+    if (current === 'closed') this.#reopen();
+    if (current === 'connected' && this.#detachedByClose && this.#channel.state === 'detached') this.#attach();
+    this.#refresh();
+  };
 
   #follow() {
     this.#channel.on(this.#onChannel);
     this.#connection?.on(this.#onConnection);
     const before = this.#channel.state === 'attached';
-    Promise.resolve(this.#channel.subscribe(this.#onMessage)).then(
+    this.#attach(() => this.#channel.subscribe(this.#onMessage)).then(
       () => before && this.#catchUp(false), // what came between that attach and now is in no history until attach
-      (error) => this.#emit('error', error),
     );
+  }
+
+  /** Tries until the channel is attached or has failed; ably-js alone gives up where its connection was lost. */
+  async #attach(attach = () => this.#channel.attach()) {
+    const { requestTimeout } = this.#options;
+    const what = `Attaching the channel ${this.#channel.name}`;
+    for (let round = 0; ; round += 1) {
+      if (await this.#attempt(() => this.#within(requestTimeout * SDK_TIMEOUTS, what, attach))) return;
+      await this.#retryPause(round);
+      if (this.#abort.signal.aborted || ['attached', 'failed'].includes(this.#channel.state)) return;
+      attach = () => this.#channel.attach();
+    }
+  }
+
+  async #reopen() {
+    await this.#pause(this.#unloading.after);
+    if (this.#abort.signal.aborted || this.#connection.state !== 'closed') return;
+    if (this.#options.reconnect && this.#unloading.closedIt) this.#connection.connect();
+    else this.#emit('error', new Error('The connection is closed. Call `connection.connect()` to read on.'));
   }
 
   #fail(reason) {
@@ -135,6 +154,7 @@ class Stream {
   }
 
   #catchUp(untilAttach) {
+    this.#again = this.#attachedOnce;
     this.#attachedOnce = true;
     this.#wanted = true;
     this.#untilAttach = untilAttach;
@@ -145,15 +165,17 @@ class Stream {
   async #work() {
     if (this.#working) return;
     this.#working = true;
-    if (!this.#wanted) await this.#pause(BACKOFF[0]); // frames that overtook each other mend themselves
+    if (!this.#wanted) await this.#pause(FIRST_RETRY); // frames that overtook each other fill the hole themselves
+    else if (this.#again) await this.#pause(Math.random() * SPREAD);
     for (let round = 0; this.#hasWork(); round += 1) {
       this.#refresh();
       const hydrate = this.#wanted;
       this.#wanted = false;
       if (!(await this.#round(hydrate))) this.#wanted ||= hydrate;
       this.#giveUpTheOld();
-      if (this.#hasWork()) await this.#pause(BACKOFF[Math.min(round, BACKOFF.length - 1)]);
+      if (this.#hasWork()) await this.#retryPause(round);
     }
+    this.#needySince.clear();
     this.#working = false;
     this.#refresh();
   }
@@ -173,10 +195,16 @@ class Stream {
       const read = await this.#attempt(() => this.#readHistory(hydrate));
       if (!api || reader.needs().length) answered &&= read;
     }
-    if (api && !hydrate) {
-      for (const id of reader.needs()) await this.#attempt(() => this.#load(id));
-    }
+    if (api && !hydrate) await this.#loadAll(reader.needs().values());
     return answered;
+  }
+
+  /** Four at once; each stops at its first failure, so that an API that hangs does not hold up the round. */
+  async #loadAll(ids) {
+    const load = async () => {
+      for (const id of ids) if (!(await this.#attempt(() => this.#load(id)))) return;
+    };
+    await Promise.all([load(), load(), load(), load()]);
   }
 
   async #attempt(action) {
@@ -189,19 +217,22 @@ class Stream {
     }
   }
 
+  /** The API gives open responses first, then finished ones; a cursor says that there are more. */
   async #hydrate() {
     const name = encodeURIComponent(this.#channel.name.replace(/^\[[^\]]*\]/, ''));
     let finished = 0;
     let before = null;
-    do {
-      const cursor = before === null ? '' : `&before=${encodeURIComponent(before)}`;
-      const page = await this.#fetch(`/channels/${name}/hydrate?limit=${this.#options.limit - finished}${cursor}`);
+    for (let next = ''; next !== null && next !== before && finished < this.#options.limit; ) {
+      before = next;
+      const limit = Math.min(MOST_ITEMS, this.#options.limit - finished);
+      const cursor = before && `&before=${encodeURIComponent(before)}`;
+      const page = await this.#fetch(`/channels/${name}/hydrate?limit=${limit}${cursor}`);
       for (const record of page.items.reverse()) {
         if (record.status !== 'streaming') finished += 1;
         this.#changed(this.#reader.hydrate(record));
       }
-      before = page.items.length ? page.next : null;
-    } while (before !== null && finished < this.#options.limit);
+      next = page.next ?? null;
+    }
   }
 
   async #load(id) {
@@ -210,13 +241,23 @@ class Stream {
   }
 
   async #fetch(path) {
-    const { api, headers = {}, fetch = globalThis.fetch } = this.#options;
-    const given = typeof headers === 'function' ? await headers() : headers;
+    const { api, headers = {}, fetch = globalThis.fetch, requestTimeout } = this.#options;
     const url = api.replace(/\/$/, '') + path;
-    const answer = await fetch(url, { headers: given, signal: this.#abort.signal });
-    if (answer.status === 404 && path.startsWith('/responses/')) return null; // not stored yet
-    if (!answer.ok) throw new Error(`GET ${url} answered ${answer.status}`);
-    return answer.json();
+    return this.#within(requestTimeout, `GET ${url}`, async (signal, progress) => {
+      const given = typeof headers === 'function' ? await headers() : headers;
+      const answer = await fetch(url, { headers: given, signal });
+      if (answer.status === 404 && path.startsWith('/responses/')) return null; // not stored yet
+      if (!answer.ok) throw new Error(`GET ${url} answered ${answer.status}`);
+      return jsonOf(answer, progress);
+    });
+  }
+
+  #within(milliseconds, what, action) {
+    return within({ milliseconds, what, closed: this.#abort.signal }, action);
+  }
+
+  #ask(what, action) {
+    return this.#within(this.#options.requestTimeout * SDK_TIMEOUTS, `${what} of ${this.#channel.name}`, action);
   }
 
   /** Read the channel's history backwards as far as it is needed, then apply it forwards. */
@@ -228,16 +269,19 @@ class Stream {
     const first = new Map();
     const isReached = (id) => reader.responses.get(id).finished || first.get(id) <= reader.responses.get(id).last + 1;
     const messages = [];
-    let page = await this.#channel.history(untilAttach ? { untilAttach, limit: PAGE } : { limit: PAGE });
+    const range = untilAttach ? { untilAttach, limit: PAGE } : { limit: PAGE };
+    let page = await this.#ask('The history', () => this.#channel.history(range));
     for (let pages = 1; page; pages += 1) {
       for (const message of page.items) {
         messages.push(message);
-        first.set(message.extras?.headers?.responseId, Number(message.extras?.headers?.seq));
+        first.set(idOf(message), Number(message.extras?.headers?.seq));
       }
       const enough = !everything && reader.needs().every(isReached);
-      page = !enough && pages < this.#options.historyPages && page.hasNext() ? await page.next() : null;
+      const more = !enough && pages < this.#options.historyPages && page.hasNext();
+      const { next } = page;
+      page = more ? await this.#ask('The history', () => next.call(page)) : null;
     }
-    const isWanted = everything ? () => true : this.#notLongStored(messages);
+    const isWanted = everything ? () => true : await this.#notLongStored(messages);
     for (const message of messages.reverse()) if (isWanted(message)) this.#changed(reader.replay(message));
     if (everything) this.#forgetTheCut();
   }
@@ -246,13 +290,21 @@ class Stream {
    * What the store may not have yet: responses that began in this stretch of history, unless they ended long ago - such
    * a one is beyond the limit, or was deleted. What began before is in the store.
    */
-  #notLongStored(messages) {
+  async #notLongStored(messages) {
     const { responses } = this.#reader;
-    const idOf = ({ extras }) => extras?.headers?.responseId;
-    const begun = new Set(messages.filter(({ name }) => name === 'start').map(idOf));
-    const isOld = ({ name, timestamp }) => name === 'stop' && timestamp < Date.now() - RECENT;
-    for (const message of messages) if (isOld(message)) begun.delete(idOf(message));
-    return (message) => responses.has(idOf(message)) || begun.has(idOf(message));
+    const isNew = (message) => !responses.has(idOf(message));
+    const begun = new Set(messages.filter((message) => message.name === 'start' && isNew(message)).map(idOf));
+    const stops = messages.filter((message) => message.name === 'stop' && begun.has(idOf(message)));
+    const now = stops.length && (await this.#serverTime(messages[0].timestamp));
+    for (const stop of stops) if (stop.timestamp < now - RECENT) begun.delete(idOf(stop));
+    return (message) => !isNew(message) || begun.has(idOf(message));
+  }
+
+  /** By the clock that messages are stamped with, as the page's own may be minutes off; at least that of the newest. */
+  async #serverTime(newest) {
+    const { client } = this.#channel;
+    const told = client?.time && this.#ask('The time', () => client.time()).catch(() => newest);
+    return Math.max(newest, (await told) ?? newest);
   }
 
   /** Responses that began before the history does: there is nowhere to get their beginning from. */
@@ -271,9 +323,12 @@ class Stream {
     for (const id of this.#needySince.keys()) if (!needs.includes(id)) this.#needySince.delete(id);
     for (const id of needs) {
       if (!this.#needySince.has(id)) this.#needySince.set(id, now);
-      if (now - this.#needySince.get(id) < this.#options.repairTimeout) continue;
+      const { finished, complete } = this.#reader.responses.get(id);
+      const waiting = now - this.#needySince.get(id) < this.#options.repairTimeout;
+      if (waiting && (this.#options.api || !finished)) continue; // what has finished is replaced by its record alone
+      this.#needySince.delete(id);
       this.#changed(this.#reader.giveUp(id));
-      this.#emit('error', new Error(`Response ${id} misses something that neither history nor the API has`));
+      if (complete) this.#emit('error', new Error(`Response ${id} misses something that neither history nor the API has`));
     }
   }
 
@@ -310,14 +365,25 @@ class Stream {
     }
   }
 
+  /** Full jitter: pages that failed together do not ask again together. */
+  #retryPause(round) {
+    return this.#pause(Math.random() * Math.min(LAST_RETRY, FIRST_RETRY * 2 ** round));
+  }
+
   #pause(milliseconds) {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, milliseconds);
-      this.#wake = () => {
+      const end = () => {
         clearTimeout(timer);
+        this.#pauses.delete(end);
         resolve();
       };
+      const timer = setTimeout(end, milliseconds);
+      this.#pauses.add(end);
     });
+  }
+
+  #wake() {
+    for (const end of this.#pauses) end();
   }
 }
 

@@ -91,7 +91,7 @@ class Response {
   held = new Map();
   heldUnits = 0;
   droppedTo = -1;
-  settled = false;
+  settled = false; // the losses known were given up; the end asks once more, as the record may be stored then
 
   constructor(id) {
     this.id = id;
@@ -101,11 +101,16 @@ class Response {
     return this.status !== STREAMING;
   }
 
+  /** Whether the copy is finished and wrong, so that only the stored record can correct it. */
+  get replaceable() {
+    return this.finished && (this.verified === false || (this.verified === null && !this.complete));
+  }
+
   get broken() {
     return (
       this.held.size > 0 ||
       (!this.finished && this.last < this.droppedTo) ||
-      (this.verified === false && !this.settled)
+      (this.replaceable && !this.settled)
     );
   }
 
@@ -175,17 +180,21 @@ export class Reader {
     const open = record.status === STREAMING;
     response.startedAt = record.startedAt ?? response.startedAt;
     response.firstTokenAt = record.firstTokenAt ?? response.firstTokenAt;
-    if (response.finished && (response.verified !== false || open)) return null;
+    if (response.finished && (!response.replaceable || open)) return null;
     if (record.metadata != null) response.metadata = record.metadata;
     if (open) this.#merge(response, record);
     else this.#finishFrom(response, record);
     return id;
   }
 
-  /** Accept that what a response misses will not come. */
+  /**
+   * Accept that what a response misses will not come. Where that applies its stop, the response needs its record once
+   * more; given up again, it needs nothing.
+   */
   giveUp(id) {
     const response = this.responses.get(id);
     if (!response?.broken) return null;
+    const { finished } = response;
     const held = [...response.held.values()].sort(inOrder);
     response.release();
     for (const frame of held) {
@@ -198,7 +207,7 @@ export class Reader {
       response.last = response.droppedTo;
     }
     response.complete = false;
-    response.settled = true;
+    response.settled = finished || !response.finished;
     return id;
   }
 
@@ -312,7 +321,7 @@ export class Reader {
   }
 
   #finish(response, { status, reason = null, usage = null, error = null }, expected) {
-    Object.assign(response, { status, reason, usage, error, expected, verified: null });
+    Object.assign(response, { status, reason, usage, error, expected, verified: null, settled: false });
     response.release();
     if (expected) this.unproven.add(response.id);
     this.responses.delete(response.id);

@@ -70,8 +70,7 @@ def libraries() -> dict[str, Path]:
     return {
         "/lib/ably.js": modules / "ably" / "build" / "ably.min.js",
         "/lib/marked.js": modules / "marked" / "lib" / "marked.esm.js",
-        "/lib/tokenstream/index.js": client / "index.js",
-        "/lib/tokenstream/reader.js": client / "reader.js",
+        **{f"/lib/tokenstream/{path.name}": path for path in sorted(client.glob("*.js"))},
     }
 
 

@@ -1,0 +1,31 @@
+const LEFT = 1000; // milliseconds after which a page that still runs was not left
+
+/**
+ * Tells a connection that ably-js closed because the page seemed to be left from one that somebody closed. By default
+ * ably-js closes it on `beforeunload`, which also comes before a `mailto:` link, a download, or a navigation that is
+ * cancelled: the page stays.
+ */
+export class Unloading {
+  after = LEFT;
+  #closingAt = -Infinity;
+  #unloadAt = -Infinity;
+
+  constructor() {
+    globalThis.addEventListener?.('beforeunload', this.#onUnload);
+  }
+
+  #onUnload = () => (this.#unloadAt = performance.now());
+
+  /** The connection begins to close. */
+  closing() {
+    this.#closingAt = performance.now();
+  }
+
+  get closedIt() {
+    return Math.abs(this.#unloadAt - this.#closingAt) < LEFT;
+  }
+
+  end() {
+    globalThis.removeEventListener?.('beforeunload', this.#onUnload);
+  }
+}
