@@ -8,16 +8,16 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from checker import check
 from processor.received import Message, sha256_of, utf16_length
 from simulation.archive import SimStore
 from simulation.coverage import Coverage
-from simulation.log import Brokers, Fate, Log, LogRecord, Transaction
+from simulation.known import RELAY_ENDS, Durable, Shown, Violation, demand
+from simulation.log import Brokers, Log, LogRecord, Transaction
 from simulation.plan import Plan, Truth
-from simulation.produced import Produced
+from simulation.produced import Produced, joined
 from simulation.realtime import Service
 from topics.records import Reason
 
@@ -25,49 +25,6 @@ METADATA_BYTES = 4096
 FRAME_BYTES = 65_536
 TIGHT = 1_000_000
 """Where less may wait, early tokens alone may fill the room; then the oldest gap is given up at once."""
-RELAY_ENDS = {"abandoned", "too_large", "response_id_reused", "lost"}
-
-
-class Violation(AssertionError):
-    """A promise is broken."""
-
-
-def demand(holds: object, what: str) -> None:
-    if not holds:
-        raise Violation(what)
-
-
-@dataclass(slots=True)
-class Durable:
-    """The newest committed record of a response, and what was ever decided in one."""
-
-    record: dict[str, Any]
-    decided_gaps: set[tuple[int, int]] = field(default_factory=set)
-    decided_end: dict[str, Any] | None = None
-
-    @property
-    def finished(self) -> bool:
-        return bool(self.record["status"] != "streaming")
-
-    @property
-    def last(self) -> int:
-        """The last number of a produced record that it covers."""
-        seq: int = self.record["seq"]
-        return seq - 1 if self.record["reason"] in RELAY_ENDS else seq
-
-    @property
-    def gaps(self) -> set[int]:
-        return {seq for first, last in self.record["gaps"] for seq in range(first, last + 1)}
-
-
-@dataclass(slots=True)
-class Shown:
-    """What was published of a response: the highest number without a hole before it, and the units of each part."""
-
-    through: int = -1
-    units: dict[str, int] = field(default_factory=dict)
-    stop: Any = None
-    gaps: set[tuple[int, int]] = field(default_factory=set)
 
 
 class Judge:
@@ -410,27 +367,5 @@ class Judge:
                 )
 
 
-def joined(tokens: list[tuple[int, Truth]]) -> dict[str, str]:
-    """Texts by part: halves of a pair joined where they follow each other in one part, else replaced."""
-    texts: dict[str, str] = defaultdict(str)
-    torn: tuple[int, str] | None = None
-    for seq, truth in tokens:
-        text, part = truth.text, truth.part
-        low = bool(text) and "\udc00" <= text[0] <= "\udfff"
-        if torn is not None and not (low and torn == (seq - 1, part)):
-            texts[torn[1]] = texts[torn[1]][:-1] + "\ufffd"
-            torn = None
-        if low and torn is None:
-            text = "\ufffd" + text[1:]
-        texts[part] += text
-        torn = (seq, part) if text and "\ud800" <= text[-1] <= "\udbff" else None
-    if torn is not None:
-        texts[torn[1]] = texts[torn[1]][:-1] + "\ufffd"
-    return {part: text.encode("utf-16-le", "surrogatepass").decode("utf-16-le") for part, text in texts.items()}
-
-
 def _digest(value: bytes | None) -> str:
     return hashlib.sha256(value or b"").hexdigest()[:32]
-
-
-__all__ = ["Fate", "Judge", "Violation", "joined"]

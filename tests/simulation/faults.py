@@ -4,7 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from simulation.archive import ArchiveProcess
-from simulation.checks import Violation
+from simulation.known import Violation
 from simulation.loop import Node
 from simulation.plan import PARTITIONS, Fault
 from simulation.process import Process

@@ -64,3 +64,22 @@ class Produced:
         for number, record, truth in self.all():
             if truth.response_id == response_id and truth.wrong is None:
                 yield number, record, truth
+
+
+def joined(tokens: list[tuple[int, Truth]]) -> dict[str, str]:
+    """Texts by part: halves of a pair joined where they follow each other in one part, else replaced."""
+    texts: dict[str, str] = defaultdict(str)
+    torn: tuple[int, str] | None = None
+    for seq, truth in tokens:
+        text, part = truth.text, truth.part
+        low = bool(text) and "\udc00" <= text[0] <= "\udfff"
+        if torn is not None and not (low and torn == (seq - 1, part)):
+            texts[torn[1]] = texts[torn[1]][:-1] + "\ufffd"
+            torn = None
+        if low and torn is None:
+            text = "\ufffd" + text[1:]
+        texts[part] += text
+        torn = (seq, part) if text and "\ud800" <= text[-1] <= "\udbff" else None
+    if torn is not None:
+        texts[torn[1]] = texts[torn[1]][:-1] + "\ufffd"
+    return {part: text.encode("utf-16-le", "surrogatepass").decode("utf-16-le") for part, text in texts.items()}

@@ -15,10 +15,11 @@ from processor.core.response import Phase
 from processor.ingest.worker import PartitionWorker
 from processor.metrics import Metrics
 from simulation.archive import ArchiveParts, ArchiveProcess
-from simulation.checks import Judge, Violation, demand
+from simulation.checks import Judge
 from simulation.coverage import Coverage
 from simulation.faults import Faults
 from simulation.group import REBALANCE_TIMEOUT, SESSION_TIMEOUT, Group
+from simulation.known import Violation, demand
 from simulation.log import Brokers, Fate, Transaction
 from simulation.loop import Node, Stuck, VirtualLoop
 from simulation.plan import PARTITIONS, Plan, Produce
