@@ -32,12 +32,17 @@ def record_of(response: Response, wall_ms: int) -> ResponseRecord:
         gaps=tuple(response.gaps),
         metadata=response.metadata,
         usage=response.usage if finished else None,
-        started_at=response.started_at,
-        first_token_at=response.first_token_at,
-        updated_at=max(response.updated_at, response.started_at),
-        finished_at=(response.finished_at or wall_ms) if finished else None,
+        started_at=_given(response.started_at),
+        first_token_at=None if response.first_token_at is None else _given(response.first_token_at),
+        updated_at=max(response.updated_at, _given(response.started_at)),
+        finished_at=(_given(response.finished_at or 0) or wall_ms) if finished else None,
         relay=_relay(response, finished=finished),
     )
+
+
+def _given(time: int) -> int:
+    """Kafka has -1 for a record whose producer gave it no time."""
+    return max(time, 0)
 
 
 def _relay(response: Response, *, finished: bool) -> JsonObject:

@@ -17,7 +17,7 @@ from processor.clock import Clock
 from processor.core.backoff import Backoff
 from processor.errors import KafkaUnavailable, StoreUnavailable
 from processor.metrics import Metrics
-from processor.store_port import Entry, Position, outdoes
+from processor.store_port import Entry, Page, Position, StoredResponse, merge_hydration, outdoes
 from simulation.clients import Network, SimConsumer
 from simulation.coverage import Coverage
 from simulation.group import Group
@@ -26,6 +26,7 @@ from simulation.loop import NODE, Node, VirtualLoop
 
 COMMIT_INTERVAL = 1.0
 FETCH_WAIT = 2.0
+LATEST = 2**53 - 1
 
 
 class SimStore:
@@ -35,6 +36,7 @@ class SimStore:
         self._random = random
         self._coverage = coverage
         self.entries: dict[str, Entry] = {}
+        self.deleted: set[str] = set()
         self.down = False
         self.lose_answer = 0.0
         self.busy: set[Node | None] = set()
@@ -44,7 +46,7 @@ class SimStore:
         pass
 
     async def upsert_batch(self, entries: Sequence[Entry], *, force: bool = False) -> None:
-        del force
+        assert not force, "nothing is repaired in this world"
         node = NODE.get()
         self.busy.add(node)
         try:
@@ -62,17 +64,44 @@ class SimStore:
             raise StoreUnavailable("the store's answer did not come")
 
     def _keep(self, entry: Entry) -> None:
+        if entry.record is None:
+            self.delete(entry.response_id)
+            return
+        for time in (entry.record.started_at, entry.record.updated_at):
+            assert 0 <= time <= LATEST, f"no time in milliseconds that a store can order: {time}"
         old = self.entries.get(entry.response_id)
-        assert entry.record is not None, "nothing is deleted in this world"
-        if old is not None:
-            assert old.record is not None
-            finished, updated_at = old.record.finished, old.record.updated_at
-            if not outdoes(
-                entry.position, entry.record, old.position, old_finished=finished, old_updated_at=updated_at
-            ):
-                self._coverage.fault("archive_record_outdone")
-                return
+        if entry.response_id in self.deleted or (old is not None and not self._replaces(entry, old)):
+            self._coverage.fault("archive_record_outdone")
+            return
         self.entries[entry.response_id] = entry
+
+    def _replaces(self, new: Entry, old: Entry) -> bool:
+        assert new.record is not None
+        assert old.record is not None
+        finished, updated_at = old.record.finished, old.record.updated_at
+        if finished and new.record != old.record:
+            self._coverage.fault("archive_kept_the_finished")
+        return not finished and outdoes(
+            new.position, new.record, old.position, old_finished=finished, old_updated_at=updated_at
+        )
+
+    def delete(self, response_id: str) -> None:
+        self.deleted.add(response_id)
+        self.entries.pop(response_id, None)
+
+    async def hydrate(self) -> set[str]:
+        """The ids of all there are, read in two steps as stores do; between them one may end."""
+        running = self._read(finished=False)
+        await asyncio.sleep(self._random.uniform(0.005, 0.05))
+        page = merge_hydration(running, Page(tuple(self._read(finished=True)), None))
+        return {item.response_id for item in page.items}
+
+    def _read(self, *, finished: bool) -> list[StoredResponse]:
+        return [
+            StoredResponse(each.position, each.response_id, each.value or b"")
+            for each in self.entries.values()
+            if each.record is not None and each.record.finished == finished
+        ]
 
     def heal(self) -> None:
         self.down, self.lose_answer = False, 0.0

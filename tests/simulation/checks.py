@@ -7,16 +7,17 @@ producers meant by each record; what was published, from the service; what is du
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 from checker import check
 from processor.received import Message, sha256_of, utf16_length
 from simulation.archive import SimStore
 from simulation.coverage import Coverage
-from simulation.log import Brokers, Fate, Log, LogRecord, Transaction
+from simulation.known import RELAY_ENDS, Durable, Shown, Violation, demand
+from simulation.log import Brokers, Log, LogRecord, Transaction
 from simulation.plan import Plan, Truth
+from simulation.produced import Produced, joined
 from simulation.realtime import Service
 from topics.records import Reason
 
@@ -24,72 +25,53 @@ METADATA_BYTES = 4096
 FRAME_BYTES = 65_536
 TIGHT = 1_000_000
 """Where less may wait, early tokens alone may fill the room; then the oldest gap is given up at once."""
-RELAY_ENDS = {"abandoned", "too_large", "response_id_reused"}
-
-
-class Violation(AssertionError):
-    """A promise is broken."""
-
-
-def demand(holds: object, what: str) -> None:
-    if not holds:
-        raise Violation(what)
-
-
-@dataclass(slots=True)
-class Durable:
-    """The newest committed record of a response, and what was ever decided in one."""
-
-    record: dict[str, Any]
-    decided_gaps: set[tuple[int, int]] = field(default_factory=set)
-    decided_end: dict[str, Any] | None = None
-
-    @property
-    def finished(self) -> bool:
-        return bool(self.record["status"] != "streaming")
-
-    @property
-    def last(self) -> int:
-        """The last number of a produced record that it covers."""
-        seq: int = self.record["seq"]
-        return seq - 1 if self.record["reason"] in RELAY_ENDS else seq
-
-    @property
-    def gaps(self) -> set[int]:
-        return {seq for first, last in self.record["gaps"] for seq in range(first, last + 1)}
-
-
-@dataclass(slots=True)
-class Shown:
-    """What was published of a response: the highest number without a hole before it, and the units of each part."""
-
-    through: int = -1
-    units: dict[str, int] = field(default_factory=dict)
-    stop: Any = None
-    gaps: set[tuple[int, int]] = field(default_factory=set)
 
 
 class Judge:
-    def __init__(self, plan: Plan, brokers: Brokers, service: Service, coverage: Coverage) -> None:
+    def __init__(
+        self, plan: Plan, brokers: Brokers, service: Service, coverage: Coverage, now: Callable[[], float]
+    ) -> None:
+        self._now = now
         self._plan = plan
         self._brokers = brokers
         self._service = service
         self._coverage = coverage
-        self.truths: dict[tuple[int, int], Truth] = {}
-        """What was meant, by (partition, offset)."""
+        self.produced = Produced(brokers)
+        self.ended_at: dict[str, float] = {}
+        """When the final record of a response was committed."""
+        self._stopped_at: dict[str, float] = {}
+        self._copied_late = {each.response_id for each in plan.responses if "late_copy" in each.perturbed}
+        self.second_lives: dict[str, Durable] = {}
+        """Of responses whose start came again when they were remembered no more. What they are is the first life's."""
+        self._of_second_lives: list[Message] = []
+        self._deleted: set[str] = set()
+        self._may_go_back: dict[int, int] = {}
+        """Partitions that lost their end: where it is now."""
         self.durable: dict[str, Durable] = {}
         self.shown: dict[str, Shown] = defaultdict(Shown)
         self.dead: dict[tuple[int, int], set[str]] = defaultdict(set)
         """Reasons by (partition, offset)."""
         self.dead_values: set[bytes | None] = set()
         self._verified: dict[int, int] = defaultdict(int)
-        self._numbered: dict[str, list[int]] = defaultdict(list)
-        """Offsets of the valid records of responses without numbers, in order."""
-        self._counted: dict[int, int] = defaultdict(int)
         self._archived: dict[int, int] = defaultdict(int)
         self.store: SimStore | None = None
         brokers.watch = self.committed
         service.watch = self.published
+
+    # What the world does
+
+    def log_lost_end(self, number: int, end: int) -> None:
+        self._may_go_back[number] = end
+        self._verified[number] = min(end, self._verified[number])
+
+    def deleted(self, response_id: str) -> None:
+        self._deleted.add(response_id)
+
+    def may_begin(self, response_id: str) -> bool:
+        """Whether a response that ended may begin a second time: its start came again, and it is long remembered no more."""
+        stopped_at = self._stopped_at.get(response_id)
+        long_ago = stopped_at is not None and self._now() - stopped_at >= self._plan.limits.finished_ttl
+        return response_id in self._copied_late and long_ago
 
     # Every frame
 
@@ -99,6 +81,9 @@ class Judge:
         seq_end = int(headers.get("seqEnd", seq))
         shown = self.shown[response_id]
         where = f"{sender} on {channel}: {message.id}"
+        if response_id in self.second_lives or (message.name == "start" and self.may_begin(response_id)):
+            self._of_second_lives.append(message)
+            return
         demand(seq <= shown.through + 1, f"a hole before {where}: {shown.through} published")
         data = message.data if isinstance(message.data, str) else ""
         demand(len(data.encode()) + len(message.id or "") < FRAME_BYTES, f"too large: {where}")
@@ -113,6 +98,7 @@ class Judge:
             self._check_stop(response_id, seq, message.data, where)
             demand(shown.stop is None or shown.stop == message.data, f"another stop: {where}")
             shown.stop = message.data
+            self._stopped_at.setdefault(response_id, self._now())
         shown.through = max(shown.through, seq_end)
 
     def _check_decided_gap(self, response_id: str, first: int, last: int, where: str) -> None:
@@ -142,6 +128,7 @@ class Judge:
                 headers = dict(entry.headers)
                 reason = headers["tokenstream-reason"].decode()
                 at = (int(headers["tokenstream-partition"]), int(headers["tokenstream-offset"]))
+                self._check_deleted(at, entry, reason)
                 self.dead[at].add(reason)
                 self.dead_values.add(entry.value)
                 self._coverage.state(Reason(reason))
@@ -153,15 +140,35 @@ class Judge:
         response_id = record["responseId"]
         where = f"responses[{log.number}] at {entry.offset} of {response_id}"
         before = self.durable.get(response_id)
+        if before is not None and before.finished and before.record == record:
+            return  # written again: it was not known whether it was committed
+        lives = self.durable
+        if before is not None and before.finished:
+            demand(self.may_begin(response_id), f"a record after the final one: {where}")
+            self._coverage.fault("began_a_second_time")
+            lives = self.second_lives
+            before = lives.get(response_id)
         if before is not None:
-            again = before.finished and before.record == record  # it was not known whether it was committed
-            demand(again or not before.finished, f"a record after the final one: {where}")
             self._check_growth(before.record, record, where)
         durable = Durable(record, set(before.decided_gaps) if before else set(), before.decided_end if before else None)
         self._check_decisions(durable, record, where)
         self._check_shown(record, where)
         demand(len(entry.value or b"") <= self._plan.limits.response + 1024, f"over MAX_RESPONSE_BYTES: {where}")
-        self.durable[response_id] = durable
+        lives[response_id] = durable
+        if durable.finished:
+            self.ended_at.setdefault(response_id, self._now())
+            self._coverage.end(record["reason"])
+
+    def _check_deleted(self, at: tuple[int, int], letter: LogRecord, reason: str) -> None:
+        """What is read again of a deleted response is a repeat: its text goes nowhere any more."""
+        truth = self.produced.truths.get(at)
+        if truth is None or truth.response_id not in self._deleted or letter.value in self.dead_values:
+            return
+        number, offset = at
+        record = next(self._brokers.tokens[number].read(offset, offset + 1))
+        self.produced.count(self._brokers.tokens[number], self._brokers.tokens[number].end)
+        is_repeat = truth.response_id not in self.produced.torn and self._holds(record, truth)
+        demand(not is_repeat, f"of {truth.response_id}, which is deleted, {at} becomes a dead letter: {reason}")
 
     @staticmethod
     def _check_growth(before: dict[str, Any], record: dict[str, Any], where: str) -> None:
@@ -198,41 +205,34 @@ class Judge:
     def _check_offset(self, number: int, offset: int, metadata: str) -> None:
         before = self._brokers.committed.get(number, (0, ""))[0]
         where = f"commit of partition {number} to {offset}"
+        if offset < before and before > self._may_go_back.get(number, before):
+            self._coverage.fault("went_back_in_a_shorter_log")
+            before, self._verified[number] = 0, 0
+            del self._may_go_back[number]
         demand(offset >= before, f"went back from {before}: {where}")
         demand(len(metadata) <= METADATA_BYTES, f"metadata too long: {where}")
         log = self._brokers.tokens[number]
-        demand(offset <= log.end, f"past the end {log.end}: {where}")
-        self._count(log, offset)
+        end = max(log.end, self.produced.longest.get(number, 0))
+        demand(offset <= end, f"past the end {end}: {where}")
+        self.produced.count(log, offset)
         for record in log.read(self._verified[number], offset):
             if not self._is_covered(number, record):
-                durable = self.durable.get(self.truths[number, record.offset].response_id)
+                durable = self.durable.get(self.produced.truths[number, record.offset].response_id)
                 raise Violation(f"{where} leaves {record.offset} uncovered: {record.value!r:.200}, {durable!r:.600}")
         self._verified[number] = offset
-
-    def _count(self, log: Log, until: int) -> None:
-        for record in log.read(self._counted[log.number], until):
-            truth = self.truths[log.number, record.offset]
-            numbered = self._numbered[truth.response_id]
-            # What comes before its start is no token of it: without numbers it can't be held until the start comes.
-            if truth.seq is None and truth.wrong is None and (numbered or truth.event == "start"):
-                numbered.append(record.offset)
-        self._counted[log.number] = max(until, self._counted[log.number])
-
-    def seq_of(self, offset: int, truth: Truth) -> int:
-        """-1 for a token without a number that came before the response's start."""
-        if truth.seq is not None:
-            return truth.seq
-        numbered = self._numbered[truth.response_id]
-        return numbered.index(offset) if offset in numbered else -1
 
     def _is_covered(self, number: int, record: LogRecord) -> bool:
         if (number, record.offset) in self.dead or record.value in self.dead_values:
             return True  # the second copy of a dead letter is a repeat
-        truth = self.truths[number, record.offset]
+        truth = self.produced.truths[number, record.offset]
+        return truth.response_id in self.produced.torn or self._holds(record, truth)
+
+    def _holds(self, record: LogRecord, truth: Truth) -> bool:
+        """Whether the response's newest committed record has what this one brings."""
         durable = self.durable.get(truth.response_id)
         if truth.wrong is not None or durable is None:
             return False
-        seq = self.seq_of(record.offset, truth)
+        seq = self.produced.seq_of(record.offset, truth)
         if truth.event == "start" and durable.record["relay"]["start"] != _digest(record.value):
             return False
         return 0 <= seq <= durable.last and seq not in durable.gaps
@@ -244,6 +244,9 @@ class Judge:
         assert self.store is not None
         for record in self._brokers.responses[number].read(self._archived[number], offset):
             key = (record.key or b"").decode()
+            if record.value is None or key in self.store.deleted:
+                demand(key not in self.store.entries, f"the archive commits {number} to {offset}, and {key} is stored")
+                continue
             entry = self.store.entries.get(key)
             kept = entry is not None and entry.record is not None
             newest = kept and (entry.position.offset >= record.offset or entry.record.finished)  # type: ignore[union-attr]
@@ -260,11 +263,12 @@ class Judge:
     def _check_store(self) -> None:
         assert self.store is not None
         stored = {key: json.loads(entry.value or b"null") for key, entry in self.store.entries.items()}
-        for key, durable in self.durable.items():
+        kept = {key: durable for key, durable in self.durable.items() if key not in self._deleted}
+        for key, durable in kept.items():
             if stored.get(key) != durable.record:
                 held = f"{stored.get(key)!r:.900} of {key}, committed is {durable.record!r:.900}"
                 raise Violation(f"the store has {held}")
-        demand(stored.keys() == self.durable.keys(), f"only in the store: {stored.keys() - self.durable.keys()}")
+        demand(stored.keys() == kept.keys(), f"only in the store: {stored.keys() - kept.keys()}")
 
     # The end
 
@@ -274,15 +278,16 @@ class Judge:
             committed = self._brokers.committed.get(log.number, (0, ""))[0]
             if log.end < len(log.entries) or any(log.read(committed, log.end)):
                 return f"partition {log.number} is committed to {committed} of {log.end} ({len(log.entries)})"
-        unfinished = next((f"{key} is not finished" for key, each in self.durable.items() if not each.finished), None)
+        lives = (*self.durable.items(), *self.second_lives.items())
+        unfinished = next((f"{key} is not finished" for key, each in lives if not each.finished), None)
         return unfinished or self._unarchived()
 
     def final(self, *, perfect: bool) -> None:
         """All has come to its end: what readers see is what was produced, and the records say the same."""
         by_channel: dict[str, dict[str, dict[str, str]]] = defaultdict(dict)
         for response in self._plan.responses:
-            records = list(self._records_of(response.response_id))
-            if not records:
+            records = list(self.produced.of(response.response_id))
+            if not records or response.response_id in self.produced.torn:
                 continue
             durable = self.durable.get(response.response_id)
             if durable is None:
@@ -295,32 +300,22 @@ class Judge:
             self._check_fate(response.perturbed, response.lost, durable)
             if durable.record["reason"] != "unpublishable":
                 by_channel[durable.record["channel"]][response.response_id] = texts
-        for number, log in enumerate(self._brokers.tokens):
-            for record in log.read(0, log.end):
-                truth = self.truths[number, record.offset]
-                if truth.wrong is not None:
-                    reasons = self.dead.get((number, record.offset), set())
-                    demand(
-                        truth.wrong in reasons,
-                        f"{number}/{record.offset} is {truth.wrong}, and in the dead letters {reasons}",
-                    )
+        for number, record, truth in self.produced.all():
+            reasons = self.dead.get((number, record.offset), set())
+            demand(
+                truth.wrong is None or truth.wrong in reasons,
+                f"{number}/{record.offset} is {truth.wrong}, and in the dead letters {reasons}",
+            )
         self._check_store()
         for channel, produced in by_channel.items():
             self._check_channel(channel, produced, perfect=perfect)
-
-    def _records_of(self, response_id: str) -> Iterator[tuple[int, LogRecord, Truth]]:
-        for number, log in enumerate(self._brokers.tokens):
-            for record in log.read(0, log.end):
-                truth = self.truths[number, record.offset]
-                if truth.response_id == response_id and truth.wrong is None:
-                    yield number, record, truth
 
     def _expected(self, response_id: str, durable: Durable) -> dict[str, str]:
         """The texts of all tokens that the final record covers, as they were meant."""
         tokens: dict[int, Truth] = {}
         last = durable.last
-        for _, record, truth in self._records_of(response_id):
-            seq = self.seq_of(record.offset, truth)
+        for _, record, truth in self.produced.of(response_id):
+            seq = self.produced.seq_of(record.offset, truth)
             if truth.event == "token" and 0 <= seq <= last and seq not in durable.gaps:
                 tokens.setdefault(seq, truth)
         covered = {*tokens, *durable.gaps, 0}
@@ -357,7 +352,8 @@ class Judge:
         )
 
     def _check_channel(self, channel: str, produced: dict[str, dict[str, str]], *, perfect: bool) -> None:
-        messages = [each.message for each in self._service.channel(channel).log]
+        second = set(map(id, self._of_second_lives))
+        messages = [each.message for each in self._service.channel(channel).log if id(each.message) not in second]
         ours = [message for message in messages if message.headers["responseId"] in produced]
         report = check(ours, produced)
         demand(not report.wrong, f"{channel}: {report.wrong} {report.details[:5]}")
@@ -371,27 +367,5 @@ class Judge:
                 )
 
 
-def joined(tokens: list[tuple[int, Truth]]) -> dict[str, str]:
-    """Texts by part: halves of a pair joined where they follow each other in one part, else replaced."""
-    texts: dict[str, str] = defaultdict(str)
-    torn: tuple[int, str] | None = None
-    for seq, truth in tokens:
-        text, part = truth.text, truth.part
-        low = bool(text) and "\udc00" <= text[0] <= "\udfff"
-        if torn is not None and not (low and torn == (seq - 1, part)):
-            texts[torn[1]] = texts[torn[1]][:-1] + "\ufffd"
-            torn = None
-        if low and torn is None:
-            text = "\ufffd" + text[1:]
-        texts[part] += text
-        torn = (seq, part) if text and "\ud800" <= text[-1] <= "\udbff" else None
-    if torn is not None:
-        texts[torn[1]] = texts[torn[1]][:-1] + "\ufffd"
-    return {part: text.encode("utf-16-le", "surrogatepass").decode("utf-16-le") for part, text in texts.items()}
-
-
 def _digest(value: bytes | None) -> str:
     return hashlib.sha256(value or b"").hexdigest()[:32]
-
-
-__all__ = ["Fate", "Judge", "Violation", "joined"]

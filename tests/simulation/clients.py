@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 
 from processor.clock import Clock
-from processor.errors import KafkaUnavailable, PartitionLost
+from processor.errors import KafkaUnavailable, PartitionLost, RecordsGone
 from processor.ingest.kafka import GroupMembership
 from processor.ingest.ports import Record
 from simulation.coverage import Coverage
@@ -241,6 +241,8 @@ class SimConsumer:
                 continue
             log = self._logs[number]
             position = self._positions[number]
+            if position > len(log.entries):
+                raise RecordsGone({number: position})
             end = min(log.end, position + self._network.random.randint(1, min(BATCH, max_records)))
             if end > position:
                 self._positions[number] = end

@@ -6,7 +6,7 @@ from enum import Enum
 from processor.core.response import Phase
 from processor.core.sequencer import Verdict
 from processor.ingest.worker import State
-from topics.records import Reason
+from topics.records import STATUS_BY_REASON, Reason
 
 FAULTS = (
     "crash",
@@ -73,7 +73,19 @@ FAULTS = (
     "archive_confirmed_too_late",
     "store_down",
     "store_answer_lost",
+    "late_copy",
+    "began_a_second_time",
+    "archive_kept_the_finished",
+    "odd_times",
+    "log_lost_end",
+    "went_back_in_a_shorter_log",
+    "suspended",
+    "deletion",
+    "deleted",
+    "hydration",
 )
+ENDS = (*STATUS_BY_REASON, "abandoned", "too_large", "response_id_reused", "lost", "unpublishable")
+"""Every `reason` a finished record can have."""
 NEVER_REACHED = frozenset({Reason.STORE_REFUSED})
 """The archive's, which does not run here."""
 
@@ -90,6 +102,9 @@ class Coverage:
     def state(self, value: Enum) -> None:
         self.counts[f"{type(value).__name__} {value.name}"] += 1
 
+    def end(self, reason: str) -> None:
+        self.counts[f"end {reason}"] += 1
+
     def add(self, other: "Coverage") -> None:
         self.counts.update(other.counts)
 
@@ -102,4 +117,5 @@ class Coverage:
 
 def wanted() -> list[str]:
     states: tuple[Enum, ...] = (*Phase, *State, *Verdict, *(each for each in Reason if each not in NEVER_REACHED))
-    return [*(f"fault {name}" for name in FAULTS), *(f"{type(each).__name__} {each.name}" for each in states)]
+    names = [*(f"fault {name}" for name in FAULTS), *(f"end {reason}" for reason in ENDS)]
+    return [*names, *(f"{type(each).__name__} {each.name}" for each in states)]

@@ -1,9 +1,12 @@
 """Carries out the faults of a plan."""
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from simulation.archive import ArchiveProcess
-from simulation.plan import Fault
+from simulation.known import Violation
+from simulation.loop import Node
+from simulation.plan import PARTITIONS, Fault
 from simulation.process import Process
 from simulation.realtime import ID_WINDOW, Trouble
 
@@ -11,7 +14,18 @@ if TYPE_CHECKING:
     from simulation.run import World
 
 UNCLEAN = frozenset(
-    {"crash", "stall", "long_stall", "coordinator_cut", "brokers_cut", "kafka_loss", "kafka_late", "relay_stopped"}
+    {
+        "crash",
+        "stall",
+        "long_stall",
+        "suspended",
+        "coordinator_cut",
+        "brokers_cut",
+        "kafka_loss",
+        "kafka_late",
+        "relay_stopped",
+        "log_lost_end",
+    }
 )
 """What may end an owner in the middle of a publish; then a repeat as published can't be ruled out."""
 
@@ -37,6 +51,12 @@ class Faults:
             self._archive(fault)
         elif fault.kind == "kafka_gone":
             self._lose_brokers(fault.length)
+        elif fault.kind == "log_lost_end":
+            self._lose_end(fault)
+        elif fault.kind == "deletion":
+            self._delete(fault, 100)
+        elif fault.kind == "hydration":
+            world.loop.spawn(self._hydrate(world.loop.now + fault.length))
         elif fault.kind == "clock_jump":
             world.wall_offset += (fault.level - 0.5) * 7200
         elif fault.kind == "relay_added":
@@ -55,6 +75,9 @@ class Faults:
             case "stall" | "long_stall":
                 process.node.frozen = True
                 world.loop.outside(fault.length, world.loop.thaw, process.node)
+            case "suspended":
+                process.node.frozen = True
+                world.loop.outside(fault.length, self._wake, process.node, world.loop.now)
             case "coordinator_cut":
                 network.coordinator_cut = True
                 world.loop.outside(fault.length, setattr, network, "coordinator_cut", False)
@@ -71,6 +94,45 @@ class Faults:
             case "relay_stopped":
                 world.loop.spawn(process.stop(), process.node)
                 world.loop.outside(fault.length, world.add_relay)
+
+    def _wake(self, node: Node, since: float) -> None:
+        node.suspended += self._world.loop.now - since
+        self._world.loop.thaw(node)
+
+    def _lose_end(self, fault: Fault) -> None:
+        """The brokers crash, and what a partition's log had not on disk is gone when they are back."""
+        world, number = self._world, int(fault.target * PARTITIONS)
+        self._lose_brokers(fault.length)
+        log = world.brokers.tokens[number]
+        longest = log.lose_end(1 + int(fault.level**2 * 12))
+        world.judge.produced.lose_end(number, len(log.entries), longest)
+        world.judge.log_lost_end(number, len(log.entries))
+
+    def _delete(self, fault: Fault, patience: int) -> None:
+        """As the API does: once the store has an end, a tombstone in the log, then out of the store."""
+        world, store = self._world, self._world.store
+        late = {each.response_id for each in world.plan.responses if "late_copy" in each.perturbed}
+        ended = [key for key, each in store.entries.items() if each.record and each.record.finished and key not in late]
+        if not ended or world.brokers.gone:
+            if patience:
+                world.loop.outside(0.1, self._delete, fault, patience - 1)
+            return
+        response_id = sorted(ended)[int(fault.target * len(ended))]
+        number = store.entries[response_id].position.partition
+        world.brokers.responses[number].append(None, response_id.encode(), world.clock.wall_ms(), None, ())
+        world.judge.deleted(response_id)
+        store.delete(response_id)
+        world.coverage.fault("deleted")
+
+    async def _hydrate(self, until: float) -> None:
+        """A reader asks for all there is, over and over: what was stored before is among it."""
+        world, store = self._world, self._world.store
+        while world.loop.now < until:
+            before = set(store.entries)
+            missed = before - await store.hydrate() - store.deleted
+            if missed:
+                world.loop.fail(Violation(f"hydration misses {sorted(missed)}"))
+            await asyncio.sleep(world.hydration_random.uniform(0.01, 0.2))
 
     def _lose_brokers(self, length: float) -> None:
         world = self._world

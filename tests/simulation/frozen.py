@@ -49,7 +49,8 @@ def _event(record: Produce) -> dict[str, Any]:
     if len(text) > LONG and len(piece := text[: (text + text).find(text, 1)]) < len(text):
         event["text"] = {"piece": piece, "times": len(text) // len(piece)}
     key = (record.key or b"").decode()
-    return {"at": record.at, "partition": record.partition, "key": key, "group": record.group, "event": event}
+    values = {"at": record.at, "partition": record.partition, "key": key, "group": record.group, "event": event}
+    return values if record.timestamp is None else {**values, "timestamp": record.timestamp}
 
 
 def _record(values: dict[str, Any]) -> Produce:
@@ -63,4 +64,5 @@ def _record(values: dict[str, Any]) -> Produce:
         key=values["key"].encode(),
         truth=truth_of(event),
         group=values["group"],
+        timestamp=values.get("timestamp"),
     )

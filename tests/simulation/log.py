@@ -79,6 +79,13 @@ class Log:
         self.grow()
         return offset
 
+    def lose_end(self, count: int) -> int:
+        """The newest entries are gone, as after a power failure. The end that there was."""
+        longest = len(self.entries)
+        del self.entries[max(0, longest - count) :]
+        self._open = [each for each in self._open if each[0] < len(self.entries)]
+        return longest
+
     def mark(self) -> None:
         self.entries.append(Entry(None, None))
 

@@ -28,6 +28,8 @@ class Node:
         self.name = name
         self.alive = True
         self.frozen = False
+        self.suspended = 0.0
+        """Seconds in which its machine was suspended: its monotonic clock stood still."""
         self.backlog: list[Callback] = []
 
     def __repr__(self) -> str:
@@ -84,7 +86,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     # What asyncio asks of a loop
 
     def time(self) -> float:
-        return self.now
+        """As the machine of the process that asks has it: what was suspended lags behind."""
+        node = NODE.get()
+        return self.now if node is None else self.now - node.suspended
 
     def get_debug(self) -> bool:
         return False
@@ -108,7 +112,13 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def call_at(  # type: ignore[override]  # asyncio's variadic types
         self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None
     ) -> asyncio.TimerHandle:
-        return self._at(when, callback, args, context)
+        return self._at(when + self.now - self.time(), callback, args, context)
+
+    def later(
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context
+    ) -> asyncio.TimerHandle:
+        """Call later in a process's context, whoever asks."""
+        return self._at(self.now + delay, callback, args, context)
 
     def _at(self, when: float, callback: Callable[..., Any], args: tuple[Any, ...], context: Any) -> Callback:
         soonest = self.now + RESOLUTION

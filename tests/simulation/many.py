@@ -11,6 +11,7 @@ from simulation.coverage import Coverage
 from simulation.plan import Plan, make_plan
 from simulation.process import Kit
 from simulation.run import Outcome, run
+from simulation.unusual import add_unusual
 
 CHUNK = 25
 KitOf = Callable[[Coverage], Kit]
@@ -48,9 +49,13 @@ class Smaller:
         return said
 
 
+def plan_of_seed(seed: int) -> Plan:
+    return add_unusual(make_plan(seed))
+
+
 def run_seed(seed: int, metrics: Metrics, coverage: Coverage, smaller: Smaller | None = None) -> Outcome:
     left_out = smaller or Smaller()
-    plan = make_plan(seed).without(faults=left_out.faults, responses=left_out.responses)
+    plan = plan_of_seed(seed).without(faults=left_out.faults, responses=left_out.responses)
     return run(plan, metrics=metrics, coverage=coverage)
 
 
@@ -60,7 +65,7 @@ def shrink(seed: int, metrics: Metrics) -> Smaller:
     def fails(candidate: Smaller) -> bool:
         return run_seed(seed, metrics, Coverage(), candidate).failure is not None
 
-    plan, found = make_plan(seed), Smaller()
+    plan, found = plan_of_seed(seed), Smaller()
     for index in range(len(plan.responses)):
         candidate = Smaller(found.faults, found.responses | {index})
         found = candidate if fails(candidate) else found
@@ -92,7 +97,7 @@ def run_many(first: int, count: int, jobs: int | None = None) -> Iterator[Tally]
         yield from pool.map(run_chunk, starts, counts)
 
 
-def seeds_until_found(kit_of: KitOf, within: int, plan_of: Callable[[int], Plan] = make_plan) -> int | None:
+def seeds_until_found(kit_of: KitOf, within: int, plan_of: Callable[[int], Plan] = plan_of_seed) -> int | None:
     """How many seeds it takes to see a planted bug; None when it is not seen."""
     metrics = Metrics()
     for seed in range(within):

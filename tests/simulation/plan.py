@@ -28,6 +28,8 @@ class Produce:
     truth: "Truth"
     group: int = 0
     """Not 0: the producer's transaction it belongs to."""
+    timestamp: int | None = None
+    """The record's own, if not the time at which it is produced."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Each says within how many seeds, from 0, it is found. That is a promise about th
 the same seeds give the same runs.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +13,16 @@ import msgspec
 
 from processor.archive.batch import newest_offsets
 from processor.core.book import Batch, CommitPoint
+from processor.core.finished import DELETED_SEQ, FinishedMemory
 from processor.core.framer import Frame, build, put_back
 from processor.core.outflow import AskHistory
-from processor.core.response import Gap, Response, Stop
+from processor.core.response import Gap, Raw, Response, Stop
 from processor.core.timers import Due, Timers
 from processor.errors import PublishRetry
 from processor.ingest.ports import Record
 from processor.ingest.worker import State
 from processor.ports import Slot
+from processor.store_port import Entry, Page, merge_hydration
 from simulation.archive import SimArchive, SimStore
 from simulation.clients import SimWriter
 from simulation.coverage import Coverage
@@ -194,6 +197,54 @@ class ConfirmsBeforeItStores(SimArchive):
             await self._store_batch(batch)
 
 
+class ReplacesTheFinished(SimStore):
+    def _replaces(self, new: Entry, old: Entry) -> bool:
+        assert new.record is not None
+        assert old.record is not None
+        return (new.record.finished, new.position.offset) > (old.record.finished, old.position.offset)
+
+
+class ReadsTheFinishedFirst(SimStore):
+    async def hydrate(self) -> set[str]:
+        page = Page(tuple(self._read(finished=True)), None)
+        await asyncio.sleep(self._random.uniform(0.005, 0.05))
+        return {item.response_id for item in merge_hydration(self._read(finished=False), page).items}
+
+
+class ForgetsEndsOfALogThatLostItsOwn(SeenPipeline):
+    def begin(self, position: int, end_offset: int, *, clean: bool, lost: bool = False) -> None:
+        if lost:
+            self._book.finished = FinishedMemory()
+        super().begin(position, end_offset, clean=clean, lost=lost)
+
+
+class ForgetsDeletions(SeenPipeline):
+    def take_up(self, offset: int, response_id: str, record: ResponseRecord | None, now: float) -> None:
+        if record is None:
+            self._book.finished.reopen(response_id)
+        else:
+            super().take_up(offset, response_id, record, now)
+
+
+class TakesDeletedTextForNew(SeenPipeline):
+    def take_up(self, offset: int, response_id: str, record: ResponseRecord | None, now: float) -> None:
+        super().take_up(offset, response_id, record, now)
+        if record is None:
+            deleted = self._book.finished._entries[response_id]
+            deleted.seq, deleted.last_offset = DELETED_SEQ - 1, -1
+
+
+class PassesOverWhatLooksOld(SeenPipeline):
+    def feed(self, raws: Sequence[Raw], position: int, now: float) -> None:
+        super().feed([raw for raw in raws if raw.timestamp > 0], position, now)
+
+
+class MeasuresTheLeaseByTheWrongClock(SeenWorker):
+    def _may_publish(self) -> bool:
+        in_time = self._parts.consumer.membership.silence() < SESSION_TIMEOUT - 1.0
+        return self.state in {State.RUNNING, State.DRAINING} and in_time
+
+
 @dataclass(frozen=True, slots=True)
 class Plant:
     name: str
@@ -241,4 +292,11 @@ PLANTS = (
     Plant("lets timers run while paused", 250, pipeline=LetsTimersRunWhilePaused),
     Plant("regroups under an old id", 150, lanes=RegroupsUnderAnOldId),
     Plant("confirms before it stores", 50, archive=ConfirmsBeforeItStores),
+    Plant("replaces the finished", 1000, store=ReplacesTheFinished),
+    Plant("reads the finished first", 1000, store=ReadsTheFinishedFirst),
+    Plant("forgets ends of a log that lost its own", 1000, pipeline=ForgetsEndsOfALogThatLostItsOwn),
+    Plant("forgets deletions", 1000, pipeline=ForgetsDeletions),
+    Plant("takes deleted text for new", 1000, pipeline=TakesDeletedTextForNew),
+    Plant("passes over what looks old", 1000, pipeline=PassesOverWhatLooksOld),
+    Plant("measures the lease by the wrong clock", 1000, worker=MeasuresTheLeaseByTheWrongClock),
 )

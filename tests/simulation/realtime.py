@@ -81,6 +81,8 @@ class Service:
         self.watch: Callable[[str, Message, str], None] = lambda _channel, _message, _sender: None
         self.sending: Callable[[str], None] = lambda _sender: None
         """Told of every message that leaves a node, and of each that arrives."""
+        self.leaving: Callable[[str, str], None] = lambda _response_id, _sender: None
+        """Told of every message that leaves a node."""
 
     def channel(self, name: str) -> Channel:
         return self.channels.setdefault(name, Channel())
@@ -186,7 +188,7 @@ class SimClient:
 
     def _later(self, delay: float, callback: Callable[..., None], *args: object) -> None:
         """In the node's own context: a frozen SDK does nothing."""
-        self._loop.call_at(self._loop.now + delay, callback, *args, context=self.context)
+        self._loop.later(delay, callback, *args, context=self.context)
 
     def _tell(self, state: ConnectionState, delay: float = 0.0) -> None:
         self._later(delay, self._say, state)
@@ -246,6 +248,7 @@ class SimClient:
             raise AblyException("Connection to server unavailable", 400, 80003)
         channel, (message,) = sent["channel"], sent["messages"]
         self._service.sending(self.sender)
+        self._service.leaving(message["extras"]["headers"]["responseId"], self.sender)
         answer: asyncio.Future[None] = self._loop.create_future()
         self._pending.append(answer)
         self._line = max(self._line, self._loop.now + self._random.uniform(0.002, 0.03) + self._slowness())

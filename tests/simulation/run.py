@@ -15,10 +15,11 @@ from processor.core.response import Phase
 from processor.ingest.worker import PartitionWorker
 from processor.metrics import Metrics
 from simulation.archive import ArchiveParts, ArchiveProcess
-from simulation.checks import Judge, Violation, demand
+from simulation.checks import Judge
 from simulation.coverage import Coverage
 from simulation.faults import Faults
 from simulation.group import REBALANCE_TIMEOUT, SESSION_TIMEOUT, Group
+from simulation.known import Violation, demand
 from simulation.log import Brokers, Fate, Transaction
 from simulation.loop import Node, Stuck, VirtualLoop
 from simulation.plan import PARTITIONS, Plan, Produce
@@ -51,16 +52,20 @@ class World:
         self.coverage = coverage
         self.kit = kit
         self.wall_offset = 0.0
-        self.clock = Clock(self.loop.time, lambda: EPOCH + self.loop.now + self.wall_offset)
+        self.clock = Clock(
+            self.loop.time, since_boot=lambda: self.loop.now, wall=lambda: EPOCH + self.loop.now + self.wall_offset
+        )
         self.metrics = metrics
         self.brokers = Brokers(self.loop, PARTITIONS, self.clock.wall_ms)
         self.group = Group(self.loop, self.random, PARTITIONS, SESSION_TIMEOUT, REBALANCE_TIMEOUT)
         self.service = Service(self.loop, self.random, coverage)
-        self.judge = Judge(plan, self.brokers, self.service, coverage)
+        self.judge = Judge(plan, self.brokers, self.service, coverage, self.loop.time)
         self.processes: list[Process] = []
         self.mains: list[asyncio.Task[None]] = []
         self._paused: dict[int, float] = {}
         self.service.sending = self._check_lease
+        self.service.leaving = self._check_ended
+        self.hydration_random = Random(f"hydration {plan.seed}")
         self._prepare_archive()
         self.excused = False
         """Whether something happened after which a repeat as published can't be ruled out."""
@@ -79,6 +84,15 @@ class World:
         if silent >= SESSION_TIMEOUT:
             # Not raised here: the product treats whatever its SDK raises as a broken connection.
             self.loop.fail(Violation(f"{sender} publishes {silent:.2f} s after its last heartbeat"))
+
+    def _check_ended(self, response_id: str, sender: str) -> None:
+        ended_at = self.judge.ended_at.get(response_id)
+        if (
+            ended_at is not None
+            and self.loop.now - ended_at > SESSION_TIMEOUT
+            and not self.judge.may_begin(response_id)
+        ):
+            self.loop.fail(Violation(f"{sender} publishes {response_id}, which ended at {ended_at:.2f} s"))
 
     def _prepare_archive(self) -> None:
         """Its chances are its own, so that the relays' runs do not hang on it."""
@@ -150,8 +164,9 @@ class World:
     def _append(self, record: Produce, transactions: dict[int, Transaction]) -> None:
         transaction = transactions.setdefault(record.group, Transaction()) if record.group else None
         log = self.brokers.tokens[record.partition]
-        offset = log.append(record.value, record.key, self.clock.wall_ms(), transaction, ())
-        self.judge.truths[record.partition, offset] = record.truth
+        timestamp = self.clock.wall_ms() if record.timestamp is None else record.timestamp
+        offset = log.append(record.value, record.key, timestamp, transaction, ())
+        self.judge.produced.add(record.partition, offset, record.truth)
 
     def _end(self, number: int, commit: bool, transactions: dict[int, Transaction]) -> None:
         self.brokers.once_there(partial(self._mark, number, commit, transactions))

@@ -1,0 +1,85 @@
+"""What was produced: every record with what its producer meant by it, those too that a log has lost since."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from simulation.log import Brokers, Log, LogRecord
+from simulation.plan import Truth
+
+
+class Produced:
+    def __init__(self, brokers: Brokers) -> None:
+        self._brokers = brokers
+        self.truths: dict[tuple[int, int], Truth] = {}
+        """What was meant, by (partition, offset)."""
+        self.torn: set[str] = set()
+        """Responses of which a log lost something, or took something in at an offset that it had used before.
+
+        What is right for them depends on who had read what by then.
+        """
+        self.longest: dict[int, int] = {}
+        """Of partitions that lost their end: where they ended then."""
+        self._numbered: dict[str, list[int]] = defaultdict(list)
+        """Offsets of the valid records of responses without numbers, in order."""
+        self._counted: dict[int, int] = defaultdict(int)
+
+    def add(self, number: int, offset: int, truth: Truth) -> None:
+        self.truths[number, offset] = truth
+        if offset < self.longest.get(number, 0):
+            self.torn.add(truth.response_id)
+
+    def lose_end(self, number: int, end: int, longest: int) -> None:
+        """The partition, which ended at `longest`, ends at `end` now."""
+        self.longest[number] = max(longest, self.longest.get(number, 0))
+        self._counted[number] = min(end, self._counted[number])
+        for (partition, offset), truth in list(self.truths.items()):
+            if partition == number and (offset >= end or truth.seq is None):
+                self.torn.add(truth.response_id)
+                if offset >= end:
+                    del self.truths[partition, offset]
+
+    def count(self, log: Log, until: int) -> None:
+        """Number the records of responses without numbers, up to an offset."""
+        for record in log.read(self._counted[log.number], until):
+            truth = self.truths[log.number, record.offset]
+            numbered = self._numbered[truth.response_id]
+            # What comes before its start is no token of it: without numbers it can't be held until the start comes.
+            if truth.seq is None and truth.wrong is None and (numbered or truth.event == "start"):
+                numbered.append(record.offset)
+        self._counted[log.number] = max(until, self._counted[log.number])
+
+    def seq_of(self, offset: int, truth: Truth) -> int:
+        """-1 for a token without a number that came before the response's start."""
+        if truth.seq is not None:
+            return truth.seq
+        numbered = self._numbered[truth.response_id]
+        return numbered.index(offset) if offset in numbered else -1
+
+    def all(self) -> Iterator[tuple[int, LogRecord, Truth]]:
+        for number, log in enumerate(self._brokers.tokens):
+            for record in log.read(0, log.end):
+                yield number, record, self.truths[number, record.offset]
+
+    def of(self, response_id: str) -> Iterator[tuple[int, LogRecord, Truth]]:
+        for number, record, truth in self.all():
+            if truth.response_id == response_id and truth.wrong is None:
+                yield number, record, truth
+
+
+def joined(tokens: list[tuple[int, Truth]]) -> dict[str, str]:
+    """Texts by part: halves of a pair joined where they follow each other in one part, else replaced."""
+    texts: dict[str, str] = defaultdict(str)
+    torn: tuple[int, str] | None = None
+    for seq, truth in tokens:
+        text, part = truth.text, truth.part
+        low = bool(text) and "\udc00" <= text[0] <= "\udfff"
+        if torn is not None and not (low and torn == (seq - 1, part)):
+            texts[torn[1]] = texts[torn[1]][:-1] + "\ufffd"
+            torn = None
+        if low and torn is None:
+            text = "\ufffd" + text[1:]
+        texts[part] += text
+        torn = (seq, part) if text and "\ud800" <= text[-1] <= "\udbff" else None
+    if torn is not None:
+        texts[torn[1]] = texts[torn[1]][:-1] + "\ufffd"
+    return {part: text.encode("utf-16-le", "surrogatepass").decode("utf-16-le") for part, text in texts.items()}

@@ -1,0 +1,56 @@
+"""Scenarios that once failed: each is a plan of its own, whatever the seeds come to mean."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from processor.metrics import Metrics
+from simulation.coverage import Coverage
+from simulation.frozen import FOLDER, freeze, thaw
+from simulation.log import Brokers
+from simulation.loop import VirtualLoop
+from simulation.many import plan_of_seed
+from simulation.plants import Plant
+from simulation.plants_of_scenarios import PLANTS
+from simulation.run import run
+
+WORLDS = 5
+"""Chances of the world that a scenario is put through, beside those it failed with."""
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.json")), ids=lambda path: path.stem)
+def test_a_scenario_that_failed_ends_well(path: Path) -> None:
+    plan = thaw(path.read_text())
+    for world in range(WORLDS):
+        outcome = run(replace(plan, seed=plan.seed + world), metrics=Metrics(), coverage=Coverage())
+        assert outcome.failure is None, f"world {world}: {outcome.failure}"
+
+
+@pytest.mark.parametrize(("scenario", "plant"), PLANTS, ids=lambda each: getattr(each, "name", ""))
+def test_a_scenario_still_shows_what_it_failed_for(scenario: str, plant: Plant) -> None:
+    plan = thaw((FOLDER / f"{scenario}.json").read_text())
+    worlds = (replace(plan, seed=plan.seed + world) for world in range(plant.within))
+    coverage = Coverage()
+    assert any(run(each, metrics=Metrics(), coverage=coverage, kit=plant.kit(coverage)).failure for each in worlds)
+
+
+def test_a_plan_is_the_same_when_it_was_text() -> None:
+    for seed in range(50):
+        plan = plan_of_seed(seed)
+        assert thaw(freeze(plan)) == plan
+
+
+def test_what_producers_hold_back_over_two_outages_keeps_its_order() -> None:
+    brokers = Brokers(VirtualLoop(), 1, lambda: 0)  # type: ignore[abstract]  # it has what code without I/O asks for
+    came: list[int] = []
+    brokers.leave()
+    brokers.once_there(lambda: came.append(1))
+    brokers.leave()
+    brokers.once_there(lambda: came.append(2))
+    brokers.come_back()
+    brokers.once_there(lambda: came.append(3))
+    assert came == []
+    brokers.come_back()
+    brokers.once_there(lambda: came.append(4))
+    assert came == [1, 2, 3, 4]
