@@ -33,6 +33,7 @@ def limits_of(settings: Settings) -> Limits:
         transcript=settings.max_transcript_bytes,
         response=settings.max_response_bytes,
         ended=settings.max_ended_responses,
+        open_responses=settings.max_open_responses,
         finals=PROCESS_FINALS,
     )
 
