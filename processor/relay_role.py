@@ -98,6 +98,7 @@ def build_relay(
         decoder=Decoder(settings.channel_pattern),
         metrics=metrics,
         clock=clock,
+        random=random,
         responses_topic=settings.responses_topic,
         dead_letters_topic=settings.dead_letters_topic,
         dead_letter_bytes=settings.max_response_bytes + RECORD_ROOM,
