@@ -74,8 +74,8 @@ FAULTS = (
     "store_down",
     "store_answer_lost",
 )
-NEVER_REACHED = frozenset({Reason.STORE_REFUSED})
-"""The archive's, which does not run here."""
+NEVER_REACHED = frozenset({Reason.STORE_REFUSED, Reason.POISON})
+"""The archive's, which does not run here; and what ends processes, which would end this one."""
 
 
 class Coverage:

@@ -50,7 +50,9 @@ class World:
         self.coverage = coverage
         self.kit = kit
         self.wall_offset = 0.0
-        self.clock = Clock(self.loop.time, lambda: EPOCH + self.loop.now + self.wall_offset)
+        self.clock = Clock(
+            self.loop.time, since_boot=self.loop.time, wall=lambda: EPOCH + self.loop.now + self.wall_offset
+        )
         self.metrics = metrics
         self.brokers = Brokers(self.loop, PARTITIONS, self.clock.wall_ms)
         self.group = Group(self.loop, self.random, PARTITIONS, SESSION_TIMEOUT, REBALANCE_TIMEOUT)

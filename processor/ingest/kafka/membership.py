@@ -21,6 +21,8 @@ class GroupMembership:
         self._clock = clock
         self._lease = session_timeout - min(1.0, session_timeout / 5)
         self._sent = float("-inf")
+        self._sent_since_boot = float("-inf")
+        """The same moment by the clock that goes on while the machine is suspended, as the group's does."""
         self._observed = clock.monotonic()
         self._beat = asyncio.Event()
         self._coordinator: Any = None
@@ -31,10 +33,10 @@ class GroupMembership:
         heartbeat: Callable[[], Awaitable[bool]] = coordinator._do_heartbeat  # noqa: SLF001
 
         async def observed() -> bool:
-            sent = self._clock.monotonic()
+            sent, since_boot = self._clock.monotonic(), self._clock.since_boot()
             answered = await heartbeat()
             if answered:
-                self._sent = sent
+                self._sent, self._sent_since_boot = sent, since_boot
                 self._beat.set()
             return answered
 
@@ -44,7 +46,7 @@ class GroupMembership:
 
     def holds(self) -> bool:
         """Whether the lease is good now."""
-        return self._clock.monotonic() < self._sent + self._lease
+        return self._clock.since_boot() < self._sent_since_boot + self._lease
 
     async def heartbeat_after(self, moment: float) -> None:
         """Wait for an answered heartbeat that was sent after `moment`. May wait for ever."""
