@@ -159,6 +159,7 @@ def one_of(*choices: str) -> BeforeValidator:
 Seconds = Annotated[float, _reader(_read_seconds)]
 Rate = Annotated[float, _reader(_read_rate)]
 Size = Annotated[int, _reader(read_size)]
+Count = Annotated[int, whole(1)]
 Flag = Annotated[bool, _reader(_read_bool)]
 Pattern = Annotated[re.Pattern[str], _reader(_read_pattern)]
 AblyKey = _reader(_read_ably_key)

@@ -7,7 +7,7 @@ from typing import Any
 
 from processor.clock import Clock
 from processor.config import Settings
-from processor.core.limits import Limits
+from processor.core.limits import PROCESS_FINALS, Limits
 from processor.core.partition import PartitionPipeline
 from processor.errors import KafkaUnavailable, SettingsError
 from processor.ingest.kafka import CommittedOffsets, Consumer, ResponsesReader
@@ -32,6 +32,8 @@ def limits_of(settings: Settings) -> Limits:
         buffered=settings.max_buffered_bytes,
         transcript=settings.max_transcript_bytes,
         response=settings.max_response_bytes,
+        ended=settings.max_ended_responses,
+        finals=PROCESS_FINALS,
     )
 
 

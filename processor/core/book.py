@@ -10,7 +10,7 @@ import msgspec
 
 from processor.core.durable import record_of
 from processor.core.finished import FinishedMemory
-from processor.core.limits import RECORD_OVERHEAD, REWRITE_DISTANCE
+from processor.core.limits import RECORD_OVERHEAD, REMEMBERED_ENDS, REMEMBERED_FINALS, REWRITE_DISTANCE
 from processor.core.response import End, Gap, Phase, Raw, Response, Stop, cost
 from topics.records import Reason, ResponseRecord
 
@@ -65,7 +65,7 @@ class Book:
         "responses_end",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, finals: int = REMEMBERED_FINALS, ended: int = REMEMBERED_ENDS) -> None:
         self._dead_letters: list[DeadLetter] = []
         self._unsaved: dict[str, Response] = {}
         self._decided: dict[str, Response] = {}
@@ -73,7 +73,7 @@ class Book:
         self._parked: dict[str, Parked] = {}
         self._batch: Batch | None = None
         self._held: dict[str, int] = {}
-        self.finished = FinishedMemory()
+        self.finished = FinishedMemory(finals, ended)
         self.held_bytes = 0
         """Cost of ended responses and dead letters that no committed record holds yet."""
         self.responses_end = 0

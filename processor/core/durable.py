@@ -1,6 +1,7 @@
 """Response records as the core makes them, and takes them up again.
 
-`relay` in a record is the relay's own: `offset` (the last tokens offset covered), `start` (digest of the start record),
+`relay` in a record is the relay's own: `offset` (of a snapshot the last tokens offset covered, of a final the last one
+read), `known` (a larger offset at which a record of the response stands, if there is one), `start` (digest of the start record),
 `seqless`, `decided` ({"gaps": [[first, last]], "end": {"reason", "seq"}}: what was decided and is not yet
 acknowledged), `refused`.
 """
@@ -44,6 +45,8 @@ def _relay(response: Response, *, finished: bool) -> JsonObject:
         "offset": response.last_offset if finished else response.acked_offset,
         "start": response.start_digest,
     }
+    if finished and response.acked_offset > response.last_offset:
+        own["known"] = response.acked_offset
     if response.seqless:
         own["seqless"] = True
     if response.refused:
@@ -69,7 +72,9 @@ def restored(record: ResponseRecord, offset: int, now: float) -> Response:
     response.seqless = bool(relay.get("seqless", False))
     response.next_seq = record.seq + 1
     response.acked_seq = response.covered_seq = response.saved_seq = record.seq
-    response.acked_offset = response.last_offset = int(relay.get("offset", -1))
+    response.acked_offset = int(relay.get("offset", -1))
+    # Numbered records may have overtaken each other: those before that offset are not all covered.
+    response.last_offset = response.acked_offset if response.seqless else -1
     response.tokens = record.tokens
     response.gaps = [(first, last) for first, last in record.gaps]
     response.started_at = record.started_at

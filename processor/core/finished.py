@@ -1,40 +1,71 @@
-"""Finished responses a partition still remembers, so that what comes after an end is told from something new."""
+"""Finished responses a partition still remembers, so that what comes after an end is told from something new.
+
+The newest are remembered exactly, for `FINISHED_TTL`; after that an id, its last number and part of its start's digest
+(`EndedIds`), as long as there is room.
+"""
 
 from collections import OrderedDict
+from math import inf
+from typing import Final
 
 import msgspec
 
-from processor.core.limits import REMEMBERED_FINALS
+from processor.core.ended import DELETED, Ended, EndedIds
+from processor.core.limits import REMEMBERED_ENDS, REMEMBERED_FINALS
 from processor.core.response import Raw, Response
 from processor.core.sequencer import Verdict, is_start
 from topics.codec import TokenRecord
 from topics.records import STATUS_BY_REASON, Reason, ResponseRecord
 
-DELETED_SEQ = 2**53
+DELETED_SEQ: Final = 2**53
+UNKNOWN_OFFSET: Final = 2**63 - 1
 
 
 class Finished(msgspec.Struct, gc=False):
     """`seq` is the last number of a consumed record: the stop of an end the relay made has one that is no record's.
 
-    `record_offset` is None until the final record is committed. `last_offset` is the last tokens offset seen of it.
+    `record_offset` is None until the final record is committed. `last_offset` is the last tokens offset that was read of
+    it; records of it stand in the log up to `known_offset` at least.
     """
 
     seq: int
     gaps: tuple[tuple[int, int], ...]
     start_digest: str
     last_offset: int
+    known_offset: int
     finished_at: float
     refused: bool
     record_offset: int | None = None
+
+    @property
+    def deleted(self) -> bool:
+        return self.seq == DELETED_SEQ
 
 
 class FinishedMemory:
     """In the order in which the finals were written, which is that of their `responses` offsets."""
 
-    __slots__ = ("_entries",)
+    __slots__ = (
+        "_ended",
+        "_entries",
+        "_finals",
+        "_held",
+        "_held_restore",
+        "_held_until",
+        "_most_held",
+        "replayed_before",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, finals: int = REMEMBERED_FINALS, ended: int = REMEMBERED_ENDS) -> None:
         self._entries: OrderedDict[str, Finished] = OrderedDict()
+        self._finals = finals
+        self._ended = EndedIds(ended)
+        self._most_held = ended
+        self._held = 0
+        self._held_restore: int | None = None
+        self._held_until = -1
+        self.replayed_before = 0
+        """Below this offset, whatever the log holds of a response that ended long ago is a repeat."""
 
     def remember(self, response: Response, now: float) -> None:
         self._entries[response.id] = Finished(
@@ -42,6 +73,7 @@ class FinishedMemory:
             tuple(response.gaps),
             response.start_digest,
             response.last_offset,
+            max(response.last_offset, response.acked_offset),
             now,
             response.refused,
         )
@@ -49,13 +81,15 @@ class FinishedMemory:
     def restore(self, record: ResponseRecord, offset: int, now: float) -> None:
         relay = record.relay
         refused = bool(relay.get("refused", False))
+        last_offset = int(relay.get("offset", -1))
         self._put(
             record.response_id,
             Finished(
                 _last_consumed(record.seq, record.reason, refused=refused),
                 record.gaps,
                 str(relay.get("start", "")),
-                int(relay.get("offset", -1)),
+                last_offset,
+                max(last_offset, int(relay.get("known", -1))),
                 now,
                 refused,
                 offset,
@@ -63,17 +97,32 @@ class FinishedMemory:
         )
 
     def restore_deleted(self, response_id: str, offset: int, now: float) -> None:
-        """A tombstone: whatever is replayed of the response is a repeat."""
-        known = self._entries.get(response_id)
-        last_offset = known.last_offset if known else -1
-        self._put(response_id, Finished(DELETED_SEQ, (), "", last_offset, now, False, offset))
+        """A tombstone: whatever comes of the response is a repeat, and its text goes nowhere any more."""
+        self._put(response_id, Finished(DELETED_SEQ, (), "", -1, UNKNOWN_OFFSET, now, False, offset))
 
     def _put(self, response_id: str, finished: Finished) -> None:
         self._entries[response_id] = finished
         self._entries.move_to_end(response_id)
+        while len(self._entries) > self._finals:
+            self._compact(*self._entries.popitem(last=False), committed_offset=-1)
 
-    def get(self, response_id: str) -> Finished | None:
-        return self._entries.get(response_id)
+    def reopen(self, response_id: str) -> None:
+        """A newer record says that the id was used again."""
+        self._entries.pop(response_id, None)
+
+    def begin(self, position: int, end_offset: int) -> None:
+        """The log ends at `end_offset`, and is read from `position` on: no record of an ended response is beyond its end."""
+        end = max(position, end_offset)
+        self.replayed_before = end
+        for entry in self._entries.values():
+            entry.last_offset = min(entry.last_offset, end - 1)
+            entry.known_offset = min(entry.known_offset, end - 1)
+        self._held = 0
+        self._held_until = min(self._held_until, end - 1)
+        self._release_held(position)
+
+    def get(self, response_id: str) -> Finished | Ended | None:
+        return self._entries.get(response_id) or self._ended.get(response_id)
 
     def committed(self, response_id: str, record_offset: int) -> None:
         if entry := self._entries.get(response_id):
@@ -81,23 +130,47 @@ class FinishedMemory:
             self._entries.move_to_end(response_id)
 
     def forget(self, now: float, ttl: float, committed_offset: int) -> None:
-        """Let go of finals older than `ttl`, or beyond the newest 10,000, that no replay can meet any more."""
+        """Of finals older than `ttl`, or beyond the newest ones, keep no more than the id."""
+        self._release_held(committed_offset)
         while self._entries:
             entry = next(iter(self._entries.values()))
-            old = now - entry.finished_at > ttl or len(self._entries) > REMEMBERED_FINALS
-            if not old or entry.record_offset is None or entry.last_offset >= committed_offset:
+            old = now - entry.finished_at > ttl or len(self._entries) > self._finals
+            if not old or entry.record_offset is None:
                 return
-            self._entries.popitem(last=False)
+            self._compact(*self._entries.popitem(last=False), committed_offset=committed_offset)
+
+    def _compact(self, response_id: str, entry: Finished, *, committed_offset: int) -> None:
+        self._ended.add(response_id, DELETED if entry.deleted else entry.seq, _first_bits(entry.start_digest))
+        if entry.known_offset >= committed_offset and entry.record_offset is not None:
+            before = inf if self._held_restore is None else self._held_restore
+            self._held_restore = int(min(before, entry.record_offset))
+            self._held_until = max(self._held_until, entry.known_offset)
+            self._held += 1
+
+    def _release_held(self, committed_offset: int) -> None:
+        if self._held_until < committed_offset:
+            self._held, self._held_restore, self._held_until = 0, None, -1
+
+    @property
+    def overfull(self) -> bool:
+        """Whether a successor, which reads on from the committed offset, could not know all that ended since."""
+        return self._held >= self._most_held
 
     def first_record_offset(self) -> int | None:
         """The smallest `responses` offset a successor must read from to know them all."""
         for entry in self._entries.values():
             if entry.record_offset is not None:
-                return entry.record_offset
-        return None
+                return (
+                    entry.record_offset if self._held_restore is None else min(self._held_restore, entry.record_offset)
+                )
+        return self._held_restore
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def _first_bits(digest: str) -> int:
+    return int(digest[:8] or "0", 16)
 
 
 def _last_consumed(seq: int, reason: str | None, *, refused: bool) -> int:
@@ -105,15 +178,26 @@ def _last_consumed(seq: int, reason: str | None, *, refused: bool) -> int:
     return seq - 1 if made_by_relay else seq
 
 
-def judge_after_end(finished: Finished, record: TokenRecord, raw: Raw, digest: str) -> Verdict | Reason:
-    """What a record of a finished response is: a repeat, or something for the dead letters."""
-    if raw.offset <= finished.last_offset:
+def judge_after_end(
+    ended: Finished | Ended, record: TokenRecord, raw: Raw, digest: str, replayed: int
+) -> Verdict | Reason:
+    """What a record of a finished response is: a repeat, or something for the dead letters.
+
+    `replayed` is the memory's `replayed_before`.
+    """
+    if ended.deleted or raw.offset < (replayed if isinstance(ended, Ended) else ended.last_offset + 1):
         return Verdict.DUPLICATE
     if is_start(record):
-        return Verdict.DUPLICATE if digest == finished.start_digest else Reason.RESPONSE_ID_REUSED
-    beyond = record.seq is None or record.seq > finished.seq
-    if finished.refused:
+        return Verdict.DUPLICATE if _is_its_start(ended, digest) else Reason.RESPONSE_ID_REUSED
+    beyond = record.seq is None or record.seq > ended.seq
+    if isinstance(ended, Ended):
+        return Reason.LATE if beyond else Verdict.DUPLICATE
+    if ended.refused:
         return Reason.UNPUBLISHABLE if beyond else Verdict.DUPLICATE
-    if beyond or any(first <= (record.seq or 0) <= last for first, last in finished.gaps):
+    if beyond or any(first <= (record.seq or 0) <= last for first, last in ended.gaps):
         return Reason.LATE
     return Verdict.DUPLICATE
+
+
+def _is_its_start(ended: Finished | Ended, digest: str) -> bool:
+    return _first_bits(digest) == ended.start if isinstance(ended, Ended) else digest == ended.start_digest

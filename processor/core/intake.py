@@ -184,7 +184,8 @@ class Intake:
             else:
                 self._continue(response, record, raw, now)
         elif (finished := self._book.finished.get(record.response_id)) is not None:
-            self._settle(judge_after_end(finished, record, raw, _digest(raw)), raw)
+            replayed = self._book.finished.replayed_before
+            self._settle(judge_after_end(finished, record, raw, _digest(raw), replayed), raw)
         else:
             self._meet(record, raw, now)
 

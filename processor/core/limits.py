@@ -7,7 +7,11 @@ MAX_PARTS = 64
 MAX_EARLY_TOKENS = 4096
 """Early tokens held per response; above it the oldest gap is declared at once."""
 REMEMBERED_FINALS = 10_000
-"""Finished responses a partition remembers at most, beyond those the committed offset still needs."""
+"""Finished responses a partition remembers exactly, at most: about 0.5 KB each."""
+PROCESS_FINALS = 120_000
+"""The same for all partitions of a process."""
+REMEMBERED_ENDS = 2_000_000
+"""Ids of ended responses kept after that: 16 bytes each."""
 FRAME_BYTES = 65_536
 """Ably's limit for one message, with its id, name, headers and data."""
 FRAME_OVERHEAD = 2_048
@@ -35,6 +39,8 @@ class Limits:
     buffered: int = 64 * 1024 * 1024
     transcript: int = 256 * 1024 * 1024
     response: int = 4 * 1024 * 1024
+    finals: int = REMEMBERED_FINALS
+    ended: int = REMEMBERED_ENDS
 
     @property
     def low_water(self) -> int:

@@ -28,12 +28,13 @@ from topics.records import ResponseRecord
 class PartitionPipeline:
     def __init__(self, decoder: Decoder, limits: Limits) -> None:
         self._timers = Timers()
-        self._book = Book()
+        self._book = Book(limits.finals, limits.ended)
         self._outflow = Outflow(self._book, self._finished)
         self._intake = Intake(decoder, limits, self._book, self._outflow, self._timers)
         self._open = self._intake.open
         self._reads = ReadTimes()
         self._paused = False
+        self._restored_text = 0
         self._committed_offset = 0
         self._unreachable_at = float("-inf")
         self.limits = limits
@@ -46,36 +47,51 @@ class PartitionPipeline:
     def restore(
         self, entries: Iterable[tuple[int, str, ResponseRecord | None]], responses_end: int, now: float
     ) -> None:
-        """Take up what a predecessor made durable.
+        """Take up what a predecessor made durable, and what `take_up` was given before.
 
         `entries` are (offset, responseId, record or None for a tombstone) of the responses partition, in order, from
         the `restore` of the committed metadata to `responses_end`. Later entries of a response replace earlier ones.
         """
-        finished = self._book.finished
         for offset, response_id, record in entries:
-            if record is None:
-                self._open.pop(response_id, None)
-                finished.restore_deleted(response_id, offset, now)
-            elif record.finished:
-                self._open.pop(response_id, None)
-                finished.restore(record, offset, now)
-            elif finished.get(response_id) is None:
-                self._open[response_id] = restored(record, offset, now)
+            self.take_up(offset, response_id, record, now)
         self._book.responses_end = responses_end
         for response in self._open.values():
             self._outflow.adopt(response)
             self._intake.arm_idle(response, now)
             obey_decisions(response)
 
+    def take_up(self, offset: int, response_id: str, record: ResponseRecord | None, now: float) -> None:
+        """Take up one entry, as `restore` does. However many there are, what is kept of them is bounded."""
+        finished = self._book.finished
+        self.pass_over(response_id)
+        if record is None:
+            finished.restore_deleted(response_id, offset, now)
+        elif record.finished:
+            finished.restore(record, offset, now)
+        else:
+            finished.reopen(response_id)
+            response = self._open[response_id] = restored(record, offset, now)
+            self._restored_text += sum(part.held for part in response.parts.values())
+            if self._restored_text > self.limits.transcript:
+                self._restored_text -= sum(part.evict() for part in response.parts.values())
+
+    def pass_over(self, response_id: str) -> None:
+        """The entry that follows can't be read: nothing is known of the response."""
+        if (response := self._open.pop(response_id, None)) is not None:
+            self._restored_text -= sum(part.held for part in response.parts.values())
+
     def begin(self, position: int, end_offset: int, *, clean: bool, lost: bool = False) -> None:
         """Consume from `position`. After an unclean end, responses met below `end_offset` may be published already.
 
-        `lost`: records before `position` are gone unread. Numbered responses find their gaps; those without numbers
+        `lost`: the committed offset is not in the log. Numbered responses find their gaps; those without numbers
         can't, and fail.
         """
-        self._intake.position = position
+        self._intake.position = self._committed_offset = position
         self._intake.unknown_before = 0 if clean else end_offset
+        self._book.finished.begin(position, end_offset)
         for response in list(self._open.values()):
+            # A log that lost its end, or began again, holds other records at the offsets beyond.
+            response.last_offset = min(response.last_offset, max(position, end_offset) - 1)
             response.asked_history = clean
             self._outflow.enqueue(response)
             if lost and response.seqless and response.phase is Phase.OPEN:
@@ -254,7 +270,7 @@ class PartitionPipeline:
         """Whether fetching should stop: above the budget, until half of it is free again."""
         held = self.buffered_bytes
         self._paused = held > self.limits.buffered or (self._paused and held > self.limits.low_water)
-        return self._paused
+        return self._paused or self._book.finished.overfull
 
     @property
     def buffered_bytes(self) -> int:

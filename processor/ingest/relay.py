@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 
-from processor.core.limits import Limits
+from processor.core.limits import REMEMBERED_FINALS, Limits
 from processor.errors import KafkaUnavailable, PartitionLost, RecordsGone
 from processor.ingest.kafka import ClientOptions, TransactionalWriter
 from processor.ingest.measures import Measures
@@ -129,7 +129,13 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
     def _share(self, partitions: int) -> Limits:
         count = max(1, partitions)
         limits = self._options.limits
-        return replace(limits, buffered=limits.buffered // count, transcript=limits.transcript // count)
+        return replace(
+            limits,
+            buffered=limits.buffered // count,
+            transcript=limits.transcript // count,
+            finals=min(REMEMBERED_FINALS, limits.finals // count),
+            ended=limits.ended // count,
+        )
 
     async def _own(self, worker: PartitionWorker) -> None:
         try:

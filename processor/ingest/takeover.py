@@ -1,60 +1,64 @@
-"""Reading back what a predecessor made durable."""
+"""Where a takeover begins, and reading back what a predecessor made durable."""
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
-import msgspec
 import structlog
 
 from processor.clock import Clock
 from processor.core.partition import PartitionPipeline
+from processor.ingest.commit_metadata import CommitMetadata
 from processor.ingest.ports import RecordsReader
 from topics.codec import decode_response
-from topics.records import ResponseRecord, Status
 
 log = structlog.get_logger(__name__)
 
 
-async def restore(pipeline: PartitionPipeline, responses: RecordsReader, number: int, start: int, clock: Clock) -> None:
-    """Rebuild the open responses and the finished ids from `responses[number]`, from `start` to its end.
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """`offset`: the first tokens offset to read. `restore`: the `responses` offset to read from.
+
+    `lost`: the committed offset is not in the log. `clean` is what the predecessor said of its end, None where nothing was
+    ever committed.
+    """
+
+    offset: int
+    restore: int
+    lost: bool
+    clean: bool | None
+
+    def clean_after(self, responses_end: int) -> bool:
+        """Whether nothing can have been published that `responses` does not know."""
+        return responses_end == 0 if self.clean is None else self.clean
+
+
+def beginning(committed: tuple[int, str] | None, first: int, end: int) -> Beginning:
+    """`committed` is (offset, metadata) of the group; the log holds offsets from `first` to before `end`.
+
+    A committed offset beyond the end means that the log lost its end, or is another one under the same name; which of
+    the two can't be told. So all of it is read again, and all that `responses` holds: what it knows is dropped as repeats.
+    """
+    metadata = CommitMetadata.decode(committed[1] if committed else None)
+    offset = committed[0] if committed else first
+    if offset > end:
+        return Beginning(first, 0, lost=True, clean=False)
+    return Beginning(max(first, offset), metadata.restore, offset < first, metadata.clean if committed else None)
+
+
+async def restore(pipeline: PartitionPipeline, responses: RecordsReader, number: int, start: int, clock: Clock) -> int:
+    """Rebuild the open responses and the finished ids from `responses[number]`, from `start` to its end. The end's offset.
 
     Raises KafkaUnavailable.
     """
-    newest: dict[str, tuple[int, bytes | ResponseRecord | None]] = {}
+    now = clock.monotonic()
 
     def take(offset: int, key: bytes, value: bytes | None) -> None:
         response_id = key.decode(errors="replace")
-        newest.pop(response_id, None)  # so that the order stays that of the offsets
-        newest[response_id] = (offset, _kept(value))
+        try:
+            pipeline.take_up(offset, response_id, None if value is None else decode_response(value), now)
+        except ValueError as error:
+            pipeline.pass_over(response_id)
+            log.warning("response_record_unreadable", partition=number, offset=offset, cause=str(error))
 
     end = await responses.read(number, start, take)
-    pipeline.restore(_decoded(newest, number), end, clock.monotonic())
-
-
-class _Head(msgspec.Struct):
-    status: Status
-
-
-_head = msgspec.json.Decoder(_Head).decode
-
-
-def _kept(value: bytes | None) -> bytes | ResponseRecord | None:
-    """Of a finished response's record nothing but what is remembered of it: the texts of many would fill the memory."""
-    try:
-        if value is None or not _head(value).status.finished:
-            return value
-        return msgspec.structs.replace(decode_response(value), parts=(), metadata=None, usage=None)
-    except (ValueError, msgspec.DecodeError):
-        return value  # told once it is known to be the newest
-
-
-def _decoded(
-    newest: dict[str, tuple[int, bytes | ResponseRecord | None]], number: int
-) -> Iterator[tuple[int, str, ResponseRecord | None]]:
-    for response_id, (offset, value) in newest.items():
-        if value is None or isinstance(value, ResponseRecord):
-            yield offset, response_id, value
-            continue
-        try:
-            yield offset, response_id, decode_response(value)
-        except ValueError as error:
-            log.warning("response_record_unreadable", partition=number, offset=offset, cause=str(error))
+    pipeline.restore((), end, clock.monotonic())
+    return end

@@ -26,7 +26,7 @@ from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge
 from processor.ingest.commit_metadata import CommitMetadata
 from processor.ingest.dead_letters import headers_of, value_of
 from processor.ingest.ports import OffsetsReader, PartitionWriter, Record, RecordsReader, TokensConsumer
-from processor.ingest.takeover import restore
+from processor.ingest.takeover import beginning, restore
 from processor.metrics import Metrics
 from topics.codec import Decoder, decode_response, encode_response
 from topics.records import ResponseRecord
@@ -166,21 +166,19 @@ class PartitionWorker:
         parts, number = self._parts, self.number
         await self._own()
         committed = await parts.committed.read(number)
-        metadata = CommitMetadata.decode(committed[1] if committed else None)
         first, end = await parts.consumer.first_offset(number), await parts.consumer.end_offset(number)
-        offset = committed[0] if committed else first
-        lost = not first <= offset <= end
-        if lost:
-            log.error("committed_offset_out_of_range", partition=number, committed=offset, first=first, end=end)
-            offset = first
+        begin = beginning(committed, first, end)
+        if begin.lost:
+            at = committed and committed[0]
+            log.error("committed_offset_out_of_range", partition=number, committed=at, first=first, end=end)
         self.pipeline = self._new_pipeline(self.pipeline.limits)
         self._lanes.stop()
         self._lanes = parts.lanes_of(self.pipeline, self._may_publish, self.progressed)
-        await restore(self.pipeline, parts.responses, number, metadata.restore, self._clock)
-        self.pipeline.begin(offset, end, clean=metadata.clean or committed is None, lost=lost)
-        self._committed = CommitPoint(offset, metadata.restore)
+        responses_end = await restore(self.pipeline, parts.responses, number, begin.restore, self._clock)
+        self.pipeline.begin(begin.offset, end, clean=begin.clean_after(responses_end), lost=begin.lost)
+        self._committed = CommitPoint(begin.offset, begin.restore)
         await self._write_batch(Batch((), ()), clean=False, keep=self._committed)
-        parts.consumer.seek(number, offset)
+        parts.consumer.seek(number, begin.offset)
 
     async def _own(self) -> None:
         """Fence the predecessor, then hear from the group, after that, that the partition is still ours."""

@@ -83,6 +83,30 @@ def test_ended_responses_are_counted_until_they_are_committed() -> None:
     assert partition.pipeline.buffered_bytes == 0
 
 
+def test_ends_behind_a_frame_that_is_never_answered_take_little_room_and_pause_in_the_end() -> None:
+    limits = Limits(finals=10, ended=1_000)
+    partition = Partition(limits)
+    partition.feed(start("stuck", channel="stuck"))
+    assert partition.pipeline.take("stuck", 0.0) is not None
+    committed = restore = most = 0
+    for number in range(2_000):
+        partition.feed(start(f"r{number}"), stop(f"r{number}", 1))
+        partition.publish()
+        committed, restore = partition.write()
+        most = max(most, len(partition.pipeline._book.finished))
+        if partition.pipeline.paused:
+            break
+    assert (committed, restore) == (0, 0), "a successor reads all of it again, and knows it"
+    assert 1_000 <= number < 1_100
+    assert most <= limits.finals + 1
+    frame = partition.pipeline._outflow.frames_in_flight()[0]
+    partition.pipeline.done(frame, 0.0)
+    partition.pipeline.snapshot_all()
+    committed, restore = partition.write()
+    assert committed == len(partition.log)
+    assert not partition.pipeline.paused
+
+
 def test_dead_letters_are_counted_until_they_are_committed() -> None:
     partition = Partition(Limits(buffered=10_000))
     partition.feed(*(b"{" + b"x" * 2_000 for _ in range(10)))

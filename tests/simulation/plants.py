@@ -4,7 +4,7 @@ Each says within how many seeds, from 0, it is found. That is a promise about th
 the same seeds give the same runs.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +27,6 @@ from simulation.group import SESSION_TIMEOUT
 from simulation.log import Producing
 from simulation.process import Kit, SeenIntake, SeenLanes, SeenPipeline, SeenWorker, SimConnection, SimRelay
 from topics.records import ResponseRecord
-
-Restored = Iterable[tuple[int, str, ResponseRecord | None]]
 
 
 class CommitsOneTooEarly(SeenPipeline):
@@ -156,8 +154,8 @@ class DropsTheRestoreOfYoungFinals(SeenPipeline):
 
 
 class ForgetsDecisionsAtTakeover(SeenPipeline):
-    def restore(self, entries: Restored, responses_end: int, now: float) -> None:
-        super().restore([(at, key, _undecided(record)) for at, key, record in entries], responses_end, now)
+    def take_up(self, offset: int, response_id: str, record: ResponseRecord | None, now: float) -> None:
+        super().take_up(offset, response_id, _undecided(record), now)
 
 
 def _undecided(record: ResponseRecord | None) -> ResponseRecord | None:
