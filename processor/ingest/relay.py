@@ -196,7 +196,7 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
                     worker.feed(records, records[-1].offset + 1)
             if self._kafka_trouble is None:
                 self._follow_positions()
-            if await self._is_cut_off_for_good():
+            if await self._is_cut_off_for_good() and not self._stopping:
                 log.warning("group_silent", seconds=round(self._consumer.membership.silence(), 1))
                 await self._begin_anew()
             self._gate()
@@ -239,7 +239,7 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         """
         for number, worker in self._workers.items():
             if worker.running and number in self._consumer.assigned:
-                self._consumer.seek(number, worker.pipeline.position)
+                self._consumer.seek(number, worker.position)
 
     def _take_over_again(self, gone: RecordsGone) -> None:
         """Records of partitions that were paused for long were deleted unread.
@@ -248,7 +248,7 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         """
         for number, offset in gone.positions.items():
             worker = self._workers.get(number)
-            if worker is not None and worker.running and worker.pipeline.position <= offset:
+            if worker is not None and worker.running and worker.position <= offset:
                 log.error("records_gone_unread", partition=number, position=offset)
                 self._consumer.membership.rejoin()
 
@@ -294,14 +294,14 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         """Transaction markers and aborted records move the position without a record."""
         for number, worker in self._workers.items():
             reached = self._consumer.reached(number)
-            if worker.running and reached is not None and reached > worker.pipeline.position:
+            if worker.running and reached is not None and reached > worker.position:
                 worker.feed((), reached)
 
     def _gate(self) -> None:
         """Pause partitions that are not taken over or hold too much; resume the others."""
         pause: set[int] = set()
         for number, worker in self._workers.items():
-            if not worker.running or worker.pipeline.paused:
+            if not worker.running or worker.paused:
                 pause.add(number)
         if started := pause - self._paused:
             self._consumer.pause(*started)
