@@ -29,6 +29,7 @@ app.command()(cli_responses.verify)
 app.command()(cli_tools.produce)
 app.command()(cli_tools.tail)
 app.command()(cli_tools.doctor)
+app.command()(cli_tools.skip)
 app.command()(cli_top.top)
 
 

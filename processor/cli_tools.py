@@ -67,6 +67,35 @@ def produce(
     run_async(work())
 
 
+def skip(
+    partition: Annotated[int, typer.Argument(min=0, help="Partition of the tokens topic, as /readyz names it.")],
+    offset: Annotated[int, typer.Argument(min=0, help="Offset at which it can't be read, as /readyz names it.")],
+    config: Config = None,
+    *,
+    force: Annotated[bool, typer.Option(help="Also where records before it are not committed: they are lost.")] = False,
+) -> None:
+    """Give up a corrupt batch that stops a partition: its log begins behind the batch from then on.
+
+    Deletes nothing where the partition can be read at that offset.
+    """
+    settings = read_settings(config)
+    quiet_logs()
+
+    async def work() -> None:
+        from processor.ingest.skip import skip as give_up
+        from processor.service import kafka_connection
+
+        group_id = None if force else settings.kafka_group_id
+        connection = kafka_connection(settings)
+        skipped = await give_up(connection, settings.tokens_topic, partition, offset, group_id=group_id)
+        print(
+            f"{settings.tokens_topic}-{partition} begins at offset {skipped.end} now; it began at {skipped.first}."
+            f" Given up: {skipped.end - offset} offsets from {offset} ({skipped.cause})."
+        )
+
+    run_async(work())
+
+
 async def _write(response: "ResponseWriter", *, words: bool, rate: float, kind: str | None, part: str | None) -> int:
     tokens = 0
     async for line in _stdin_lines():

@@ -166,6 +166,9 @@ class Settings(BaseSettings):
     max_buffered_bytes: Size = Field(
         default=64 * MIB, description="Unsent text and held early tokens; above it partitions pause"
     )
+    max_batch_bytes: Size = Field(
+        default=64 * MIB, description="One decompressed record batch; a larger one becomes one dead letter"
+    )
     max_response_bytes: Size = Field(
         default=4 * MIB, description="One encoded response record; above it the response fails"
     )

@@ -27,6 +27,8 @@ _SECRETS: Final = (
     (re.compile(r"(?i)\b((?:bearer|basic) )[\w.~+/=-]{8,}"), rf"\1{REDACTED}"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), REDACTED),
 )
+_COORDINATOR_NOT_AVAILABLE: Final = 15
+_COORDINATOR_PATIENCE: Final = 15.0
 _PAYLOAD_BEGINS: Final = re.compile(r"[\[{<\n]|b['\"]")
 _LONGEST_FOREIGN: Final = 300
 _FRAMES: Final = 12
@@ -65,6 +67,7 @@ def configure_logging(level: str, format: str | None, stream: TextIO, *, secrets
     handler = logging.StreamHandler(stream)
     handler.addFilter(_is_ours_or_no_debugging)
     handler.addFilter(_strip_payload)
+    handler.addFilter(_GroupBeginnings())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=before,
@@ -155,6 +158,26 @@ def _strip_payload(record: logging.LogRecord) -> bool:
         record.msg = f"{words} ({cause.__name__})" if cause else words
         record.args = record.exc_info = record.exc_text = record.stack_info = None
     return True
+
+
+class _GroupBeginnings:
+    """Spares people what aiokafka logs as an error while a cluster makes the topic of its groups: that is how it begins.
+
+    Kept where it goes on for longer than `_COORDINATOR_PATIENCE` seconds.
+    """
+
+    def __init__(self) -> None:
+        self._since = self._last = float("-inf")
+
+    def __call__(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith("aiokafka.") or not isinstance(record.args, tuple) or not record.args:
+            return True
+        if getattr(record.args[0], "errno", None) != _COORDINATOR_NOT_AVAILABLE:
+            return True
+        if record.created - self._last > _COORDINATOR_PATIENCE:
+            self._since = record.created
+        self._last = record.created
+        return record.created - self._since > _COORDINATOR_PATIENCE
 
 
 def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:

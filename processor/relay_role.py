@@ -89,11 +89,12 @@ def build_relay(
         rebalance_timeout=settings.drain_timeout + REBALANCE_ROOM,
         isolation_level=settings.kafka_isolation_level,
         clock=clock,
+        max_batch_bytes=settings.max_batch_bytes,
     )
     parts = WorkerParts(
         consumer=consumer,
         committed=CommittedOffsets(client, settings.kafka_group_id, settings.tokens_topic),
-        responses=ResponsesReader(client, settings.responses_topic),
+        responses=ResponsesReader(client, settings.responses_topic, max_batch_bytes=settings.max_batch_bytes),
         lanes_of=lanes_of,
         decoder=Decoder(settings.channel_pattern),
         metrics=metrics,

@@ -60,6 +60,7 @@ class Reason(StrEnum):
     CHANNEL_FORBIDDEN = "channel_forbidden"
     UNPUBLISHABLE = "unpublishable"
     STORE_REFUSED = "store_refused"
+    POISON = "poison"
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

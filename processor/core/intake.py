@@ -9,6 +9,7 @@ import msgspec
 from processor.core.book import Book
 from processor.core.finished import judge_after_end
 from processor.core.following import Following
+from processor.core.items import Refused
 from processor.core.limits import MAX_EARLY_TOKENS, RESPONSE_COST, Limits
 from processor.core.outflow import Outflow
 from processor.core.relief import Torn, beyond_most_open, oldest_gap, room
@@ -28,7 +29,7 @@ from processor.core.sequencer import (
 from processor.core.timers import Kind, Timers
 from topics.codec import MAX_NESTING, Decoder, Invalid, TokenRecord
 from topics.json_text import is_utf8
-from topics.plain import NOT_PLAIN, PlainToken
+from topics.plain import PlainToken
 from topics.records import TEXT_PART, Event, Reason
 
 _TOKEN: Final = str(Event.TOKEN)
@@ -95,7 +96,7 @@ class Intake:
             value: bytes = raw.value  # type: ignore[assignment]  # None is a TypeError below, and so costs nothing
             try:
                 token = plain(value)
-            except NOT_PLAIN:
+            except Exception:  # noqa: BLE001 - mostly NOT_PLAIN; whatever else a value makes the decoder raise is a dead letter
                 self._take_odd(raw, now)
                 continue
             following = followed.get(token.response_id) or self._follow(token, raw)
@@ -141,7 +142,7 @@ class Intake:
             return None
         name: str | None = TEXT_PART
         if token.part is not None or token.kind is not None:
-            record = self._decode(raw.value)
+            record = self._decoded(raw)
             name = record.part if isinstance(record, TokenRecord) else None
         part = response.parts.get(name or "")
         if part is None:
@@ -155,9 +156,18 @@ class Intake:
         self._outflow.queued_bytes += held
         self._outflow.enqueue(following.response)
 
+    def _decoded(self, raw: Raw) -> TokenRecord | Invalid:
+        try:
+            return self._decode(raw.value)
+        except Exception as error:  # noqa: BLE001 - one value must never end a partition's owner
+            return Invalid(Reason.POISON, f"decoding it raised {type(error).__name__}: {error}")
+
     def _take_odd(self, raw: Raw, now: float) -> None:
         """Take a record that is not the plain token its response waits for."""
-        record = self._decode(raw.value)
+        if isinstance(raw, Refused):
+            self._book.dead_letter(raw.original, raw.reason, raw.detail)
+            return
+        record = self._decoded(raw)
         if isinstance(record, TokenRecord) and (following := self._followed.pop(record.response_id, None)) is not None:
             self._unfollow(following, now)
         self._take(record, raw, now)

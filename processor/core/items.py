@@ -7,7 +7,7 @@ import msgspec
 
 from processor.core.limits import PENDING_COST
 from processor.core.text import utf16_length
-from topics.records import JsonObject, Status
+from topics.records import JsonObject, Reason, Status
 
 
 class Raw(Protocol):
@@ -23,6 +23,34 @@ class Raw(Protocol):
     def value(self) -> bytes | None: ...
     @property
     def headers(self) -> Any: ...
+
+
+class Refused:
+    """A record that is not to be looked into: it goes to the dead letters at once. Its own `value` is never there."""
+
+    __slots__ = ("detail", "original", "reason")
+    value = None
+
+    def __init__(self, original: Raw, reason: Reason, detail: str) -> None:
+        self.original = original
+        self.reason = reason
+        self.detail = detail
+
+    @property
+    def offset(self) -> int:
+        return self.original.offset
+
+    @property
+    def timestamp(self) -> int:
+        return self.original.timestamp
+
+    @property
+    def key(self) -> bytes | None:
+        return self.original.key
+
+    @property
+    def headers(self) -> Any:
+        return self.original.headers
 
 
 def cost(raw: Raw) -> int:

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from processor.errors import Fatal, KafkaUnavailable, TopicsUnfit
 from processor.ingest.connection import KafkaConnection
+from processor.record_batches import Fetches, Unreadable, read_safely
+
+log = structlog.get_logger(__name__)
 
 CONNECT_SECONDS = 15.0
 READ_SECONDS = 30.0
@@ -54,12 +58,12 @@ class StoredDeadLetter:
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: tuple[tuple[str, bytes | None], ...]
 
     @cached_property
     def _own(self) -> dict[str, str]:
         return {
-            name.removeprefix(OWN_PREFIX): value.decode(errors="replace")
+            name.removeprefix(OWN_PREFIX): (value or b"").decode(errors="replace")
             for name, value in self.headers
             if name.startswith(OWN_PREFIX)
         }
@@ -108,6 +112,7 @@ class DeadLetterReader:
     def __init__(self, connection: KafkaConnection, topic: str) -> None:
         self._connection = connection
         self._topic = topic
+        self._fetches: Fetches | None = None
 
     async def read(self) -> AsyncIterator[StoredDeadLetter]:
         """Each dead letter once, those of a partition in order, up to the topic's end as it is when this begins.
@@ -157,6 +162,8 @@ class DeadLetterReader:
         while left:
             async with asyncio.timeout(READ_SECONDS):
                 fetched: dict[TopicPartition, list[Any]] = await consumer.getmany(*left, timeout_ms=500)
+            if self._fetches is not None and self._fetches.troubles:
+                raise KafkaUnavailable(" ".join(f"{trouble}." for trouble in self._fetches.troubles.values()))
             for partition, records in fetched.items():
                 for record in records:
                     if record.offset < ends[partition]:
@@ -192,6 +199,7 @@ class DeadLetterReader:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await consumer.start()
+                self._fetches = read_safely(consumer, refuse=_passed_over)
                 partitions = await self._partitions(consumer)
             yield consumer, partitions
         except (KafkaError, TimeoutError, OSError) as error:
@@ -204,6 +212,17 @@ class DeadLetterReader:
                     await consumer.stop()
 
 
+def _passed_over(partition: TopicPartition, unreadable: Unreadable) -> None:
+    log.warning(
+        "dead_letters_unreadable",
+        topic=partition.topic,
+        partition=partition.partition,
+        offset=unreadable.offset,
+        last=unreadable.last,
+        cause=unreadable.detail,
+    )
+
+
 def _letter(record: Any) -> StoredDeadLetter:
     return StoredDeadLetter(
         partition=record.partition,
@@ -211,5 +230,5 @@ def _letter(record: Any) -> StoredDeadLetter:
         timestamp=record.timestamp,
         key=record.key,
         value=record.value,
-        headers=tuple((name, value or b"") for name, value in record.headers or ()),
+        headers=tuple(record.headers or ()),
     )

@@ -82,7 +82,7 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
                 return f"partition {worker.number}: {worker.stuck}"
             if not worker.running:
                 return f"partition {worker.number} is being taken over"
-        return None
+        return " ".join(self._consumer.troubles.values()) or None
 
     def standstill(self) -> str | None:
         """That the fetching loop hangs, which only a restart mends; None while it turns, with or without Kafka."""
@@ -187,8 +187,8 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
                 if (worker := self._workers.get(number)) is not None and records:
                     worker.feed(records, records[-1].offset + 1)
             if self._kafka_trouble is None:
-                await self._follow_positions()
-            if await self._is_cut_off_for_good():
+                self._follow_positions()
+            if await self._is_cut_off_for_good() and not self._stopping:
                 log.warning("group_silent", seconds=round(self._consumer.membership.silence(), 1))
                 await self._begin_anew()
             self._gate()
@@ -231,7 +231,7 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         """
         for number, worker in self._workers.items():
             if worker.running and number in self._consumer.assigned:
-                self._consumer.seek(number, worker.pipeline.position)
+                self._consumer.seek(number, worker.position)
 
     def _take_over_again(self, gone: RecordsGone) -> None:
         """Records of partitions that were paused for long were deleted unread.
@@ -240,7 +240,7 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         """
         for number, offset in gone.positions.items():
             worker = self._workers.get(number)
-            if worker is not None and worker.running and worker.pipeline.position <= offset:
+            if worker is not None and worker.running and worker.position <= offset:
                 log.error("records_gone_unread", partition=number, position=offset)
                 self._consumer.membership.rejoin()
 
@@ -282,20 +282,18 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
             else:
                 return
 
-    async def _follow_positions(self) -> None:
-        """Transaction markers move the position without a record: a timer may wait for just that."""
-        for worker in list(self._workers.values()):
-            if worker.running and worker.pipeline.wants_position and worker.number in self._consumer.assigned:
-                try:
-                    worker.feed((), await self._consumer.position(worker.number))
-                except KafkaUnavailable as error:
-                    log.info("position_unavailable", partition=worker.number, cause=str(error))
+    def _follow_positions(self) -> None:
+        """Transaction markers and aborted records move the position without a record."""
+        for number, worker in self._workers.items():
+            reached = self._consumer.reached(number)
+            if worker.running and reached is not None and reached > worker.position:
+                worker.feed((), reached)
 
     def _gate(self) -> None:
         """Pause partitions that are not taken over or hold too much; resume the others."""
         pause: set[int] = set()
         for number, worker in self._workers.items():
-            if not worker.running or worker.pipeline.paused:
+            if not worker.running or worker.paused:
                 pause.add(number)
         if started := pause - self._paused:
             self._consumer.pause(*started)

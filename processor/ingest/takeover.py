@@ -25,6 +25,12 @@ class Beginning:
     restore: int
     lost: bool
     clean: bool | None
+    metadata: CommitMetadata = CommitMetadata()  # noqa: RUF009 - frozen
+
+    @property
+    def attempts(self) -> int:
+        """Owners that ended uncleanly at this offset, one after the other."""
+        return 0 if self.clean is not False or self.lost else self.metadata.attempts + 1
 
     def clean_after(self, responses_end: int) -> bool:
         """Whether nothing can have been published that `responses` does not know."""
@@ -41,7 +47,8 @@ def beginning(committed: tuple[int, str] | None, first: int, end: int) -> Beginn
     offset = committed[0] if committed else first
     if offset > end:
         return Beginning(first, 0, lost=True, clean=False)
-    return Beginning(max(first, offset), metadata.restore, offset < first, metadata.clean if committed else None)
+    clean = metadata.clean if committed else None
+    return Beginning(max(first, offset), metadata.restore, offset < first, clean, metadata)
 
 
 async def restore(pipeline: PartitionPipeline, responses: RecordsReader, number: int, start: int, clock: Clock) -> int:

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
+from aiokafka.errors import (
+    KafkaError,
+    LeaderNotAvailableError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from processor.errors import KafkaUnavailable, TopicsUnfit
 from processor.ingest.connection import KafkaConnection
@@ -181,11 +188,14 @@ async def _admin(connection: KafkaConnection) -> AsyncIterator[AIOKafkaAdminClie
 
 
 async def _describe(admin: AIOKafkaAdminClient, names: TopicNames) -> ActualTopics:
-    counts = {
-        topic["topic"]: len(topic["partitions"])
-        for topic in await admin.describe_topics()
-        if topic["topic"] in names.all() and topic["error_code"] == 0
-    }
+    counts: dict[str, int] = {}
+    for topic in await admin.describe_topics():
+        name, code = topic["topic"], for_code(topic["error_code"])
+        if name not in names.all() or code is UnknownTopicOrPartitionError:
+            continue
+        if code is not LeaderNotAvailableError:  # as for a moment after its creation
+            _raise_for(topic["error_code"], f"Could not describe topic {name}")
+        counts[name] = len(topic["partitions"])
     if not counts:
         return ActualTopics({}, {})
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in counts]

@@ -24,7 +24,8 @@ from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Raw
 from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge
-from processor.ingest.commit_metadata import CommitMetadata
+from processor.ingest.caution import Caution, caution, poison_of, without
+from processor.ingest.commit_metadata import CommitMetadata, Trying
 from processor.ingest.dead_letters import headers_of, value_of
 from processor.ingest.ports import OffsetsReader, PartitionWriter, Record, RecordsReader, TokensConsumer
 from processor.ingest.takeover import beginning, restore
@@ -97,6 +98,14 @@ class PartitionWorker:
         """When the task wakes by itself; far back while it does not wait."""
         self._writing = asyncio.Lock()
         self._committed = CommitPoint(-1, 0)
+        self._begun_at = -1
+        self._attempts = 0
+        self._trying: Trying | None = None
+        self._caution: Caution | None = None
+        self._caution_here: Caution | None = None
+        """After an error here: how to read on."""
+        self._poison: dict[int, str] = {}
+        """Offsets of records that are refused unread, with why."""
         self._dead_letter_bytes = parts.dead_letter_bytes
         self._wrote_at = self._clock.monotonic()
 
@@ -114,6 +123,17 @@ class PartitionWorker:
     def committed_offset(self) -> int:
         return self._committed.offset
 
+    @property
+    def position(self) -> int:
+        """The next offset to be fetched."""
+        held = -1 if self._caution is None else self._caution.position
+        return max(held, self.pipeline.position)
+
+    @property
+    def paused(self) -> bool:
+        """Whether fetching should stop."""
+        return self.pipeline.paused or (self._caution is not None and self._caution.holds)
+
     def progressed(self) -> None:
         """Something was read or answered. Wakes the task only where that left it something to do before it wakes by itself."""
         pipeline = self.pipeline
@@ -129,9 +149,11 @@ class PartitionWorker:
     async def run(self) -> None:
         """Own the partition until it is given back. Raises PartitionLost when another owner has taken it."""
         try:
-            await self._take_over()
-            while self.state is State.RUNNING:
-                await self._turn()
+            while self.state is State.TAKING_OVER:
+                await self._take_over()
+                while self.running:
+                    await self._turn()
+                await self._writer.stop()
         except BaseException:
             self.abandon()  # cancelled or fenced: no lane of it may send any more
             raise
@@ -179,6 +201,10 @@ class PartitionWorker:
         responses_end = await restore(self.pipeline, parts.responses, number, begin.restore, self._clock)
         self.pipeline.begin(begin.offset, end, clean=begin.clean_after(responses_end), lost=begin.lost)
         self._committed = CommitPoint(begin.offset, begin.restore)
+        self._begun_at, self._attempts = begin.offset, begin.attempts
+        self._poison |= poison_of(begin.metadata)
+        self._caution = self._caution_here or caution(begin.metadata, begin.attempts, begin.offset, end)
+        self._trying = begin.metadata.trying if self._caution is not None else None
         await self._write_batch(Batch((), ()), clean=False, keep=self._committed)
         parts.consumer.seek(number, begin.offset)
 
@@ -192,15 +218,62 @@ class PartitionWorker:
     def feed(self, records: Sequence[Raw], position: int) -> None:
         if self.state is not State.RUNNING:
             return
-        now = self._clock.monotonic()
-        self.pipeline.feed(records, position, now)
+        if self._caution is not None:
+            self._caution.add(records, position)
+            self._kicked.set()
+        else:
+            self._feed(records, position)
+
+    def _feed(self, records: Sequence[Raw], position: int) -> None:
+        try:
+            self.pipeline.feed(
+                without(records, self._poison) if self._poison else records, position, self._clock.monotonic()
+            )
+        except Exception as error:
+            if not records or records[0].offset in self._poison:
+                raise
+            self._take_over_with_care(records, error)
+            return
         self._lanes.wake()
         self.progressed()
 
+    def _take_over_with_care(self, records: Sequence[Raw], error: Exception) -> None:
+        """Begin again from what is durable: what the pipeline holds after an error can't be trusted.
+
+        A record that was fed alone is what raised it, and is refused the next time; of several, each is fed alone then.
+        """
+        first, end = records[0].offset, records[-1].offset + 1
+        topic, cause = self._parts.consumer.topic, f"{type(error).__name__}: {error}"
+        log.error(
+            "records_failed", topic=topic, partition=self.number, offset=first, end=end, cause=cause, exc_info=error
+        )
+        if len(records) == 1:
+            self._poison[first] = f"reading it raised {cause}"
+        self._caution_here = Caution(1, end)
+        self.state = State.TAKING_OVER
+        self._lanes.stop()
+        self._kicked.set()
+
+    async def _feed_carefully(self, care: Caution) -> None:
+        """Feed what is next of what waits, once it is durable that it is tried."""
+        if records := care.take():
+            self._trying = care.marker(records)
+            await self._write()
+            if self.running:
+                self._feed(records, records[-1].offset + 1)
+        if self.running and not care.holds and care.position >= care.until:
+            self._feed((), care.position)
+            self._caution = self._caution_here = self._trying = None
+            await self._write()
+
     async def _turn(self) -> None:
-        pipeline = self.pipeline
+        pipeline, care = self.pipeline, self._caution
         now = self._clock.monotonic()
         pipeline.tick(now)
+        if care is not None and not pipeline.paused:
+            await self._feed_carefully(care)
+            if not self.running:
+                return
         if pipeline.wants_end_offset:
             await self._read_end_offset()
         await self._read_texts_back()
@@ -208,7 +281,7 @@ class PartitionWorker:
         if self._wants_write(now):
             await asyncio.sleep(WRITE_LINGER)
             await self._write()
-        if not pipeline.wants_write and not pipeline.lacks_texts:
+        if not pipeline.wants_write and not pipeline.lacks_texts and not (care is not None and care.holds):
             await self._wait(pipeline.next_wake())
 
     async def _wait(self, wake: float | None) -> None:
@@ -269,8 +342,8 @@ class PartitionWorker:
     async def _write(self, *, clean: bool = False) -> None:
         """One transaction with all that waits. Retried until it is known to be committed, or the partition is lost."""
         async with self._writing:
-            if self.state is State.GONE:
-                return  # given back while this waited its turn
+            if self.state not in {State.RUNNING, State.DRAINING}:
+                return  # given back, or begun again, while this waited its turn
             batch = self.pipeline.collect(self._clock.wall_ms())
             await self._write_batch(batch, clean=clean)
 
@@ -282,7 +355,10 @@ class PartitionWorker:
             nonlocal point
             if keep is None:
                 point = self.pipeline.commit_point(batch, offsets[: len(batch.saves)])
-            return point.offset, CommitMetadata(point.restore, clean).encode()
+            attempts = self._attempts if point.offset == self._begun_at else 0
+            return point.offset, CommitMetadata(
+                point.restore, clean, attempts, None if clean else self._trying
+            ).encode()
 
         attempt = 0
         while True:

@@ -125,7 +125,7 @@ class Judge:
             if log.topic == "responses":
                 self._take_record(log, entry)
             elif log.topic == "dead-letters":
-                headers = dict(entry.headers)
+                headers = {name: value or b"" for name, value in entry.headers}
                 reason = headers["tokenstream-reason"].decode()
                 at = (int(headers["tokenstream-partition"]), int(headers["tokenstream-offset"]))
                 self._check_deleted(at, entry, reason)

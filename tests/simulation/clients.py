@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from random import Random
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -250,8 +251,10 @@ class SimConsumer:
                     fetched[number] = records
         return fetched
 
-    async def position(self, number: int) -> int:
-        return self._positions[number]
+    troubles: Mapping[int, str] = MappingProxyType({})
+
+    def reached(self, number: int) -> int | None:
+        return self._positions.get(number)
 
     async def reachable(self) -> bool:
         return True

@@ -86,8 +86,8 @@ FAULTS = (
 )
 ENDS = (*STATUS_BY_REASON, "abandoned", "too_large", "response_id_reused", "lost", "unpublishable")
 """Every `reason` a finished record can have."""
-NEVER_REACHED = frozenset({Reason.STORE_REFUSED})
-"""The archive's, which does not run here."""
+NEVER_REACHED = frozenset({Reason.STORE_REFUSED, Reason.POISON})
+"""The archive's, which does not run here; and what ends processes, which would end this one."""
 
 
 class Coverage:

@@ -13,7 +13,7 @@ from enum import Enum, auto
 
 from simulation.loop import VirtualLoop
 
-Headers = tuple[tuple[str, bytes], ...]
+Headers = tuple[tuple[str, bytes | None], ...]
 
 TRANSACTION_TIMEOUT = 10.0
 MARKER_DELAY = 0.02

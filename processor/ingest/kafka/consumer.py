@@ -5,20 +5,24 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from processor.clock import Clock
-from processor.core.items import Raw
+from processor.core.items import Raw, Refused
 from processor.errors import KafkaUnavailable, RecordsGone
 from processor.ingest.kafka.membership import GroupMembership
 from processor.ingest.kafka.options import CLIENT_ERRORS, STOP_DEADLINE, ClientOptions
 from processor.ingest.kafka.readers import LogEnds
 from processor.ingest.unreachable import why_unreachable
+from processor.record_batches import DEFAULT_MAX_BATCH_BYTES, HOLD, Fetches, Trouble, Unreadable, read_safely
+from topics.records import Reason
+
+log = structlog.get_logger(__name__)
 
 HEARTBEAT_INTERVAL = 0.25
-POSITION_DEADLINE = 1.0
 FETCH_ROOM = 5.0
 
 
@@ -36,6 +40,7 @@ class Consumer:
         rebalance_timeout: float,
         isolation_level: str,
         clock: Clock,
+        max_batch_bytes: int = DEFAULT_MAX_BATCH_BYTES,
     ) -> None:
         self.topic = topic
         self.patience = rebalance_timeout + 2 * session_timeout
@@ -59,7 +64,9 @@ class Consumer:
             retry_backoff_ms=100,
             metadata_max_age_ms=30_000,
         )
+        self._max_batch_bytes = max_batch_bytes
         self._consumer = self._new()
+        self._fetches: Fetches | None = None
         self._stopped = False
 
     async def start(self, listener: ConsumerRebalanceListener) -> None:
@@ -74,6 +81,7 @@ class Consumer:
             with contextlib.suppress(Exception):
                 await self._consumer.stop()
             raise KafkaUnavailable(f"can't connect to Kafka: {error}") from error
+        self._read_safely()
         self.membership.observe(self._consumer)
         self._consumer.subscribe(topics=[self.topic], listener=listener)
 
@@ -103,7 +111,6 @@ class Consumer:
 
         Raises KafkaUnavailable; RecordsGone where a partition's next records were deleted before they could be read.
         """
-        self._take_as_read()
         try:
             async with asyncio.timeout(wait + FETCH_ROOM):
                 fetched = await self._consumer.getmany(timeout_ms=int(wait * 1000), max_records=max_records)
@@ -111,27 +118,38 @@ class Consumer:
             return {}  # newly assigned, and nothing was ever committed: its takeover has not come to say where to begin
         except OffsetOutOfRangeError as error:
             raise RecordsGone({partition.partition: offset for partition, offset in error.args[0].items()}) from error
-        except CLIENT_ERRORS as error:
-            raise KafkaUnavailable(f"fetching failed: {error}") from error
+        except Exception as error:
+            # Whatever a library does with what it was sent, it must not end the process.
+            raise KafkaUnavailable(f"fetching failed: {error!r}") from error
         return {partition.partition: records for partition, records in fetched.items()}
 
-    def _take_as_read(self) -> None:
-        """Let fetched records come as the parser made them: they have all that a `Raw` has.
+    # Reading what may be anything
 
-        aiokafka copies each into a dataclass, which takes longer than reading it does.
+    def _read_safely(self) -> None:
+        self._fetches = read_safely(
+            self._consumer, limit=self._max_batch_bytes, as_read=True, refuse=_refuse, noted=_log_trouble
+        )
+
+    @property
+    def troubles(self) -> Mapping[int, str]:
+        """Assigned partitions that can't be read on, each with a sentence that says why and what to do."""
+        if self._fetches is None or not self._fetches.troubles:
+            return {}
+        assigned = self._consumer.assignment()
+        return {tp.partition: _advice(trouble) for tp, trouble in self._fetches.troubles.items() if tp in assigned}
+
+    def reached(self, number: int) -> int | None:
+        """The next offset that will be fetched: behind what was fetched, transaction markers and aborted records too.
+
+        None while the partition is not assigned, or does not know where to begin.
         """
-        fetcher = self._consumer._fetcher  # noqa: SLF001 - see the package's docstring
-        for fetched in fetcher._records.values():  # noqa: SLF001
-            if (records := getattr(fetched, "_partition_records", None)) is not None:
-                records._consumer_record = _as_read  # noqa: SLF001
-
-    async def position(self, number: int) -> int:
-        try:
-            async with asyncio.timeout(POSITION_DEADLINE):
-                position: int = await self._consumer.position(self.partition(number))
-        except CLIENT_ERRORS as error:
-            raise KafkaUnavailable(f"reading the position failed: {error}") from error
-        return position
+        subscription = self._consumer._subscription.subscription  # noqa: SLF001 - see the package's docstring
+        assignment = None if subscription is None else subscription.assignment
+        partition = self.partition(number)
+        if assignment is None or partition not in assignment.tps:
+            return None
+        state = assignment.state_value(partition)
+        return int(state.position) if state.has_valid_position else None
 
     async def end_offset(self, number: int) -> int:
         """The log's end (its high watermark), asked of the broker now. Raises KafkaUnavailable.
@@ -173,5 +191,23 @@ class Consumer:
         return frozenset(tp.partition for tp in self._consumer.assignment())
 
 
-def _as_read(_: TopicPartition, record: Raw) -> Raw:
-    return record
+def _refuse(_: TopicPartition, unreadable: Unreadable) -> Refused:
+    return Refused(unreadable, Reason(unreadable.fault), unreadable.detail)
+
+
+def _log_trouble(trouble: Trouble) -> None:
+    log.error(
+        "batch_unreadable",
+        topic=trouble.topic,
+        partition=trouble.partition,
+        offset=trouble.offset,
+        cause=trouble.cause,
+        advice=_advice(trouble),
+    )
+
+
+def _advice(trouble: Trouble) -> str:
+    return (
+        f"{trouble}. It is tried again every {HOLD:g} s; other partitions go on. Restore the broker's log, or give up the batch:"
+        f" `tokenstream skip {trouble.partition} {trouble.offset}`"
+    )

@@ -3,12 +3,19 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
+import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError, for_code
+from aiokafka.protocol.commit import OffsetFetchRequest
 
 from processor.errors import KafkaUnavailable
 from processor.ingest.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE, ClientOptions
+from processor.record_batches import DEFAULT_MAX_BATCH_BYTES, Trouble, Unreadable, read_safely
+
+log = structlog.get_logger(__name__)
 
 OFFSETS_DEADLINE = 5.0
 """Seconds for an offset of a partition, which a broker knows without reading."""
@@ -68,18 +75,45 @@ class CommittedOffsets:
 
     async def read(self, number: int) -> tuple[int, str] | None:
         """(offset, metadata) of a partition, or None where the group has committed nothing. Raises KafkaUnavailable."""
-        partition = TopicPartition(self._topic, number)
         try:
             async with asyncio.timeout(REQUEST_DEADLINE):
-                admin = await self._started()
-                offsets = await admin.list_consumer_group_offsets(self._group_id, partitions=[partition])
+                answer = await self._ask(await self._started(), number)
+            return self._committed(answer, number)
+        except KafkaUnavailable:
+            await self.close()  # another coordinator may have to be asked
+            raise
         except CLIENT_ERRORS as error:
             await self.close()
-            raise KafkaUnavailable(f"reading the committed offset failed: {error}") from error
-        committed = offsets.get(partition)
-        if committed is None or committed.offset < 0:
-            return None
-        return committed.offset, committed.metadata
+            raise KafkaUnavailable(self._why(type(error), str(error))) from error
+
+    async def _ask(self, admin: AIOKafkaAdminClient, number: int) -> Any:
+        """The coordinator's answer as it is: `list_consumer_group_offsets` takes an error of the group for "nothing committed"."""
+        coordinator = await admin.find_coordinator(self._group_id)
+        request = OffsetFetchRequest(self._group_id, [(self._topic, [number])])
+        return await admin._send_request(request, coordinator)  # noqa: SLF001 - see the package's docstring
+
+    def _committed(self, answer: Any, number: int) -> tuple[int, str] | None:
+        self._check(getattr(answer, "error_code", 0))
+        for topic, partitions in answer.topics:
+            for partition, offset, metadata, code in partitions:
+                if (topic, partition) == (self._topic, number):
+                    self._check(code)
+                    return None if offset < 0 else (offset, metadata)
+        raise KafkaUnavailable(self._why(None, f"partition {number} of {self._topic} is not in the answer"))
+
+    def _check(self, code: int) -> None:
+        if code:
+            error = for_code(code)
+            raise KafkaUnavailable(self._why(error, error.description))
+
+    def _why(self, error: type[BaseException] | None, said: str) -> str:
+        group, topic = self._group_id, self._topic
+        if error is GroupAuthorizationFailedError:
+            return f"Kafka refuses to show the offsets of group {group}. Grant READ on the group to the Kafka user of the relay."
+        if error is TopicAuthorizationFailedError:
+            return f"Kafka refuses to show the offsets of topic {topic}. Grant READ on the topic to the Kafka user of the relay."
+        name = "" if error is None else f" ({error.__name__})"
+        return f"reading the committed offset of group {group} failed{name}: {said}"
 
     async def _started(self) -> AIOKafkaAdminClient:
         async with self._starting:
@@ -102,10 +136,19 @@ class ResponsesReader:
     However long a stretch is, it is read as long as more of it comes within `patience` seconds.
     """
 
-    def __init__(self, options: ClientOptions, topic: str, *, patience: float = REQUEST_DEADLINE) -> None:
+    def __init__(
+        self,
+        options: ClientOptions,
+        topic: str,
+        *,
+        patience: float = REQUEST_DEADLINE,
+        max_batch_bytes: int = DEFAULT_MAX_BATCH_BYTES,
+    ) -> None:
         self._options = options
         self._topic = topic
         self._patience = patience
+        self._max_batch_bytes = max_batch_bytes
+        self._troubles: dict[TopicPartition, Trouble] = {}
         self._turn = asyncio.Lock()
         self._consumer: AIOKafkaConsumer | None = None
 
@@ -140,6 +183,7 @@ class ResponsesReader:
             first: int = (await consumer.beginning_offsets([partition]))[partition]
         if max(start, first) >= end:
             return end
+        self._troubles.pop(partition, None)
         consumer.assign([partition])
         consumer.seek(partition, max(start, first))
         try:
@@ -149,6 +193,8 @@ class ResponsesReader:
                     reached = position
                     deadline.reschedule(now() + self._patience)
                 fetched = await consumer.getmany(timeout_ms=200, max_records=2_000)
+                if (trouble := self._troubles.get(partition)) is not None:
+                    raise KafkaUnavailable(f"{trouble}. Restore the broker's log of this partition.")
                 for record in fetched.get(partition, ()):
                     if record.offset >= start:
                         take(record.offset, record.key or b"", record.value)
@@ -170,6 +216,8 @@ class ResponsesReader:
                 max_partition_fetch_bytes=8 * 1024 * 1024,
             )
             await consumer.start()
+            fetches = read_safely(consumer, limit=self._max_batch_bytes, as_read=True, refuse=_passed_over)
+            self._troubles = fetches.troubles
             self._consumer = consumer
         return self._consumer
 
@@ -178,3 +226,15 @@ class ResponsesReader:
         if consumer is not None:
             with contextlib.suppress(Exception):
                 await consumer.stop()
+
+
+def _passed_over(partition: TopicPartition, unreadable: Unreadable) -> None:
+    """What this program did not write; nothing can be restored from it."""
+    log.error(
+        "response_records_unreadable",
+        topic=partition.topic,
+        partition=partition.partition,
+        offset=unreadable.offset,
+        last=unreadable.last,
+        cause=unreadable.detail,
+    )

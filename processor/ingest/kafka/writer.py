@@ -7,7 +7,6 @@ import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     InvalidProducerEpoch,
-    KafkaError,
     MessageSizeTooLargeError,
     ProducerFenced,
     RecordListTooLargeError,
@@ -91,7 +90,7 @@ class TransactionalWriter:
         except RecordTooLarge:
             await self.stop()
             raise
-        except (KafkaError, TimeoutError, OSError) as error:
+        except CLIENT_ERRORS as error:
             await self.stop()
             raise KafkaUnavailable(f"a transaction failed: {error!r}") from error
         except BaseException:

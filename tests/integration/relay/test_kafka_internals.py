@@ -133,7 +133,7 @@ async def test_the_end_offset_is_the_logs_even_behind_an_open_transaction(
 
 
 async def at_end(consumer: Consumer) -> bool:
-    return await consumer.position(0) == await consumer.end_offset(0) == 2
+    return consumer.reached(0) == await consumer.end_offset(0) == 2
 
 
 async def test_a_dead_coordination_shows(joined: tuple[Consumer, Assignments, TopicNames]) -> None:

@@ -1,0 +1,117 @@
+"""A batch whose bytes were damaged on the broker's disk stops its own partition alone, and there is a way past it."""
+
+import asyncio
+import re
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from conftest import MakeTopics
+from lab import Lab, RelayProcess, laboratory
+from processor.local.kafka import LocalKafka
+from raw_batches import Entry, batch, send_raw
+from support import eventually
+from topics.specs import TopicNames
+
+pytestmark = pytest.mark.timeout(240)
+
+MakeKafka = Callable[..., Awaitable[LocalKafka]]
+
+
+def whole(response_id: str, text: str) -> list[Entry]:
+    def event(rest: str) -> Entry:
+        return b"k", ('{"responseId":"' + response_id + '",' + rest + "}").encode(), ()
+
+    return [
+        event('"event":"start","seq":0,"channel":"chat:odd"'),
+        event('"event":"token","seq":1,"text":"' + text + '"'),
+        event('"event":"stop","seq":2'),
+    ]
+
+
+async def command(lab: Lab, *arguments: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "processor",
+        *arguments,
+        env=lab.environment() | {"PATH": "/usr/bin:/bin"},
+        cwd=Path(__file__).parents[2],
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    return process.returncode or 0, output.decode()
+
+
+async def write(lab: Lab) -> None:
+    for response_id in ("before", "damaged", "after"):
+        await send_raw(lab.bootstrap, lab.names.tokens, 0, batch(whole(response_id, f"text-{response_id}")), 3)
+
+
+def damage(data: Path, names: TopicNames) -> None:
+    """Flip a bit inside a record of the second batch, as a disk does."""
+    (segment,) = data.rglob(f"{names.tokens}-0/*.log")
+    content = segment.read_bytes()
+    at = content.index(b"text-damaged")
+    segment.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+
+
+async def names_it(relay: RelayProcess, names: TopicNames) -> bool:
+    return f"{names.tokens}-0 can't be read at offset 3" in await relay.text("/readyz")
+
+
+async def statuses(lab: Lab) -> dict[str, str]:
+    return {name: record["status"] for name, record in (await lab.records()).items()}
+
+
+async def test_other_partitions_go_on_and_the_batch_can_be_given_up(
+    bare_kafka: MakeKafka, make_topics: MakeTopics
+) -> None:
+    kafka = await bare_kafka()
+    names = await make_topics(partitions=2, bootstrap=kafka.bootstrap)
+    async with laboratory(kafka.bootstrap, names) as lab:
+        await write(lab)
+        await kafka.stop()
+        damage(kafka.data, names)
+        await kafka.start()
+        relay = await lab.relay(ready=False)
+        await eventually(lambda: names_it(relay, names), deadline=60, every=0.2)
+        await eventually(lambda: statuses_are(lab, {"before": "complete"}), deadline=30, every=0.3)
+
+        await other_partition_is_served(lab)
+        code, output = await command(lab, "skip", "0", "0")
+        assert (code, "3" in output, "nothing was deleted" in output) == (1, True, True), output
+        output = await eventually(lambda: skipped(lab), deadline=30, every=1.0)
+        assert "begins at offset 6 now" in output
+        await eventually(lambda: finished(lab, "after"), deadline=60, every=0.3)
+        await relay.ready()
+        log = relay.log.read_text()
+        assert len(re.findall('"batch_unreadable"', log)) == 1
+        assert "Traceback" not in log
+
+
+async def other_partition_is_served(lab: Lab) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=lab.bootstrap) as producer:
+        for key, value, _ in whole("other", "text"):
+            await producer.send_and_wait(lab.names.tokens, value, key=key, partition=1)
+    await eventually(lambda: finished(lab, "other"), deadline=30, every=0.3)
+
+
+async def skipped(lab: Lab) -> str:
+    """Once the relay has committed what stands before the batch."""
+    code, output = await command(lab, "skip", "0", "3")
+    assert code == 0, output
+    return output
+
+
+async def finished(lab: Lab, response_id: str) -> bool:
+    return (await statuses(lab)).get(response_id) == "complete"
+
+
+async def statuses_are(lab: Lab, wanted: dict[str, str]) -> bool:
+    assert await statuses(lab) == wanted
+    return True

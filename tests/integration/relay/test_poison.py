@@ -1,0 +1,114 @@
+"""A record that ends whoever reads it is put aside after a few; one that only raises, at once."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from conftest import MakeTopics
+from lab import Lab, RelayProcess, laboratory
+from processor.local.kafka import LocalKafka
+from support import eventually
+
+pytestmark = pytest.mark.timeout(240)
+
+MOST_OWNERS = 6
+HERE = Path(__file__).parent
+
+
+async def write(lab: Lab, response_id: str, *texts: str) -> None:
+    """A whole response, all of it in partition 0."""
+    events = [
+        {"event": "start", "channel": "chat:1"},
+        *({"event": "token", "text": text} for text in texts),
+        {"event": "stop"},
+    ]
+    async with AIOKafkaProducer(bootstrap_servers=lab.bootstrap) as producer:
+        for seq, event in enumerate(events):
+            value = json.dumps({**event, "responseId": response_id, "seq": seq}).encode()
+            await producer.send_and_wait(lab.names.tokens, value, key=b"chat:1", partition=0)
+
+
+async def text_of(lab: Lab, response_id: str) -> str | None:
+    record = (await lab.records()).get(response_id)
+    return record["parts"][0]["text"] if record and record["status"] == "complete" else None
+
+
+async def letters(lab: Lab) -> list[tuple[str, int, str]]:
+    found = []
+    async for record in lab.read(lab.names.dead_letters):
+        own = {name: value.decode() for name, value in record.headers}
+        assert own["tokenstream-topic"] == lab.names.tokens
+        found.append((own["tokenstream-reason"], int(own["tokenstream-offset"]), json.loads(record.value)["text"]))
+    return found
+
+
+class Owners:
+    """Relays one after the other, as a supervisor starts them."""
+
+    def __init__(self, lab: Lab, notes: Path) -> None:
+        self.lab = lab
+        self.notes = notes
+        self.notes.touch()
+        self.started = 0
+
+    async def next(self) -> RelayProcess:
+        self.started += 1
+        assert self.started <= MOST_OWNERS, "one owner after the other is lost to the record"
+        command = (sys.executable, str(HERE / "run_mortal.py"), json.dumps({"notes": str(self.notes)}))
+        environment = self.lab.environment(GAP_TIMEOUT="1") | {"PYTHONPATH": "."}
+        relay = RelayProcess(environment, command=command)
+        self.lab.relays.append(relay)
+        await relay.start()
+        return relay
+
+    def harmed(self) -> int:
+        return len(self.notes.read_text().splitlines())
+
+    async def until_read(self, response_id: str) -> str:
+        """Start the next whenever one was harmed, until the response is complete."""
+        text: str | None = None
+
+        async def seen() -> bool:
+            nonlocal text
+            text = await text_of(self.lab, response_id)
+            return text is not None or self.harmed() >= self.started
+
+        while text is None:
+            await self.next()
+            await eventually(seen, deadline=60, every=0.2)
+        return text
+
+
+@pytest.mark.parametrize("harm", ["KILL", "HANG"])
+async def test_a_record_that_ends_its_readers_becomes_a_dead_letter(
+    kafka: LocalKafka, make_topics: MakeTopics, tmp_path: Path, harm: str
+) -> None:
+    async with laboratory(kafka.bootstrap, await make_topics(partitions=1)) as lab:
+        await write(lab, "before", "one ", "two")
+        await write(lab, "harmful", "a", harm, "b")
+        await write(lab, "after", "three ", "four")
+        owners = Owners(lab, tmp_path / "notes")
+        assert await owners.until_read("after") == "three four"
+        assert await text_of(lab, "before") == "one two"
+        assert await letters(lab) == [("poison", 6, harm)]
+        assert await eventually(lambda: text_of(lab, "harmful"), deadline=30, every=0.3) == "ab"
+        assert owners.harmed() < MOST_OWNERS
+
+
+@pytest.mark.parametrize("harm", ["RAISE", "SPOIL"])
+async def test_a_record_that_raises_costs_itself_and_no_owner(
+    kafka: LocalKafka, make_topics: MakeTopics, tmp_path: Path, harm: str
+) -> None:
+    async with laboratory(kafka.bootstrap, await make_topics(partitions=1)) as lab:
+        await write(lab, "before", "one ", "two")
+        await write(lab, "harmful", "a", harm, "b")
+        await write(lab, "after", "three ", "four")
+        relay = await Owners(lab, tmp_path / "notes").next()
+        assert await eventually(lambda: text_of(lab, "after"), deadline=60, every=0.3) == "three four"
+        assert await eventually(lambda: text_of(lab, "harmful"), deadline=30, every=0.3) == "ab"
+        assert await letters(lab) == [("poison", 6, harm)]
+        assert (relay.returncode, await text_of(lab, "before")) == (None, "one two")
+        assert lab.verdict().repeated_as_published == 0
