@@ -11,7 +11,8 @@ MAX_NESTING: Final = 512
 """Of the whole value, unknown fields included. Fixed, so that the answer does not depend on the interpreter's free stack."""
 REPLACEMENT: Final = "\ufffd"
 
-_TOKEN_OF_NESTING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
+# The closing quote is optional. A search for whole strings would try every quote of an unclosed string as the begin of another.
+_TOKEN_OF_NESTING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
 def read_json(value: bytes) -> Any:
