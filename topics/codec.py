@@ -18,7 +18,7 @@ from typing import Annotated, Final
 import msgspec
 import orjson
 
-from topics.json_text import MAX_NESTING, REPLACEMENT, check_nesting, is_utf8, mend_object, read_json
+from topics.json_text import MAX_NESTING, REPLACEMENT, check_nesting, is_utf8, read_json
 from topics.limits import (
     KIND_PATTERN,
     MAX_OBJECT_BYTES,
@@ -30,10 +30,10 @@ from topics.limits import (
     SURROGATE,
     Invalid,
     check_channel,
-    check_object,
     check_part,
     check_response_id,
 )
+from topics.objects import read_object
 from topics.plain import PlainToken
 from topics.records import (
     FORMAT_VERSION,
@@ -59,7 +59,6 @@ __all__ = [
     "Invalid",
     "TokenRecord",
     "check_channel",
-    "check_object",
     "check_response_id",
     "decode_record",
     "decode_response",
@@ -181,7 +180,7 @@ class Decoder:
             return Invalid(Reason.INVALID, "seq of a start is not 0")
         if record.channel is None:
             return Invalid(Reason.INVALID, "channel is missing")
-        return check_channel(record.channel, self._channel_pattern) or check_object("metadata", record.metadata)
+        return check_channel(record.channel, self._channel_pattern) or _take_object(record, "metadata")
 
     def _decode_slowly(self, value: bytes) -> TokenRecord | Invalid:
         try:
@@ -223,7 +222,7 @@ def _check_token(record: TokenRecord, size: int) -> Invalid | None:
         record.part = kind
     elif wrong := check_part(part, kind):
         return wrong
-    return check_object("partInfo", record.part_info)
+    return _take_object(record, "partInfo")
 
 
 def _check_stop(record: TokenRecord) -> Invalid | None:
@@ -235,7 +234,18 @@ def _check_stop(record: TokenRecord) -> Invalid | None:
         return Invalid(Reason.INVALID, "reason is not one of " + ", ".join(STATUS_BY_REASON))
     if record.reason != "error":
         record.error = None
-    return check_object("usage", record.usage) or check_object("error", record.error)
+    return _take_object(record, "usage") or _take_object(record, "error")
+
+
+def _take_object(record: TokenRecord, name: str) -> Invalid | None:
+    attribute = "part_info" if name == "partInfo" else name
+    fields = getattr(record, attribute)
+    if fields:
+        taken = read_object(name, fields)
+        if isinstance(taken, Invalid):
+            return taken
+        setattr(record, attribute, taken)
+    return None
 
 
 def _build(fields: JsonObject) -> TokenRecord | Invalid:
@@ -263,7 +273,7 @@ def _set(record: TokenRecord, name: str, value: object) -> Invalid | None:
     elif name in ("metadata", "usage", "error", "partInfo"):
         if not isinstance(value, dict):
             return Invalid(Reason.INVALID, f"{name} is not an object")
-        setattr(record, "part_info" if name == "partInfo" else name, mend_object(value))
+        setattr(record, "part_info" if name == "partInfo" else name, value)
     elif not isinstance(value, str):
         return Invalid(Reason.INVALID, f"{name} is not a string")
     elif name == "text":

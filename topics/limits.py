@@ -1,13 +1,11 @@
 """The limits of the public formats, and the checks that both the decoder and the producer apply."""
 
-import math
 import re
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-import orjson
 
-from topics.records import TEXT_PART, JsonObject, Reason
+from topics.records import TEXT_PART, Reason
 
 MAX_TEXT_BYTES: Final = 256 * 1024
 """Of one token's `text`, measured in UTF-8 bytes after JSON escapes are undone."""
@@ -59,25 +57,6 @@ def check_channel(channel: str, pattern: re.Pattern[str] | None = None) -> Inval
     return None
 
 
-def check_object(name: str, fields: JsonObject | None) -> Invalid | None:
-    """Limits of size and depth, and that it can be written again as it was read (no number beyond 64 bits or infinite)."""
-    if not fields:
-        return None
-    level: list[Any] = [fields]
-    for _ in range(MAX_OBJECT_DEPTH):
-        level = [inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer)]
-        if any(_is_unwritable(item) for item in level):
-            return Invalid(Reason.INVALID, f"{name} holds a number beyond 64 bits")
-        level = [item for item in level if isinstance(item, dict | list)]
-        if not level:
-            break
-    else:
-        return Invalid(Reason.TOO_LARGE, f"{name} is nested deeper than {MAX_OBJECT_DEPTH}")
-    if len(orjson.dumps(fields)) > MAX_OBJECT_BYTES:
-        return Invalid(Reason.TOO_LARGE, f"{name} is over {MAX_OBJECT_BYTES} bytes")
-    return None
-
-
 def check_part(part: str, kind: str) -> Invalid | None:
     if not part or SURROGATE.search(part):
         return Invalid(Reason.INVALID, "part is empty or holds half a surrogate pair")
@@ -86,9 +65,3 @@ def check_part(part: str, kind: str) -> Invalid | None:
     if part == TEXT_PART and kind != TEXT_PART:
         return Invalid(Reason.INVALID, "part text has another kind than text")
     return None
-
-
-def _is_unwritable(item: object) -> bool:
-    if type(item) is int:
-        return not -(2**63) <= item < 2**64
-    return type(item) is float and not math.isfinite(item)
