@@ -1,7 +1,7 @@
 """What the objects of a record may hold, and the form they travel in: a number or half a pair never costs the answer."""
 
 import dataclasses
-import datetime
+import datetime as dt
 import json
 import math
 import uuid
@@ -94,7 +94,7 @@ class Usage:
         (Name("n"), "n"),
         (Usage(7), {"tokens": 7}),
         (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
-        (datetime.date(2026, 1, 2), "2026-01-02"),
+        (dt.date(2026, 1, 2), "2026-01-02"),
         (True, True),
         (None, None),
     ],
