@@ -27,6 +27,7 @@ from topics.limits import (
     MAX_RESPONSE_ID_BYTES,
     MAX_SEQ,
     MAX_TEXT_BYTES,
+    MAX_TIME_MS,
     SURROGATE,
     Invalid,
     check_channel,
@@ -77,7 +78,8 @@ _BELONGS: Final = {
 }
 
 
-_Natural = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)]
+_Number = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)]
+_Time = Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME_MS)]
 
 
 class TokenRecord(msgspec.Struct, gc=False, rename="camel"):
@@ -88,13 +90,13 @@ class TokenRecord(msgspec.Struct, gc=False, rename="camel"):
 
     event: str
     response_id: str
-    seq: _Natural | None = None
+    seq: _Number | None = None
     text: str | None = None
     kind: str | None = TEXT_PART
     part: str | None = None
     part_info: JsonObject | None = None
     channel: str | None = None
-    ts: _Natural | None = None
+    ts: _Time | None = None
     reason: str | None = None
     usage: JsonObject | None = None
     error: JsonObject | None = None
@@ -217,7 +219,7 @@ def _check_token(record: TokenRecord, size: int) -> Invalid | None:
     if kind is None:
         record.kind = kind = TEXT_PART
     elif kind != TEXT_PART and KIND_PATTERN.fullmatch(kind) is None:
-        return Invalid(Reason.INVALID, "kind does not match [a-z0-9_.-]{1,32}")
+        return Invalid(Reason.INVALID, f"kind does not match {KIND_PATTERN.pattern}")
     if part is None:
         record.part = kind
     elif wrong := check_part(part, kind):
@@ -267,7 +269,7 @@ def _build(fields: JsonObject) -> TokenRecord | Invalid:
 
 def _set(record: TokenRecord, name: str, value: object) -> Invalid | None:
     if name in ("seq", "ts"):
-        if type(value) is not int or not 0 <= value <= MAX_SEQ:
+        if type(value) is not int or not 0 <= value <= (MAX_SEQ if name == "seq" else MAX_TIME_MS):
             return Invalid(Reason.INVALID, f"{name} is not an integer between 0 and 2^53-1")
         setattr(record, name, value)
     elif name in ("metadata", "usage", "error", "partInfo"):

@@ -16,16 +16,15 @@ MAX_OBJECT_DEPTH: Final = 32
 MAX_RESPONSE_ID_BYTES: Final = 256
 MAX_CHANNEL_BYTES: Final = 1024
 """Of UTF-8. Percent-encoded, a channel has at most three times as many in a URL."""
+MAX_PARTS: Final = 64
+"""Parts a response may have; a token of a further part is dead-lettered."""
 MAX_PART_CHARACTERS: Final = 64
+MAX_KIND_CHARACTERS: Final = 32
 MAX_SEQ: Final = 2**53 - 1
-MAX_TIME_MS: Final = 2**53 - 1
-"""Of every time in a record, in milliseconds since the epoch: the largest integer that JavaScript holds exactly."""
-MAX_CHANNEL_BYTES: Final = 1024
-"""Of a channel's name in UTF-8. Every door keeps this limit: intake, producer, stores and API."""
 """The largest integer every JSON reader keeps exact."""
 MAX_TIME_MS: Final = 2**53 - 1
 """Of `ts`, and of every other time in milliseconds since the epoch."""
-KIND_PATTERN: Final = re.compile(r"[a-z0-9_.-]{1,32}")
+KIND_PATTERN: Final = re.compile(rf"[a-z0-9_.-]{{1,{MAX_KIND_CHARACTERS}}}")
 
 SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 """Half a pair standing alone: in a Python string every surrogate is."""
@@ -56,6 +55,8 @@ def check_channel(channel: str, pattern: re.Pattern[str] | None = None) -> Inval
         return Invalid(Reason.INVALID, "channel is empty or begins with [ or :")
     if _CONTROL.search(channel) or SURROGATE.search(channel):
         return Invalid(Reason.INVALID, "channel holds a control character or half a surrogate pair")
+    if len(channel.encode()) > MAX_CHANNEL_BYTES:
+        return Invalid(Reason.INVALID, f"channel is over {MAX_CHANNEL_BYTES} bytes")
     if pattern is not None and pattern.fullmatch(channel) is None:
         return Invalid(Reason.CHANNEL_FORBIDDEN, "channel does not match CHANNEL_PATTERN")
     return None
