@@ -12,7 +12,7 @@ from typing import Any, Literal
 import orjson
 
 TEXT_PART = "text"
-WHOLE_NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
+WHOLE_NUMBER = re.compile(r"[0-9]{1,16}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from typing import Annotated, Final
 import msgspec
 import orjson
 
-from topics.json_text import MAX_NESTING, REPLACEMENT, check_nesting, is_utf8, mend_object, read_json
+from topics.json_text import MAX_NESTING, REPLACEMENT, check_nesting, is_utf8, read_json
 from topics.limits import (
     KIND_PATTERN,
     MAX_OBJECT_BYTES,
@@ -27,13 +27,14 @@ from topics.limits import (
     MAX_RESPONSE_ID_BYTES,
     MAX_SEQ,
     MAX_TEXT_BYTES,
+    MAX_TIME_MS,
     SURROGATE,
     Invalid,
     check_channel,
-    check_object,
     check_part,
     check_response_id,
 )
+from topics.objects import read_object
 from topics.plain import PlainToken
 from topics.records import (
     FORMAT_VERSION,
@@ -59,7 +60,6 @@ __all__ = [
     "Invalid",
     "TokenRecord",
     "check_channel",
-    "check_object",
     "check_response_id",
     "decode_record",
     "decode_response",
@@ -78,7 +78,8 @@ _BELONGS: Final = {
 }
 
 
-_Natural = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)]
+_Number = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)]
+_Time = Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME_MS)]
 
 
 class TokenRecord(msgspec.Struct, gc=False, rename="camel"):
@@ -89,13 +90,13 @@ class TokenRecord(msgspec.Struct, gc=False, rename="camel"):
 
     event: str
     response_id: str
-    seq: _Natural | None = None
+    seq: _Number | None = None
     text: str | None = None
     kind: str | None = TEXT_PART
     part: str | None = None
     part_info: JsonObject | None = None
     channel: str | None = None
-    ts: _Natural | None = None
+    ts: _Time | None = None
     reason: str | None = None
     usage: JsonObject | None = None
     error: JsonObject | None = None
@@ -181,7 +182,7 @@ class Decoder:
             return Invalid(Reason.INVALID, "seq of a start is not 0")
         if record.channel is None:
             return Invalid(Reason.INVALID, "channel is missing")
-        return check_channel(record.channel, self._channel_pattern) or check_object("metadata", record.metadata)
+        return check_channel(record.channel, self._channel_pattern) or _take_object(record, "metadata")
 
     def _decode_slowly(self, value: bytes) -> TokenRecord | Invalid:
         try:
@@ -218,12 +219,12 @@ def _check_token(record: TokenRecord, size: int) -> Invalid | None:
     if kind is None:
         record.kind = kind = TEXT_PART
     elif kind != TEXT_PART and KIND_PATTERN.fullmatch(kind) is None:
-        return Invalid(Reason.INVALID, "kind does not match [a-z0-9_.-]{1,32}")
+        return Invalid(Reason.INVALID, f"kind does not match {KIND_PATTERN.pattern}")
     if part is None:
         record.part = kind
     elif wrong := check_part(part, kind):
         return wrong
-    return check_object("partInfo", record.part_info)
+    return _take_object(record, "partInfo")
 
 
 def _check_stop(record: TokenRecord) -> Invalid | None:
@@ -235,7 +236,18 @@ def _check_stop(record: TokenRecord) -> Invalid | None:
         return Invalid(Reason.INVALID, "reason is not one of " + ", ".join(STATUS_BY_REASON))
     if record.reason != "error":
         record.error = None
-    return check_object("usage", record.usage) or check_object("error", record.error)
+    return _take_object(record, "usage") or _take_object(record, "error")
+
+
+def _take_object(record: TokenRecord, name: str) -> Invalid | None:
+    attribute = "part_info" if name == "partInfo" else name
+    fields = getattr(record, attribute)
+    if fields:
+        taken = read_object(name, fields)
+        if isinstance(taken, Invalid):
+            return taken
+        setattr(record, attribute, taken)
+    return None
 
 
 def _build(fields: JsonObject) -> TokenRecord | Invalid:
@@ -257,13 +269,13 @@ def _build(fields: JsonObject) -> TokenRecord | Invalid:
 
 def _set(record: TokenRecord, name: str, value: object) -> Invalid | None:
     if name in ("seq", "ts"):
-        if type(value) is not int or not 0 <= value <= MAX_SEQ:
+        if type(value) is not int or not 0 <= value <= (MAX_SEQ if name == "seq" else MAX_TIME_MS):
             return Invalid(Reason.INVALID, f"{name} is not an integer between 0 and 2^53-1")
         setattr(record, name, value)
     elif name in ("metadata", "usage", "error", "partInfo"):
         if not isinstance(value, dict):
             return Invalid(Reason.INVALID, f"{name} is not an object")
-        setattr(record, "part_info" if name == "partInfo" else name, mend_object(value))
+        setattr(record, "part_info" if name == "partInfo" else name, value)
     elif not isinstance(value, str):
         return Invalid(Reason.INVALID, f"{name} is not a string")
     elif name == "text":

@@ -4,28 +4,23 @@ import json
 import re
 from typing import Any, Final
 
-from topics.limits import SURROGATE, Invalid
-from topics.records import JsonObject, Reason
+from topics.limits import Invalid
+from topics.records import Reason
 
 MAX_NESTING: Final = 512
 """Of the whole value, unknown fields included. Fixed, so that the answer does not depend on the interpreter's free stack."""
 REPLACEMENT: Final = "\ufffd"
 
-_TOKEN_OF_NESTING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
+_LONGER_THAN_A_DOUBLE: Final = 320
+_BEYOND_A_DOUBLE: Final = 10**_LONGER_THAN_A_DOUBLE
+
+# The closing quote is optional. A search for whole strings would try every quote of an unclosed string as the begin of another.
+_TOKEN_OF_NESTING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
 def read_json(value: bytes) -> Any:
     """By the standard library: slow, and takes lone surrogates. Raises ValueError for what is not JSON in UTF-8, or RecursionError."""
     return json.loads(value.decode(), parse_constant=_refuse_constant, parse_int=_parse_int)
-
-
-def mend_object(fields: JsonObject) -> JsonObject:
-    """Replace lone surrogates, which no UTF-8 writer takes. Going through text reaches keys and values at any depth."""
-    written = json.dumps(fields, ensure_ascii=False)
-    if SURROGATE.search(written) is None:
-        return fields
-    mended: JsonObject = json.loads(SURROGATE.sub(REPLACEMENT, written), parse_int=_parse_int)
-    return mended
 
 
 def is_utf8(value: bytes) -> bool:
@@ -60,7 +55,7 @@ def _refuse_constant(name: str) -> object:
 
 
 def _parse_int(digits: str) -> int:
-    """Integers beyond every limit become one such: Python refuses to convert very long ones."""
-    if len(digits) < 40:
+    """Integers beyond a double become one such: Python refuses to convert very long ones."""
+    if len(digits) < _LONGER_THAN_A_DOUBLE:
         return int(digits)
-    return -(10**39) if digits[0] == "-" else 10**39
+    return -_BEYOND_A_DOUBLE if digits[0] == "-" else _BEYOND_A_DOUBLE

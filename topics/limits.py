@@ -1,13 +1,11 @@
 """The limits of the public formats, and the checks that both the decoder and the producer apply."""
 
-import math
 import re
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-import orjson
 
-from topics.records import TEXT_PART, JsonObject, Reason
+from topics.records import TEXT_PART, Reason
 
 MAX_TEXT_BYTES: Final = 256 * 1024
 """Of one token's `text`, measured in UTF-8 bytes after JSON escapes are undone."""
@@ -18,16 +16,15 @@ MAX_OBJECT_DEPTH: Final = 32
 MAX_RESPONSE_ID_BYTES: Final = 256
 MAX_CHANNEL_BYTES: Final = 1024
 """Of UTF-8. Percent-encoded, a channel has at most three times as many in a URL."""
+MAX_PARTS: Final = 64
+"""Parts a response may have; a token of a further part is dead-lettered."""
 MAX_PART_CHARACTERS: Final = 64
+MAX_KIND_CHARACTERS: Final = 32
 MAX_SEQ: Final = 2**53 - 1
-MAX_TIME_MS: Final = 2**53 - 1
-"""Of every time in a record, in milliseconds since the epoch: the largest integer that JavaScript holds exactly."""
-MAX_CHANNEL_BYTES: Final = 1024
-"""Of a channel's name in UTF-8. Every door keeps this limit: intake, producer, stores and API."""
 """The largest integer every JSON reader keeps exact."""
 MAX_TIME_MS: Final = 2**53 - 1
 """Of `ts`, and of every other time in milliseconds since the epoch."""
-KIND_PATTERN: Final = re.compile(r"[a-z0-9_.-]{1,32}")
+KIND_PATTERN: Final = re.compile(rf"[a-z0-9_.-]{{1,{MAX_KIND_CHARACTERS}}}")
 
 SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 """Half a pair standing alone: in a Python string every surrogate is."""
@@ -58,27 +55,10 @@ def check_channel(channel: str, pattern: re.Pattern[str] | None = None) -> Inval
         return Invalid(Reason.INVALID, "channel is empty or begins with [ or :")
     if _CONTROL.search(channel) or SURROGATE.search(channel):
         return Invalid(Reason.INVALID, "channel holds a control character or half a surrogate pair")
+    if len(channel.encode()) > MAX_CHANNEL_BYTES:
+        return Invalid(Reason.INVALID, f"channel is over {MAX_CHANNEL_BYTES} bytes")
     if pattern is not None and pattern.fullmatch(channel) is None:
         return Invalid(Reason.CHANNEL_FORBIDDEN, "channel does not match CHANNEL_PATTERN")
-    return None
-
-
-def check_object(name: str, fields: JsonObject | None) -> Invalid | None:
-    """Limits of size and depth, and that it can be written again as it was read (no number beyond 64 bits or infinite)."""
-    if not fields:
-        return None
-    level: list[Any] = [fields]
-    for _ in range(MAX_OBJECT_DEPTH):
-        level = [inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer)]
-        if any(_is_unwritable(item) for item in level):
-            return Invalid(Reason.INVALID, f"{name} holds a number beyond 64 bits")
-        level = [item for item in level if isinstance(item, dict | list)]
-        if not level:
-            break
-    else:
-        return Invalid(Reason.TOO_LARGE, f"{name} is nested deeper than {MAX_OBJECT_DEPTH}")
-    if len(orjson.dumps(fields)) > MAX_OBJECT_BYTES:
-        return Invalid(Reason.TOO_LARGE, f"{name} is over {MAX_OBJECT_BYTES} bytes")
     return None
 
 
@@ -90,9 +70,3 @@ def check_part(part: str, kind: str) -> Invalid | None:
     if part == TEXT_PART and kind != TEXT_PART:
         return Invalid(Reason.INVALID, "part text has another kind than text")
     return None
-
-
-def _is_unwritable(item: object) -> bool:
-    if type(item) is int:
-        return not -(2**63) <= item < 2**64
-    return type(item) is float and not math.isfinite(item)

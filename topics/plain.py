@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from topics.limits import MAX_SEQ
+from topics.limits import MAX_TIME_MS
 
 __all__ = ["NOT_PLAIN", "PlainToken"]
 
@@ -23,7 +23,7 @@ class PlainToken(msgspec.Struct, gc=False, rename="camel", frozen=True):
     response_id: str
     text: str
     seq: int | None = None
-    ts: Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)] | None = None
+    ts: Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME_MS)] | None = None
     part: str | None = None
     kind: str | None = None
     part_info: Any = None

@@ -13,33 +13,30 @@ when the bound is reached. A response that was begun gets a `stop`, however its 
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError
 
 from topics.codec import encode_token_event
+from topics.delivery import Delivery, DeliveryError, RecordTooLargeError, Window, uncancelled
 from topics.limits import (
     KIND_PATTERN,
     MAX_PART_CHARACTERS,
     MAX_TEXT_BYTES,
     Invalid,
     check_channel,
-    check_object,
+    check_part,
     check_response_id,
 )
+from topics.objects import write_object
 from topics.records import STATUS_BY_REASON, TEXT_PART, Event, JsonObject
+
+__all__ = ["DeliveryError", "RecordTooLargeError", "ResponseWriter", "TokenProducer"]
 
 _MAX_REQUEST_BYTES = 2 * 1024 * 1024  # a text at its limit, escaped, with room; the topic's own limit may be lower
 _MAX_MESSAGE_CHARACTERS = 1000
-_HANG_UP_SECONDS = 5.0
-_T = TypeVar("_T")
-
-
-class DeliveryError(Exception):
-    """Kafka did not take a record. Raised by the next call on the response, or when its block is left."""
+_RefusedStop = tuple[ValueError, str]
 
 
 class TokenProducer:
@@ -72,10 +69,8 @@ class TokenProducer:
             "max_request_size": _MAX_REQUEST_BYTES,
             "compression_type": compression,
         } | kafka
-        self._window = _Window(max_unacknowledged, max_unacknowledged_bytes)
-        self._kafka: AIOKafkaProducer | None = None
-        self._broken = False
-        self._mending = asyncio.Lock()
+        self._window = Window(max_unacknowledged, max_unacknowledged_bytes)
+        self._delivery = Delivery(bootstrap_servers, topic, self._options, self._window, deadline)
 
     @property
     def unacknowledged(self) -> int:
@@ -84,60 +79,17 @@ class TokenProducer:
 
     async def __aenter__(self) -> Self:
         """Connect. Raises DeliveryError where no broker answers, or the topic is not there."""
-        self._kafka = await self._connect()
+        await self._delivery.connect()
         return self
 
     async def __aexit__(
         self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        kafka, self._kafka = self._kafka, None
-        if kafka is not None and not await _uncancelled(self._close(kafka)) and error is None:
+        if not await uncancelled(self._delivery.close()) and error is None:
             raise DeliveryError(
                 f"{self.unacknowledged} records were not acknowledged within {self.deadline:g} s of closing; "
                 f"is Kafka at {self._servers} reachable, and topic {self.topic} there?"
             )
-
-    async def _connect(self) -> AIOKafkaProducer:
-        kafka = AIOKafkaProducer(bootstrap_servers=self._servers, acks="all", enable_idempotence=True, **self._options)
-        try:
-            async with asyncio.timeout(self.deadline):
-                await kafka.start()
-                await kafka.partitions_for(self.topic)
-        except (KafkaError, TimeoutError) as error:
-            await _uncancelled(self._close(kafka))
-            raise DeliveryError(self._explain_start(error)) from error
-        except BaseException:
-            await _uncancelled(self._close(kafka))
-            raise
-        return kafka
-
-    async def _close(self, kafka: AIOKafkaProducer) -> bool:
-        """Flush and close, within the deadline; False where something was left unacknowledged and is given up."""
-        closing = asyncio.ensure_future(kafka.stop())
-        await asyncio.wait({closing}, timeout=self.deadline)
-        in_time = closing.done()
-        if not in_time:
-            # An idempotent aiokafka producer retries for ever, and stop() waits for that: fail what it waits for, and hang up.
-            kafka._message_accumulator.fail_all(KafkaError("given up when closing"))  # noqa: SLF001
-            await kafka.client.close()
-            await asyncio.wait({closing}, timeout=_HANG_UP_SECONDS)
-        return in_time and closing.exception() is None
-
-    async def _connection(self) -> AIOKafkaProducer:
-        """The connection to send on. After a refused batch it is another one, opened when the old one is flushed.
-
-        The broker expects the refused batch's sequence numbers next, and aiokafka never sends them: all that follows on that partition
-        would be refused as out of order.
-        """
-        if self._broken:
-            async with self._mending:
-                if self._broken and self._kafka is not None:
-                    await _uncancelled(self._close(self._kafka))
-                    self._kafka = await self._connect()
-                    self._broken = False
-        if self._kafka is None:
-            raise RuntimeError("the producer is not connected: use it within its block")
-        return self._kafka
 
     def response(
         self, channel: str, *, metadata: JsonObject | None = None, response_id: str | None = None
@@ -149,41 +101,7 @@ class TokenProducer:
         chosen = str(uuid.uuid4()) if response_id is None else response_id
         _refuse(check_response_id(chosen))
         _refuse(check_channel(channel))
-        _refuse(check_object("metadata", metadata))
-        return ResponseWriter(self, channel, chosen, metadata)
-
-    async def _send(self, key: bytes, value: bytes, ts: int, settled: Callable[[Exception | None], None]) -> None:
-        """Hand one record to Kafka. Raises, or is cancelled, only with nothing handed over; otherwise `settled` is called once, later."""
-        size = len(value)
-        await self._window.enter(size)
-        try:
-            kafka = await self._connection()
-            delivery = await kafka.send(self.topic, value, key=key, timestamp_ms=ts)
-        except BaseException:
-            self._window.leave(size)
-            raise
-
-        def settle(done: asyncio.Future[object]) -> None:
-            self._window.leave(size)
-            error = KafkaError("the producer was closed") if done.cancelled() else done.exception()
-            if error is not None and kafka is self._kafka:
-                self._broken = True
-            settled(error if error is None or isinstance(error, Exception) else KafkaError(repr(error)))
-
-        delivery.add_done_callback(settle)
-
-    def _explain(self, what: str, error: BaseException) -> str:
-        if isinstance(error, UnknownTopicOrPartitionError):
-            return f"{what} was not delivered: topic {self.topic} does not exist; `tokenstream topics apply` creates it"
-        if isinstance(error, MessageSizeTooLargeError):
-            return f"{what} was not delivered to topic {self.topic}: its batch is over the topic's max.message.bytes"
-        return f"{what} was not delivered to topic {self.topic}: {type(error).__name__}: {error}"
-
-    def _explain_start(self, error: Exception) -> str:
-        if isinstance(error, UnknownTopicOrPartitionError):
-            return f"topic {self.topic} does not exist at {self._servers}; `tokenstream topics apply` creates it"
-        reason = f"no answer within {self.deadline:g} s" if isinstance(error, TimeoutError) else str(error)
-        return f"can't connect to Kafka at {self._servers} for topic {self.topic}: {reason}"
+        return ResponseWriter(self, self._delivery, channel, chosen, _object("metadata", metadata))
 
 
 class ResponseWriter:
@@ -193,12 +111,20 @@ class ResponseWriter:
     Calls may come from several tasks; records are written in the order the calls were made.
     """
 
-    def __init__(self, producer: TokenProducer, channel: str, response_id: str, metadata: JsonObject | None) -> None:
+    def __init__(
+        self,
+        producer: TokenProducer,
+        delivery: Delivery,
+        channel: str,
+        response_id: str,
+        metadata: JsonObject | None,
+    ) -> None:
         self.channel = channel
         self.response_id = response_id
         self.seq = 0
         """The sequence number of the next record."""
         self._producer = producer
+        self._delivery = delivery
         self._metadata = metadata
         self._key = channel.encode()
         self._turn = asyncio.Lock()
@@ -206,6 +132,7 @@ class ResponseWriter:
         self._pending = 0
         self._settled = asyncio.Event()
         self._failure: DeliveryError | None = None
+        self._refused_stop: _RefusedStop | None = None
 
     def __repr__(self) -> str:
         return f"ResponseWriter({self.response_id}, seq={self.seq}, pending={self._pending}, stopped={self._stopped})"
@@ -226,24 +153,31 @@ class ResponseWriter:
         """
         _check_text(text)
         _check_part(kind, part)
-        _refuse(check_object("part_info", part_info))
-        await self._write(Event.TOKEN, text=text, kind=kind, part=part, part_info=part_info)
+        await self._write(Event.TOKEN, text=text, kind=kind, part=part, part_info=_object("part_info", part_info))
 
     async def stop(
         self, *, reason: str = "stop", usage: JsonObject | None = None, error: JsonObject | None = None
     ) -> None:
-        """End the response. Leaving the block does so too, with reason `stop`; after either no token is taken."""
+        """End the response. Leaving the block does so too, with reason `stop`; after either no token is taken.
+
+        Raises ValueError where the reason, `usage` or `error` is not allowed. Nothing is written then, and `stop` may be called again.
+        An object that is refused does not spoil the answer: where no other stop follows, whether the ValueError leaves the block or is
+        caught, leaving the block ends the response with the given reason, and without that object.
+        """
         if reason not in STATUS_BY_REASON:
             raise ValueError(f"reason must be one of {', '.join(STATUS_BY_REASON)}, not {reason!r}")
-        _refuse(check_object("usage", usage))
-        _refuse(check_object("error", error))
-        await self._write(Event.STOP, reason=reason, usage=usage, error=error)
+        try:
+            fields = {"usage": _object("usage", usage), "error": _object("error", error)}
+            await self._write(Event.STOP, reason=reason, **fields)
+        except ValueError as refusal:
+            self._refused_stop = (refusal, reason)
+            raise
 
     async def __aexit__(
         self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         """Raises DeliveryError where a record was not acknowledged, unless another exception is on its way out already."""
-        failure = await _uncancelled(self._finish(error))
+        failure = await uncancelled(self._finish(error))
         if failure is not None and error is None:
             raise failure
 
@@ -267,12 +201,15 @@ class ResponseWriter:
         return self._failure
 
     async def _write_stop(self, error: BaseException | None) -> None:
+        refusal, intended = self._refused_stop or (None, "stop")
         match error:
             case None:
-                await self._write(Event.STOP, reason="stop")
+                await self._write(Event.STOP, reason=intended)
+            case Exception() if error is refusal:
+                await self._write(Event.STOP, reason=intended)
             case Exception():
                 shown = {"code": type(error).__name__, "message": str(error)[:_MAX_MESSAGE_CHARACTERS]}
-                await self._write(Event.STOP, reason="error", error=shown)
+                await self._write(Event.STOP, reason="error", error=_object("error", shown))
             case _:  # cancelled, interrupted, or an abandoned generator
                 await self._write(Event.STOP, reason="cancelled")
 
@@ -286,7 +223,9 @@ class ResponseWriter:
             seq, ts = self.seq, time.time_ns() // 1_000_000
             value = encode_token_event(event, self.response_id, seq, ts=ts, **fields)
             try:
-                await self._producer._send(self._key, value, ts, lambda error: self._settle(seq, error))  # noqa: SLF001 - one module, two halves
+                await self._delivery.send(self._key, value, ts, lambda error: self._settle(seq, error))
+            except RecordTooLargeError as error:
+                raise RecordTooLargeError(self._explain(seq, error)) from None
             except KafkaError as error:
                 raise DeliveryError(self._explain(seq, error)) from error
             self._pending += 1
@@ -301,50 +240,21 @@ class ResponseWriter:
         self._settled.set()
 
     def _explain(self, seq: int, error: Exception) -> str:
-        return self._producer._explain(f"record {seq} of response {self.response_id}", error)  # noqa: SLF001
-
-
-class _Window:
-    """Bounds what is unacknowledged, in records and bytes. One record always fits an empty window, however large."""
-
-    def __init__(self, max_records: int, max_bytes: int) -> None:
-        self.records = 0
-        self._bytes = 0
-        self._max_records = max_records
-        self._max_bytes = max_bytes
-        self._room = asyncio.Event()
-
-    async def enter(self, size: int) -> None:
-        while self.records >= self._max_records or (self.records and self._bytes + size > self._max_bytes):
-            self._room.clear()
-            await self._room.wait()
-        self.records += 1
-        self._bytes += size
-
-    def leave(self, size: int) -> None:
-        self.records -= 1
-        self._bytes -= size
-        self._room.set()
-
-
-async def _uncancelled(finish: Coroutine[Any, Any, _T]) -> _T:
-    """Run `finish` to its end, which has a deadline of its own, though the caller be cancelled; then let the cancellation go on."""
-    task = asyncio.ensure_future(finish)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    result = task.result()
-    if cancelled is not None:
-        raise cancelled
-    return result
+        return self._delivery.explain(f"record {seq} of response {self.response_id}", error)
 
 
 def _refuse(wrong: Invalid | None) -> None:
     if wrong is not None:
         raise ValueError(wrong.detail)
+
+
+def _object(name: str, fields: JsonObject | None) -> JsonObject | None:
+    if fields is None:
+        return None
+    taken = write_object(name, fields)
+    if isinstance(taken, Invalid):
+        raise ValueError(taken.detail)  # noqa: TRY004 - the type is one of several limits
+    return taken
 
 
 def _check_text(text: str) -> None:
@@ -364,3 +274,4 @@ def _check_part(kind: str | None, part: str | None) -> None:
         raise ValueError(f"part must have 1 to {MAX_PART_CHARACTERS} characters, not {len(part)}")
     if part == TEXT_PART and kind not in (None, TEXT_PART):
         raise ValueError(f"part {TEXT_PART!r} is of kind {TEXT_PART!r}, not {kind!r}: name another part")
+    _refuse(check_part(part or kind or TEXT_PART, kind or TEXT_PART))

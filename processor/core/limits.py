@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-MAX_PARTS = 64
-"""Parts a response may have; a token of a further part is dead-lettered."""
 MAX_EARLY_TOKENS = 4096
 """Early tokens held per response; above it the oldest gap is declared at once."""
 REMEMBERED_FINALS = 10_000

@@ -7,10 +7,11 @@ from enum import Enum, auto
 
 import orjson
 
-from processor.core.limits import MAX_PARTS, RECORD_OVERHEAD
+from processor.core.limits import RECORD_OVERHEAD
 from processor.core.response import End, Gap, PartText, Phase, Raw, Response, Start, Stop
 from processor.core.text import json_length
 from topics.codec import TokenRecord
+from topics.limits import MAX_PARTS
 from topics.records import STATUS_BY_REASON, Event, JsonObject, Reason, Status
 
 

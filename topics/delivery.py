@@ -1,0 +1,319 @@
+"""Records to one topic: each response's in the order of the calls, each once, bounded in what is unacknowledged.
+
+A batch that the broker refuses leaves a hole in aiokafka's sequence numbers: all that follows on that partition would be refused as out of
+order. Then the connection is closed, and what was refused on it is sent again, in order, on another one. The records of a refused batch go
+one by one, so that only the record at fault fails.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    CorruptRecordException,
+    InvalidTimestampError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
+    PolicyViolationError,
+    ProducerClosed,
+    RecordListTooLargeError,
+    UnknownTopicOrPartitionError,
+)
+from aiokafka.protocol.admin import DescribeConfigsRequest
+
+_HANG_UP_SECONDS = 5.0
+_DESCRIBE_SECONDS = 5.0
+_TOPIC = 2  # resource type in DescribeConfigs
+_BATCH_OVERHEAD = 128  # of the batch's header and the record's, without the key
+_OF_THE_BATCH = (
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    InvalidTimestampError,
+    PolicyViolationError,
+    CorruptRecordException,
+)
+"""Nothing of the batch was written, and one record of it may be the reason."""
+_T = TypeVar("_T")
+
+
+class DeliveryError(Exception):
+    """Kafka did not take a record. Raised by the next call on the response, or when its block is left."""
+
+
+class RecordTooLargeError(DeliveryError, ValueError):
+    """The record is over the topic's `max.message.bytes`. It was not sent and took no number: the response may go on."""
+
+
+@dataclass(slots=True, eq=False)
+class _Record:
+    key: bytes
+    value: bytes
+    timestamp: int
+    settled: Callable[[Exception | None], None]
+    number: int = 0
+    """Its place in the order of handing over."""
+    alone: bool = False
+    """To be sent as a batch of its own."""
+
+
+class Delivery:
+    """Open between `connect` and `close`. `deadline` (seconds) bounds connecting, and flushing what is unacknowledged."""
+
+    def __init__(self, servers: str, topic: str, options: dict[str, Any], window: "Window", deadline: float) -> None:
+        self._servers = servers
+        self._topic = topic
+        self._options = options
+        self._window = window
+        self._deadline = deadline
+        self._limit: int | None = None
+        self._kafka: AIOKafkaProducer | None = None
+        self._handed_over = 0
+        self._again: list[_Record] = []
+        self._broken = False
+        self._refused = False
+        self._repair: asyncio.Task[Exception | None] | None = None
+
+    async def connect(self) -> None:
+        """Raises DeliveryError where no broker answers, or the topic is not there."""
+        self._kafka = await self._connect()
+
+    async def close(self) -> bool:
+        """Flush and close, within the deadline; False where something was left unacknowledged and is given up."""
+        if self._repair is not None:
+            await asyncio.wait({self._repair}, timeout=self._deadline)
+            self._repair.cancel()
+            await asyncio.wait({self._repair})
+        kafka, self._kafka = self._kafka, None
+        in_time = kafka is None or await self._hang_up(kafka)
+        await asyncio.sleep(0)  # what was just settled has its callbacks called in the next turn
+        self._give_up(KafkaError("the producer was closed"))
+        return in_time
+
+    async def send(self, key: bytes, value: bytes, timestamp: int, settled: Callable[[Exception | None], None]) -> None:
+        """Hand over one record. Raises, or is cancelled, only with nothing handed over; otherwise `settled` is called once, later."""
+        size = len(value)
+        await self._window.enter(size)
+        try:
+            while True:
+                kafka = await self._connection()
+                self._check_size(kafka, key, value, timestamp)
+                try:
+                    await self._hand_over(kafka, _Record(key, value, timestamp, settled))
+                except ProducerClosed:
+                    if kafka is self._kafka and not self._broken:
+                        raise
+                else:
+                    return
+        except BaseException:
+            self._window.leave(size)
+            raise
+
+    def explain(self, what: str, error: BaseException) -> str:
+        if isinstance(error, RecordTooLargeError):
+            return f"{what} was not delivered to topic {self._topic}: {error}"
+        if isinstance(error, UnknownTopicOrPartitionError):
+            return (
+                f"{what} was not delivered: topic {self._topic} does not exist; `tokenstream topics apply` creates it"
+            )
+        if isinstance(error, MessageSizeTooLargeError):
+            return f"{what} was not delivered to topic {self._topic}: it is over the topic's max.message.bytes"
+        return f"{what} was not delivered to topic {self._topic}: {type(error).__name__}: {error}"
+
+    async def _connection(self) -> AIOKafkaProducer:
+        """The connection to send on, once one that broke has been replaced."""
+        while self._broken or (self._repair is not None and not self._repair.done()):
+            repair = self._begin_repair()
+            await asyncio.wait({repair})
+            if (failure := repair.result()) is not None:
+                raise DeliveryError(str(failure)) from failure
+        if self._kafka is None:
+            raise RuntimeError("the producer is not connected: use it within its block")
+        return self._kafka
+
+    async def _hand_over(self, kafka: AIOKafkaProducer, record: _Record) -> asyncio.Future[object]:
+        delivery: asyncio.Future[object] = await kafka.send(
+            self._topic, record.value, key=record.key, timestamp_ms=record.timestamp
+        )
+        if not record.number:
+            self._handed_over += 1
+            record.number = self._handed_over
+        delivery.add_done_callback(lambda done: self._settle(kafka, record, done))
+        return delivery
+
+    def _settle(self, kafka: AIOKafkaProducer, record: _Record, done: asyncio.Future[object]) -> None:
+        error = KafkaError("the producer was closed") if done.cancelled() else done.exception()
+        if error is None:
+            self._settled(record, None)
+            return
+        if kafka is self._kafka:
+            self._refused = self._refused or isinstance(error, _OF_THE_BATCH)
+            self._broken = True
+        if self._kafka is not None and self._may_be_sent_again(record, error):
+            record.alone = isinstance(error, _OF_THE_BATCH)
+            self._again.append(record)
+            self._begin_repair()
+            return
+        self._settled(record, error if isinstance(error, Exception) else KafkaError(repr(error)))
+
+    def _may_be_sent_again(self, record: _Record, error: BaseException) -> bool:
+        """Whether it was not written, and another record's refusal may be why."""
+        if isinstance(error, _OF_THE_BATCH):
+            return not record.alone
+        return self._refused and isinstance(error, OutOfOrderSequenceNumber)
+
+    def _settled(self, record: _Record, error: Exception | None) -> None:
+        self._window.leave(len(record.value))
+        record.settled(error)
+
+    def _begin_repair(self) -> asyncio.Task[Exception | None]:
+        if self._repair is None or self._repair.done():
+            self._repair = asyncio.create_task(self._reconnect())
+        return self._repair
+
+    async def _reconnect(self) -> Exception | None:
+        """Replace the connection until nothing is left to be sent again. Returns why it can't."""
+        try:
+            while self._broken and self._kafka is not None:
+                await self._hang_up(self._kafka)
+                await asyncio.sleep(0)  # for the callbacks of what was settled last
+                self._kafka = await self._connect()
+                self._broken = self._refused = False
+                await self._send_again(self._kafka)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the records that wait for it fail by it
+            self._broken = True
+            self._give_up(error)
+            return error
+        return None
+
+    async def _send_again(self, kafka: AIOKafkaProducer) -> None:
+        self._again.sort(key=lambda record: record.number)
+        while self._again and not self._broken:
+            record = self._again[0]
+            try:
+                delivery = await self._hand_over(kafka, record)
+            except KafkaError as error:
+                self._again.remove(record)
+                self._settled(record, error)
+                continue
+            self._again.remove(record)
+            if record.alone:
+                await asyncio.wait({delivery})
+
+    def _give_up(self, error: Exception) -> None:
+        again, self._again = self._again, []
+        for record in again:
+            self._settled(record, error)
+
+    async def _connect(self) -> AIOKafkaProducer:
+        """With batches that the topic takes; its limit is learned from the connection."""
+        kafka = await self._start(self._options)
+        limit = self._limit = await _message_limit(kafka, self._topic)
+        if limit is None or limit >= self._options["max_batch_size"]:
+            return kafka
+        await uncancelled(self._hang_up(kafka))
+        return await self._start(self._options | {"max_batch_size": limit})
+
+    async def _start(self, options: dict[str, Any]) -> AIOKafkaProducer:
+        kafka = AIOKafkaProducer(bootstrap_servers=self._servers, acks="all", enable_idempotence=True, **options)
+        try:
+            async with asyncio.timeout(self._deadline):
+                await kafka.start()
+                await kafka.partitions_for(self._topic)
+        except (KafkaError, TimeoutError) as error:
+            await uncancelled(self._hang_up(kafka))
+            raise DeliveryError(self._explain_start(error)) from error
+        except BaseException:
+            await uncancelled(self._hang_up(kafka))
+            raise
+        return kafka
+
+    async def _hang_up(self, kafka: AIOKafkaProducer) -> bool:
+        closing = asyncio.ensure_future(kafka.stop())
+        await asyncio.wait({closing}, timeout=self._deadline)
+        in_time = closing.done()
+        if not in_time:
+            # An idempotent aiokafka producer retries for ever, and stop() waits for that: fail what it waits for, and hang up.
+            kafka._message_accumulator.fail_all(KafkaError("given up when closing"))  # noqa: SLF001
+            await kafka.client.close()
+            await asyncio.wait({closing}, timeout=_HANG_UP_SECONDS)
+        return in_time and closing.exception() is None
+
+    def _check_size(self, kafka: AIOKafkaProducer, key: bytes, value: bytes, timestamp: int) -> None:
+        """Raises RecordTooLargeError. As a batch of its own, compressed where the producer compresses, a record is judged by the broker."""
+        limit = self._limit
+        if limit is None or len(value) + len(key) + _BATCH_OVERHEAD <= limit:
+            return
+        batch = kafka.create_batch()
+        batch.append(timestamp=timestamp, key=key, value=value)
+        size = len(batch._build())  # noqa: SLF001 - only a built batch is compressed
+        if size > limit:
+            raise RecordTooLargeError(
+                f"it takes {size} bytes, and the topic's max.message.bytes is {limit}: write the text as several tokens"
+            )
+
+    def _explain_start(self, error: Exception) -> str:
+        if isinstance(error, UnknownTopicOrPartitionError):
+            return f"topic {self._topic} does not exist at {self._servers}; `tokenstream topics apply` creates it"
+        reason = f"no answer within {self._deadline:g} s" if isinstance(error, TimeoutError) else str(error)
+        return f"can't connect to Kafka at {self._servers} for topic {self._topic}: {reason}"
+
+
+class Window:
+    """Bounds what is unacknowledged, in records and bytes. One record always fits an empty window, however large."""
+
+    def __init__(self, max_records: int, max_bytes: int) -> None:
+        self.records = 0
+        self._bytes = 0
+        self._max_records = max_records
+        self._max_bytes = max_bytes
+        self._room = asyncio.Event()
+
+    async def enter(self, size: int) -> None:
+        while self.records >= self._max_records or (self.records and self._bytes + size > self._max_bytes):
+            self._room.clear()
+            await self._room.wait()
+        self.records += 1
+        self._bytes += size
+
+    def leave(self, size: int) -> None:
+        self.records -= 1
+        self._bytes -= size
+        self._room.set()
+
+
+async def _message_limit(kafka: AIOKafkaProducer, topic: str) -> int | None:
+    """The topic's `max.message.bytes`; None where the broker does not tell: DescribeConfigs may not be granted."""
+    request = DescribeConfigsRequest([(_TOPIC, topic, ["max.message.bytes"])])
+    try:
+        async with asyncio.timeout(_DESCRIBE_SECONDS):
+            response = await kafka.client.send(kafka.client.get_random_node(), request)
+        return limit_told(response.resources)
+    except (KafkaError, TimeoutError, OSError):
+        return None
+
+
+def limit_told(resources: Sequence[Sequence[Any]]) -> int | None:
+    """The `max.message.bytes` in the resources of a DescribeConfigs answer, if it is there."""
+    for error_code, _message, _type, _name, configs in resources:
+        for name, value, *_ in configs:
+            if not error_code and name == "max.message.bytes" and value is not None and value.isdecimal():
+                return int(value)
+    return None
+
+
+async def uncancelled(finish: Coroutine[Any, Any, _T]) -> _T:
+    """Run `finish` to its end, which has a deadline of its own, though the caller be cancelled; then let the cancellation go on."""
+    task = asyncio.ensure_future(finish)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    result = task.result()
+    if cancelled is not None:
+        raise cancelled
+    return result
