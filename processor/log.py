@@ -133,13 +133,17 @@ def _is_ours_or_no_debugging(record: logging.LogRecord) -> bool:
 
 
 def _strip_payload(record: logging.LogRecord) -> bool:
-    """Cut what the Ably SDK says before the first thing that may be a message, and keep only the type of its exceptions."""
+    """Cut what the Ably SDK says before the first thing that may be a message, and keep only the type of its exceptions.
+
+    It is no warning here: what it means for us, our own events and metrics say.
+    """
     if record.name == "ably" or record.name.startswith("ably."):
+        record.levelno, record.levelname = logging.INFO, "INFO"
         words = _PAYLOAD_BEGINS.split(record.getMessage(), maxsplit=1)[0][:_LONGEST_FOREIGN].strip()
         cause = record.exc_info[0] if record.exc_info else None
         record.msg = f"{words} ({cause.__name__})" if cause else words
         record.args = record.exc_info = record.exc_text = record.stack_info = None
-    return True
+    return record.levelno >= logging.getLogger().level
 
 
 def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
