@@ -151,13 +151,18 @@ def _is_ours_or_no_debugging(record: logging.LogRecord) -> bool:
 def _strip_payload(record: logging.LogRecord) -> bool:
     """Cut what the Ably SDK and the HTTP server say before the first thing that may be a message or a part of a request,
     and keep only the type of their exceptions.
+
+    The SDK's warnings become information here: what they mean for us, our own events and metrics say.
     """
-    if record.name in _QUOTING or record.name.startswith("ably."):
+    from_sdk = record.name == "ably" or record.name.startswith("ably.")
+    if from_sdk:
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    if from_sdk or record.name in _QUOTING:
         words = _PAYLOAD_BEGINS.split(record.getMessage(), maxsplit=1)[0][:_LONGEST_FOREIGN].strip()
         cause = record.exc_info[0] if record.exc_info else None
         record.msg = f"{words} ({cause.__name__})" if cause else words
         record.args = record.exc_info = record.exc_text = record.stack_info = None
-    return True
+    return record.levelno >= logging.getLogger().level
 
 
 class _GroupBeginnings:

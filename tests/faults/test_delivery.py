@@ -5,6 +5,7 @@ crashed or was cut off.
 """
 
 import asyncio
+import json
 import signal
 import time
 from pathlib import Path
@@ -65,7 +66,7 @@ async def test_failing_connections_lose_and_repeat_nothing(
     kafka: LocalKafka, make_topics: MakeTopics, fault: dict[str, dict[str, object]]
 ) -> None:
     async with laboratory(kafka.bootstrap, await make_topics()) as lab:
-        await lab.relay(ABLY_CHANNEL_RATE="0", ABLY_CONNECTION_RATE="0", ABLY_MAX_CONNECTIONS="2")
+        relay = await lab.relay(ABLY_CHANNEL_RATE="0", ABLY_CONNECTION_RATE="0", ABLY_MAX_CONNECTIONS="2")
         for kind, rule in fault.items():
             lab.realtime.faults.add({kind: rule})
         await lab.stream(responses=10, tokens=40, channels=5, parts=True)
@@ -74,6 +75,22 @@ async def test_failing_connections_lose_and_repeat_nothing(
         lab.realtime.faults.clear()
         await lab.all_finished()
         assert_faultless(lab)
+        assert await relay.stop() == 0
+        assert "\n".join(alarming(relay)) == ""
+
+
+def alarming(relay: RelayProcess) -> list[str]:
+    """The lines of its log, and of what it wrote besides, that are no event below a warning. Kafka is not the matter here."""
+    return [line for line in relay.log.read_text(errors="replace").splitlines() if not is_calm(line)]
+
+
+def is_calm(line: str) -> bool:
+    try:
+        event = json.loads(line)
+        of_kafka = event["logger"].startswith(("aiokafka", "processor.ingest"))
+        return event["level"] in ("debug", "info") or of_kafka
+    except (ValueError, LookupError, TypeError):
+        return False
 
 
 async def test_a_slow_channel_delays_only_its_own_responses(kafka: LocalKafka, make_topics: MakeTopics) -> None:

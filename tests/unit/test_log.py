@@ -105,6 +105,14 @@ def test_the_sdk_is_held_at_warnings_even_when_debugging(stream: io.StringIO) ->
     assert [line["event"] for line in lines(stream)] == ["DISCONNECTED message received without error"]
 
 
+def test_the_sdks_complaints_are_no_warnings_of_ours(stream: io.StringIO) -> None:
+    sdk = logging.getLogger("ably.realtime.connectionmanager")
+    for level in ("info", "warning"):
+        configure_logging(level, "json", stream)
+        sdk.error("Failed to send protocol message")
+    assert [line["level"] for line in lines(stream)] == ["info"]
+
+
 def test_no_library_is_heard_below_info_known_or_not(stream: io.StringIO) -> None:
     configure_logging("debug", "json", stream)
     for name in ("aiosqlite", "asyncpg", "a_library_of_tomorrow", "urllib3.connectionpool"):

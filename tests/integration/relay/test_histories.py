@@ -67,7 +67,21 @@ async def test_a_channel_whose_history_is_refused_spoils_no_others(
     assert [isinstance(result, PublishRetry) for result in results] == [n % 2 == 1 for n in range(40)]
 
 
-NAMES = ("team room", "team+room", "team%20room", "team%2Broom", "a/b", "..", ".", "x?y#z", "100%", "日本 👋", "a:b", "+", " ")
+NAMES = (
+    "team room",
+    "team+room",
+    "team%20room",
+    "team%2Broom",
+    "a/b",
+    "..",
+    ".",
+    "x?y#z",
+    "100%",
+    "日本 👋",
+    "a:b",
+    "+",
+    " ",
+)
 
 
 async def test_a_channels_history_is_its_own_whatever_its_name(server: LocalRealtime, reader: HistoryReader) -> None:
