@@ -16,6 +16,7 @@ import msgspec
 import orjson
 import pytest
 from multidict import CIMultiDictProxy
+from structlog.testing import capture_logs
 from yarl import URL
 
 from processor.api.access import Access, fixed_tokens
@@ -28,6 +29,7 @@ from processor.metrics import Metrics
 from processor.store_port import PAGE_BYTES, Entry, Position, ResponseStore
 from records import START, entry, record
 from stores import opened
+from support import eventually
 from topics.codec import encode_response
 from topics.records import Part, Status
 
@@ -36,11 +38,15 @@ from topics.records import Part, Status
 class RecordingTombstones:
     written: list[tuple[str, int]] = field(default_factory=list)
     down: bool = False
+    held: asyncio.Event | None = None
+    """Where it is given, a tombstone is not acknowledged until it is set."""
 
     async def write(self, response_id: str, partition: int) -> None:
         if self.down:
             raise KafkaUnavailable("no broker")
         self.written.append((response_id, partition))
+        if self.held is not None:
+            await self.held.wait()
 
 
 @dataclass
@@ -264,6 +270,68 @@ async def test_nothing_is_deleted_while_the_log_can_not_be_told(api: Api) -> Non
     status, _, headers = await api.delete("r-1")
     assert (status, headers["Retry-After"]) == (503, "2")
     assert (await api.ask("/v1/responses/r-1"))[0] == 200
+
+
+async def test_a_deletion_runs_to_its_end_though_its_caller_leaves(api: Api) -> None:
+    await api.store.upsert_batch([entry("r-1", partition=7, offset=3)])
+    api.tombstones.held = asyncio.Event()
+    caller = asyncio.create_task(api.delete("r-1"))
+    await eventually(lambda: api.tombstones.written == [("r-1", 7)])
+    caller.cancel()
+    await asyncio.wait({caller})
+    await api.http.close()
+    assert await api.store.get("r-1") is not None
+    api.tombstones.held.set()
+
+    async def deleted() -> bool:
+        return await api.store.get("r-1") is None
+
+    await eventually(deleted)
+
+
+async def test_callers_that_leave_at_any_moment_leave_nothing_behind(store: ResponseStore) -> None:
+    await store.upsert_batch([entry(f"r-{n}", offset=n, text="x" * 300_000) for n in range(20)])
+    async with serving(store, limits=ApiLimits(buffered_bytes=1, requests=100)) as api:
+        for number in range(60):
+            caller = asyncio.create_task(api.ask("/v1/channels/chat:1/hydrate"))
+            await asyncio.wait({caller}, timeout=number / 2_000)
+            caller.cancel()
+            await asyncio.wait({caller})
+        # Each request takes the whole budget: a share that was not given back would be missed.
+        status, body, _ = await api.ask("/v1/channels/chat:1/hydrate")
+        assert (status, len(body["items"])) == (200, 9)
+
+
+async def test_a_server_that_stops_ends_what_it_began_to_delete(store: ResponseStore) -> None:
+    await store.upsert_batch([entry("r-1")])
+    async with serving(store) as api:
+        api.tombstones.held = asyncio.Event()
+        caller = asyncio.create_task(api.delete("r-1"))
+        await eventually(lambda: api.tombstones.written == [("r-1", 0)])
+        caller.cancel()
+        await asyncio.wait({caller})
+        asyncio.get_running_loop().call_later(0.1, api.tombstones.held.set)
+    assert await store.get("r-1") is None
+
+
+async def test_a_deletion_is_logged_with_the_credential_that_allowed_it(store: ResponseStore) -> None:
+    await store.upsert_batch([entry("r-1")])
+    async with serving(store, tokens("first=*,second=*")) as api:
+        with capture_logs() as said:
+            await api.delete("r-1", "second")
+            await api.delete("r-1", "second")
+        deleted = [line for line in said if line["event"] == "response_deleted"]
+        assert [(line["responseId"], line["credential"]) for line in deleted] == [("r-1", "API_TOKENS entry 2")]
+
+
+async def test_refused_credentials_are_logged_but_not_each_of_them(store: ResponseStore) -> None:
+    async with serving(store, tokens("first=*")) as api:
+        with capture_logs() as said:
+            for _ in range(20):
+                await api.ask("/v1/responses/r-1", Authorization="Bearer CANARY")
+        refused = [line for line in said if line["event"] == "credential_refused"]
+        assert [(line["status"], line["route"]) for line in refused] == [(401, "/v1/responses/{responseId}")]
+        assert "CANARY" not in str(said)
 
 
 async def test_a_token_reads_its_channels_and_no_others(store: ResponseStore) -> None:
