@@ -173,7 +173,7 @@ class Service:
         stack.push_async_callback(tombstones.close)
         access = Access(
             open=settings.api_is_open,
-            loopback_only=not settings.api_public,
+            loopback_only=settings.api_public is not True,
             tokens=config_api.token_source(settings),
             keys=config_api.key_source(settings),
         )

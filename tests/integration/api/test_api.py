@@ -299,7 +299,7 @@ async def test_callers_that_leave_at_any_moment_leave_nothing_behind(store: Resp
             await asyncio.wait({caller})
         # Each request takes the whole budget: a share that was not given back would be missed.
         status, body, _ = await api.ask("/v1/channels/chat:1/hydrate")
-        assert (status, len(body["items"])) == (200, 9)
+        assert (status, len(body["items"])) == (200, 10)
 
 
 async def test_a_server_that_stops_ends_what_it_began_to_delete(store: ResponseStore) -> None:
