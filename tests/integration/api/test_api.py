@@ -1,6 +1,7 @@
 """The API over a real store and a real server, as HTTP clients see it."""
 
 import asyncio
+import errno
 import gzip
 import hashlib
 import socket
@@ -300,6 +301,35 @@ async def test_callers_that_leave_at_any_moment_leave_nothing_behind(store: Resp
         # Each request takes the whole budget: a share that was not given back would be missed.
         status, body, _ = await api.ask("/v1/channels/chat:1/hydrate")
         assert (status, len(body["items"])) == (200, 10)
+
+
+async def test_a_client_that_reads_nothing_loses_its_connection(store: ResponseStore) -> None:
+    await store.upsert_batch([entry(f"r-{n}", offset=n, text="x" * 1_000_000) for n in range(3)])
+    async with serving(store, limits=ApiLimits(write_seconds=0.3)) as api:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+            client.connect(("127.0.0.1", URL(api.url).port))
+            client.sendall(b"GET /v1/channels/chat:1/hydrate HTTP/1.1\r\nHost: x\r\n\r\n")
+
+            def ended() -> bool:
+                """Whether the server has reset the connection, which the system tells without a byte being read."""
+                return client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
+
+            await eventually(ended)
+
+
+async def test_a_client_that_reads_slowly_gets_the_whole_answer(store: ResponseStore) -> None:
+    await store.upsert_batch([entry(f"r-{n}", offset=n, text="x" * 1_000_000) for n in range(3)])
+    async with serving(store, limits=ApiLimits(write_seconds=5)) as api:
+        reader, writer = await asyncio.open_connection("127.0.0.1", URL(api.url).port, limit=16_384)
+        writer.write(b"GET /v1/channels/chat:1/hydrate HTTP/1.0\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        received = bytearray()
+        while piece := await reader.read(100_000):
+            received += piece
+            await asyncio.sleep(0)
+        assert len(orjson.loads(received)["items"]) == 3
+        writer.close()
 
 
 async def test_a_server_that_stops_ends_what_it_began_to_delete(store: ResponseStore) -> None:
