@@ -12,6 +12,7 @@ from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from processor import config_kafka, config_sources
+from processor.config_rules import conflicts
 from processor.config_secrets import KnownSecrets
 from processor.config_sources import PREFIX, read_value, stamp
 from processor.config_values import (
@@ -25,6 +26,7 @@ from processor.config_values import (
     Flag,
     Origins,
     Pattern,
+    Public,
     Rate,
     Seconds,
     Servers,
@@ -191,11 +193,12 @@ class Settings(BaseSettings):
         description="Ably keys that check the JWTs `/v1` takes: `app.key:secret,...`; none is ABLY_KEY",
     )
     api_ably_keys_file: Path | None = Field(default=None, exclude=True)
-    api_public: Flag = Field(
-        default=False, description="Whether anyone may read from `/v1`; deleting needs a credential"
+    api_public: Public = Field(
+        default=False,
+        description="Whether anyone may read from `/v1`; `loopback`: where the request's Host is this machine. Deleting needs a credential",
     )
     api_max_requests: Annotated[int, whole(1, 1_000_000)] = Field(
-        default=256, description="Requests `/v1` answers at one time; above it 503"
+        default=1000, description="Requests `/v1` answers at one time; above it 503"
     )
     api_max_buffered_bytes: Size = Field(
         default=96 * MIB, description="Answers of `/v1` in memory; above it 503 until some are sent"
@@ -303,8 +306,8 @@ class Settings(BaseSettings):
 
     @property
     def api_is_open(self) -> bool:
-        """Whether `/v1` answers without credentials."""
-        return self.api_public or self.http_host in ("127.0.0.1", "::1", "localhost")
+        """Whether `/v1` can be read without credentials."""
+        return bool(self.api_public) or self.http_host in ("127.0.0.1", "::1", "localhost")
 
 
 def load_settings(
@@ -323,7 +326,7 @@ def load_settings(
         mistakes += _explain(error)
     else:
         told = tuple(line.partition(": ")[0].removesuffix("_FILE") for line in mistakes)
-        mistakes += [line for line in _conflicts(settings, require_ably=require_ably) if not line.startswith(told)]
+        mistakes += [line for line in conflicts(settings, require_ably=require_ably) if not line.startswith(told)]
         if not mistakes:
             return settings
     raise SettingsError(mistakes) from None
@@ -337,62 +340,6 @@ def _explain(error: ValidationError) -> list[str]:
         reason = str(mistake["ctx"]["error"]) if mistake["type"] == "value_error" else mistake["msg"]
         lines.setdefault(name, f"{PREFIX}{name}: {' '.join(reason.split())}")
     return list(lines.values())
-
-
-def _conflicts(settings: Settings, *, require_ably: bool) -> list[str]:
-    """What is wrong only together."""
-    s = settings
-    sasl = s.kafka_security_protocol.startswith("SASL")
-    by_name = s.kafka_sasl_mechanism not in (None, "OAUTHBEARER")
-    tls = s.kafka_security_protocol.endswith("SSL")
-    rules = (
-        (require_ably and s.ably_key is None, "ABLY_KEY", "must be set: the key of the Ably app, app.key:secret"),
-        (
-            sasl and s.kafka_sasl_mechanism is None,
-            "KAFKA_SASL_MECHANISM",
-            "must be set with KAFKA_SECURITY_PROTOCOL " + s.kafka_security_protocol,
-        ),
-        (
-            not sasl and s.kafka_sasl_mechanism is not None,
-            "KAFKA_SASL_MECHANISM",
-            "needs KAFKA_SECURITY_PROTOCOL SASL_SSL or SASL_PLAINTEXT, which is " + s.kafka_security_protocol,
-        ),
-        (
-            sasl and by_name and not s.kafka_sasl_username,
-            "KAFKA_SASL_USERNAME",
-            f"must be set with {s.kafka_sasl_mechanism}",
-        ),
-        (
-            sasl and s.kafka_sasl_mechanism is not None and s.kafka_sasl_password is None,
-            "KAFKA_SASL_PASSWORD",
-            f"must be set with {s.kafka_sasl_mechanism}",
-        ),
-        (
-            not tls and bool(s.kafka_ssl_cafile or s.kafka_ssl_certfile),
-            "KAFKA_SECURITY_PROTOCOL",
-            "must be SSL or SASL_SSL where KAFKA_SSL_CAFILE or KAFKA_SSL_CERTFILE is set",
-        ),
-        (
-            s.kafka_ssl_keyfile is not None and s.kafka_ssl_certfile is None,
-            "KAFKA_SSL_CERTFILE",
-            "must be set with KAFKA_SSL_KEYFILE",
-        ),
-        *_same_topics(s),
-    )
-    return [f"{PREFIX}{name}: {reason}" for wrong, name, reason in rules if wrong]
-
-
-def _same_topics(settings: Settings) -> list[tuple[bool, str, str]]:
-    names = ("tokens_topic", "responses_topic", "dead_letters_topic", "controls_topic")
-    topics = [getattr(settings, name) for name in names]
-    return [
-        (
-            topic in topics[:index],
-            name.upper(),
-            f'must be a topic of its own; "{topic}" is {names[topics.index(topic)].upper()}',
-        )
-        for index, (name, topic) in enumerate(zip(names, topics, strict=True))
-    ]
 
 
 def _show(name: str, default: object) -> str:

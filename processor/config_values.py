@@ -7,7 +7,7 @@ A message quotes what was given only where that can't be a secret.
 import math
 import re
 from collections.abc import Callable
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import BeforeValidator
 
@@ -21,6 +21,7 @@ _FALSE: Final = ("false", "0", "no", "off")
 STORE_SCHEMES: Final = ("sqlite", "postgresql", "s3", "gs", "az", "file")
 MAX_PORT: Final = 65535
 READ_ONLY: Final = "read:"
+LOOPBACK: Final = "loopback"
 LEAST_SECRET: Final = 16
 """Characters of a secret that checks signatures. Below it an API token deserves a warning."""
 
@@ -65,6 +66,15 @@ def _read_bool(text: str) -> bool:
     if text.lower() in _FALSE:
         return False
     raise ValueError(f'must be true or false, not "{text}"')
+
+
+def _read_public(text: str) -> bool | str:
+    if text.lower() == LOOPBACK:
+        return LOOPBACK
+    try:
+        return _read_bool(text)
+    except ValueError:
+        raise ValueError(f'must be true, false or {LOOPBACK}, not "{text}"') from None
 
 
 def _read_pattern(text: str) -> re.Pattern[str]:
@@ -192,6 +202,7 @@ Rate = Annotated[float, _reader(_read_rate)]
 Size = Annotated[int, _reader(read_size)]
 Count = Annotated[int, whole(1)]
 Flag = Annotated[bool, _reader(_read_bool)]
+Public = Annotated[bool | Literal["loopback"], _reader(_read_public)]
 Pattern = Annotated[re.Pattern[str], _reader(_read_pattern)]
 AblyKey = _reader(read_ably_key)
 StoreUrl = Annotated[str, _reader(_read_store_url)]

@@ -22,6 +22,7 @@ from processor import config_api
 from processor.api.access import Access, is_loopback
 from processor.api.app import ApiLimits, ApiParts, make_app
 from processor.api.health import Check, Health
+from processor.api.memory import release_large_buffers
 from processor.api.server import HttpServer
 from processor.clock import Clock
 from processor.config import Settings
@@ -172,11 +173,12 @@ class Service:
         stack.push_async_callback(tombstones.close)
         access = Access(
             open=settings.api_is_open,
-            loopback_only=not settings.api_public,
+            loopback_only=settings.api_public is not True,
             tokens=config_api.token_source(settings),
             keys=config_api.key_source(settings),
         )
         config_api.log_access(settings)
+        release_large_buffers()
         limits = ApiLimits(settings.api_max_buffered_bytes, settings.api_max_requests, settings.api_write_timeout)
         return ApiParts(store, access, tombstones, settings.cors_origins, limits)
 

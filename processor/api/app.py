@@ -26,8 +26,8 @@ from processor.metrics import Metrics
 from processor.store_port import ResponseStore, Tombstones
 
 REQUEST_SECONDS = 15.0
-LOADING_BYTES = 8 * 1024 * 1024
-"""Held while a request reads from the store, before the size of its answer is known."""
+LOADING_BYTES = 12 * 1024 * 1024
+"""Held while a request reads from the store, before the size of its answer is known: a stored record of 4 MiB and its rendering."""
 
 log = structlog.stdlib.get_logger("tokenstream.api")
 
@@ -37,7 +37,7 @@ class ApiLimits:
     """`buffered_bytes`: of answers in memory. `write_seconds`: for a client to take the next part of its answer."""
 
     buffered_bytes: int = 96 * 1024 * 1024
-    requests: int = 256
+    requests: int = 1000
     write_seconds: float = 30.0
     request_seconds: float = REQUEST_SECONDS
 
@@ -160,7 +160,7 @@ class V1:
                 return await self._responses.list(grant, argument, query.listing(request.query))
             case Serves.HYDRATION, _:
                 limit = query.limit(request.query, default=20, least=0)
-                return await self._responses.hydrate(grant, argument, limit)
+                return await self._responses.hydrate(grant, argument, limit, request.query.get("before"))
             case _:
                 body = orjson.dumps(describe(version("tokenstream")))
                 return Answer(iter((body,)), len(body), len(body))

@@ -161,8 +161,11 @@ def _hydrate_path(channel: Schema, operation_id: str) -> Schema:
         "parameters": [channel],
         "get": {
             "operationId": operation_id,
-            "summary": "All open responses and the newest finished ones: what a reader loads after it subscribed",
-            "parameters": [_query("limit", limit, "of finished responses")],
+            "summary": "All open responses and the newest finished ones: what a reader loads after it subscribed. A page ends at 8 MiB",
+            "parameters": [
+                _query("limit", limit, "of finished responses"),
+                _query("before", {"type": "string", "minLength": 1}, "`next` of the page before"),
+            ],
             "responses": {"200": _json("newest first", _page(_ref("Response"))), **_errors()},
         },
     }

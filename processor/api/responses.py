@@ -74,9 +74,9 @@ class Responses:
         )
         return _page(page, listing.fields)
 
-    async def hydrate(self, grant: Grant, channel: str, limit: int) -> Answer:
+    async def hydrate(self, grant: Grant, channel: str, limit: int, before: str | None) -> Answer:
         _require(grant, READ, channel)
-        return _page(await _read(self._store.hydrate(channel, limit=limit, max_bytes=STORED_BYTES)))
+        return _page(await _read(self._store.hydrate(channel, limit=limit, before=before, max_bytes=STORED_BYTES)))
 
     async def delete(self, grant: Grant, response_id: str) -> None:
         """The log first: what fails after it, the archive does. The other way round a failure would leave the log's copy.
@@ -131,8 +131,8 @@ def _one(value: bytes) -> Pieces:
 async def _read(page: Awaitable[Page]) -> Page:
     try:
         return await page
-    except CursorInvalid:
-        raise bad_request("Invalid cursor. Omit `before` to start from the first page.") from None
+    except CursorInvalid as error:
+        raise bad_request(str(error)) from None
 
 
 def _page(page: Page, fields: frozenset[str] | None = None) -> Answer:

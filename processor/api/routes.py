@@ -24,7 +24,7 @@ PARAMETERS = {
     Serves.DESCRIPTION: frozenset[str](),
     Serves.RESPONSE: frozenset[str](),
     Serves.LISTING: frozenset({"limit", "before", "status", "fields"}),
-    Serves.HYDRATION: frozenset({"limit"}),
+    Serves.HYDRATION: frozenset({"limit", "before"}),
 }
 """The query parameters each takes. Any other is a bad request: a misspelt one would be ignored in silence."""
 

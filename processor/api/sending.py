@@ -6,13 +6,19 @@ memory is released in bounded time, whatever the client does.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
+import structlog
 from aiohttp import web
 
 from processor.api.render import Pieces
 
+T = TypeVar("T")
+log = structlog.stdlib.get_logger("tokenstream.http")
 COMPRESSED_FROM = 1024
 CHUNK_BYTES = 64 * 1024
 PROGRESS_BYTES = 256 * 1024
@@ -43,8 +49,7 @@ class Sender:
         """Returns the response, written. Raises what rendering raises before anything is written."""
         compress = answer.size >= COMPRESSED_FROM and _takes_gzip(request)
         if answer.size < PROGRESS_BYTES:
-            async with self._rendering:
-                body = await asyncio.to_thread(b"".join, answer.pieces)
+            body = await self._rendered(lambda: b"".join(answer.pieces))
             response: web.StreamResponse = web.Response(body=body, content_type="application/json", headers=headers)
             del body
             if compress:
@@ -79,8 +84,17 @@ class Sender:
         await self.finish(request, response)
 
     async def _next(self, pieces: Pieces) -> bytes | None:
+        return await self._rendered(lambda: next(pieces, None))
+
+    async def _rendered(self, work: Callable[[], T]) -> T:
+        """Of a cancelled request the rendering in progress ends first: until then its memory is in use."""
         async with self._rendering:
-            return await asyncio.to_thread(next, pieces, None)
+            rendering = asyncio.ensure_future(asyncio.to_thread(work))
+            try:
+                return await asyncio.shield(rendering)
+            except asyncio.CancelledError:
+                await asyncio.wait({rendering})
+                raise
 
     @contextlib.asynccontextmanager
     async def _or_abort(self, request: web.Request) -> AsyncIterator[None]:
@@ -89,9 +103,18 @@ class Sender:
                 yield
         except TimeoutError:
             # Closing would wait for the client to read what is unsent.
+            log.debug("client_too_slow", remote=request.remote)
             if request.transport is not None:
-                request.transport.abort()
+                abort(request.transport)
             raise ConnectionResetError("the client did not read its answer in time") from None
+
+
+def abort(transport: asyncio.WriteTransport) -> None:
+    """Resets the connection. What is unsent is dropped here and in the kernel, which would else go on offering it."""
+    connected = transport.get_extra_info("socket")
+    if connected is not None and connected.fileno() >= 0:
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def _takes_gzip(request: web.Request) -> bool:

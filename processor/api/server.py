@@ -9,6 +9,7 @@ import structlog
 from aiohttp import web
 
 from processor.api.errors import ApiError
+from processor.api.sending import abort
 from processor.errors import Fatal
 from processor.log import where
 
@@ -46,7 +47,7 @@ class Connection(web.RequestHandler):
             await super().start()
         finally:
             if isinstance(client, asyncio.WriteTransport) and client.get_write_buffer_size():
-                loop.call_later(LINGER_SECONDS, client.abort)
+                loop.call_later(LINGER_SECONDS, abort, client)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None

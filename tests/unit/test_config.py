@@ -196,6 +196,9 @@ def test_any_setting_may_come_from_a_file(tmp_path: Path) -> None:
     assert (settings.ably_key_file, settings.snapshot_interval) == (key, 7)
     key.write_text("app.key:another")
     assert settings.current_secret("ably_key") == "app.key:another"
+    key.write_text("app.key")
+    with pytest.raises(SettingsError, match="TOKENSTREAM_ABLY_KEY_FILE: must be an Ably API key"):
+        settings.current_secret("ably_key")
     key.unlink()
     with pytest.raises(SettingsError, match="TOKENSTREAM_ABLY_KEY_FILE: can't read"):
         settings.current_secret("ably_key")

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from processor.config import load_settings
-from processor.config_api import key_source, token_source
+from processor.config_api import key_source, log_access, token_source
 from processor.config_secrets import KnownSecrets, WatchedFile
 from processor.config_values import read_ably_keys
 
@@ -87,6 +88,22 @@ def test_every_secret_that_is_given_is_known() -> None:
     ably = {KEY, OTHER, KEY.partition(":")[2], OTHER.partition(":")[2]}
     others = {"a-token", "key-password", "sasl-password", "pa%2Fss", "pa/ss"}
     assert set(settings.secrets) == ably | others
+
+
+def test_a_start_without_credentials_off_loopback_says_so() -> None:
+    with capture_logs() as said:
+        log_access(load_settings({}))
+        log_access(load_settings({"TOKENSTREAM_HTTP_HOST": "127.0.0.1"}))
+        log_access(load_settings({"TOKENSTREAM_API_PUBLIC": "loopback"}))
+        log_access(load_settings({"TOKENSTREAM_API_TOKENS": "short=*,long-enough-to-be-a-token=*"}))
+    assert [line["event"] for line in said] == [
+        "api_closed",
+        *["api_access"] * 4,
+        "api_token_short",
+    ]
+    assert "API_TOKENS" in said[0]["detail"]
+    assert [line["readers"] for line in said[1:5]] == ["credentials", "this machine", "this machine", "credentials"]
+    assert said[5]["entry"] == 1
 
 
 def test_what_would_strike_out_ordinary_words_is_no_secret() -> None:

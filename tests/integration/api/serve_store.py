@@ -6,12 +6,14 @@ import sys
 from processor.api.access import Access
 from processor.api.app import ApiLimits, ApiParts, make_app
 from processor.api.health import Health
+from processor.api.memory import release_large_buffers
 from processor.api.server import HttpServer
 from processor.archive.stores import open_store
 from processor.metrics import Metrics
 
 
 async def serve(url: str, write_seconds: float) -> None:
+    release_large_buffers()
     store, metrics = open_store(url), Metrics()
     await store.start()
     limits = ApiLimits(write_seconds=write_seconds)
