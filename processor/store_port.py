@@ -17,17 +17,22 @@ import orjson
 
 from processor.errors import StoreRefused, TokenstreamError
 from topics.codec import MAX_RESPONSE_ID_BYTES, decode_response
+from topics.limits import MAX_CHANNEL_BYTES, MAX_TIME_MS
 from topics.records import ResponseRecord, Status
 
 PAGE_BYTES = 8 * 1024 * 1024
 """Where a page of records ends, whatever its limit; a single larger record is still a page."""
-MAX_CHANNEL_BYTES = 1024
+OPEN_PAGE = 500
+"""Open responses in one page of hydration, at most."""
 MARKER_DAYS = 14
 """How long it is remembered that a response was deleted: twice as long as the `responses` topic keeps records."""
 
 
 class CursorInvalid(TokenstreamError):
-    """The cursor is none that a page of this store gave."""
+    """The cursor was not returned by a page of this store."""
+
+    def __init__(self) -> None:
+        super().__init__("Invalid cursor. Omit `before` to start from the first page.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,8 @@ class Held:
     finished: bool
     deleted: bool
     sha256: str
+    position: Position | None = None
+    """Of the stored record; None for a deletion."""
 
 
 class Deletion(StrEnum):
@@ -118,9 +125,10 @@ class ResponseStore(Protocol):
         """Make ready: connect, migrate what migrates by itself. Raises SchemaOutdated, naming the command that mends it."""
 
     async def upsert_batch(self, entries: Sequence[Entry], *, force: bool = False) -> None:
-        """Store each entry whose (finished, offset) is above what is there; a tombstone deletes.
+        """Store each entry that replaces the stored record by the rule of `outdoes`; a tombstone deletes.
 
-        Of two partitions the finished record wins. Where it returns, every entry is durable or was outdone. A response once
+        A finished record is immutable: only a tombstone, or `force`, replaces it. When this returns, every entry is durable or
+        was outdone. Once begun, a write is finished or rolled back, even when the caller is cancelled. A response once
         deleted does not come back. At most one entry a response. Raises StoreRefused when an entry can't be stored
         for itself; others may be stored by then, and storing them again changes nothing. With `force` an entry replaces
         what is there, whatever that is: for repairs.
@@ -142,11 +150,24 @@ class ResponseStore(Protocol):
         Raises CursorInvalid.
         """
 
-    async def hydrate(self, channel: str, *, limit: int, max_bytes: int = PAGE_BYTES) -> Page:
-        """All open responses and the newest `limit` finished ones (fewer above `max_bytes`); `next` is for `list_channel`."""
+    async def hydrate(
+        self, channel: str, *, limit: int, before: str | None = None, max_bytes: int = PAGE_BYTES
+    ) -> Page:
+        """A page of the hydration set: all open responses, then the newest `limit` finished ones.
 
-    async def delete(self, response_id: str) -> Deletion:
-        """Remove a finished response for good, as `upsert_batch` does for a tombstone."""
+        Pages give the open ones first. A page ends at `max_bytes` (it has at least one item) or at `OPEN_PAGE` open responses, and
+        is sorted newest first; one page holds everything when it fits. `next` is a cursor of the open stage while open responses
+        are left, or while the page had no room for the first finished one; otherwise the place in the finished listing, for
+        `list_channel` and for more finished ones from `hydrate`. Open responses are read before finished ones on every page, so a
+        response that ends in between is in the page. Raises CursorInvalid.
+        """
+
+    async def delete(self, response_id: str, *, stale_before: int | None = None) -> Deletion:
+        """Removes a finished response permanently, as `upsert_batch` does for a tombstone.
+
+        An open one is removed only when it last changed before `stale_before` (ms). Once begun, the deletion is finished or
+        rolled back, even when the caller is cancelled.
+        """
 
     def held(self, response_ids: Sequence[str]) -> AsyncIterator[Held]:
         """Which of these the store has, or knows as deleted."""
@@ -157,7 +178,7 @@ class ResponseStore(Protocol):
     async def prune(
         self, *, older_than: int, channel: ChannelFilter, dry_run: bool, progress: Progress | None = None
     ) -> PruneReport:
-        """Delete what last changed before `older_than` (ms), in small transactions; forget old deletions."""
+        """Delete finished responses that last changed before `older_than` (ms), in small transactions; forget old deletions."""
 
     async def ping(self) -> None: ...
 
@@ -175,8 +196,8 @@ def check_storable(record: ResponseRecord) -> None:
     if "\0" in record.response_id or "\0" in record.channel:
         raise StoreRefused("the response id or the channel's name holds a NUL character, which no store can look up")
     for name, at in (("startedAt", record.started_at), ("updatedAt", record.updated_at)):
-        if not 0 <= at < 10**14:
-            raise StoreRefused(f"{name} is {at}: no time in milliseconds that a store can order")
+        if not 0 <= at <= MAX_TIME_MS:
+            raise StoreRefused(f"{name} is {at}; a store takes milliseconds from 0 to {MAX_TIME_MS}")
 
 
 def last_changed(record: ResponseRecord) -> int:
@@ -187,56 +208,62 @@ def last_changed(record: ResponseRecord) -> int:
 def outdoes(
     new: Position, new_record: ResponseRecord, old: Position, *, old_finished: bool, old_updated_at: int
 ) -> bool:
-    """Whether a record replaces what the store has: the guard of `upsert_batch`, in one place for stores without SQL."""
+    """Whether a record replaces what the store has: the guard of `upsert_batch`, in one place for stores without SQL.
+
+    A finished record is replaced by nothing. It replaces any open one; of two open ones the later stands, by offset within a
+    partition and by `updatedAt` across partitions.
+    """
+    if old_finished or new_record.finished:
+        return not old_finished
     if new.partition == old.partition:
-        return (new_record.finished, new.offset) > (old_finished, old.offset)
-    if new_record.finished or old_finished:
-        return new_record.finished and not old_finished
+        return new.offset > old.offset
     return new_record.updated_at > old_updated_at
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The place after one response in a channel's listing."""
+    """The place after one response: in a channel's listing, or (`open`) among the open responses of its hydration."""
 
     started_at: int
     response_id: str
+    open: bool = False
 
     def encode(self) -> str:
-        return base64.urlsafe_b64encode(orjson.dumps([self.started_at, self.response_id])).decode().rstrip("=")
+        place = [self.started_at, self.response_id, *([1] if self.open else [])]
+        return base64.urlsafe_b64encode(orjson.dumps(place)).decode().rstrip("=")
 
     @classmethod
     def decode(cls, text: str) -> "Cursor":
+        """Raises CursorInvalid."""
         try:
-            started_at, response_id = orjson.loads(
-                base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
-            )
+            place = orjson.loads(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True))
         except (binascii.Error, ValueError, TypeError) as error:
-            raise CursorInvalid("the cursor is none that a listing gave; begin again without `before`") from error
-        if (
-            type(started_at) is not int
-            or not 0 <= started_at < 10**14
-            or type(response_id) is not str
-            or "\0" in response_id
-        ):
-            raise CursorInvalid("the cursor is none that a listing gave; begin again without `before`")
-        return cls(started_at, response_id)
+            raise CursorInvalid from error
+        match place:
+            case [int(started_at), str(response_id), *stage] if stage in ([], [1]) and type(started_at) is int:
+                if 0 <= started_at <= MAX_TIME_MS and "\0" not in response_id:
+                    return cls(started_at, response_id, open=bool(stage))
+        raise CursorInvalid
+
+    @classmethod
+    def of(cls, item: StoredResponse, *, open: bool = False) -> "Cursor":  # noqa: A002 - the name of the field
+        return cls(item.record.started_at, item.response_id, open)
 
 
 def merge_hydration(running: Iterable[StoredResponse], finished: Page) -> Page:
-    """One list, newest first; what ended while it was read counts as finished."""
+    """One list, newest first. A response that ended while it was read is in both and counts once, as finished."""
     ended = {item.response_id for item in finished.items}
     items = [*finished.items, *(item for item in running if item.response_id not in ended)]
     items.sort(key=lambda item: (item.record.started_at, item.response_id.encode()), reverse=True)
     return Page(tuple(items), finished.next)
 
 
-def page_of(sizes: Sequence[int], limit: int, max_bytes: int) -> int:
-    """How many of these, in order, a page takes: at most `limit`, at least one, and no more once `max_bytes` is passed."""
+def page_of(sizes: Sequence[int], limit: int, max_bytes: int, *, least: int = 1) -> int:
+    """How many of these, in order, a page takes: at most `limit`, at least `least`, and no more once `max_bytes` is passed."""
     total = 0
     for count, size in enumerate(sizes[:limit]):
         total += size
-        if count and total > max_bytes:
+        if count >= least and total > max_bytes:
             return count
     return min(len(sizes), limit)
 

@@ -18,6 +18,10 @@ MAX_OBJECT_DEPTH: Final = 32
 MAX_RESPONSE_ID_BYTES: Final = 256
 MAX_PART_CHARACTERS: Final = 64
 MAX_SEQ: Final = 2**53 - 1
+MAX_TIME_MS: Final = 2**53 - 1
+"""Of every time in a record, in milliseconds since the epoch: the largest integer that JavaScript holds exactly."""
+MAX_CHANNEL_BYTES: Final = 1024
+"""Of a channel's name in UTF-8. Every door keeps this limit: intake, producer, stores and API."""
 """The largest integer every JSON reader keeps exact."""
 KIND_PATTERN: Final = re.compile(r"[a-z0-9_.-]{1,32}")
 

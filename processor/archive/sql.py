@@ -1,28 +1,25 @@
-"""Responses in SQLite or PostgreSQL. The only user of SQLAlchemy's engine; its exceptions end here.
+"""Responses in SQLite or PostgreSQL.
 
 Every write is one transaction, durable when it returns: SQLite runs in WAL mode with `synchronous=FULL`.
 Collation never decides: ids are ordered by the bytes of their UTF-8 (`COLLATE "C"`; SQLite's own order).
 """
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, collate, delete, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, collate, delete, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from processor.archive import schema
+from processor.archive.finishing import Finishing
 from processor.archive.schema import DELETED, RESPONSES
-from processor.archive.sql_engine import STATEMENT_SECONDS, driver_url, make_engine
+from processor.archive.sql_engine import Database
 from processor.clock import Clock
-from processor.errors import StoreRefused, StoreUnavailable
 from processor.store_port import (
     MARKER_DAYS,
+    OPEN_PAGE,
     PAGE_BYTES,
     ChannelFilter,
     Cursor,
@@ -44,9 +41,6 @@ from topics.records import Status
 CHUNK = 500
 """Ids in one statement; below SQLite's and PostgreSQL's limits on variables."""
 DAY_MS = 86_400_000
-REFUSED_CLASSES = ("22", "23", "54")
-"""SQLSTATE classes that are about the value given: data exception, constraint, program limit."""
-REFUSED_BY_SQLITE = ("SQLITE_TOOBIG", "SQLITE_CONSTRAINT", "SQLITE_MISMATCH")
 
 c = RESPONSES.c
 
@@ -56,30 +50,31 @@ class SqlStore:
 
     def __init__(self, url: str, *, clock: Clock) -> None:
         self._clock = clock
-        self._url = driver_url(url)
-        self._is_sqlite = self._url.get_backend_name() == "sqlite"
-        self._engine = make_engine(self._url)
-        # SQLite has one writer at a time; taking turns here is cheaper than its busy handler.
-        self._writing = asyncio.Semaphore(1 if self._is_sqlite else 8)
+        self._database = Database(url)
+        self._is_sqlite = self._database.is_sqlite
+        self._read, self._write = self._database.read, self._database.write
+        # A cancelled SQLite transaction keeps its write lock until its cursors are collected: no write is ever cancelled.
+        self._finishing = Finishing()
 
     def __repr__(self) -> str:
-        return f"SqlStore({self._url.render_as_string(hide_password=True)})"
+        return f"SqlStore({self._database!r})"
 
     async def start(self) -> None:
         """SQLite, and any store nothing was made in yet, migrate by themselves; an older PostgreSQL schema raises SchemaOutdated."""
-        self._look_for_directory()
+        self._database.prepare()
+        await self._finishing.run(self._start())
+
+    async def _start(self) -> None:
         async with self._write() as connection:
             if self._is_sqlite or await connection.run_sync(schema.current_revision) is None:
                 await self._upgrade(connection)
             await connection.run_sync(schema.check)
 
-    def _look_for_directory(self) -> None:
-        if self._is_sqlite and self._url.database and not Path(self._url.database).absolute().parent.is_dir():
-            parent = Path(self._url.database).absolute().parent
-            raise StoreUnavailable(f"the store did not answer: there is no directory {parent} for the SQLite file")
-
     async def migrate(self) -> tuple[str | None, str]:
         """Bring the schema up to date. Returns the revision before and after."""
+        return await self._finishing.run(self._migrate())
+
+    async def _migrate(self) -> tuple[str | None, str]:
         async with self._write() as connection:
             before = await connection.run_sync(schema.current_revision)
             await self._upgrade(connection)
@@ -96,13 +91,16 @@ class SqlStore:
             (_row(entry) for entry in entries if entry.value is not None), key=lambda row: str(row["response_id"])
         )
         gone = sorted(entry.response_id for entry in entries if entry.value is None)
+        await self._finishing.run(self._store(rows, gone, force=force))
+
+    async def _store(self, rows: Sequence[dict[str, object]], gone: Sequence[str], *, force: bool) -> None:
         async with self._write() as connection:
             if rows:
                 await connection.execute(self._upsert(force=force), rows)
             if gone:
                 await self._mark(connection, gone)
             # Last, in a statement of its own: it sees deletions committed while the upsert waited for a row's lock.
-            await self._remove_marked(connection, [str(row["response_id"]) for row in rows] + gone)
+            await self._remove_marked(connection, [*(str(row["response_id"]) for row in rows), *gone])
 
     async def _remove_marked(self, connection: AsyncConnection, response_ids: Sequence[str]) -> None:
         for ids in _chunks(response_ids):
@@ -118,20 +116,15 @@ class SqlStore:
         return sqlite.insert(table) if self._is_sqlite else postgresql.insert(table)
 
     def _upsert(self, *, force: bool) -> Any:
-        """The guard of the port, as one statement."""
+        """The guard of the port (`outdoes`), as one statement."""
         statement = self._insert(RESPONSES)
         new = statement.excluded
-        grows = tuple_(new.finished, new.log_offset) > tuple_(c.finished, c.log_offset)
-        wins = or_(
-            and_(new.log_partition == c.log_partition, grows),
-            and_(new.log_partition != c.log_partition, new.finished > c.finished),
-            and_(
-                new.log_partition != c.log_partition,
-                new.finished == 0,
-                c.finished == 0,
-                new.updated_at > c.updated_at,
-            ),
+        same_partition = new.log_partition == c.log_partition
+        later = or_(
+            and_(same_partition, new.log_offset > c.log_offset),
+            and_(~same_partition, new.updated_at > c.updated_at),
         )
+        wins = and_(c.finished == 0, or_(new.finished == 1, later))
         changed = {column.name: new[column.name] for column in RESPONSES.columns if not column.primary_key}
         return statement.on_conflict_do_update(
             index_elements=[c.response_id], set_=changed, where=None if force else wins
@@ -153,7 +146,8 @@ class SqlStore:
         status: frozenset[Status] | None = None,
         max_bytes: int = PAGE_BYTES,
     ) -> Page:
-        conditions = [] if before is None else [self._before(Cursor.decode(before))]
+        cursor = None if before is None else Cursor.decode(before)
+        conditions = [] if cursor is None or cursor.open else [self._before(cursor)]
         if status is not None:
             conditions.append(c.status.in_(sorted(status)))
         if _unknowable(channel):
@@ -161,15 +155,27 @@ class SqlStore:
         async with self._read() as connection:
             return await self._page(connection, channel, conditions, limit, max_bytes)
 
-    async def hydrate(self, channel: str, *, limit: int, max_bytes: int = PAGE_BYTES) -> Page:
+    async def hydrate(
+        self, channel: str, *, limit: int, before: str | None = None, max_bytes: int = PAGE_BYTES
+    ) -> Page:
+        cursor = None if before is None else Cursor.decode(before)
         if _unknowable(channel):
             return Page((), None)
+        finished = [c.finished == 1]
         async with self._read() as connection:
-            # The finished ones first: a response that ends between the two reads is then seen twice, never not at all.
-            finished = await self._page(connection, channel, [c.finished == 1], limit, max_bytes)
-            rows = await connection.execute(_stored().where(c.channel == channel, c.finished == 0))
-            running = [_response(row) for row in rows]
-        return merge_hydration(running, finished)
+            if cursor is not None and not cursor.open:
+                return await self._page(connection, channel, [*finished, self._before(cursor)], limit, max_bytes)
+            # In this order, which the port promises: a response that ends in between is in one list or the other.
+            conditions = [c.finished == 0] if cursor is None else [c.finished == 0, self._before(cursor)]
+            running = await self._page(connection, channel, conditions, OPEN_PAGE, max_bytes, stage_open=True)
+            if running.next is not None or not limit:
+                return running
+            room = max_bytes - sum(len(item.value) for item in running.items)
+            least = 0 if running.items else 1
+            ended = await self._page(connection, channel, finished, limit, room, least=least)
+        if running.items and not ended.items and ended.next is not None:
+            return Page(running.items, Cursor.of(running.items[-1], open=True).encode())
+        return merge_hydration(running.items, ended)
 
     async def _page(
         self,
@@ -178,8 +184,11 @@ class SqlStore:
         conditions: Iterable[ColumnElement[bool]],
         limit: int,
         max_bytes: int,
+        *,
+        least: int = 1,
+        stage_open: bool = False,
     ) -> Page:
-        """Sizes first, so that no more bytes are read than the page takes."""
+        """Sizes first, so that no more bytes are read than the page takes. With `least=0` it may be empty, with a `next`."""
         wanted = (
             select(c.response_id, c.started_at, c.size)
             .where(c.channel == channel, *conditions)
@@ -187,15 +196,16 @@ class SqlStore:
             .limit(limit + 1)
         )
         heads = (await connection.execute(wanted)).all()
-        count = page_of([head.size for head in heads], limit, max_bytes)
+        count = page_of([head.size for head in heads], limit, max_bytes, least=least)
         ids = [head.response_id for head in heads[:count]]
         rows = await connection.execute(_stored().where(c.response_id.in_(ids)))
         found = {row.response_id: _response(row) for row in rows}
         # One that was deleted between the two reads is not there any more.
         items = tuple(found[response_id] for response_id in ids if response_id in found)
-        more = len(heads) > count > 0
-        last = heads[count - 1] if more else None
-        return Page(items, None if last is None else Cursor(last.started_at, last.response_id).encode())
+        if len(heads) <= count or not limit:
+            return Page(items, None)
+        last = heads[max(0, count - 1)]
+        return Page(items, Cursor(last.started_at, last.response_id, stage_open).encode())
 
     def _before(self, cursor: Cursor) -> ColumnElement[bool]:
         same_time = and_(c.started_at == cursor.started_at, self._ordered(c.response_id) < cursor.response_id)
@@ -204,15 +214,18 @@ class SqlStore:
     def _ordered(self, column: Any) -> Any:
         return column if self._is_sqlite else collate(column, "C")
 
-    async def delete(self, response_id: str) -> Deletion:
+    async def delete(self, response_id: str, *, stale_before: int | None = None) -> Deletion:
         if _unknowable(response_id):
             return Deletion.MISSING
+        return await self._finishing.run(self._delete(response_id, stale_before))
+
+    async def _delete(self, response_id: str, stale_before: int | None) -> Deletion:
         async with self._write() as connection:
-            query = select(c.finished).where(c.response_id == response_id).with_for_update()
-            finished = (await connection.execute(query)).scalar_one_or_none()
-            if finished is None:
+            query = select(c.finished, c.updated_at).where(c.response_id == response_id).with_for_update()
+            row = (await connection.execute(query)).one_or_none()
+            if row is None:
                 return Deletion.MISSING
-            if not finished:
+            if not row.finished and (stale_before is None or row.updated_at >= stale_before):
                 return Deletion.OPEN
             await self._mark(connection, [response_id])
             await connection.execute(delete(RESPONSES).where(c.response_id == response_id))
@@ -221,12 +234,15 @@ class SqlStore:
     async def held(self, response_ids: Sequence[str]) -> AsyncIterator[Held]:
         for ids in _chunks([one for one in response_ids if not _unknowable(one)]):
             async with self._read() as connection:
-                query = select(c.response_id, c.finished, c.sha256).where(c.response_id.in_(ids))
+                query = select(c.response_id, c.finished, c.sha256, c.log_partition, c.log_offset).where(
+                    c.response_id.in_(ids)
+                )
                 rows = (await connection.execute(query)).all()
                 marks = select(DELETED.c.response_id).where(DELETED.c.response_id.in_(ids))
                 deleted = (await connection.execute(marks)).scalars().all()
             for row in rows:
-                yield Held(row.response_id, bool(row.finished), deleted=False, sha256=row.sha256)
+                position = Position(row.log_partition, row.log_offset)
+                yield Held(row.response_id, bool(row.finished), deleted=False, sha256=row.sha256, position=position)
             for response_id in deleted:
                 yield Held(response_id, finished=True, deleted=True, sha256="")
 
@@ -250,17 +266,20 @@ class SqlStore:
         doomed, size = await self._doomed(older_than, channel)
         if not dry_run:
             for ids in _chunks(doomed):
-                await self._prune_some(ids, older_than)
+                await self._finishing.run(self._prune_some(ids, older_than))
                 if progress:
                     progress(len(ids), len(doomed))
-            async with self._write() as connection:
-                horizon = self._clock.wall_ms() - MARKER_DAYS * DAY_MS
-                await connection.execute(delete(DELETED).where(DELETED.c.deleted_at < horizon))
+            await self._finishing.run(self._forget_deletions())
         return PruneReport(len(doomed), size)
+
+    async def _forget_deletions(self) -> None:
+        async with self._write() as connection:
+            horizon = self._clock.wall_ms() - MARKER_DAYS * DAY_MS
+            await connection.execute(delete(DELETED).where(DELETED.c.deleted_at < horizon))
 
     async def _doomed(self, older_than: int, channel: ChannelFilter) -> tuple[list[str], int]:
         async with self._read() as connection:
-            query = select(c.response_id, c.channel, c.size).where(c.changed_at < older_than)
+            query = select(c.response_id, c.channel, c.size).where(c.finished == 1, c.changed_at < older_than)
             rows = [row for row in await connection.execute(query) if channel(row.channel)]
         return [row.response_id for row in rows], sum(row.size for row in rows)
 
@@ -269,7 +288,8 @@ class SqlStore:
         at = self._clock.wall_ms()
         async with self._write() as connection:
             # Read again: one that changed since the list was made stays.
-            query = select(c.response_id).where(c.response_id.in_(ids), c.changed_at < older_than).with_for_update()
+            old_ones = (c.response_id.in_(ids), c.finished == 1, c.changed_at < older_than)
+            query = select(c.response_id).where(*old_ones).with_for_update()
             old = [{"response_id": one, "deleted_at": at} for one in (await connection.execute(query)).scalars()]
             if old:
                 await connection.execute(self._insert(DELETED).on_conflict_do_nothing(), old)
@@ -287,32 +307,8 @@ class SqlStore:
             await connection.execute(select(1))
 
     async def close(self) -> None:
-        await self._engine.dispose()
-
-    @asynccontextmanager
-    async def _write(self) -> AsyncIterator[AsyncConnection]:
-        async with self._writing, self._mapped(), self._engine.begin() as connection:
-            if self._is_sqlite:
-                # The driver begins late, and then as a reader that may fail to become a writer.
-                await connection.exec_driver_sql("BEGIN IMMEDIATE")
-            yield connection
-
-    @asynccontextmanager
-    async def _read(self) -> AsyncIterator[AsyncConnection]:
-        async with self._mapped(), self._engine.connect() as connection:
-            yield connection
-
-    @asynccontextmanager
-    async def _mapped(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(2 * STATEMENT_SECONDS):
-                yield
-        except DBAPIError as error:
-            raise _map(error) from error
-        except StatementError as error:
-            raise StoreRefused(f"the store can't take the record: {_first_line(error.orig or error)}") from error
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise StoreUnavailable(f"the store did not answer: {_first_line(error)}") from error
+        await self._finishing.settle()
+        await self._database.close()
 
 
 def _row(entry: Entry) -> dict[str, object]:
@@ -351,17 +347,3 @@ def _unknowable(name: str) -> bool:
 
 def _chunks(items: Sequence[str]) -> Iterable[Sequence[str]]:
     return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
-
-
-def _map(error: DBAPIError) -> StoreUnavailable | StoreRefused:
-    cause = cast("Any", error.orig)
-    state = str(getattr(cause, "sqlstate", "") or getattr(cause, "pgcode", "") or "")
-    name = str(getattr(cause, "sqlite_errorname", ""))
-    if state.startswith(REFUSED_CLASSES) or name.startswith(REFUSED_BY_SQLITE):
-        return StoreRefused(f"the store can't take the record: {_first_line(cause)}")
-    return StoreUnavailable(f"the store did not answer: {_first_line(cause)}")
-
-
-def _first_line(error: BaseException) -> str:
-    """What to tell of a driver's error: never its parameters, which hold text."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:300] or type(error).__name__

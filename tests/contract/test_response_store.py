@@ -287,10 +287,119 @@ async def test_a_response_that_ends_leaves_the_open_ones(store: ResponseStore) -
     assert await ids(store) == ["r-1"]
 
 
-async def test_hydration_with_no_finished_ones_asked_has_the_open_ones(store: ResponseStore) -> None:
+async def hydrated(store: ResponseStore, *, limit: int, max_bytes: int) -> list[list[str]]:
+    """The ids of each page, by following `next` until the finished ones are complete."""
+    pages: list[list[str]] = []
+    before: str | None = None
+    finished = 0
+    while True:
+        page = await store.hydrate("chat:1", limit=limit - finished, before=before, max_bytes=max_bytes)
+        pages.append([item.response_id for item in page.items])
+        finished += sum(item.record.finished for item in page.items)
+        before = page.next
+        if before is None or finished >= limit:
+            return pages
+
+
+async def test_hydration_without_finished_ones_has_the_open_ones(store: ResponseStore) -> None:
     await store.upsert_batch([entry("done", offset=1), entry("open", offset=2, status=Status.STREAMING)])
-    page = await store.hydrate("chat:1", limit=1, max_bytes=1)
-    assert {item.response_id for item in page.items} == {"done", "open"}
+    page = await store.hydrate("chat:1", limit=0)
+    assert [item.response_id for item in page.items] == ["open"]
+
+
+async def test_pages_of_hydration_give_open_responses_first(store: ResponseStore) -> None:
+    opens = [entry(f"open-{n}", offset=n, status=Status.STREAMING, started_at=START + n) for n in range(5)]
+    await store.upsert_batch([*opens, *(entry(f"done-{n}", offset=9 + n, started_at=START + 9 + n) for n in range(4))])
+    pages = await hydrated(store, limit=3, max_bytes=1)
+    assert pages == [[f"open-{n}"] for n in (4, 3, 2, 1, 0)] + [["done-3"], ["done-2"], ["done-1"]]
+
+
+async def test_a_page_of_hydration_ends_at_its_bytes(store: ResponseStore) -> None:
+    opens = [
+        entry(f"open-{n}", offset=n, status=Status.STREAMING, text="x" * 10_000, started_at=START + n) for n in range(3)
+    ]
+    await store.upsert_batch([*opens, *(entry(f"done-{n}", offset=9 + n, text="x" * 10_000) for n in range(2))])
+    pages = await hydrated(store, limit=2, max_bytes=25_000)
+    assert pages == [["open-2", "open-1"], ["open-0", "done-1"], ["done-0"]]
+
+
+async def test_a_cursor_of_open_responses_begins_a_listing(store: ResponseStore) -> None:
+    opens = [entry(f"open-{n}", offset=n, status=Status.STREAMING, started_at=START + n) for n in range(2)]
+    await store.upsert_batch([*opens, entry("done", offset=5, started_at=START + 9)])
+    page = await store.hydrate("chat:1", limit=3, max_bytes=1)
+    assert page.next is not None
+    rest = await store.list_channel("chat:1", limit=9, before=page.next)
+    assert [item.response_id for item in rest.items] == ["done", "open-1", "open-0"]
+
+
+async def test_hydration_has_every_response_that_ends_while_it_is_read(url: str) -> None:
+    async with opened(url) as api, opened(url) as archive:
+        present: set[str] = set()
+        done = False
+        missed: list[set[str]] = []
+
+        async def end_many() -> None:
+            nonlocal done
+            for n in range(40):
+                await archive.upsert_batch([entry(f"r{n}", offset=2 * n, status=Status.STREAMING)])
+                present.add(f"r{n}")
+                await asyncio.sleep(0)
+                await archive.upsert_batch([entry(f"r{n}", offset=2 * n + 1)])
+            done = True
+
+        async def hydrate() -> None:
+            while not done:
+                wanted = set(present)
+                missed.append(wanted - {item.response_id for item in (await api.hydrate("chat:1", limit=500)).items})
+
+        await asyncio.gather(end_many(), hydrate(), hydrate())
+        assert missed
+        assert [ids for ids in missed if ids] == []
+
+
+async def test_a_finished_record_is_replaced_by_nothing_but_force(store: ResponseStore) -> None:
+    whole = entry("r-1", offset=5, text="The whole answer.")
+    await store.upsert_batch([whole])
+    for late in (
+        entry("r-1", offset=9, status=Status.ABANDONED, text=""),
+        entry("r-1", partition=1, offset=1, status=Status.ABANDONED, text=""),
+        entry("r-1", offset=10, status=Status.STREAMING),
+    ):
+        await store.upsert_batch([late])
+        got = await store.get("r-1")
+        assert got is not None
+        assert got.value == whole.value
+    await store.upsert_batch([entry("r-1", offset=9, text="repaired")], force=True)
+    got = await store.get("r-1")
+    assert got is not None
+    assert got.record.text == "repaired"
+
+
+@pytest.mark.parametrize("at", [0, 10**14, 1_763_860_000_062_000, 2**53 - 1])
+async def test_any_time_that_intake_takes_is_stored_and_listed(store: ResponseStore, at: int) -> None:
+    await store.upsert_batch([entry("odd", offset=1, started_at=at, updated_at=at), entry("other", offset=2)])
+    assert set(await ids(store)) == {"odd", "other"}
+    assert await ids(store) == sorted(["odd", "other"], key=lambda name: at if name == "odd" else START, reverse=True)
+    first = await store.list_channel("chat:1", limit=1)
+    second = await store.list_channel("chat:1", limit=5, before=first.next)
+    assert {item.response_id for item in (*first.items, *second.items)} == {"odd", "other"}
+    assert await store.delete("odd") is Deletion.DELETED
+
+
+async def test_an_open_response_is_deleted_only_when_it_is_stale(store: ResponseStore) -> None:
+    await store.upsert_batch([entry("r-1", status=Status.STREAMING, updated_at=START)])
+    assert await store.delete("r-1") is Deletion.OPEN
+    assert await store.delete("r-1", stale_before=START) is Deletion.OPEN
+    assert await store.delete("r-1", stale_before=START + 1) is Deletion.DELETED
+    assert await store.get("r-1") is None
+
+
+async def test_pruning_keeps_open_responses(store: ResponseStore) -> None:
+    await store.upsert_batch([entry("open", status=Status.STREAMING), entry("done", offset=1)])
+    report = await store.prune(older_than=START + DAY_MS, channel=lambda _: True, dry_run=False)
+    assert report.responses == 1
+    await store.upsert_batch([entry("open", offset=5)])
+    assert await ids(store) == ["open"]
 
 
 async def test_what_is_held_is_told_with_its_hash(store: ResponseStore) -> None:

@@ -1,0 +1,34 @@
+"""Writes that run to their end, whatever their caller does."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Finishing:
+    """Runs each write in a task of its own. A cancelled caller leaves; the write commits or rolls back, and is awaited by `settle`.
+
+    The store's own limits bound how many run: each write first waits for its turn there.
+    """
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def run(self, write: Coroutine[Any, Any, T]) -> T:
+        """Returns or raises what the write does."""
+        task = asyncio.get_running_loop().create_task(write)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # raised to the caller if there still is one; else nobody asks for it
+
+    async def settle(self) -> None:
+        """Waits for the writes whose callers left."""
+        while self._running:
+            await asyncio.wait(self._running)
