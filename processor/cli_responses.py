@@ -376,6 +376,7 @@ def _report_fields(report: "VerifyReport") -> dict[str, object]:
     return {
         "finished": report.finished,
         "equal": report.equal,
+        "earlier": report.earlier,
         "deleted": report.deleted,
         "unreadable": report.unreadable,
         "missing": report.missing,
@@ -389,6 +390,8 @@ def _print_report(report: "VerifyReport", *, repair: bool) -> None:
     print(
         f"{report.finished} finished responses on the log: {report.equal} equal in the store, {report.deleted} deleted."
     )
+    if report.earlier:
+        print(f"{report.earlier} stored from an earlier final record, which is never replaced.")
     for name, ids in (("missing", report.missing), ("different", report.different), ("undeleted", report.undeleted)):
         if ids:
             shown = ", ".join(visible(one) for one in ids[:IDS_SHOWN])

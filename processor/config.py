@@ -195,7 +195,7 @@ class Settings(BaseSettings):
         description="Whether anyone may read from `/v1`; `loopback`: where the request's Host is this machine. Deleting needs a credential",
     )
     api_max_requests: Annotated[int, whole(1, 1_000_000)] = Field(
-        default=256, description="Requests `/v1` answers at one time; above it 503"
+        default=1000, description="Requests `/v1` answers at one time; above it 503"
     )
     api_max_buffered_bytes: Size = Field(
         default=96 * MIB, description="Answers of `/v1` in memory; above it 503 until some are sent"

@@ -95,6 +95,8 @@ class Held:
     sha256: str
     position: Position | None = None
     """Of the stored record; None for a deletion."""
+    changed_at: int = 0
+    """When a finished record ended, in milliseconds."""
 
 
 class Deletion(StrEnum):

@@ -37,7 +37,7 @@ class ApiLimits:
     """`buffered_bytes`: of answers in memory. `write_seconds`: for a client to take the next part of its answer."""
 
     buffered_bytes: int = 96 * 1024 * 1024
-    requests: int = 256
+    requests: int = 1000
     write_seconds: float = 30.0
     request_seconds: float = REQUEST_SECONDS
 

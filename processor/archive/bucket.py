@@ -1,12 +1,11 @@
 """Object storage, as few verbs. The only user of obstore: its exceptions end here.
 
-`replace` is a compare-and-set: the service's own on S3, GCS and Azure; for files, a comparison under a lock of the directory, which
-holds for all processes of one machine.
+`replace` is a compare-and-set: the service's own on S3, GCS and Azure, tried at the start; for files, a comparison under a lock.
 """
 
 import asyncio
-import fcntl
 import os
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,11 +17,13 @@ import obstore
 from obstore import exceptions
 from obstore.store import LocalStore, from_url
 
+from processor.archive.directory import Directory
 from processor.errors import SettingsError, StoreRefused, StoreUnavailable
 
 ANSWER_SECONDS = 60
 PARALLEL = 32
-LOCK_FILE = ".tokenstream.lock"
+CONDITIONS = "conditions/"
+"""Where it is tried at the start whether the service keeps to conditional writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,12 @@ class Stored:
 class Listed:
     key: str
     size: int
+    written_at: int
+    """Milliseconds, by the service's clock."""
+
+
+class PermissionRefused(StoreUnavailable):
+    """The credentials do not allow it."""
 
 
 class Conflict(Exception):
@@ -48,11 +55,79 @@ class Bucket:
     def __init__(self, url: str) -> None:
         self._name = url
         self._store: Any = _open(url)
-        self._lock = Path(self._store.prefix or "/") / LOCK_FILE if isinstance(self._store, LocalStore) else None
+        self._directory = _directory(self._store) if isinstance(self._store, LocalStore) else None
         self._turns = asyncio.Semaphore(PARALLEL)
 
     def __repr__(self) -> str:
         return f"Bucket({self._name})"
+
+    async def start(self) -> None:
+        """Raises SettingsError when the service does not keep to conditional writes: a store can't be right without."""
+        if self._directory is not None:
+            async with self._turn():
+                await asyncio.to_thread(self._directory.sweep)
+            return
+        key = f"{CONDITIONS}{uuid.uuid4().hex}"
+        if not await self._may_write(key):
+            return
+        try:
+            await self._check_conditions(key)
+        finally:
+            await self.delete(key)
+
+    async def _may_write(self, key: str) -> bool:
+        """A reader's credentials refuse every write, so nothing can go wrong with one."""
+        try:
+            await self.put(key, b"")
+        except PermissionRefused:
+            return False
+        await self.delete(key)
+        return True
+
+    async def _check_conditions(self, key: str) -> None:
+        await self._try_condition(key, b"1", None)
+        first = await self._written(key, b"1")
+        await self._refuses(key, None)
+        await self._try_condition(key, b"2", first)
+        await self._written(key, b"2")
+        await self._refuses(key, first)
+
+    async def _try_condition(self, key: str, body: bytes, old: Stored | None) -> None:
+        """A service that takes plain writes and fails conditional ones, twice, does not have them."""
+        for last in (False, True):
+            try:
+                await self.replace(key, body, old)
+            except Conflict:
+                return  # the client tried again after a lost answer, or the service is at fault: what is there decides
+            except PermissionRefused:
+                raise
+            except StoreUnavailable as error:
+                await self.put(f"{key}.plain", b"")
+                await self.delete(f"{key}.plain")
+                if last:
+                    raise self._unfit(f"does not take them: {error}") from error
+            else:
+                return
+
+    async def _written(self, key: str, body: bytes) -> Stored:
+        stored = await self.get(key)
+        if stored is None or stored.body != body:
+            raise self._unfit("refuses one whose condition holds")
+        return stored
+
+    async def _refuses(self, key: str, old: Stored | None) -> None:
+        try:
+            await self.replace(key, b"3", old)
+        except Conflict:
+            return
+        raise self._unfit("ignores their condition and overwrites the object")
+
+    def _unfit(self, why: str) -> SettingsError:
+        mistake = (
+            f"STORE_URL: {self._name} needs conditional writes (If-None-Match, If-Match), and the service {why}. "
+            "Use a service that has them, or a SQL store."
+        )
+        return SettingsError([mistake])
 
     async def get(self, key: str) -> Stored | None:
         async with self._turn():
@@ -65,34 +140,39 @@ class Bucket:
 
     async def put(self, key: str, body: bytes | Path) -> None:
         async with self._turn():
-            await obstore.put_async(self._store, key, body)
+            if self._directory is not None:
+                await asyncio.to_thread(self._directory.write, key, body)
+            else:
+                await obstore.put_async(self._store, key, body)
 
     async def replace(self, key: str, body: bytes, old: Stored | None) -> None:
         """Write where the object is still `old` (None: where there is none). Raises Conflict."""
         async with self._turn():
             try:
-                if old is None:
+                if self._directory is not None:
+                    await asyncio.to_thread(self._replace_locked, self._directory, key, body, old)
+                elif old is None:
                     await obstore.put_async(self._store, key, body, mode="create")
-                elif self._lock is None:
-                    await obstore.put_async(self._store, key, body, mode=old.condition)
                 else:
-                    await asyncio.to_thread(self._replace_locked, self._lock, key, body, old)
+                    await obstore.put_async(self._store, key, body, mode=old.condition)
             except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as error:
                 raise Conflict from error
 
-    def _replace_locked(self, lock: Path, key: str, body: bytes, old: Stored) -> None:
-        with lock.open("ab") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
+    def _replace_locked(self, directory: Directory, key: str, body: bytes, old: Stored | None) -> None:
+        with directory.locked():
             try:
-                now = obstore.head(self._store, key)
+                now = obstore.head(self._store, key)["e_tag"]
             except FileNotFoundError:
-                raise Conflict from None
-            if now["e_tag"] != old.condition["e_tag"]:
+                now = None
+            if now != (None if old is None else old.condition["e_tag"]):
                 raise Conflict
-            obstore.put(self._store, key, body)
+            directory.write(key, body)
 
     async def delete(self, key: str) -> None:
         async with self._turn():
+            if self._directory is not None:
+                await asyncio.to_thread(self._directory.remove, key)
+                return
             try:
                 await obstore.delete_async(self._store, key)
             except FileNotFoundError:
@@ -103,7 +183,7 @@ class Bucket:
             found = [batch async for batch in obstore.list(self._store, prefix=prefix)]
         for batch in found:
             for meta in batch:
-                yield Listed(meta["path"], meta["size"])
+                yield Listed(meta["path"], meta["size"], int(meta["last_modified"].timestamp() * 1000))
 
     async def folders(self, prefix: str) -> list[str]:
         """The names directly under `prefix` (which ends with `/`, or is empty) that have something under them."""
@@ -119,8 +199,14 @@ class Bucket:
                     yield
             except exceptions.InvalidPathError as error:
                 raise StoreRefused(f"object storage can't name the record: {_line(error)}") from error
+            except exceptions.PermissionDeniedError as error:
+                raise PermissionRefused(f"object storage refused it: {_line(error)}") from error
             except (exceptions.BaseError, OSError, TimeoutError) as error:
                 raise StoreUnavailable(f"object storage did not answer: {_line(error)}") from error
+
+
+def _directory(store: LocalStore) -> Directory:
+    return Directory(Path(store.prefix or "/"))
 
 
 def _open(url: str) -> Any:
@@ -130,7 +216,8 @@ def _open(url: str) -> Any:
         if parts.netloc or not directory.is_absolute():
             raise SettingsError(["STORE_URL: a directory is file:///absolute/path"])
         try:
-            return LocalStore(directory, mkdir=True)
+            Directory(directory)
+            return LocalStore(directory)
         except (exceptions.BaseError, OSError) as error:
             raise SettingsError([f"STORE_URL: {directory} can't be used as a directory: {_line(error)}"]) from error
     try:

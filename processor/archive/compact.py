@@ -58,7 +58,7 @@ async def compact(store: ObjectStore, *, clock: Clock | None = None, progress: P
     """Every day that has ended, at least two hours ago. `progress` counts days. Raises StoreUnavailable; run again, it goes on."""
     before = day_of((clock or Clock()).wall_ms() - SETTLED_MS)
     prefixes: dict[str, list[str]] = defaultdict(list)
-    for prefix in await store.day_prefixes():
+    for prefix in await store.listing.day_prefixes():
         day = prefix.rstrip("/").rpartition("date=")[2]
         if day < before:
             prefixes[day].append(prefix)
@@ -73,7 +73,7 @@ async def compact(store: ObjectStore, *, clock: Clock | None = None, progress: P
 
 async def _compact_day(store: ObjectStore, day: str, prefixes: Sequence[str]) -> int | None:
     """How many rows were written; None where the file stands for what is there."""
-    names = [name for prefix in prefixes for name in await store.names(prefix)]
+    names = [name for prefix in prefixes for name in await store.listing.names(prefix)]
     folder = f"parquet/date={day}/"
     key = f"{folder}responses-{len(names)}.parquet"
     old = [listed.key async for listed in store.bucket.walk(folder)]
@@ -91,7 +91,7 @@ async def _compact_day(store: ObjectStore, day: str, prefixes: Sequence[str]) ->
 
 async def _changed(store: ObjectStore, names: Sequence[Named], prefixes: Sequence[str]) -> bool:
     """Whether a response came or was deleted meanwhile: its text must not stay in a file made from before."""
-    now = {name.key for prefix in prefixes for name in await store.names(prefix)}
+    now = {name.key for prefix in prefixes for name in await store.listing.names(prefix)}
     return now != {name.key for name in names}
 
 
@@ -101,7 +101,7 @@ async def _write(store: ObjectStore, names: Sequence[Named], path: Path) -> int:
     rows = 0
     with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
         for start in range(0, len(ordered), ROW_GROUP):
-            found = await store.read(ordered[start : start + ROW_GROUP])
+            found = await store.listing.read(await store.listing.named(ordered[start : start + ROW_GROUP]))
             group = [_row(item) for item in found if item is not None]
             if group:
                 await asyncio.to_thread(writer.write_table, pa.Table.from_pylist(group, schema=SCHEMA))

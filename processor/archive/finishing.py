@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+SETTLE_SECONDS = 60.0
+
 
 class Finishing:
     """Runs each write in a task of its own. A cancelled caller leaves; the write commits or rolls back, and is awaited by `settle`.
@@ -29,6 +31,6 @@ class Finishing:
             task.exception()  # raised to the caller if there still is one; else nobody asks for it
 
     async def settle(self) -> None:
-        """Waits for the writes whose callers left."""
-        while self._running:
-            await asyncio.wait(self._running)
+        """Waits for the writes whose callers left, at most `SETTLE_SECONDS`."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=SETTLE_SECONDS)

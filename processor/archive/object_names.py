@@ -6,6 +6,7 @@
     deleted/date=<day>/<id>                       which deletions may be forgotten one day
     parquet/date=<day>/responses-<count>.parquet  made by `archive compact`
 
+`startedAt` has 16 digits; 14 where an older version of this program wrote it.
 A name is escaped with `!` and two hex digits: letters, digits, `-` and `_` stay. Longer names end in `~` and a hash.
 """
 
@@ -20,7 +21,9 @@ from topics.records import ResponseRecord, Status
 _UNSAFE = re.compile(rb"[^A-Za-z0-9_-]")
 _LONGEST = 120
 _KEPT = 50
-_NAME = re.compile(r"(\d{14})\.([a-z]+)\.(\d+)-(\d+)\.([^.]+)\.json")
+LAST_DAY_MS = 253_402_214_400_000
+"""The beginning of 9999-12-31, UTC."""
+_NAME = re.compile(r"(\d{14,16})\.([a-z]+)\.(\d+)-(\d+)\.([^.]+)\.json")
 
 
 def escape(name: str) -> str:
@@ -31,7 +34,9 @@ def escape(name: str) -> str:
 
 
 def day_of(at: int) -> str:
-    """Of milliseconds since the epoch, in UTC."""
+    """Of milliseconds since the epoch, in UTC. The last day that has a name stands for all later ones."""
+    if at >= LAST_DAY_MS:
+        return "9999-12-31"
     return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d")
 
 
@@ -55,7 +60,7 @@ def deleted_key(response_id: str, at: int) -> str:
 
 def record_key(record: ResponseRecord, position: Position) -> str:
     """Another for every version of a response: nothing is ever overwritten by something older."""
-    name = f"{record.started_at:014d}.{record.status}.{position.partition}-{position.offset}.{escape(record.response_id)}.json"
+    name = f"{record.started_at:016d}.{record.status}.{position.partition}-{position.offset}.{escape(record.response_id)}.json"
     if not record.finished:
         return open_prefix(record.channel) + name
     return f"{channel_prefix(record.channel)}date={day_of(record.started_at)}/{name}"
@@ -71,6 +76,10 @@ class Named:
     position: Position
     escaped_id: str
     size: int
+
+    @property
+    def folder(self) -> str:
+        return self.key.rpartition("/")[0]
 
     @property
     def order(self) -> tuple[int, str]:

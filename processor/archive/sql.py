@@ -234,15 +234,13 @@ class SqlStore:
     async def held(self, response_ids: Sequence[str]) -> AsyncIterator[Held]:
         for ids in _chunks([one for one in response_ids if not _unknowable(one)]):
             async with self._read() as connection:
-                query = select(c.response_id, c.finished, c.sha256, c.log_partition, c.log_offset).where(
-                    c.response_id.in_(ids)
-                )
-                rows = (await connection.execute(query)).all()
+                columns = (c.response_id, c.finished, c.sha256, c.log_partition, c.log_offset, c.changed_at)
+                rows = (await connection.execute(select(*columns).where(c.response_id.in_(ids)))).all()
                 marks = select(DELETED.c.response_id).where(DELETED.c.response_id.in_(ids))
                 deleted = (await connection.execute(marks)).scalars().all()
             for row in rows:
                 position = Position(row.log_partition, row.log_offset)
-                yield Held(row.response_id, bool(row.finished), deleted=False, sha256=row.sha256, position=position)
+                yield Held(row.response_id, bool(row.finished), False, row.sha256, position, row.changed_at)
             for response_id in deleted:
                 yield Held(response_id, finished=True, deleted=True, sha256="")
 

@@ -157,7 +157,8 @@ class Database:
     @asynccontextmanager
     async def _mapped(self) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(2 * STATEMENT_SECONDS):
+            # SQLite is bounded by its busy handler, and a transaction cut off here would keep its write lock.
+            async with asyncio.timeout(None if self.is_sqlite else 2 * STATEMENT_SECONDS):
                 yield
         except DBAPIError as error:
             raise _map(error) from error

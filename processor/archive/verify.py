@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from processor.archive.batch import Arrival
 from processor.archive.log_reader import ClientOptions, read_log
-from processor.store_port import Entry, Held, Position, Progress, ResponseStore, outdoes
+from processor.store_port import Entry, Held, Position, Progress, ResponseStore, last_changed, outdoes
 
 CHUNK = 500
 
@@ -20,16 +20,19 @@ class Expected:
     updated_at: int
     sha256: str
     tombstone: bool = False
+    changed_at: int = 0
 
 
 @dataclass(slots=True)
 class VerifyReport:
     """Ids, sorted. `missing`: not stored, or stored unfinished. `different`: stored with other bytes. `undeleted`: stored though a
     tombstone came. `deleted`: on the log and known as deleted. `unreadable`: records that are none (the archive put them aside).
+    `earlier`: the store has a final record from before the log's. It is right: compaction keeps the last one, a store the first.
     """
 
     finished: int = 0
     equal: int = 0
+    earlier: int = 0
     deleted: int = 0
     unreadable: int = 0
     missing: list[str] = field(default_factory=list)
@@ -58,15 +61,17 @@ async def verify(
     report = VerifyReport()
     expected = await newest_on_log(read_log(client_options, responses_topic, since=since, progress=progress), report)
     await compare(store, expected, report)
-    wanted = {expected[one].position for one in (*report.missing, *report.different)}
     if repair and not report.whole:
         report.repaired += await _tombstone(store, expected, report.undeleted)
-        report.repaired += await _store_again(store, read_log(client_options, responses_topic, since=since), wanted)
+        for ids, force in ((report.missing, False), (report.different, True)):
+            wanted = {expected[one].position for one in ids}
+            log = read_log(client_options, responses_topic, since=since)
+            report.repaired += await _store_again(store, log, wanted, force=force) if wanted else 0
     return report
 
 
 async def newest_on_log(log: AsyncIterable[Arrival], report: VerifyReport) -> dict[str, Expected]:
-    """By the archive's own rule: a tombstone is the end, and of records the finished, the later one stands."""
+    """By the archive's own rule: a tombstone is the end, and the first finished record of a response is never replaced."""
     newest: dict[str, Expected] = {}
     async for arrival in log:
         if arrival.value is None:
@@ -87,7 +92,8 @@ async def newest_on_log(log: AsyncIterable[Arrival], report: VerifyReport) -> di
 def _expected(entry: Entry, value: bytes) -> Expected:
     assert entry.record is not None
     sha256 = hashlib.sha256(value).hexdigest() if entry.record.finished else ""
-    return Expected(entry.position, entry.record.finished, entry.record.updated_at, sha256)
+    record = entry.record
+    return Expected(entry.position, record.finished, record.updated_at, sha256, changed_at=last_changed(record))
 
 
 def _replaces(entry: Entry, before: Expected) -> bool:
@@ -123,10 +129,19 @@ def _judge(response_id: str, wanted: Expected, held: Held | None, report: Verify
         report.deleted += 1
     elif held is None or not held.finished:
         report.missing.append(response_id)
-    elif held.sha256 != wanted.sha256:
-        report.different.append(response_id)
-    else:
+    elif held.sha256 == wanted.sha256:
         report.equal += 1
+    elif _ended_before(held, wanted):
+        report.earlier += 1
+    else:
+        report.different.append(response_id)
+
+
+def _ended_before(held: Held, wanted: Expected) -> bool:
+    """Whether the stored record is the earlier one. Offsets start again in a topic that was created again: the time decides too."""
+    at, other = held.position, wanted.position
+    same_partition = at is not None and at.partition == other.partition
+    return held.changed_at < wanted.changed_at or (same_partition and at is not None and at.offset < other.offset)
 
 
 async def _tombstone(store: ResponseStore, expected: dict[str, Expected], response_ids: Sequence[str]) -> int:
@@ -135,17 +150,18 @@ async def _tombstone(store: ResponseStore, expected: dict[str, Expected], respon
     return len(response_ids)
 
 
-async def _store_again(store: ResponseStore, log: AsyncIterable[Arrival], wanted: set[Position]) -> int:
+async def _store_again(store: ResponseStore, log: AsyncIterable[Arrival], wanted: set[Position], *, force: bool) -> int:
+    """What is missing needs no force: the archive may have stored an earlier final record meanwhile."""
     repaired = 0
     batch: list[Entry] = []
     async for arrival in log:
         if arrival.position in wanted and arrival.value is not None:
             batch.append(Entry.of(arrival.position, arrival.value))
         if len(batch) >= CHUNK:
-            await store.upsert_batch(batch, force=True)
+            await store.upsert_batch(batch, force=force)
             repaired, batch = repaired + len(batch), []
     if batch:
-        await store.upsert_batch(batch, force=True)
+        await store.upsert_batch(batch, force=force)
     return repaired + len(batch)
 
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -330,6 +331,55 @@ async def test_a_cursor_of_open_responses_begins_a_listing(store: ResponseStore)
     assert page.next is not None
     rest = await store.list_channel("chat:1", limit=9, before=page.next)
     assert [item.response_id for item in rest.items] == ["done", "open-1", "open-0"]
+
+
+async def cancel_midway(work: Coroutine[Any, Any, object], seconds: float) -> None:
+    task = asyncio.create_task(work)
+    await asyncio.wait({task}, timeout=seconds)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def begin(store: ResponseStore, operation: str, n: int) -> object:
+    match operation:
+        case "upsert":
+            await store.upsert_batch([entry(f"u-{n}", offset=100 + n)])
+            return None
+        case "delete":
+            return await store.delete(f"r-{n}")
+        case "prune":
+            return await store.prune(older_than=START + DAY_MS, channel=lambda _: True, dry_run=False)
+        case "get":
+            return await store.get(f"r-{n}")
+        case "list":
+            return await store.list_channel("chat:1", limit=9)
+        case "hydrate":
+            return await store.hydrate("chat:1", limit=9)
+        case _:
+            return [one async for one in store.held([f"r-{n}" for n in range(40)])]
+
+
+@pytest.mark.parametrize("operation", ["upsert", "delete", "prune", "get", "list", "hydrate", "held"])
+async def test_a_cancelled_operation_blocks_nobody(url: str, operation: str) -> None:
+    chance = random.Random(operation)
+    async with opened(url) as api, opened(url) as archive:
+        await archive.upsert_batch([entry(f"r-{n}", offset=n) for n in range(40)])
+
+        for n in range(40):
+            await cancel_midway(begin(api, operation, n), chance.random() * 0.008)
+            async with asyncio.timeout(10):  # a locked SQLite answers after 30 seconds
+                await archive.upsert_batch([entry(f"o-{n}", offset=200 + n, started_at=START + 9 * DAY_MS)])
+        assert await archive.get("o-39") is not None
+
+
+async def test_a_write_whose_caller_left_is_finished(url: str) -> None:
+    async with opened(url) as store:
+        await store.upsert_batch([entry(f"d-{n}", offset=n) for n in range(20)])
+        for n in range(20):
+            for work in (store.upsert_batch([entry(f"r-{n}", offset=n)]), store.delete(f"d-{n}")):
+                await cancel_midway(work, 0)
+    async with opened(url) as store:
+        assert set(await ids(store)) == {f"r-{n}" for n in range(20)}
 
 
 async def test_hydration_has_every_response_that_ends_while_it_is_read(url: str) -> None:

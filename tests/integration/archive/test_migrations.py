@@ -14,7 +14,7 @@ from stores import new_store_url, opened
 
 
 async def change_revision(store: SqlStore, revision: str) -> None:
-    async with store._engine.begin() as connection:
+    async with store._write() as connection:
         await connection.execute(text(f"UPDATE alembic_version SET version_num = '{revision}'"))
 
 
