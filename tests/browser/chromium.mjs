@@ -51,7 +51,7 @@ async function openPage(browser, url, options, { mistakes, contexts }) {
   });
   page.on('request', (request) => {
     const { hostname, protocol } = new URL(request.url());
-    const local = hostname === 'localhost' || hostname === '127.0.0.1' || protocol === 'data:' || protocol === 'blob:';
+    const local = hostname === 'localhost' || hostname === '127.0.0.1' || ['data:', 'blob:', 'mailto:'].includes(protocol);
     if (!local) mistakes.push(`a request to ${request.url()}`);
   });
   await page.goto(url);

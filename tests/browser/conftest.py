@@ -93,8 +93,7 @@ def on_the_demo(demo: str) -> Outcomes:
 def fed_directly() -> Outcomes:
     async def run() -> Outcomes:
         async with lean_page() as address:
-            return await run_scenarios(
-                "frame_scenarios.mjs", address, "hundred_at_once", "bounded_heap", "a_hole", "quick_start", "accessible"
-            )
+            alone = ("hundred_at_once", "bounded_heap", "a_hole", "quick_start", "stays_on_the_page", "one_is_wrong")
+            return await run_scenarios("frame_scenarios.mjs", address, *alone, "accessible")
 
     return asyncio.run(run())

@@ -56,6 +56,7 @@ async function bundled(code) {
 async function serveQuickStart(script) {
   const server = createServer(async (request, response) => {
     if (request.url === '/') return response.setHeader('Content-Type', 'text/html').end('<!doctype html><link rel="icon" href="data:,"><body><script type="module" src="/page.js"></script>');
+    if (request.url === '/nothing') return response.writeHead(204).end();
     if (request.url === '/page.js') return response.setHeader('Content-Type', 'text/javascript').end(script);
     const answer = await fetch(new URL(request.url, address));
     response.writeHead(answer.status, { 'Content-Type': answer.headers.get('Content-Type') });
@@ -64,6 +65,55 @@ async function serveQuickStart(script) {
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   return server;
+}
+
+async function quickStart() {
+  const readme = await readFile(new URL('../../clients/javascript/README.md', import.meta.url), 'utf8');
+  return /## Quick start\n\n```js\n(.*?)```/s.exec(readme)[1];
+}
+
+async function withQuickStart(code, open, use) {
+  const server = await serveQuickStart(await bundled(code));
+  try {
+    return await use(await open(`http://localhost:${server.address().port}/`));
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+}
+
+const isShown = ([text, status]) => [...document.querySelectorAll('p')].some((one) => one.textContent === text && one.className === status);
+
+const LEAVINGS = [
+  () => Object.assign(document.createElement('a'), { href: 'mailto:a@b.c' }).click(),
+  () => location.assign('/nothing'),
+  () => dispatchEvent(new Event('beforeunload')),
+];
+
+/** How often the connection was closed while an answer was read whole, with a leaving before each of its words. */
+async function closedWhileReading(code, open) {
+  const watched = `${code}
+    globalThis.closings = [];
+    globalThis.leavings = 0;
+    addEventListener('beforeunload', () => (globalThis.leavings += 1));
+    realtime.connection.on('closed', () => globalThis.closings.push('closed'));
+    globalThis.watched = { stream, realtime };`;
+  return withQuickStart(watched, open, async (page) => {
+    await until(page, () => globalThis.watched?.stream.state === 'live');
+    const frames = await new Frames(publisher, 'chat:42').start();
+    for (const [at, leave] of LEAVINGS.entries()) {
+      await frames.token(`word ${at} `);
+      const text = frames.texts.get('text');
+      await until(page, isShown, [text, 'streaming']);
+      await page.evaluate(leave);
+      await until(page, (count) => globalThis.leavings === count, at + 1);
+      await until(page, () => globalThis.watched.realtime.connection.state === 'connected');
+      await until(page, () => globalThis.watched.stream.state === 'live');
+    }
+    await frames.stop();
+    await until(page, isShown, [frames.texts.get('text'), 'complete']);
+    return page.evaluate(() => globalThis.closings);
+  });
 }
 
 const areProved = (page, ids) =>
@@ -124,22 +174,48 @@ const scenarios = {
 
   /** The README's quick start as it is written, but that `ably` goes to the local realtime server. */
   async quick_start(open) {
-    const readme = await readFile(new URL('../../clients/javascript/README.md', import.meta.url), 'utf8');
-    const [, code] = /## Quick start\n\n```js\n(.*?)```/s.exec(readme);
-    const server = await serveQuickStart(await bundled(code));
-    try {
-      const page = await open(`http://localhost:${server.address().port}/`);
-      const frames = await new Frames(publisher, 'chat:42').start();
+    await withQuickStart(await quickStart(), open, async (page) => {
+      const frames = await new Frames(publisher, 'chat:42', `location-${Date.now()}`).start();
       await frames.token('As the README ');
-      await until(page, (id) => document.getElementById(id)?.className === 'streaming', frames.id);
+      await until(page, isShown, ['As the README ', 'streaming']);
       await frames.token('says.');
       await frames.stop();
-      await until(page, (id) => document.getElementById(id).className === 'complete', frames.id);
-      assert.equal(await page.textContent(`[id="${frames.id}"]`), 'As the README says.');
-    } finally {
-      server.closeAllConnections();
-      server.close();
-    }
+      await until(page, isShown, ['As the README says.', 'complete']);
+    });
+  },
+
+  /** The browser says that it leaves the page, and stays: with the README's options, and with those of ably-js. */
+  async stays_on_the_page(open) {
+    const code = await quickStart();
+    const byDefault = code.replace(', closeOnUnload: false', '');
+    assert.notEqual(byDefault, code);
+    assert.deepEqual(await closedWhileReading(code, open), []);
+    const closed = await closedWhileReading(byDefault, open);
+    assert.equal(closed.length, LEAVINGS.length, closed.join()); // or this shows nothing
+  },
+
+  async one_is_wrong(open) {
+    const page = await opened(open);
+    const texts = ['>'.repeat(5000), '- '.repeat(3000), '> '.repeat(300), 'by a thing without a name'];
+    const metadata = [{}, {}, {}, { name: { toString: null }, model: { toString: null }, at: { valueOf: null, toString: null } }];
+    const wrong = [];
+    for (const [at, text] of texts.entries()) wrong.push(await (await new Frames(publisher, channel).start(metadata[at])).token(text));
+    const tool = await new Frames(publisher, channel).start();
+    const info = JSON.stringify({ name: { toString: null } });
+    await tool.publish('part', '{}', { seq: 1, seqEnd: 1, offset: 0, part: 'call', kind: 'tool_call', partInfo: info });
+    const failed = await new Frames(publisher, channel).start();
+    await failed.publish('stop', { status: 'failed', reason: 'error', error: { message: { toString: null } }, parts: [] }, { seq: 1 });
+    const good = await (await new Frames(publisher, channel).start({ name: 'the good one' })).token('is shown');
+    const ids = [...wrong, tool, failed, good].map(({ id }) => id);
+    await until(page, (wanted) => wanted.every((id) => document.querySelector(`.message[data-id="${id}"]`)), ids);
+    await until(page, (wanted) => wanted.every((id) => document.querySelector(`tr[data-id="${id}"]`)), ids);
+    await until(page, (id) => document.querySelector(`.message[data-id="${id}"] .text`)?.textContent === 'is shown', good.id);
+    await until(page, ([id, text]) => document.querySelector(`.message[data-id="${id}"] .text`).textContent === text, [wrong[0].id, texts[0]]);
+    await wrong[0].token(' and goes on');
+    await wrong[0].stop();
+    await areProved(page, [wrong[0].id]);
+    await until(page, (id) => document.querySelector(`.message[data-id="${id}"]:not(.streaming) .text`)?.textContent.endsWith(' and goes on'), wrong[0].id);
+    await until(page, (id) => document.querySelector(`tr[data-id="${id}"] .hash`)?.textContent.startsWith('✓'), wrong[0].id);
   },
 
   async accessible(open) {

@@ -23,6 +23,8 @@ FED_DIRECTLY = {
     "bounded_heap": "the heap stays bounded",
     "a_hole": "a hole shows as one until it is filled",
     "quick_start": "the library's quick start works as written",
+    "stays_on_the_page": "reading goes on where the browser seemed to leave the page",
+    "one_is_wrong": "a response that can't be shown stops no other",
     "accessible": "axe finds nothing, light and dark, wide and narrow",
 }
 

@@ -1,6 +1,7 @@
 """The README's pieces, run as they stand there."""
 
 import asyncio
+import json
 import os
 import re
 import sys
@@ -27,6 +28,17 @@ def test_settings_table_is_that_of_the_settings() -> None:
         assert row in README, row
     table = README[README.index(rows[0]) :].partition("\n\n")[0].splitlines()
     assert sorted(line for line in table if line.startswith("| `")) == sorted(rows)
+
+
+async def test_a_repeat_after_the_stop_changes_nothing_for_the_reader() -> None:
+    script = str(ROOT / "tests" / "js" / "readme_repeats.mjs")
+    environment = {**os.environ, "READER": snippet("reader")}
+    reading = await asyncio.create_subprocess_exec("node", script, env=environment, stdout=asyncio.subprocess.PIPE)
+    async with asyncio.timeout(30):
+        printed, _ = await reading.communicate()
+    open_one, ended = printed.decode().splitlines()
+    assert json.loads(open_one) == {"text": "Hello world", "status": "streaming"}
+    assert json.loads(ended) == {"text": "Hello world", "status": "complete"}
 
 
 async def test_producer_and_reader_work_as_written(kafka: LocalKafka, make_topics: MakeTopics, tmp_path: Path) -> None:

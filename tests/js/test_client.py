@@ -61,7 +61,10 @@ def test_minified_and_gzipped_it_is_under_six_kilobytes() -> None:
 def test_it_imports_nothing_but_itself() -> None:
     sources = sorted((CLIENT / "src").glob("*.js"))
     imports = [
-        line for source in sources for line in source.read_text().splitlines() if line.startswith(("import ", "export *"))
+        line
+        for source in sources
+        for line in source.read_text().splitlines()
+        if line.startswith(("import ", "export *"))
     ]
     assert imports
     assert all(re.search(r" from '\./\w+\.js';$", line) for line in imports)

@@ -38,7 +38,7 @@ export interface Response {
   readonly gaps: readonly (readonly [from: number, to: number])[];
   /** Something is missing, and being fetched. */
   readonly repairing: boolean;
-  /** False if something is missing for good. */
+  /** False if something was given up; true again once the stored record fills it. */
   readonly complete: boolean;
   /** True once the text's length and hash are what the finished response says; null until then. */
   readonly verified: boolean | null;

@@ -31,11 +31,19 @@ resources:
 securityContext:
   {{- include "tokenstream.securityContext" . | nindent 2 }}
 terminationMessagePolicy: FallbackToLogsOnError
-{{- if include "tokenstream.volumes" . | fromJsonArray }}
+{{- $secrets := include "tokenstream.volumes" . | fromJsonArray }}
+{{- if or $secrets .sidecar }}
 volumeMounts:
+{{- if $secrets }}
   - name: tokenstream-secrets
     mountPath: {{ include "tokenstream.secretsPath" . }}
     readOnly: true
+{{- end }}
+{{- if .sidecar }}
+  - name: tokenstream-no-token
+    mountPath: /var/run/secrets/kubernetes.io/serviceaccount
+    readOnly: true
+{{- end }}
 {{- end }}
 {{- end -}}
 

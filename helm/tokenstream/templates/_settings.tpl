@@ -23,7 +23,7 @@ it probes. Argument: root, role, name.
 {{- define "tokenstream.spared" -}}
 {{- if and (eq .role "api") (eq .name "ABLY_KEY") -}}
 {{- $keys := or (hasKey .root.Values.secrets "API_ABLY_KEYS") (hasKey .root.Values.secretValues "API_ABLY_KEYS") -}}
-{{- $probes := or .root.Values.settings.PROBE_CHANNEL .root.Values.api.settings.PROBE_CHANNEL -}}
+{{- $probes := get (include "tokenstream.settings" (dict "root" .root "role" "api") | fromJson) "PROBE_CHANNEL" -}}
 {{- if and $keys (not $probes) }}yes{{ end -}}
 {{- end -}}
 {{- end -}}
@@ -38,10 +38,19 @@ it probes. Argument: root, role, name.
 {{- else if hasKey $root.Values $role -}}
 {{- $own = (index $root.Values $role).settings | default dict -}}
 {{- end -}}
+{{- /* Not sprig's merge, which takes false, 0 and "" of a role for not given; null is not given. */}}
+{{- $given := dict -}}
+{{- range $settings := list $root.Values.settings $own -}}
+{{- range $name, $value := $settings -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- $_ := set $given $name $value -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- $found := dict -}}
-{{- range $name, $value := merge (dict) $own $root.Values.settings -}}
+{{- range $name, $value := $given -}}
 {{- $text := ternary (int64 $value | toString) (toString $value) (and (kindIs "float64" $value) (eq (floor $value) $value)) -}}
-{{- if and (ne $text "") (not (kindIs "invalid" $value)) (include "tokenstream.concerns" (dict "name" $name "role" $role)) -}}
+{{- if and (ne $text "") (include "tokenstream.concerns" (dict "name" $name "role" $role)) -}}
 {{- $_ := set $found $name $text -}}
 {{- end -}}
 {{- end -}}

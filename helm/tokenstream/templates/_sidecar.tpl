@@ -26,11 +26,14 @@ restartPolicy: Always
 {{ include "tokenstream.serving" $of }}
 {{- end -}}
 
+{{- /*
+Its secrets, and an empty folder. Kubernetes puts the service account's token into every container that has no mount at its place:
+whether the pod has one is the model service's to decide, and the sidecar needs none.
+*/}}
 {{- define "tokenstream.sidecar.volumes" -}}
 {{- $root := include "tokenstream.sidecar.root" . | fromYaml -}}
-{{- with include "tokenstream.volumes" (dict "root" $root "role" "relay") | fromJsonArray -}}
-{{- toYaml . -}}
-{{- end -}}
+{{- $volumes := include "tokenstream.volumes" (dict "root" $root "role" "relay") | fromJsonArray -}}
+{{- append $volumes (dict "name" "tokenstream-no-token" "emptyDir" dict) | toYaml -}}
 {{- end -}}
 
 {{- /* Seconds a pod with the sidecar needs to terminate: first the model service stops, then the sidecar drains. */}}

@@ -13,6 +13,7 @@ import yaml
 from deploy.chart.renderings import RENDERED, ROOT
 from deploy.chart.values import CHART
 from processor.config import Settings
+from processor.local import kafka
 
 DEPLOY = ROOT / "deploy"
 BIN = ROOT / ".venv" / "bin"
@@ -98,7 +99,15 @@ def test_what_the_compose_file_mounts_is_there() -> None:
 def test_the_compose_file_is_open_to_this_machine_alone_and_pins_its_images() -> None:
     for name, service in COMPOSE["services"].items():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
-        assert re.search(r":v?\d+[\w.-]*$", service["image"]), name
+        assert re.search(r":v?\d+\.\d+[\w.-]*$", service["image"]), name
+
+
+def test_the_image_is_built_on_one_release_of_python() -> None:
+    assert re.search(r"^ARG BASE=python:3\.11\.\d+-slim-\w+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+
+
+def test_the_compose_file_runs_the_kafka_that_tests_run() -> None:
+    assert COMPOSE["services"]["kafka"]["image"] == f"apache/kafka:{kafka.VERSION}"
 
 
 def test_the_compose_file_gives_settings_there_are() -> None:

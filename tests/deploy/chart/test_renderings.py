@@ -163,7 +163,10 @@ def test_pods_meet_the_restricted_profile(path: Path) -> None:
             assert spec["automountServiceAccountToken"] is False
             assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
         for volume in spec.get("volumes", []):
-            assert set(volume) == {"name", "projected"}
+            assert volume == NO_TOKEN or set(volume) == {"name", "projected"}
+
+
+NO_TOKEN = {"name": "tokenstream-no-token", "emptyDir": {}}
 
 
 def environment(container: Manifest) -> dict[str, str]:
@@ -239,6 +242,18 @@ def test_the_sidecar_is_a_native_one_that_cannot_take_the_model_out_of_service()
     assert not any("STORE" in name for name in environment(container))
 
 
+def test_the_sidecar_has_an_empty_folder_where_kubernetes_mounts_the_token() -> None:
+    mount = {"name": NO_TOKEN["name"], "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": True}
+    assert mount in sidecar()["volumeMounts"]
+    assert NO_TOKEN in of("library", "Deployment")["tokenstream"]["spec"]["template"]["spec"]["volumes"]
+    assert NO_TOKEN in yaml.safe_load(PATCH.read_text())["spec"]["template"]["spec"]["volumes"]
+    mutation = of("injection", "MutatingAdmissionPolicy")["injection"]["spec"]["mutations"][0]["jsonPatch"][
+        "expression"
+    ]
+    assert f'mountPath: "{mount["mountPath"]}", name: "{NO_TOKEN["name"]}"' in mutation
+    assert f'emptyDir: Object.spec.volumes.emptyDir{{}}, name: "{NO_TOKEN["name"]}"' in mutation
+
+
 def test_a_pod_with_a_sidecar_has_time_for_the_model_and_then_for_the_drain() -> None:
     spec = of("library", "Deployment")["tokenstream"]["spec"]["template"]["spec"]
     assert spec["terminationGracePeriodSeconds"] == 10 + 20 + 10
@@ -274,6 +289,7 @@ def test_what_is_scaled_is_what_is_open_and_unread_not_what_is_uncommitted() -> 
         "archive": ['sum(tokenstream_consumer_lag_records{namespace="tokenstream",topic="tokenstream.responses"})'],
     }
     for role in scaled:
+        assert "fallback" not in scaled[role]["spec"]  # one to a number of replicas takes away pods that are needed
         assert "replicas" not in of("everything", "Deployment")[role]["spec"]
 
 

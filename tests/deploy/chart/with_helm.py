@@ -105,6 +105,36 @@ def test_a_chart_that_includes_the_sidecar_is_told_what_it_lacks() -> None:
     assert "KAFKA_BOOTSTRAP_SERVERS is not set, which the sidecar needs" in refused.value.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "all_roles", "own", "wanted"),
+    [
+        ("API_PUBLIC", "true", "false", "false"),
+        ("ABLY_CHANNEL_RATE", "25", "0", "0"),
+        ("CORS_ORIGINS", "*", "", None),
+        ("API_PUBLIC", "true", "null", "true"),
+        ("API_PUBLIC", "null", "false", "false"),
+    ],
+)
+@pytest.mark.parametrize("where", ["relay", "api", "sidecar"])
+def test_a_role_overrides_all_roles_with_any_value(
+    where: str, name: str, all_roles: str, own: str, wanted: str | None
+) -> None:
+    values = {f"settings.{name}": all_roles, f"{where}.settings.{name}": own}
+    sidecar = {"mode": "sidecar", "injection.enabled": "true"} if where == "sidecar" else {}
+    made = [each for each in yaml.safe_load_all(template(**LEAST | values | sidecar)) if each]
+    if where == "sidecar":
+        (config,) = [each for each in made if each["kind"] == "ConfigMap"]
+        environment = config["data"]
+    else:
+        (role,) = [
+            each for each in made if each["kind"] == "Deployment" and each["metadata"]["name"].endswith(f"-{where}")
+        ]
+        (container,) = role["spec"]["template"]["spec"]["containers"]
+        environment = {each["name"]: each["value"] for each in container["env"]}
+    concerned = where == "api" or not name.startswith(("API_", "CORS_"))
+    assert environment.get(f"TOKENSTREAM_{name}") == (wanted if concerned else None)
+
+
 def test_alerts_and_dashboards_come_whole() -> None:
     on = {f"monitoring.{name}.enabled": "true" for name in ("prometheusRule", "dashboards")}
     made = [each for each in yaml.safe_load_all(template(**LEAST | on)) if each]

@@ -13,6 +13,7 @@ function connect({ endpoint, port }) {
     port,
     tls: false,
     authUrl: '/token',
+    closeOnUnload: false, // or a click on a mailto: link would end the reading
     transports: ['web_socket'],
     disableConnectivityCheck: true, // it would ask a host on the internet
     disconnectedRetryTimeout: 1500,

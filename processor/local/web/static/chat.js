@@ -9,7 +9,10 @@ const STATUS = {
 };
 
 export const hueOf = (name) => [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7);
-export const nameOf = ({ metadata, id }) => String(metadata?.name ?? metadata?.model ?? id);
+/** What a response says of itself is whatever its producer sent: an object without `toString` is no text. */
+const textOf = (value) => (typeof value === 'string' && value ? value : null);
+
+export const nameOf = ({ metadata, id }) => textOf(metadata?.name) ?? textOf(metadata?.model) ?? id;
 export const isPerson = ({ metadata }) => metadata?.role === 'user';
 
 function node(name, className, ...children) {
@@ -52,7 +55,8 @@ class Article {
   #showTag({ status, verified, repairing, complete, error, reason }) {
     let [tone, said] = STATUS[status] ?? ['', ''];
     if (status === 'streaming') [tone, said] = ['live', 'writing'];
-    if (said && (error?.message || (reason && reason !== status && status !== 'streaming'))) said += `: ${error?.message ?? reason}`;
+    const why = textOf(error?.message) ?? (reason !== status && status !== 'streaming' ? textOf(reason) : null);
+    if (said && why) said += `: ${why}`;
     if (repairing) [tone, said] = ['warn', 'filling a hole'];
     else if (!complete || verified === false) [tone, said] = ['bad', 'not whole'];
     this.tag.hidden = !said;
@@ -93,7 +97,7 @@ class Text {
 /** Reasoning, a tool call, or any other part: folded, with a glimpse of its end. */
 class Fold {
   constructor({ kind, info, part }) {
-    const title = kind === 'reasoning' ? 'Reasoning' : kind === 'tool_call' ? `Tool: ${info?.name ?? part}` : part;
+    const title = kind === 'reasoning' ? 'Reasoning' : kind === 'tool_call' ? `Tool: ${textOf(info?.name) ?? part}` : part;
     this.peek = node('span', 'peek');
     this.inner = node('div', kind === 'reasoning' ? 'inner' : 'inner mono');
     this.inner.dir = 'auto';
@@ -182,7 +186,11 @@ export class Chat {
     this.#scheduled = false;
     for (const [id, response] of this.#dirty) {
       this.#dirty.delete(id);
-      this.#show(response);
+      try {
+        this.#show(response);
+      } catch (error) {
+        console.warn(`Response ${id} can't be shown`, error); // the others can
+      }
       if (performance.now() > until) break;
     }
     if (this.#following) this.#scrollToEnd();
@@ -211,4 +219,4 @@ export class Chat {
   }
 }
 
-const orderOf = ({ metadata, startedAt }) => Number(metadata?.at ?? startedAt ?? Date.now());
+const orderOf = ({ metadata, startedAt }) => [metadata?.at, startedAt].find(Number.isFinite) ?? Date.now();

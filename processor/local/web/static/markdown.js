@@ -2,6 +2,7 @@
 import { Lexer } from '/lib/marked.js';
 
 const CONTROLS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/g;
+const DEEPEST = 40; // quotes and lists in one another
 const SAFE_LINK = /^(https?:|mailto:)/i;
 const codeOf = (character) => `U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, '0')}`;
 
@@ -80,25 +81,48 @@ function block(token) {
   return element('p', textNodes(token.raw));
 }
 
+const isShown = ({ type }) => type !== 'space' && type !== 'def';
+let depth = 0;
+
 function blocks(tokens) {
-  return tokens.filter((token) => token.type !== 'space' && token.type !== 'def').map(block);
+  if (depth >= DEEPEST) throw new RangeError('The text is nested too deeply');
+  depth += 1;
+  try {
+    return tokens.filter(isShown).map(block);
+  } finally {
+    depth -= 1;
+  }
 }
 
-/** Keeps a node showing a growing text: blocks that did not change since the last call are left alone. */
+/**
+ * Keeps a node showing a growing text: blocks that did not change since the last call are left alone. A text whose
+ * quotes and lists are nested too deeply, for the parser or for a page, is shown as it was sent.
+ */
 export class Markdown {
   #shown = [];
+  #isPlain = false;
 
   constructor(node) {
     this.node = node;
   }
 
   show(text) {
-    const tokens = Lexer.lex(text, { gfm: true, breaks: true }).filter(({ type }) => type !== 'space' && type !== 'def');
+    try {
+      if (!this.#isPlain) return this.#showBlocks(text);
+    } catch {
+      this.#isPlain = true;
+    }
+    return this.node.replaceChildren(...textNodes(text));
+  }
+
+  #showBlocks(text) {
+    const tokens = Lexer.lex(text, { gfm: true, breaks: true }).filter(isShown);
     const keys = tokens.map(({ type, raw }) => `${type} ${raw}`);
     let same = 0;
     while (same < keys.length && keys[same] === this.#shown[same]) same += 1;
+    const added = blocks(tokens.slice(same));
     while (this.node.childNodes.length > same) this.node.lastChild.remove();
-    this.node.append(...tokens.slice(same).map(block));
+    this.node.append(...added);
     this.#shown = keys;
   }
 }

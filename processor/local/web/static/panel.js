@@ -108,8 +108,14 @@ export class Panel {
   }
 
   #show() {
-    for (const response of this.#dirty.values()) this.#showRow(response);
-    this.#dirty.clear();
+    for (const [id, response] of this.#dirty) {
+      this.#dirty.delete(id);
+      try {
+        this.#showRow(response);
+      } catch (error) {
+        console.warn(`Response ${id} can't be shown`, error); // the others can
+      }
+    }
     while (this.#rows.size > ROWS) this.#dropRow(this.#elements.rows.lastElementChild.dataset.id);
     const { lost, repeats, losses } = this.stream.counts;
     this.#showCount('lost', lost);
