@@ -9,7 +9,9 @@ import pytest
 from topics.codec import Decoder, Invalid, TokenRecord
 from topics.records import Reason
 
-SMALL, TIMES = 64 * 1024, 4
+SMALL, TIMES = 64 * 1024, 8
+SLACK = 4
+"""A collection of garbage may fall into one of the two; quadratic time would be `TIMES` times what is linear."""
 MEGABYTE = 1024 * 1024
 SECONDS_FOR_A_MEGABYTE = 10.0
 """A quadratic search needs minutes, a linear one some milliseconds."""
@@ -79,9 +81,9 @@ def seconds(value: bytes) -> float:
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
-def test_four_times_the_bytes_take_about_four_times_as_long(family: Callable[[int], bytes]) -> None:
+def test_eight_times_the_bytes_take_about_eight_times_as_long(family: Callable[[int], bytes]) -> None:
     small, large = seconds(family(SMALL)), seconds(family(SMALL * TIMES))
-    assert large < max(small, 0.005) * TIMES * 2.5
+    assert large < max(small, 0.005) * TIMES * SLACK
 
 
 @pytest.mark.parametrize("name", ["escaped quotes after brackets", "a cut record of JSON in JSON"])
