@@ -9,8 +9,9 @@ import msgspec
 from processor.core.book import Book
 from processor.core.finished import judge_after_end
 from processor.core.following import Following
-from processor.core.limits import MAX_EARLY_TOKENS, Limits
+from processor.core.limits import MAX_EARLY_TOKENS, RESPONSE_COST, Limits
 from processor.core.outflow import Outflow
+from processor.core.relief import Torn, beyond_most_open, oldest_gap, room
 from processor.core.response import Early, Phase, Raw, Response, cost
 from processor.core.sequencer import (
     Verdict,
@@ -57,6 +58,7 @@ class Intake:
         "_outflow",
         "_plain",
         "_timers",
+        "_torn",
         "counts",
         "early_bytes",
         "limits",
@@ -73,6 +75,7 @@ class Intake:
         self._outflow = outflow
         self._timers = timers
         self._batch_number = 0
+        self._torn = Torn()
         self.limits = limits
         self.open: dict[str, Response] = {}
         self.counts = Counts()
@@ -124,7 +127,7 @@ class Intake:
             self._unfollow(following, now)
         followed.clear()
         self.position = max(position, raws[-1].offset + 1) if raws else max(position, self.position)
-        self._relieve_early(now)
+        self._relieve(self.position, now)
 
     def _follow(self, token: PlainToken, raw: Raw) -> Following | None:
         """Follow the token's response for the rest of the batch, if this is the plain token it waits for."""
@@ -179,6 +182,9 @@ class Intake:
             self._settle(judge_after_end(finished, record, raw, _digest(raw), replayed), raw)
         else:
             self._meet(record, raw, now)
+            for idle in beyond_most_open(self.limits, self.open.values(), raw.offset, self.unknown_before):
+                self.abandon(idle, now)
+        self._relieve(raw.offset, now)
 
     def _meet(self, record: TokenRecord, raw: Raw, now: float) -> None:
         """The first record of a response that is not known."""
@@ -207,7 +213,7 @@ class Intake:
         begin(response, record, raw, digest)
         response.start_consumed = now
         response.runs.add(self._batch_number, raw.offset, 0)
-        self._charge(response, raw)
+        self._charge(response, cost(raw) + RESPONSE_COST)
         self._outflow.adopt(response)
         self.arm_idle(response, now)
         self.counts.started += 1
@@ -250,7 +256,7 @@ class Intake:
             if take_stop(response, record, raw, self.limits.response) is not None:
                 self._overflow(response, raw)
             else:
-                self._charge(response, raw)
+                self._charge(response, cost(raw) + RESPONSE_COST)
                 self._discard_early(response, Reason.LATE, "after the end of the response")
             self._outflow.enqueue(response)
             return
@@ -261,13 +267,13 @@ class Intake:
             self._overflow(response, raw)
         else:
             self.counts.tokens += 1
-            self._charge(response, raw)
+            self._charge(response, cost(raw))
         self._outflow.enqueue(response)
 
-    def _charge(self, response: Response, raw: Raw) -> None:
-        """The record is kept until it is acknowledged."""
-        response.queued_bytes += cost(raw)
-        self._outflow.queued_bytes += cost(raw)
+    def _charge(self, response: Response, held: int) -> None:
+        """A record is kept until it is acknowledged."""
+        response.queued_bytes += held
+        self._outflow.queued_bytes += held
 
     def _overflow(self, response: Response, raw: Raw) -> None:
         self._book.dead_letter(raw, Reason.TOO_LARGE, "the response would pass MAX_RESPONSE_BYTES")
@@ -275,21 +281,26 @@ class Intake:
 
     def _advance(self, response: Response, now: float) -> None:
         """Take early records whose turn has come, and obey decisions the sequence has come to."""
+        passed_over = response.next_seq == 1  # what came before the start may have its number
         while True:
             if (response.to_obey or response.decided_end) and obey_decisions(response):
                 self._outflow.enqueue(response)
+                passed_over = True
             if response.phase is not Phase.OPEN:
                 self._discard_early(response, Reason.LATE, "after the end of the response")
                 break
-            for seq in [seq for seq in response.early if seq < response.next_seq]:
+            for seq in [seq for seq in response.early if seq < response.next_seq] if passed_over else ():
                 late = self._release_early(response, seq)
                 self._settle(Reason.LATE if response.in_known_gap(seq) else Verdict.DUPLICATE, late.raw)
+            passed_over = False
             if response.next_seq not in response.early:
                 break
             early = self._release_early(response, response.next_seq)
             self._accept(response, early.record, early.raw)
         response.gap_since = None
         self._watch_gap(response, now)
+        if response.torn is not None:
+            self._torn.note(response)
 
     def _watch_gap(self, response: Response, now: float) -> None:
         if response.early and response.gap_since is None:
@@ -325,31 +336,31 @@ class Intake:
         self._outflow.enqueue(response)
         self._advance(response, now)
 
-    def _relieve_early(self, now: float) -> None:
-        """What waits for records to come would keep a partition paused for ever, were it alone above the low water mark.
-
-        Early tokens are such, and tokens that end in half a pair. Give up the oldest gap; where there is none, end a response
-        that waits for a half: the log does not tell that it will not come, so nothing may be published in its place.
-        """
-        while self.early_bytes + self._torn_bytes() > self.limits.low_water:
-            waiting = [response for response in self.open.values() if response.early]
-            if waiting:
-                self.give_up(min(waiting, key=lambda response: response.gap_since or now), now)
+    def _relieve(self, offset: int, now: float) -> None:
+        """Give up what `relief` says, the records up to the one at `offset` being taken."""
+        most = room(self.limits, offset, self.unknown_before)
+        while self.early_bytes > most or (self.early_bytes + self._outflow.queued_bytes > most < self.waiting_bytes):
+            if (gapped := oldest_gap(self.open.values())) is not None:
+                self.give_up(gapped, now)
             else:
-                torn = [response for response in self.open.values() if response.torn is not None]
-                response = min(torn, key=lambda response: response.last_active)
-                self.close(response, "too_large")
+                self.close(self._torn.oldest(), "too_large")
 
-    def _torn_bytes(self) -> int:
-        if self.early_bytes + self._outflow.queued_bytes <= self.limits.low_water:
-            return 0
-        torn = [response.torn for response in self.open.values() if response.torn is not None]
-        return sum(cost(raw) for token in torn for raw in token.raws())
+    @property
+    def waiting_bytes(self) -> int:
+        """Cost of the records held that wait for others to come."""
+        return self.early_bytes + self._torn.bytes()
+
+    def abandon(self, response: Response, now: float) -> None:
+        while response.phase is not Phase.ENDING and (response.early or next_known(response) is not None):
+            self.give_up(response, now)
+        if response.phase is Phase.OPEN:
+            self.close(response, "abandoned")
 
     def close(self, response: Response, reason: str) -> None:
         """The relay ends the response, after what was accepted."""
         self._discard_early(response, Reason.LATE, "after the end of the response")
         decide_end(response, reason)
+        self._charge(response, RESPONSE_COST)
         self._book.decide(response)
         self._outflow.enqueue(response)
 

@@ -7,6 +7,7 @@ import msgspec
 
 from processor.core.framer import Built, Frame, build, piece_acknowledged, put_back, shrink
 from processor.core.lane import Lane
+from processor.core.limits import RESPONSE_COST
 from processor.core.response import Gap, Item, Phase, Published, Raw, Response, Run, Start, Stop, Token, cost
 from processor.core.text import utf16_length
 from topics.records import Reason, ResponseRecord, Status
@@ -218,7 +219,7 @@ class Outflow:
                 response.acked_seq = 0
                 if item.raw is not None:
                     response.acked_offset = max(response.acked_offset, item.raw.offset)
-                    self._release(response, cost(item.raw))
+                    self._release(response, cost(item.raw) + RESPONSE_COST)
             elif type(item) is Gap:
                 self._acknowledge_gap(response, item)
             elif type(item) is Stop:

@@ -19,7 +19,7 @@ from processor.core.limits import Limits
 from processor.core.outflow import AskHistory, Outflow
 from processor.core.reads import ReadTimes, oldest_offset
 from processor.core.response import Phase, Published, Raw, Response
-from processor.core.sequencer import next_known, obey_decisions
+from processor.core.sequencer import obey_decisions
 from processor.core.timers import Kind, Timers
 from topics.codec import Decoder
 from topics.records import ResponseRecord
@@ -174,10 +174,7 @@ class PartitionPipeline:
         if since + self.limits.idle_timeout > deadline:
             self._intake.arm_idle(response, since)
             return
-        while response.phase is Phase.OPEN and next_known(response) is not None:
-            self._intake.give_up(response, now)
-        if response.phase is Phase.OPEN:
-            self._intake.close(response, "abandoned")
+        self._intake.abandon(response, now)
 
     # Publishing
 
@@ -283,6 +280,8 @@ class PartitionPipeline:
     def paused(self) -> bool:
         """Whether fetching should stop: above the budget, until half of it is free again."""
         held = self.buffered_bytes
+        if held > self.limits.low_water and self._intake.position < self._intake.unknown_before:
+            held -= self._intake.waiting_bytes  # see `relief`: more of it may be held here than elsewhere
         self._paused = held > self.limits.buffered or (self._paused and held > self.limits.low_water)
         return self._paused or self._book.finished.overfull
 
