@@ -362,7 +362,7 @@ class Intake:
 
     def abandon(self, response: Response, now: float) -> None:
         """Gives up what is missing before anything known of the response, and closes it."""
-        while response.phase is not Phase.ENDING and next_known(response) is not None:
+        while response.phase is not Phase.ENDING and (response.early or next_known(response) is not None):
             self.give_up(response, now)
         if response.phase is Phase.OPEN:
             self.close(response, "abandoned")

@@ -6,7 +6,7 @@ import time
 
 from processor.metrics import Metrics
 from simulation import run as running
-from simulation.coverage import Coverage
+from simulation.coverage import ENOUGH, Coverage
 from simulation.many import Smaller, Tally, run_many, run_seed
 
 
@@ -25,7 +25,7 @@ def main() -> int:
     missing = total.coverage.missing()
     print(f"{total.seeds} seeds from {options.first}: {len(total.failures)} failed, {total.steps} steps, ", end="")
     print(f"the last finished at {total.slowest:.1f} virtual s, {time.monotonic() - began:.1f} s in all")
-    if missing and options.seeds >= 1000:
+    if missing and options.seeds >= ENOUGH:
         print("never reached: " + ", ".join(missing))
         return 1
     return 1 if total.failures else 0

@@ -167,7 +167,7 @@ class Judge:
         number, offset = at
         record = next(self._brokers.tokens[number].read(offset, offset + 1))
         self.produced.count(self._brokers.tokens[number], self._brokers.tokens[number].end)
-        is_repeat = truth.response_id not in self.produced.torn and self._holds(record, truth)
+        is_repeat = not self.produced.is_torn(number, offset) and self._holds(record, truth)
         demand(not is_repeat, f"of {truth.response_id}, which is deleted, {at} becomes a dead letter: {reason}")
 
     @staticmethod
@@ -225,7 +225,7 @@ class Judge:
         if (number, record.offset) in self.dead or record.value in self.dead_values:
             return True  # the second copy of a dead letter is a repeat
         truth = self.produced.truths[number, record.offset]
-        return truth.response_id in self.produced.torn or self._holds(record, truth)
+        return self.produced.is_torn(number, record.offset) or self._holds(record, truth)
 
     def _holds(self, record: LogRecord, truth: Truth) -> bool:
         """Whether the response's newest committed record has what this one brings."""
@@ -303,7 +303,7 @@ class Judge:
         for number, record, truth in self.produced.all():
             reasons = self.dead.get((number, record.offset), set())
             demand(
-                truth.wrong is None or truth.wrong in reasons,
+                truth.wrong is None or truth.wrong in reasons or self.produced.is_torn(number, record.offset),
                 f"{number}/{record.offset} is {truth.wrong}, and in the dead letters {reasons}",
             )
         self._check_store()

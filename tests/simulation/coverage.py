@@ -86,6 +86,8 @@ FAULTS = (
 )
 ENDS = (*STATUS_BY_REASON, "abandoned", "too_large", "response_id_reused", "lost", "unpublishable")
 """Every `reason` a finished record can have."""
+ENOUGH = 2_000
+"""Seeds in which all of it is reached."""
 NEVER_REACHED = frozenset({Reason.STORE_REFUSED, Reason.POISON})
 """The archive's, which does not run here; and what ends processes, which would end this one."""
 

@@ -274,7 +274,7 @@ class Plant:
 
 PLANTS = (
     Plant("commits one too early", 5, pipeline=CommitsOneTooEarly),
-    Plant("goes on after a spoilt fetch", 20, relay=GoesOnAfterASpoiltFetch),
+    Plant("goes on after a spoilt fetch", 80, relay=GoesOnAfterASpoiltFetch),
     Plant("snapshots ahead of acknowledgements", 20, lanes=CountsAsAcknowledgedWhatIsSent),
     Plant("forgets the epoch", 300, connection=ForgetsTheEpoch),
     Plant("takes silence for an answer", 250, connection=TakesSilenceForAnswer),

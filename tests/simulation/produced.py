@@ -17,6 +17,7 @@ class Produced:
 
         What is right for them depends on who had read what by then.
         """
+        self._reused: set[tuple[int, int]] = set()
         self.longest: dict[int, int] = {}
         """Of partitions that lost their end: where they ended then."""
         self._numbered: dict[str, list[int]] = defaultdict(list)
@@ -26,7 +27,16 @@ class Produced:
     def add(self, number: int, offset: int, truth: Truth) -> None:
         self.truths[number, offset] = truth
         if offset < self.longest.get(number, 0):
+            self._reused.add((number, offset))
+            self._tear(truth)
+
+    def _tear(self, truth: Truth) -> None:
+        if truth.wrong is None:
             self.torn.add(truth.response_id)
+
+    def is_torn(self, number: int, offset: int) -> bool:
+        """Whether nobody can say what is right for this record."""
+        return (number, offset) in self._reused or self.truths[number, offset].response_id in self.torn
 
     def lose_end(self, number: int, end: int, longest: int) -> None:
         """The partition, which ended at `longest`, ends at `end` now."""
@@ -34,7 +44,7 @@ class Produced:
         self._counted[number] = min(end, self._counted[number])
         for (partition, offset), truth in list(self.truths.items()):
             if partition == number and (offset >= end or truth.seq is None):
-                self.torn.add(truth.response_id)
+                self._tear(truth)
                 if offset >= end:
                     del self.truths[partition, offset]
 
