@@ -182,6 +182,7 @@ class PartitionPipeline:
     def history(self, channel: str, findings: Mapping[str, Published], now: float) -> None:
         """What the channel's history told of its responses; empty when it could not be had."""
         self._outflow.history(channel, findings)
+        self._intake.relieve(self._intake.position, now)
         self._arm_snapshots(now)
 
     def done(self, frame: Frame, now: float) -> None:

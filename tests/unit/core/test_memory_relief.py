@@ -63,7 +63,7 @@ REORDERED = log_of(
         (WHOLE, WHOLE.share(100)),
         (WHOLE.share(100), WHOLE.share(100)),
         (WHOLE.share(100), WHOLE),
-        (Limits(buffered=650_000), Limits(buffered=650_000)),
+        (Limits(buffered=1_300_000), Limits(buffered=1_300_000)),
     ],
 )
 def test_a_successor_gives_up_nothing_that_was_published(cut: int, shares: tuple[Limits, Limits]) -> None:
