@@ -11,7 +11,7 @@ from processor.core.finished import judge_after_end
 from processor.core.following import Following
 from processor.core.limits import MAX_EARLY_TOKENS, RESPONSE_COST, Limits
 from processor.core.outflow import Outflow
-from processor.core.relief import Relief, beyond_most_open
+from processor.core.relief import Relief
 from processor.core.response import Early, Phase, Raw, Response, cost
 from processor.core.sequencer import (
     Verdict,
@@ -56,13 +56,13 @@ class Intake:
         "_followed",
         "_outflow",
         "_plain",
-        "_relief",
         "_timers",
         "counts",
         "early_bytes",
         "limits",
         "open",
         "position",
+        "relief",
         "unknown_before",
     )
 
@@ -76,7 +76,7 @@ class Intake:
         self._batch_number = 0
         self.limits = limits
         self.open: dict[str, Response] = {}
-        self._relief = Relief(limits, self.open, outflow)
+        self.relief = Relief(limits, self.open, outflow)
         self.counts = Counts()
         self.early_bytes = 0
         """Cost of all early records held."""
@@ -181,9 +181,9 @@ class Intake:
             self._settle(judge_after_end(finished, record, raw, _digest(raw), replayed), raw)
         else:
             self._meet(record, raw, now)
-            for idle in beyond_most_open(self.limits, self.open.values(), raw.offset, self.unknown_before):
+            for idle in self.relief.too_many(unknown=raw.offset < self.unknown_before):
                 self.abandon(idle, now)
-        if not self._relief.waits:
+        if not self.relief.waits:
             self.relieve(raw.offset, now)
 
     def _meet(self, record: TokenRecord, raw: Raw, now: float) -> None:
@@ -211,7 +211,7 @@ class Intake:
                 self.close(response, "response_id_reused")
             return
         for early in response.early.values():
-            self._relief.orphans.remove(early.raw)
+            self.relief.orphans.remove(early.raw)
         begin(response, record, raw, digest)
         response.start_consumed = now
         response.runs.add(self._batch_number, raw.offset, 0)
@@ -250,7 +250,7 @@ class Intake:
         self.early_bytes += held
         self._watch_gap(response, now)
         if response.phase is Phase.AWAITING_START:
-            self._relief.orphans.add(response, record.seq, raw)
+            self.relief.orphans.add(response, record.seq, raw)
             if len(response.early) > MAX_EARLY_TOKENS:
                 self._give_up_orphan(response, next(iter(response.early)))
         elif len(response.early) > MAX_EARLY_TOKENS:
@@ -306,7 +306,7 @@ class Intake:
         response.gap_since = None
         self._watch_gap(response, now)
         if response.torn is not None:
-            self._relief.torn.note(response)
+            self.relief.torn.note(response)
 
     def _watch_gap(self, response: Response, now: float) -> None:
         if response.early and response.gap_since is None:
@@ -319,7 +319,7 @@ class Intake:
         early = response.early.pop(seq)
         response.early_bytes -= (held := cost(early.raw))
         self.early_bytes -= held
-        self._relief.orphans.remove(early.raw)
+        self.relief.orphans.remove(early.raw)
         return early
 
     def _discard_early(self, response: Response, reason: Reason, detail: str) -> None:
@@ -348,9 +348,9 @@ class Intake:
     def relieve(self, offset: int, now: float) -> None:
         """Give up what full memory has no room for, the records up to the one at `offset` being taken: see `relief`."""
         unknown = offset < self.unknown_before
-        while (orphan := self._relief.orphan(unknown=unknown)) is not None:
+        while (orphan := self.relief.orphan(unknown=unknown)) is not None:
             self._give_up_orphan(*orphan)
-        while (response := self._relief.response(self.early_bytes, unknown=unknown)) is not None:
+        while (response := self.relief.response(self.early_bytes, unknown=unknown)) is not None:
             if response.early:
                 self.give_up(response, now)
             else:
@@ -359,7 +359,7 @@ class Intake:
     @property
     def waiting_bytes(self) -> int:
         """Cost of the records held that wait for others."""
-        return self.early_bytes + self._relief.torn.bytes()
+        return self.early_bytes + self.relief.torn.bytes()
 
     def abandon(self, response: Response, now: float) -> None:
         while response.phase is not Phase.ENDING and response.early:

@@ -291,6 +291,10 @@ class PartitionPipeline:
     def open_responses(self) -> int:
         return len(self._open)
 
+    def allow_open(self, most: int) -> None:
+        """The idlest responses beyond `most` are abandoned from the next start on."""
+        self._intake.relief.most_open = most
+
     @property
     def position(self) -> int:
         return self._intake.position

@@ -13,7 +13,7 @@ what came after it: a successor keeps all that its predecessor kept.
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from heapq import nsmallest
 
 from processor.core.limits import Limits
@@ -67,12 +67,13 @@ class Orphans:
 class Relief:
     """What is to be given up next. `waits` while the histories that would tell are not there: asked again with each fetch."""
 
-    __slots__ = ("_limits", "_open", "_outflow", "orphans", "torn", "waits")
+    __slots__ = ("_limits", "_open", "_outflow", "most_open", "orphans", "torn", "waits")
 
     def __init__(self, limits: Limits, open_responses: Mapping[str, Response], outflow: Outflow) -> None:
         self._limits = limits
         self._open = open_responses
         self._outflow = outflow
+        self.most_open = limits.open_responses
         self.orphans = Orphans()
         self.torn = Torn()
         self.waits = False
@@ -107,6 +108,21 @@ class Relief:
                 self._outflow.ask(each)
         return [each for each in self._open.values() if each.nothing_unknown]
 
+    def too_many(self, *, unknown: bool) -> list[Response]:
+        """The responses to end: more than `most_open` are open.
+
+        A share of all at once, so that each need not be looked for among all; the ones of which nothing was read for longest, and of what a
+        predecessor may have published those of which nothing is unknown.
+        """
+        if len(self._open) <= self.most_open:
+            return []
+        waiting = [
+            each
+            for each in self._open.values()
+            if each.phase in {Phase.OPEN, Phase.AWAITING_START} and not (unknown and not each.nothing_unknown)
+        ]
+        return nsmallest(1 + self.most_open // 64, waiting, key=lambda each: max(each.last_offset, each.acked_offset))
+
 
 def _oldest_gap(responses: Iterable[Response]) -> Response | None:
     """The response whose first early token stands first in the log."""
@@ -117,23 +133,3 @@ def _oldest_gap(responses: Iterable[Response]) -> Response | None:
 def _oldest_torn(responses: Iterable[Response]) -> Response | None:
     torn = [(each.torn.raw.offset, each) for each in responses if each.torn is not None]
     return min(torn, key=lambda each: each[0])[1] if torn else None
-
-
-def beyond_most_open(
-    limits: Limits, responses: Collection[Response], offset: int, unknown_before: int
-) -> list[Response]:
-    """The responses to end once the record at `offset` was taken: more are open than may be.
-
-    A share of all at once, so that each need not be looked for among all; the ones of which nothing was read for longest, and of what a
-    predecessor may have published those of which nothing is unknown.
-    """
-    unknown = offset < unknown_before
-    most = limits.whole_open if unknown else limits.open_responses
-    if len(responses) <= most:
-        return []
-    waiting = [
-        each
-        for each in responses
-        if each.phase in {Phase.OPEN, Phase.AWAITING_START} and not (unknown and not each.nothing_unknown)
-    ]
-    return nsmallest(1 + most // 64, waiting, key=lambda each: max(each.last_offset, each.acked_offset))
