@@ -183,8 +183,7 @@ class Intake:
             self._meet(record, raw, now)
             for idle in self.relief.too_many(unknown=raw.offset < self.unknown_before):
                 self.abandon(idle, now)
-        if not self.relief.waits:
-            self.relieve(raw.offset, now)
+        self._relieve_orphans(unknown=raw.offset < self.unknown_before)
 
     def _meet(self, record: TokenRecord, raw: Raw, now: float) -> None:
         """The first record of a response that is not known."""
@@ -347,14 +346,15 @@ class Intake:
 
     def relieve(self, offset: int, now: float) -> None:
         """Give up what full memory has no room for, the records up to the one at `offset` being taken: see `relief`."""
-        unknown = offset < self.unknown_before
+        while (found := self.relief.response(self.early_bytes, unknown=offset < self.unknown_before)) is not None:
+            if found.early:
+                self.give_up(found, now)
+            else:
+                self.close(found, "too_large")
+
+    def _relieve_orphans(self, *, unknown: bool) -> None:
         while (orphan := self.relief.orphan(unknown=unknown)) is not None:
             self._give_up_orphan(*orphan)
-        while (response := self.relief.response(self.early_bytes, unknown=unknown)) is not None:
-            if response.early:
-                self.give_up(response, now)
-            else:
-                self.close(response, "too_large")
 
     @property
     def waiting_bytes(self) -> int:

@@ -6,10 +6,9 @@ not tell that it will not come, so nothing may be published in its place.
 
 A successor reads the same records again, and must give up nothing that its predecessor published. So among records that a predecessor may have
 read, it gives up nothing before the budget of a whole process is full, whatever share of it that one had; nothing of a response before the
-history of its channel was asked; and nothing of one that the history shows to go on. Without an answer the first alone holds; and that
-what is given up is decided at each record, not where a fetch ends.
-What waits for a start, and so has no channel to ask, is held apart, and its oldest record given up first. What is held is then decided by
-what came after it: a successor keeps all that its predecessor kept.
+history of its channel was asked; and nothing of one that the history shows to go on. Without an answer the first alone holds.
+What waits for a start, and so has no channel to ask, is given up record by record, the oldest first, and not where a fetch ends. What is held
+is then decided by what came after it: a successor keeps all that its predecessor kept.
 """
 
 from collections import OrderedDict
@@ -65,9 +64,9 @@ class Orphans:
 
 
 class Relief:
-    """What is to be given up next. `waits` while the histories that would tell are not there: asked again with each fetch."""
+    """What is to be given up next."""
 
-    __slots__ = ("_limits", "_open", "_outflow", "most_open", "orphans", "torn", "waits")
+    __slots__ = ("_limits", "_open", "_outflow", "most_open", "orphans", "torn")
 
     def __init__(self, limits: Limits, open_responses: Mapping[str, Response], outflow: Outflow) -> None:
         self._limits = limits
@@ -76,11 +75,10 @@ class Relief:
         self.most_open = limits.open_responses
         self.orphans = Orphans()
         self.torn = Torn()
-        self.waits = False
 
     def _room(self, *, unknown: bool) -> int:
-        """Bytes that may wait for a start, and as many for other records."""
-        return (self._limits.whole_low_water if unknown else self._limits.low_water) // 2
+        """Bytes that may wait for records."""
+        return self._limits.whole_low_water if unknown else self._limits.low_water
 
     def orphan(self, *, unknown: bool) -> tuple[Response, int] | None:
         """The record whose start is not waited for any longer. `unknown`: a predecessor may have published what is read."""
@@ -88,15 +86,13 @@ class Relief:
 
     def response(self, early_bytes: int, *, unknown: bool) -> Response | None:
         """The response whose gap is given up; where it holds nothing early, one to be ended. `early_bytes` is of all."""
-        room, held = self._room(unknown=unknown), early_bytes - self.orphans.bytes
-        self.waits = False
-        if held <= room and (held + self._outflow.queued_bytes <= room or held + self.torn.bytes() <= room):
+        room = self._room(unknown=unknown)
+        if early_bytes + self._outflow.queued_bytes <= room or early_bytes + self.torn.bytes() <= room:
             return None
         known = self._known(unknown=unknown)
         response = _oldest_gap(known)
-        if response is None and held == 0:
+        if response is None and early_bytes == self.orphans.bytes:
             response = _oldest_torn(known)
-        self.waits = response is None
         return response
 
     def _known(self, *, unknown: bool) -> list[Response]:
