@@ -9,7 +9,9 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Final
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, InstanceOf
+
+from processor.patterns import LinearPattern
 
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(|B|KiB|MiB|GiB)", re.IGNORECASE)
 _UNITS: Final = {"": 1, "b": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
@@ -64,11 +66,13 @@ def _read_bool(text: str) -> bool:
     raise ValueError(f'must be true or false, not "{text}"')
 
 
-def _read_pattern(text: str) -> re.Pattern[str]:
+def _read_pattern(text: str) -> LinearPattern:
     try:
-        return re.compile(text)
-    except re.error as error:
-        raise ValueError(f'must be a regular expression, and "{text}" is none: {error}') from error
+        return LinearPattern(text)
+    except ValueError as error:
+        raise ValueError(
+            f'must be a regular expression in RE2 syntax (no look-around, no back-references), and "{text}" is not: {error}'
+        ) from error
 
 
 def _read_ably_key(text: str) -> str:
@@ -160,7 +164,7 @@ Seconds = Annotated[float, _reader(_read_seconds)]
 Rate = Annotated[float, _reader(_read_rate)]
 Size = Annotated[int, _reader(read_size)]
 Flag = Annotated[bool, _reader(_read_bool)]
-Pattern = Annotated[re.Pattern[str], _reader(_read_pattern)]
+Pattern = Annotated[InstanceOf[LinearPattern], _reader(_read_pattern)]
 AblyKey = _reader(_read_ably_key)
 StoreUrl = Annotated[str, _reader(_read_store_url)]
 Endpoint = Annotated[str, _reader(_read_endpoint)]
