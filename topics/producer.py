@@ -210,7 +210,10 @@ class ResponseWriter:
                 await self._write(Event.STOP, reason=intended)
             case Exception():
                 shown = {"code": type(error).__name__, "message": str(error)[:_MAX_MESSAGE_CHARACTERS]}
-                await self._write(Event.STOP, reason="error", error=_object("error", shown))
+                try:
+                    await self._write(Event.STOP, reason="error", error=_object("error", shown))
+                except RecordTooLargeError:
+                    await self._write(Event.STOP, reason="error")
             case _:  # cancelled, interrupted, or an abandoned generator
                 await self._write(Event.STOP, reason="cancelled")
 
