@@ -18,7 +18,7 @@ _HOST_PORT: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1
 _ABLY_KEY: Final = re.compile(r"[\w-]+\.[\w-]+:\S+")
 _TRUE: Final = ("true", "1", "yes", "on")
 _FALSE: Final = ("false", "0", "no", "off")
-STORE_SCHEMES: Final = ("sqlite", "postgresql", "s3", "gs", "az", "file")
+STORE_SCHEMES: Final = ("sqlite", "postgresql", "postgres", "s3", "gs", "az", "file")
 MAX_PORT: Final = 65535
 
 
