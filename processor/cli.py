@@ -77,8 +77,7 @@ def _prepared(config: Path | None, *roles: str) -> "Settings":
     settings = read_settings(config, require_ably="relay" in roles)
     if "api" in roles and settings.probe_channel is not None and settings.ably_key is None:
         raise SettingsError(["TOKENSTREAM_ABLY_KEY: must be set where TOKENSTREAM_PROBE_CHANNEL is"])
-    secrets = [value for name in ("ably_key", "kafka_sasl_password") if (value := settings.current_secret(name))]
-    configure_logging(settings.log_level, settings.log_format, sys.stderr, secrets=secrets)
+    configure_logging(settings.log_level, settings.log_format, sys.stderr, secrets=settings.secrets)
     return settings
 
 

@@ -13,6 +13,7 @@ from processor.cli_shared import (
     Config,
     Json,
     console,
+    escaped,
     print_json,
     quiet_logs,
     read_settings,
@@ -50,7 +51,13 @@ DATED = re.compile(r"\d{4}-\d\d-\d\d.*")
 def get(
     response: Annotated[str, typer.Argument(metavar="ID")],
     *,
-    text: Annotated[bool, typer.Option("--text", help="Print the answer's text alone, exactly.")] = False,
+    text: Annotated[
+        bool,
+        typer.Option(
+            "--text",
+            help="Print the answer's text alone: exactly, or on a terminal with control characters made visible.",
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the record as it is stored.")] = False,
     config: Config = None,
 ) -> None:
@@ -63,9 +70,9 @@ def get(
         if stored is None:
             raise ResponseMissing(f"There is no response {visible(response)!r} in the store.")
         if json:
-            print(stored.value.decode())
+            print(escaped(stored.value.decode()))
         elif text:
-            sys.stdout.write(stored.record.text)
+            sys.stdout.write(visible(stored.record.text) if sys.stdout.isatty() else stored.record.text)
         else:
             _print_record(stored)
 
@@ -92,7 +99,7 @@ def list_channel(
             page = await store.list_channel(channel, limit=limit, before=before, status=wanted)
         if json:
             for item in page.items:
-                print(item.value.decode())
+                print(escaped(item.value.decode()))
         else:
             _print_page(page)
 
