@@ -93,13 +93,15 @@ ignore_startup_parameters = extra_float_digits
         directory.chmod(0o755)
         for path in (settings, users):
             path.chmod(0o644)
-        user = ("-u", "nobody") if os.getuid() == 0 else ()
-        self._process = subprocess.Popen([str(PGBOUNCER), *user, str(settings)], stderr=subprocess.DEVNULL)
+        self._log = (directory / "log").open("ab")
+        user = ("-u", Path(str(parts.query["host"])).owner()) if os.getuid() == 0 else ()  # it refuses to run as root
+        self._process = subprocess.Popen([str(PGBOUNCER), *user, str(settings)], stderr=self._log)
         self.url = f"postgresql://postgres@127.0.0.1:{self._port}/{parts.database}?pgbouncer=true&connect_timeout=5"
 
     def close(self) -> None:
         self._process.terminate()
         self._process.wait(10)
+        self._log.close()
 
 
 async def use(store: ResponseStore) -> None:
