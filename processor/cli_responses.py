@@ -13,6 +13,7 @@ from processor.cli_shared import (
     Config,
     Json,
     console,
+    escaped,
     print_json,
     quiet_logs,
     read_settings,
@@ -50,7 +51,13 @@ DATED = re.compile(r"\d{4}-\d\d-\d\d.*")
 def get(
     response: Annotated[str, typer.Argument(metavar="ID")],
     *,
-    text: Annotated[bool, typer.Option("--text", help="Print the answer's text alone, exactly.")] = False,
+    text: Annotated[
+        bool,
+        typer.Option(
+            "--text",
+            help="Print the answer's text alone: exactly, or on a terminal with control characters made visible.",
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the record as it is stored.")] = False,
     config: Config = None,
 ) -> None:
@@ -63,9 +70,9 @@ def get(
         if stored is None:
             raise ResponseMissing(f"There is no response {visible(response)!r} in the store.")
         if json:
-            print(stored.value.decode())
+            print(escaped(stored.value.decode()))
         elif text:
-            sys.stdout.write(stored.record.text)
+            sys.stdout.write(visible(stored.record.text) if sys.stdout.isatty() else stored.record.text)
         else:
             _print_record(stored)
 
@@ -92,7 +99,7 @@ def list_channel(
             page = await store.list_channel(channel, limit=limit, before=before, status=wanted)
         if json:
             for item in page.items:
-                print(item.value.decode())
+                print(escaped(item.value.decode()))
         else:
             _print_page(page)
 
@@ -104,6 +111,7 @@ def delete(
     response: Annotated[str, typer.Argument(metavar="ID")],
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Delete a response that has not finished, too.")] = False,
     config: Config = None,
 ) -> None:
     """Delete a finished response for good: a tombstone on the log, then the store."""
@@ -118,7 +126,7 @@ def delete(
         tombstones = KafkaTombstones(settings.kafka_client_options, responses_topic=settings.responses_topic)
         async with _store(settings) as store:
             try:
-                await delete_response(store, tombstones, response)
+                await delete_response(store, tombstones, response, force=force)
             finally:
                 await tombstones.close()
         print(

@@ -62,15 +62,22 @@ def _shown(character: str) -> str:
     code = ord(character)
     if code < 0x20:
         return chr(0x2400 + code)
-    if 0x7F <= code < 0xA0 or 0xD800 <= code < 0xE000:
-        return "\ufffd"
-    return character
+    return "\ufffd" if _controls(code) else character
+
+
+def _controls(code: int) -> bool:
+    """Whether a character beyond ASCII controls a terminal (C1, DEL), reverses what people read, or is no character."""
+    return 0x7F <= code < 0xA0 or 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069 or 0xD800 <= code < 0xE000
+
+
+def escaped(line: str) -> str:
+    """JSON with those characters escaped. It means the same."""
+    return "".join(f"\\u{ord(c):04x}" if _controls(ord(c)) else c for c in line)
 
 
 def print_json(fields: object) -> None:
     """One line. Escaped beyond ASCII's printable characters only where they are no valid text or control the terminal."""
-    line = json.dumps(fields, ensure_ascii=False, default=str)
-    print("".join(f"\\u{ord(c):04x}" if 0x7F <= ord(c) < 0xA0 or 0xD800 <= ord(c) < 0xE000 else c for c in line))
+    print(escaped(json.dumps(fields, ensure_ascii=False, default=str)))
 
 
 def when(milliseconds: int | None) -> str:

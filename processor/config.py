@@ -4,26 +4,28 @@ Each is the environment variable `TOKENSTREAM_<NAME>`, or `TOKENSTREAM_<NAME>_FI
 file given by `--config`; the environment wins. A wrong setting stops the program before it touches anything, with one line a mistake.
 """
 
-import asyncio
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from processor import config_sources
+from processor import config_kafka, config_sources
+from processor.config_rules import conflicts
+from processor.config_secrets import KnownSecrets
 from processor.config_sources import PREFIX, read_value, stamp
 from processor.config_values import (
     MAX_PORT,
     AblyKey,
+    AblyKeys,
     ApiTokens,
     Channel,
     Endpoint,
     Flag,
     Origins,
     Pattern,
+    Public,
     Rate,
     Seconds,
     Servers,
@@ -31,6 +33,7 @@ from processor.config_values import (
     StoreUrl,
     Topic,
     one_of,
+    read_ably_key,
     whole,
 )
 from processor.errors import SettingsError
@@ -54,6 +57,8 @@ class Settings(BaseSettings):
 
     A `*_file` attribute without a variable of its own tells the file a value came from, to be read again when it changes.
     """
+
+    _secrets: KnownSecrets = PrivateAttr(default_factory=KnownSecrets)
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=PREFIX, hide_input_in_errors=True)
 
@@ -175,10 +180,30 @@ class Settings(BaseSettings):
     http_host: str = Field(default="0.0.0.0", description="Address the HTTP server binds to")  # noqa: S104 - probes come from outside the pod's loopback
     http_port: Annotated[int, whole(0, MAX_PORT)] = Field(default=8484, description="Its port; 0 is any free one")
     api_tokens: ApiTokens = Field(
-        default=(), repr=False, description="`token=channel-pattern,...` that `/v1` takes as bearer tokens"
+        default=(),
+        repr=False,
+        description="`token=channel-pattern,...` that `/v1` takes as bearer tokens; `token=read:channel-pattern` may not delete",
     )
     api_tokens_file: Path | None = Field(default=None, exclude=True)
-    api_public: Flag = Field(default=False, description="Whether `/v1` answers anyone")
+    api_ably_keys: AblyKeys = Field(
+        default=(),
+        repr=False,
+        description="Ably keys that check the JWTs `/v1` takes: `app.key:secret,...`; none is ABLY_KEY",
+    )
+    api_ably_keys_file: Path | None = Field(default=None, exclude=True)
+    api_public: Public = Field(
+        default=False,
+        description="Whether anyone may read from `/v1`; `loopback`: where the request's Host is this machine. Deleting needs a credential",
+    )
+    api_max_requests: Annotated[int, whole(1, 1_000_000)] = Field(
+        default=1000, description="Requests `/v1` answers at one time; above it 503"
+    )
+    api_max_buffered_bytes: Size = Field(
+        default=96 * MIB, description="Answers of `/v1` in memory; above it 503 until some are sent"
+    )
+    api_write_timeout: Seconds = Field(
+        default=30.0, description="Seconds a client may take for 256 KiB of an answer; then its connection is aborted"
+    )
     cors_origins: Origins = Field(
         default=(), description="Origins browsers may call `/v1` from: `https://app.example,...`, or `*`"
     )
@@ -222,11 +247,11 @@ class Settings(BaseSettings):
             "security_protocol": self.kafka_security_protocol,
         }
         if self.kafka_security_protocol.endswith("SSL"):
-            options["ssl_context"] = self._ssl_context()
+            options["ssl_context"] = config_kafka.ssl_context(self)
         if self.kafka_security_protocol.startswith("SASL"):
             options["sasl_mechanism"] = self.kafka_sasl_mechanism
             if self.kafka_sasl_mechanism == "OAUTHBEARER":
-                options["sasl_oauth_token_provider"] = _bearer(self)
+                options["sasl_oauth_token_provider"] = config_kafka.bearer(self)
             else:
                 options["sasl_plain_username"] = self.kafka_sasl_username
                 options["sasl_plain_password"] = self.current_secret("kafka_sasl_password")
@@ -246,40 +271,41 @@ class Settings(BaseSettings):
         if path is None:
             return None if secret is None else secret.get_secret_value()
         try:
-            return read_value(path)
+            text = read_value(path)
         except (OSError, ValueError) as error:
             raise SettingsError([f"{PREFIX}{name.upper()}_FILE: can't read {path}: {type(error).__name__}"]) from error
+        return self._checked_key(text) if name == "ably_key" else self._noted(text)
 
-    def _ssl_context(self) -> ssl.SSLContext:
+    def _checked_key(self, text: str) -> str:
+        self.secrets.add_ably_key(text)
         try:
-            # With a file of authorities only those are trusted; without, the system's.
-            context = ssl.create_default_context(cafile=self.kafka_ssl_cafile)
-        except OSError as error:  # ssl.SSLError is one
-            raise SettingsError([_bad_file("KAFKA_SSL_CAFILE", self.kafka_ssl_cafile, "certificate", error)]) from error
-        if self.kafka_ssl_certfile is not None:
-            # An empty password where none is given: OpenSSL would ask on the terminal.
-            password = self.current_secret("kafka_ssl_key_password") or ""
-            try:
-                context.load_cert_chain(self.kafka_ssl_certfile, self.kafka_ssl_keyfile, lambda: password)
-            except OSError as error:
-                raise SettingsError([self._bad_chain(error)]) from error
-        return context
+            return read_ably_key(text)
+        except ValueError as error:
+            raise SettingsError([f"{PREFIX}ABLY_KEY_FILE: {error}"]) from None
 
-    def _bad_chain(self, error: OSError) -> str:
-        certfile, keyfile = self.kafka_ssl_certfile, self.kafka_ssl_keyfile
-        if isinstance(error, ssl.SSLError) or keyfile is None:
-            return _bad_file(
-                "KAFKA_SSL_CERTFILE", certfile, "certificate with its key (or its password is wrong)", error
-            )
-        name, path = (
-            ("KAFKA_SSL_KEYFILE", keyfile) if certfile and certfile.is_file() else ("KAFKA_SSL_CERTFILE", certfile)
-        )
-        return _bad_file(name, path, "certificate or key", error)
+    def _noted(self, text: str) -> str:
+        self.secrets.add(text)
+        return text
+
+    @property
+    def secrets(self) -> KnownSecrets:
+        """Every secret given or read again since, for the log to strike out."""
+        return self._secrets
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Notes the secrets that were given."""
+        del context
+        for secret in (self.kafka_sasl_password, self.kafka_ssl_key_password):
+            self._secrets.add(None if secret is None else secret.get_secret_value())
+        for key in (*self.api_ably_keys, self.ably_key.get_secret_value() if self.ably_key else ""):
+            self._secrets.add_ably_key(key)
+        self._secrets.add(*(token.token for token in self.api_tokens))
+        self._secrets.add_url(self.store_url)
 
     @property
     def api_is_open(self) -> bool:
-        """Whether `/v1` answers without credentials."""
-        return self.api_public or self.http_host in ("127.0.0.1", "::1", "localhost")
+        """Whether `/v1` can be read without credentials."""
+        return bool(self.api_public) or self.http_host in ("127.0.0.1", "::1", "localhost")
 
 
 def load_settings(
@@ -298,7 +324,7 @@ def load_settings(
         mistakes += _explain(error)
     else:
         told = tuple(line.partition(": ")[0].removesuffix("_FILE") for line in mistakes)
-        mistakes += [line for line in _conflicts(settings, require_ably=require_ably) if not line.startswith(told)]
+        mistakes += [line for line in conflicts(settings, require_ably=require_ably) if not line.startswith(told)]
         if not mistakes:
             return settings
     raise SettingsError(mistakes) from None
@@ -314,67 +340,6 @@ def _explain(error: ValidationError) -> list[str]:
     return list(lines.values())
 
 
-def _conflicts(settings: Settings, *, require_ably: bool) -> list[str]:
-    """What is wrong only together."""
-    s = settings
-    sasl = s.kafka_security_protocol.startswith("SASL")
-    by_name = s.kafka_sasl_mechanism not in (None, "OAUTHBEARER")
-    tls = s.kafka_security_protocol.endswith("SSL")
-    rules = (
-        (require_ably and s.ably_key is None, "ABLY_KEY", "must be set: the key of the Ably app, app.key:secret"),
-        (
-            sasl and s.kafka_sasl_mechanism is None,
-            "KAFKA_SASL_MECHANISM",
-            "must be set with KAFKA_SECURITY_PROTOCOL " + s.kafka_security_protocol,
-        ),
-        (
-            not sasl and s.kafka_sasl_mechanism is not None,
-            "KAFKA_SASL_MECHANISM",
-            "needs KAFKA_SECURITY_PROTOCOL SASL_SSL or SASL_PLAINTEXT, which is " + s.kafka_security_protocol,
-        ),
-        (
-            sasl and by_name and not s.kafka_sasl_username,
-            "KAFKA_SASL_USERNAME",
-            f"must be set with {s.kafka_sasl_mechanism}",
-        ),
-        (
-            sasl and s.kafka_sasl_mechanism is not None and s.kafka_sasl_password is None,
-            "KAFKA_SASL_PASSWORD",
-            f"must be set with {s.kafka_sasl_mechanism}",
-        ),
-        (
-            not tls and bool(s.kafka_ssl_cafile or s.kafka_ssl_certfile),
-            "KAFKA_SECURITY_PROTOCOL",
-            "must be SSL or SASL_SSL where KAFKA_SSL_CAFILE or KAFKA_SSL_CERTFILE is set",
-        ),
-        (
-            s.kafka_ssl_keyfile is not None and s.kafka_ssl_certfile is None,
-            "KAFKA_SSL_CERTFILE",
-            "must be set with KAFKA_SSL_KEYFILE",
-        ),
-        *_same_topics(s),
-    )
-    return [f"{PREFIX}{name}: {reason}" for wrong, name, reason in rules if wrong]
-
-
-def _same_topics(settings: Settings) -> list[tuple[bool, str, str]]:
-    names = ("tokens_topic", "responses_topic", "dead_letters_topic", "controls_topic")
-    topics = [getattr(settings, name) for name in names]
-    return [
-        (
-            topic in topics[:index],
-            name.upper(),
-            f'must be a topic of its own; "{topic}" is {names[topics.index(topic)].upper()}',
-        )
-        for index, (name, topic) in enumerate(zip(names, topics, strict=True))
-    ]
-
-
-def _bad_file(name: str, path: Path | None, expected: str, error: OSError) -> str:
-    why = f"it holds no valid {expected}" if isinstance(error, ssl.SSLError) else error.strerror or type(error).__name__
-    return f"{PREFIX}{name}: can't use {path}: {why}"
-
-
 def _show(name: str, default: object) -> str:
     match default:
         case None | ():
@@ -387,14 +352,3 @@ def _show(name: str, default: object) -> str:
             return f"{default:g}"
         case _:
             return str(default)
-
-
-def _bearer(settings: Settings) -> object:
-    """A token provider whose token is the password setting, read anew for each connection: brokers end those of old tokens."""
-    from aiokafka.abc import AbstractTokenProvider  # noqa: PLC0415 - only who uses OAUTHBEARER needs it here
-
-    class Bearer(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
-        async def token(self) -> str:
-            return await asyncio.to_thread(settings.current_secret, "kafka_sasl_password") or ""
-
-    return Bearer()

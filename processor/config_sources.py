@@ -50,7 +50,7 @@ class Sources:
         try:
             text = read_value(path)
         except (OSError, ValueError) as error:
-            self.mistakes.append(f"{origin}{PREFIX}{name}{_FILE_SUFFIX}: can't read {path}: {_why(error)}")
+            self.mistakes.append(f"{origin}{PREFIX}{name}{_FILE_SUFFIX}: can't read {path}: {why_unreadable(error)}")
             return
         self.texts[name] = text
         self.files[name] = path
@@ -70,7 +70,7 @@ def gather(environ: Mapping[str, str], config_file: Path | None, known: Iterable
         try:
             given = _read_config(config_file)
         except (OSError, ValueError) as error:
-            sources.mistakes.append(f"--config: can't read {config_file}: {_why(error)}")
+            sources.mistakes.append(f"--config: can't read {config_file}: {why_unreadable(error)}")
         else:
             sources.take(_without_empty(given), names, f"{config_file}: ")
     ours = {name.removeprefix(PREFIX): text for name, text in environ.items() if name.startswith(PREFIX)}
@@ -135,7 +135,7 @@ def _unquote(value: str) -> str:
     return value[1:-1] if quoted else value
 
 
-def _why(error: Exception) -> str:
+def why_unreadable(error: Exception) -> str:
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     return "it is not text in UTF-8" if isinstance(error, UnicodeError) else str(error)

@@ -7,7 +7,7 @@ A message quotes what was given only where that can't be a secret.
 import math
 import re
 from collections.abc import Callable
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import BeforeValidator, InstanceOf
 
@@ -20,8 +20,12 @@ _HOST_PORT: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1
 _ABLY_KEY: Final = re.compile(r"[\w-]+\.[\w-]+:\S+")
 _TRUE: Final = ("true", "1", "yes", "on")
 _FALSE: Final = ("false", "0", "no", "off")
-STORE_SCHEMES: Final = ("sqlite", "postgresql", "s3", "gs", "az", "file")
+STORE_SCHEMES: Final = ("sqlite", "postgresql", "postgres", "s3", "gs", "az", "file")
 MAX_PORT: Final = 65535
+READ_ONLY: Final = "read:"
+LOOPBACK: Final = "loopback"
+LEAST_SECRET: Final = 16
+"""Characters of a secret that checks signatures. Below it an API token deserves a warning."""
 
 
 def _reader(read: Callable[[str], object]) -> BeforeValidator:
@@ -66,6 +70,15 @@ def _read_bool(text: str) -> bool:
     raise ValueError(f'must be true or false, not "{text}"')
 
 
+def _read_public(text: str) -> bool | str:
+    if text.lower() == LOOPBACK:
+        return LOOPBACK
+    try:
+        return _read_bool(text)
+    except ValueError:
+        raise ValueError(f'must be true, false or {LOOPBACK}, not "{text}"') from None
+
+
 def _read_pattern(text: str) -> LinearPattern:
     try:
         return LinearPattern(text)
@@ -75,7 +88,7 @@ def _read_pattern(text: str) -> LinearPattern:
         ) from error
 
 
-def _read_ably_key(text: str) -> str:
+def read_ably_key(text: str) -> str:
     if _ABLY_KEY.fullmatch(text) is None:
         raise ValueError("must be an Ably API key, of the shape app.key:secret (the value given is not shown)")
     return text
@@ -116,15 +129,43 @@ def _read_channel(text: str) -> str:
     return text
 
 
-def _read_api_tokens(text: str) -> tuple[tuple[str, str], ...]:
-    """`token=channel-pattern,...`; the last `=` of an entry parts the two, as tokens in base64 may end with some."""
+class ApiToken(NamedTuple):
+    """A bearer token of `/v1`, and the channels it reaches: `*` and `?` in `pattern` are wildcards, all else is literal."""
+
+    token: str
+    pattern: str
+    read_only: bool = False
+
+
+def read_api_tokens(text: str) -> tuple[ApiToken, ...]:
+    """`token=channel-pattern,...`, or `token=read:channel-pattern` for reading alone.
+
+    The last `=` of an entry separates the two, as tokens in base64 may end with some.
+    """
     tokens = []
     for number, entry in enumerate((entry.strip() for entry in text.split(",")), start=1):
         token, _, pattern = entry.rpartition("=")
-        if not token or not pattern:
+        channels = pattern.removeprefix(READ_ONLY)
+        if not token or not channels:
             raise ValueError(f"must be token=channel-pattern, or several with commas between; entry {number} is not")
-        tokens.append((token, pattern))
+        tokens.append(ApiToken(token, channels, read_only=pattern != channels))
     return tuple(tokens)
+
+
+def read_ably_keys(text: str) -> tuple[str, ...]:
+    """`app.key:secret,...`. A key that checks signatures must not be guessable, nor cut off."""
+    keys = tuple(key.strip() for key in text.split(","))
+    for number, key in enumerate(keys, start=1):
+        if _ABLY_KEY.fullmatch(key) is None:
+            raise ValueError(f"must be Ably API keys, app.key:secret, with commas between; entry {number} is not")
+        if not can_check(key):
+            raise ValueError(f"needs secrets of at least {LEAST_SECRET} characters; that of entry {number} is shorter")
+    return keys
+
+
+def can_check(key: str) -> bool:
+    """Whether an Ably key's secret is long enough to check signatures with."""
+    return len(key.partition(":")[2]) >= LEAST_SECRET
 
 
 def _read_origins(text: str) -> tuple[str, ...]:
@@ -164,12 +205,14 @@ Seconds = Annotated[float, _reader(_read_seconds)]
 Rate = Annotated[float, _reader(_read_rate)]
 Size = Annotated[int, _reader(read_size)]
 Flag = Annotated[bool, _reader(_read_bool)]
+Public = Annotated[bool | Literal["loopback"], _reader(_read_public)]
 Pattern = Annotated[InstanceOf[LinearPattern], _reader(_read_pattern)]
-AblyKey = _reader(_read_ably_key)
+AblyKey = _reader(read_ably_key)
 StoreUrl = Annotated[str, _reader(_read_store_url)]
 Endpoint = Annotated[str, _reader(_read_endpoint)]
 Servers = Annotated[str, _reader(_read_servers)]
 Topic = Annotated[str, _reader(_read_topic)]
 Channel = Annotated[str, _reader(_read_channel)]
-ApiTokens = Annotated[tuple[tuple[str, str], ...], _reader(_read_api_tokens)]
+ApiTokens = Annotated[tuple[ApiToken, ...], _reader(read_api_tokens)]
+AblyKeys = Annotated[tuple[str, ...], _reader(read_ably_keys)]
 Origins = Annotated[tuple[str, ...], _reader(_read_origins)]

@@ -8,6 +8,7 @@ library is heard below info, known or not: at debug they write statements with t
 import json
 import logging
 import re
+import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TextIO
 
@@ -28,10 +29,13 @@ _SECRETS: Final = (
 )
 _PAYLOAD_BEGINS: Final = re.compile(r"[\[{<\n]|b['\"]")
 _LONGEST_FOREIGN: Final = 300
+_FRAMES: Final = 12
+_QUOTING: Final = frozenset({"ably", "aiohttp.server"})
 # Below these levels the libraries write payloads, credentials, or a line for each request.
 _LEAST_LEVELS: Final = {
     "ably": logging.WARNING,
     "aiohttp.access": logging.WARNING,
+    "alembic": logging.WARNING,
     "aiokafka": logging.INFO,
     "aiohttp": logging.INFO,
     "asyncio": logging.INFO,
@@ -49,7 +53,7 @@ def configure_logging(level: str, format: str | None, stream: TextIO, *, secrets
     """Send everything at `level` (`debug` to `error`) and above to `stream`, as `json` or for the `console`.
 
     None as the format means console where `stream` is a terminal, and json elsewhere. `secrets` are struck out wherever they appear,
-    besides what looks like a key, a token or a password. Called again, it replaces what it did before.
+    besides what looks like a key, a token or a password; it may grow, and must not be an iterator. Called again, it replaces what it did before.
     """
     least = logging.getLevelNamesMapping()[level.upper()]
     before: tuple[Processor, ...] = (
@@ -95,6 +99,12 @@ def configure_logging(level: str, format: str | None, stream: TextIO, *, secrets
     )
 
 
+def where(error: BaseException | None) -> list[str]:
+    """The frames an error passed, innermost last, without its words: those may quote text or credentials."""
+    trace = error.__traceback__ if error is not None else None
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace, limit=-_FRAMES)]
+
+
 def redact(text: str) -> str:
     """`text` with what looks like a credential struck out: Ably keys, passwords in URLs, bearer tokens, JWTs."""
     for pattern, replacement in _SECRETS:
@@ -103,10 +113,13 @@ def redact(text: str) -> str:
 
 
 class _Redaction:
-    """The last step before rendering, so that tracebacks and library messages pass through it too."""
+    """The last step before rendering, so that tracebacks and library messages pass through it too.
+
+    `secrets` is asked for each event: a secret that is read again later is struck out from then on.
+    """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self._secrets = tuple(secret for secret in secrets if secret)
+        self._secrets = secrets
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         return {name: self._clean(name, value) for name, value in event.items()}
@@ -124,7 +137,8 @@ class _Redaction:
 
     def _strike(self, text: str) -> str:
         for secret in self._secrets:
-            text = text.replace(secret, REDACTED)
+            if secret and secret in text:
+                text = text.replace(secret, REDACTED)
         return redact(text)
 
 
@@ -133,8 +147,10 @@ def _is_ours_or_no_debugging(record: logging.LogRecord) -> bool:
 
 
 def _strip_payload(record: logging.LogRecord) -> bool:
-    """Cut what the Ably SDK says before the first thing that may be a message, and keep only the type of its exceptions."""
-    if record.name == "ably" or record.name.startswith("ably."):
+    """Cut what the Ably SDK and the HTTP server say before the first thing that may be a message or a part of a request,
+    and keep only the type of their exceptions.
+    """
+    if record.name in _QUOTING or record.name.startswith("ably."):
         words = _PAYLOAD_BEGINS.split(record.getMessage(), maxsplit=1)[0][:_LONGEST_FOREIGN].strip()
         cause = record.exc_info[0] if record.exc_info else None
         record.msg = f"{words} ({cause.__name__})" if cause else words

@@ -51,6 +51,8 @@ API_ROUTES: Final = (
     "/v1/responses/{responseId}",
     "/v1/channels/{channel}/responses",
     "/v1/channels/{channel}/hydrate",
+    "/v1/responses",
+    "/v1/hydrate",
     "/v1/openapi.json",
     "unknown",
 )

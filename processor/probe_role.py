@@ -6,6 +6,7 @@ from processor.api.access import Grant
 from processor.api.app import ApiParts
 from processor.api.responses import Responses
 from processor.config import Settings
+from processor.config_values import ApiToken
 from processor.errors import SettingsError
 from processor.metrics import Metrics
 from processor.probe import Plan, Probe, ProbeParts
@@ -46,7 +47,7 @@ def build_probe(
         producer=producer,
         follow=lambda: Subscription(ably, channel),
         stored=api.store.get,
-        forget=lambda response_id: responses.delete(Grant(everything=True), response_id),
+        forget=lambda response_id: responses.delete(Grant("probe", tokens=(ApiToken("", "*"),)), response_id),
         metrics=metrics,
         random=random,
     )

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from processor.api.access import Access
-from processor.api.app import ApiParts, make_app
+from processor import config_api
+from processor.api.access import Access, is_loopback
+from processor.api.app import ApiLimits, ApiParts, make_app
 from processor.api.health import Check, Health
+from processor.api.memory import release_large_buffers
 from processor.api.server import HttpServer
 from processor.clock import Clock
 from processor.config import Settings
@@ -122,7 +124,12 @@ class Service:
         self._random = Random()  # noqa: S311 - jitter, not secrets
         self._checks: list[Check] = [Check("topics", lambda: "not verified yet")]
         self._vitals: list[Check] = []
-        self._health = Health(self._metrics, lambda: self._checks, lambda: self._vitals)
+        self._health = Health(
+            self._metrics,
+            lambda: self._checks,
+            lambda: self._vitals,
+            states_only=Role.API in roles and not is_loopback(settings.http_host),
+        )
 
     async def run(self) -> None:
         async with contextlib.AsyncExitStack() as stack:
@@ -166,10 +173,14 @@ class Service:
         stack.push_async_callback(tombstones.close)
         access = Access(
             open=settings.api_is_open,
-            tokens=settings.api_tokens,
-            ably_key=lambda: settings.current_secret("ably_key"),
+            loopback_only=settings.api_public is not True,
+            tokens=config_api.token_source(settings),
+            keys=config_api.key_source(settings),
         )
-        return ApiParts(store=store, access=access, tombstones=tombstones, cors_origins=settings.cors_origins)
+        config_api.log_access(settings)
+        release_large_buffers()
+        limits = ApiLimits(settings.api_max_buffered_bytes, settings.api_max_requests, settings.api_write_timeout)
+        return ApiParts(store, access, tombstones, settings.cors_origins, limits)
 
     async def _verify_topics(self) -> None:
         """Wait for Kafka; raise TopicsUnfit where the topics can't work, warn where they are not as they should be."""

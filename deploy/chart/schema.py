@@ -9,6 +9,7 @@ from deploy.chart.values import Value
 # Settings that hold a secret or the place of one: these come from Secrets.
 SECRET = (
     "ABLY_KEY",
+    "API_ABLY_KEYS",
     "API_TOKENS",
     "KAFKA_SASL_PASSWORD",
     "KAFKA_SASL_USERNAME",
@@ -18,7 +19,7 @@ SECRET = (
     "KAFKA_SSL_KEY_PASSWORD",
     "STORE_URL",
 )
-NEVER_PLAIN = ("ABLY_KEY", "API_TOKENS", "KAFKA_SASL_PASSWORD", "KAFKA_SSL_KEY_PASSWORD")
+NEVER_PLAIN = ("ABLY_KEY", "API_ABLY_KEYS", "API_TOKENS", "KAFKA_SASL_PASSWORD", "KAFKA_SSL_KEY_PASSWORD")
 _REFERENCE = {
     "type": "object",
     "additionalProperties": False,

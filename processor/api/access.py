@@ -1,65 +1,123 @@
-"""Who may read which channel: open servers, static tokens with channel patterns, Ably JWTs by their capability."""
+"""Who may read and delete which channel's responses: open servers, static tokens with channel patterns, Ably JWTs.
+
+An open server grants reading alone: deleting always needs a credential. A server that is open because its address is loopback is
+open to requests whose `Host` is loopback too; a web page that reaches it by DNS rebinding sends another one.
+"""
 
 import hmac
 import ipaddress
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
 
-import orjson
-
-from processor.api.errors import unauthorized
+from processor.api.capability import Capability, covers, verified
+from processor.api.errors import bad_request, forbidden, unauthorized
+from processor.config_values import ApiToken
 
 READ = "history"
 DELETE = "message-delete-any"
 """The capability that Ably asks for the same: a reader's token must not delete what it reads."""
 
+Source = Callable[[], Awaitable[Sequence[ApiToken]]]
+KeySource = Callable[[], Awaitable[Sequence[str]]]
+
+
+async def no_tokens() -> Sequence[ApiToken]:
+    return ()
+
+
+async def no_keys() -> Sequence[str]:
+    return ()
+
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a caller may do. `patterns` (of a static token) allow everything on the channels they match."""
+    """What a caller may do. `credential` names what granted it, without any secret; it is written to the log."""
 
-    everything: bool = False
-    patterns: tuple[str, ...] = ()
-    capability: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    credential: str = "none"
+    reads_all: bool = False
+    tokens: tuple[ApiToken, ...] = ()
+    capability: Capability = field(default_factory=dict)
 
     def allows(self, operation: str, channel: str) -> bool:
-        if self.everything or any(fnmatchcase(channel, pattern) for pattern in self.patterns):
+        if self.reads_all and operation == READ:
             return True
-        return any(
-            ("*" in operations or operation in operations) and covers(resource, channel)
+        return any(_token_allows(token, operation, channel) for token in self.tokens) or any(
+            _includes(operations, operation) and covers(resource, channel)
             for resource, operations in self.capability.items()
         )
 
 
+def _token_allows(token: ApiToken, operation: str, channel: str) -> bool:
+    if token.read_only and operation != READ:
+        return False
+    # `*` and `?` are wildcards; `[` begins no character class, it is itself.
+    return fnmatchcase(channel, token.pattern.replace("[", "[[]"))
+
+
+def _includes(operations: Sequence[str], operation: str) -> bool:
+    """`*` includes reading alone: Ably's own examples grant it to readers, whose key could not delete there."""
+    return operation in operations or (operation == READ and "*" in operations)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request says of itself: every value of its `Authorization` and `Host`, and whether it changes anything."""
+
+    authorization: Sequence[str] = ()
+    hosts: Sequence[str] = ()
+    deletes: bool = False
+
+
 @dataclass(frozen=True)
 class Access:
-    """`tokens` are (token, channel pattern); `ably_key` gives the key as it is now, or None."""
+    """`open`: anyone may read. `loopback_only`: anyone whose request names a loopback `Host`. `keys` check JWTs."""
 
     open: bool
-    tokens: tuple[tuple[str, str], ...] = ()
-    ably_key: Callable[[], str | None] = lambda: None
+    loopback_only: bool = False
+    tokens: Source = no_tokens
+    keys: KeySource = no_keys
 
-    def grant(self, authorization: str | None) -> Grant:
-        """Raises ApiError 401. On an open server a credential is not looked at."""
-        if self.open:
-            return Grant(everything=True)
-        scheme, _, credential = (authorization or "").partition(" ")
+    async def grant(self, asked: Asked) -> Grant:
+        """Raises ApiError 400, 401 or 403. Reading from an open server, no credential is looked at."""
+        trusted = not self.loopback_only or all(_is_loopback_host(host) for host in asked.hosts)
+        if self.open and trusted and not asked.deletes:
+            return Grant(reads_all=True)
+        if len(asked.authorization) > 1:
+            raise bad_request("The request has several Authorization headers. Send one.")
+        if self.open and not trusted and not asked.authorization:
+            raise forbidden(
+                "This server answers without credentials only for a Host of localhost, 127.0.0.1 or [::1]. "
+                "Use such an address, or send a credential."
+            )
+        scheme, _, credential = (asked.authorization[0] if asked.authorization else "").partition(" ")
         if scheme.lower() != "bearer" or not credential.strip():
-            raise unauthorized("this needs `Authorization: Bearer` with an API token or an Ably JWT")
-        return self._grant_of(credential.strip())
+            raise unauthorized("This needs `Authorization: Bearer` with an API token or an Ably JWT.")
+        return await self._grant_of(credential.strip())
 
-    def _grant_of(self, credential: str) -> Grant:
+    async def _grant_of(self, credential: str) -> Grant:
         # Every entry is compared, and in constant time: how long it takes tells nothing of a token.
         given = credential.encode("utf-8", "surrogateescape")
-        patterns = tuple([pattern for token, pattern in self.tokens if hmac.compare_digest(token.encode(), given)])
-        if patterns:
-            return Grant(patterns=patterns)
-        key = self.ably_key()
-        if key is None or credential.count(".") != 2:
-            raise unauthorized("the credential is no API token of this server")
-        return Grant(capability=_verified_capability(credential, key))
+        entries = [
+            (number, token)
+            for number, token in enumerate(await self.tokens(), start=1)
+            if hmac.compare_digest(token.token.encode(), given)
+        ]
+        if entries:
+            numbers = ", ".join(str(number) for number, _ in entries)
+            return Grant(f"API_TOKENS entry {numbers}", tokens=tuple(token for _, token in entries))
+        keys = await self.keys()
+        if not keys or credential.count(".") != 2:
+            raise unauthorized("The credential is no API token of this server.")
+        name, capability = verified(credential, keys)
+        return Grant(f"key {name}", capability=capability)
+
+
+def _is_loopback_host(host: str) -> bool:
+    """`host` as the header has it, with a port or without."""
+    name = host.strip()
+    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+    return is_loopback(name.lower())
 
 
 def is_loopback(host: str) -> bool:
@@ -72,42 +130,15 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _verified_capability(token: str, key: str) -> Mapping[str, Sequence[str]]:
-    import jwt  # noqa: PLC0415 - with it comes a cryptography library, which a relay's health port does not need
+def fixed_tokens(*tokens: ApiToken) -> Source:
+    async def given() -> Sequence[ApiToken]:
+        return tokens
 
-    name, _, secret = key.partition(":")
-    try:
-        if jwt.get_unverified_header(token).get("kid") != name:
-            raise unauthorized("the JWT is signed with another Ably key (`kid`)")
-        claims = jwt.decode(
-            token, secret, algorithms=["HS256"], options={"require": ["exp"], "verify_aud": False, "verify_iat": False}
-        )
-        return _capability(claims)
-    except jwt.ExpiredSignatureError:
-        raise unauthorized("the JWT has expired") from None
-    except (jwt.InvalidTokenError, ValueError) as error:
-        raise unauthorized("the JWT is not valid: signature, `exp` or `x-ably-capability`") from error
+    return given
 
 
-def _capability(claims: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
-    """A JWT that says nothing of capabilities has its key's, which is not known here: it grants nothing."""
-    text = claims.get("x-ably-capability", "{}")
-    found = orjson.loads(text) if isinstance(text, str) else text
-    if not isinstance(found, dict) or not all(isinstance(operations, list) for operations in found.values()):
-        raise ValueError("not an object of lists")
-    return found
+def fixed_keys(*keys: str) -> KeySource:
+    async def given() -> Sequence[str]:
+        return keys
 
-
-def covers(resource: str, channel: str) -> bool:
-    """Ably's wildcards: a `*` segment stands for one segment, a last one for all that follow. A `[qualifier]` is skipped."""
-    if resource.startswith("["):
-        qualifier, _, resource = resource.partition("]")
-        if qualifier.startswith("[meta") or (qualifier == "[*" and not resource):
-            return False
-    wanted, given = resource.split(":"), channel.split(":")
-    for index, segment in enumerate(wanted):
-        if segment == "*" and index == len(wanted) - 1:
-            return len(given) > index
-        if index >= len(given) or segment not in ("*", given[index]):
-            return False
-    return len(wanted) == len(given)
+    return given

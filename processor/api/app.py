@@ -1,33 +1,45 @@
-"""The HTTP application: `/v1` routed on the raw path, with access, time limits, caching, compression, CORS and metrics.
-
-Ids and channel names are one percent-encoded segment each and may hold anything, `%2F` and `%2E%2E` too. So nothing decodes or
-normalises a path before it was split here.
-"""
+"""The HTTP application: `/v1` with access, limits of time and memory, caching, compression, CORS and metrics."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from urllib.parse import unquote_to_bytes
 
 import orjson
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
-from processor.api.access import Access, Grant
-from processor.api.errors import ApiError, bad_request, not_found, unavailable
+from processor.api import query
+from processor.api.access import Access, Asked, Grant
+from processor.api.budget import Budget
+from processor.api.cors import Cors
+from processor.api.errors import ApiError, unavailable
 from processor.api.health import Health
 from processor.api.openapi import describe
-from processor.api.responses import MAX_LIMIT, Answer, Listing, Responses
-from processor.errors import StoreUnavailable
+from processor.api.refusals import Refusals
+from processor.api.responses import Responses
+from processor.api.routes import Route, Serves, authority, find_route
+from processor.api.sending import Answer, Sender
+from processor.errors import SettingsError, StoreUnavailable
+from processor.log import where
 from processor.metrics import Metrics
 from processor.store_port import ResponseStore, Tombstones
-from topics.records import Status
 
 REQUEST_SECONDS = 15.0
-COMPRESSED_FROM = 1024
+LOADING_BYTES = 12 * 1024 * 1024
+"""Held while a request reads from the store, before the size of its answer is known: a stored record of 4 MiB and its rendering."""
 
 log = structlog.stdlib.get_logger("tokenstream.api")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiLimits:
+    """`buffered_bytes`: of answers in memory. `write_seconds`: for a client to take the next part of its answer."""
+
+    buffered_bytes: int = 96 * 1024 * 1024
+    requests: int = 1000
+    write_seconds: float = 30.0
+    request_seconds: float = REQUEST_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,204 +50,138 @@ class ApiParts:
     access: Access
     tombstones: Tombstones | None = None
     cors_origins: tuple[str, ...] = ()
-    request_seconds: float = REQUEST_SECONDS
+    limits: ApiLimits = ApiLimits()
 
 
-RESPONSES = web.AppKey("responses", Responses)
-PARTS = web.AppKey("parts", ApiParts)
-METRICS = web.AppKey("metrics", Metrics)
-
-Serve = Callable[[web.Request, Grant, str], Awaitable[web.StreamResponse]]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """`template` is the metric's label; `methods` leads to what serves each."""
-
-    template: str
-    methods: dict[str, Serve]
-    argument: str = ""
-
-
-def make_app(metrics: Metrics, health: Health, api: ApiParts | None) -> web.Application:
+def make_app(
+    metrics: Metrics, health: Health, api: ApiParts | None, limits: ApiLimits = ApiLimits()
+) -> web.Application:
     """Health and metrics for every role; `/v1` where `api` is given."""
-    app = web.Application()
-    app[METRICS] = metrics
+    sender = Sender((api.limits if api is not None else limits).write_seconds)
+    app = web.Application(middlewares=[_written_by(sender)])
+    app.on_response_prepare.append(_harden)
     health.add_routes(app)
     if api is not None:
-        app[PARTS] = api
-        app[RESPONSES] = Responses(api.store, api.tombstones)
-        app.router.add_route("*", r"/v1{tail:(?:/[\s\S]*)?}", serve_v1)
+        served = V1(metrics, api, sender)
+        app.router.add_route("*", r"/v1{tail:(?:/[\s\S]*)?}", served.serve)
+        app.on_cleanup.append(served.close)
     return app
 
 
-async def serve_v1(request: web.Request) -> web.StreamResponse:
-    """Never raises but for a cancelled request: what goes wrong is an answer, and counted."""
-    route = "unknown"
-    try:
-        found = find_route(request.raw_path)
-        route = found.template
-        response = await _serve(request, found)
-    except ApiError as error:
-        response = error.response()
-    except Exception as error:
-        # The type alone: a message may hold text of a response.
-        log.exception("api_failed", route=route, error=type(error).__name__)
-        response = ApiError(500, "internal", "this is a fault of the server; its log says more").response()
-    _add_cors(request, response)
-    request.app[METRICS].count_api_request(route, response.status)
-    return response
+async def _harden(_request: web.BaseRequest, response: web.StreamResponse) -> None:
+    response.headers["Server"] = "tokenstream"
+    response.headers["X-Content-Type-Options"] = "nosniff"
 
 
-async def _serve(request: web.Request, route: Route) -> web.StreamResponse:
-    method = "GET" if request.method == "HEAD" else request.method
-    if method == "OPTIONS":
-        return _preflight(route)
-    serve = route.methods.get(method)
-    if serve is None:
-        raise ApiError(405, "method_not_allowed", "this path does not take that method", {"Allow": _allowed(route)})
-    grant = request.app[PARTS].access.grant(request.headers.get("Authorization")) if route.argument else Grant()
-    try:
-        async with asyncio.timeout(request.app[PARTS].request_seconds):
-            return await serve(request, grant, route.argument)
-    except TimeoutError:
-        raise ApiError(504, "timeout", "the answer took too long; ask for less, or later") from None
-    except StoreUnavailable as error:
-        log.warning("api_store_unavailable", route=route.template, error=str(error))
-        raise unavailable("the store does not answer; try again") from error
+def _written_by(sender: Sender) -> Middleware:
+    @web.middleware
+    async def write(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """No answer of any route waits for its client without limit."""
+        response = await handler(request)
+        await sender.finish(request, response)
+        return response
+
+    return write
 
 
-def find_route(raw_path: str) -> Route:
-    """Raises ApiError 404 for a path that is none, 400 for one that is not UTF-8."""
-    path = raw_path.split("?", 1)[0].split("#", 1)[0]
-    match path.split("/"):
-        case ["", "v1", "openapi.json"]:
-            return Route("/v1/openapi.json", {"GET": _describe})
-        case ["", "v1", "responses", response_id] if response_id:
-            methods: dict[str, Serve] = {"GET": _get_response, "DELETE": _delete_response}
-            return Route("/v1/responses/{responseId}", methods, _decoded(response_id))
-        case ["", "v1", "channels", channel, "responses"] if channel:
-            return Route("/v1/channels/{channel}/responses", {"GET": _list_channel}, _decoded(channel))
-        case ["", "v1", "channels", channel, "hydrate"] if channel:
-            return Route("/v1/channels/{channel}/hydrate", {"GET": _hydrate}, _decoded(channel))
-        case _:
-            raise not_found("there is no such path; /v1/openapi.json lists them")
+class V1:
+    """Serves `/v1`."""
 
+    def __init__(self, metrics: Metrics, api: ApiParts, sender: Sender) -> None:
+        self._metrics = metrics
+        self._api = api
+        self._sender = sender
+        self._responses = Responses(api.store, api.tombstones)
+        self._budget = Budget(max_bytes=api.limits.buffered_bytes, max_requests=api.limits.requests)
+        self._cors = Cors(api.cors_origins, readers_only=api.access.open)
+        self._refusals = Refusals()
 
-def _decoded(segment: str) -> str:
-    try:
-        return unquote_to_bytes(segment.encode("utf-8", "surrogateescape")).decode()
-    except UnicodeError:
-        raise bad_request("the path is not percent-encoded UTF-8") from None
+    async def close(self, _app: web.Application) -> None:
+        await self._responses.finish()
 
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Raises only where the request is cancelled or its connection is lost: what else goes wrong is an answer, and counted."""
+        route = "unknown"
+        try:
+            found = find_route(request.raw_path)
+            route = found.template
+            response = await self._serve(request, found)
+        except ApiError as error:
+            self._refusals.note(error, route, request.remote)
+            response = error.response()
+        except ConnectionError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one bad request never ends the process
+            # The type and the place alone: a message may hold text of a response.
+            log.error(  # noqa: TRY400 - not its words
+                "api_failed", route=route, error=type(error).__name__, where=where(error)
+            )
+            response = ApiError(500, "internal", "The server failed. Its log has the reason.").response()
+        if not response.prepared:
+            response.headers.update(self._cors.headers(request))
+        self._metrics.count_api_request(route, response.status)
+        return response
 
-# What serves each route
+    async def _serve(self, request: web.Request, route: Route) -> web.StreamResponse:
+        method = "GET" if request.method == "HEAD" else request.method
+        if method == "OPTIONS":
+            return web.Response(status=204, headers=self._cors.preflight(request, route))
+        if method not in route.methods:
+            allowed = {"Allow": ", ".join([*route.methods, "HEAD", "OPTIONS"])}
+            raise ApiError(405, "method_not_allowed", "This path does not take that method.", allowed)
+        async with self._budget.reserve(LOADING_BYTES) as share:
+            try:
+                async with asyncio.timeout(self._api.limits.request_seconds):
+                    answer = await self._answer(request, route, method)
+            except TimeoutError:
+                raise ApiError(504, "timeout", "The answer took too long. Ask for less, or later.") from None
+            except StoreUnavailable as error:
+                log.warning("api_store_unavailable", route=route.template, error=str(error))
+                raise unavailable("The store does not answer. Try again later.") from error
+            except SettingsError as error:
+                log.warning("api_settings_unusable", mistakes=error.mistakes)
+                raise unavailable("The server's credentials can't be read. Try again later.") from error
+            if answer is None:
+                return web.Response(status=204)
+            share.shrink(answer.memory)
+            return await self._send(request, answer)
 
+    async def _answer(self, request: web.Request, route: Route, method: str) -> Answer | None:
+        grant = await self._grant(request, deletes=method == "DELETE")
+        query.check_names(request.query, route.parameters)
+        argument = query.channel_of(request.query) if route.argument is None else route.argument
+        match route.serves, method:
+            case Serves.RESPONSE, "DELETE":
+                await self._responses.delete(grant, argument)
+                return None
+            case Serves.RESPONSE, _:
+                return await self._responses.get(grant, argument)
+            case Serves.LISTING, _:
+                return await self._responses.list(grant, argument, query.listing(request.query))
+            case Serves.HYDRATION, _:
+                limit = query.limit(request.query, default=20, least=0)
+                return await self._responses.hydrate(grant, argument, limit, request.query.get("before"))
+            case _:
+                body = orjson.dumps(describe(version("tokenstream")))
+                return Answer(iter((body,)), len(body), len(body))
 
-async def _describe(request: web.Request, _grant: Grant, _argument: str) -> web.StreamResponse:
-    return _answer(request, Answer(orjson.dumps(describe(version("tokenstream")))))
+    async def _grant(self, request: web.Request, *, deletes: bool) -> Grant:
+        target = authority(request.raw_path)
+        hosts = request.headers.getall("Host", []) if target is None else [target]
+        return await self._api.access.grant(Asked(request.headers.getall("Authorization", []), hosts, deletes))
 
-
-async def _get_response(request: web.Request, grant: Grant, response_id: str) -> web.StreamResponse:
-    return _answer(request, await request.app[RESPONSES].get(grant, response_id))
-
-
-async def _delete_response(request: web.Request, grant: Grant, response_id: str) -> web.StreamResponse:
-    await request.app[RESPONSES].delete(grant, response_id)
-    return web.Response(status=204)
-
-
-async def _list_channel(request: web.Request, grant: Grant, channel: str) -> web.StreamResponse:
-    listing = Listing(
-        limit=_limit(request, default=50, least=1),
-        before=request.query.get("before"),
-        status=_statuses(request),
-        fields=_names(request, "fields"),
-    )
-    return _answer(request, await request.app[RESPONSES].list(grant, channel, listing))
-
-
-async def _hydrate(request: web.Request, grant: Grant, channel: str) -> web.StreamResponse:
-    limit = _limit(request, default=20, least=0)
-    return _answer(request, await request.app[RESPONSES].hydrate(grant, channel, limit))
-
-
-# Arguments of the query
-
-
-def _limit(request: web.Request, *, default: int, least: int) -> int:
-    text = request.query.get("limit")
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) < 10) or not least <= int(text) <= MAX_LIMIT:
-        raise bad_request(f"limit must be a whole number from {least} to {MAX_LIMIT}")
-    return int(text)
-
-
-def _names(request: web.Request, name: str) -> frozenset[str] | None:
-    """Both `a,b` and a repeated parameter. Absent or empty is None: no restriction."""
-    names = {part.strip() for text in request.query.getall(name, ()) for part in text.split(",")} - {""}
-    return frozenset(names) or None
-
-
-def _statuses(request: web.Request) -> frozenset[Status] | None:
-    names = _names(request, "status")
-    try:
-        return None if names is None else frozenset(Status(name) for name in names)
-    except ValueError:
-        raise bad_request(f"status must be of {', '.join(Status)}, with commas between") from None
-
-
-# Headers
-
-
-def _answer(request: web.Request, answer: Answer) -> web.Response:
-    headers = {"Vary": "Accept-Encoding", "Cache-Control": "no-store"}
-    if answer.etag is not None:
-        # A finished response changes only by deletion, which a cache must notice: it asks each time.
-        headers |= {"ETag": f'W/"{answer.etag}"', "Cache-Control": "private, no-cache"}
-        if _knows(request, answer.etag):
+    async def _send(self, request: web.Request, answer: Answer) -> web.StreamResponse:
+        headers = {"Vary": "Accept-Encoding", "Cache-Control": "no-store"}
+        if answer.etag is not None:
+            # A finished response changes only by deletion, which a cache must notice: it asks each time.
+            headers |= {"ETag": f'W/"{answer.etag}"', "Cache-Control": "private, no-cache"}
+        headers |= self._cors.headers(request)
+        if answer.etag is not None and _knows(request, answer.etag):
             return web.Response(status=304, headers=headers)
-    response = web.Response(body=answer.body, content_type="application/json", headers=headers)
-    if len(answer.body) >= COMPRESSED_FROM and _takes_gzip(request):
-        response.enable_compression(web.ContentCoding.gzip)
-    return response
+        return await self._sender.send(request, answer, headers)
 
 
 def _knows(request: web.Request, etag: str) -> bool:
     """Weak comparison, as RFC 9110 asks for `If-None-Match`."""
     given = (tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(","))
     return any(tag in (f'"{etag}"', "*") for tag in given)
-
-
-def _takes_gzip(request: web.Request) -> bool:
-    for entry in request.headers.get("Accept-Encoding", "").split(","):
-        coding, _, parameters = entry.partition(";")
-        if coding.strip().lower() in ("gzip", "*"):
-            return parameters.replace(" ", "").lower() not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return False
-
-
-def _allowed(route: Route) -> str:
-    return ", ".join([*route.methods, "HEAD", "OPTIONS"])
-
-
-def _preflight(route: Route) -> web.Response:
-    headers = {
-        "Allow": _allowed(route),
-        "Access-Control-Allow-Methods": _allowed(route),
-        "Access-Control-Allow-Headers": "Authorization, If-None-Match",
-        "Access-Control-Max-Age": "600",
-    }
-    return web.Response(status=204, headers=headers)
-
-
-def _add_cors(request: web.Request, response: web.StreamResponse) -> None:
-    """Only an origin of the setting gets the headers without which browsers keep the answer from the page."""
-    origins = request.app[PARTS].cors_origins
-    origin = request.headers.get("Origin")
-    if origins:
-        response.headers["Vary"] = "Accept-Encoding, Origin"
-    if origin is not None and ("*" in origins or origin in origins):
-        response.headers["Access-Control-Allow-Origin"] = "*" if "*" in origins else origin
-        response.headers["Access-Control-Expose-Headers"] = "ETag"

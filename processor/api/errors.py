@@ -39,3 +39,7 @@ def forbidden(message: str) -> ApiError:
 
 def unavailable(message: str) -> ApiError:
     return ApiError(503, "unavailable", message, {"Retry-After": "2"})
+
+
+def overloaded(message: str) -> ApiError:
+    return ApiError(503, "overloaded", message, {"Retry-After": "5"})

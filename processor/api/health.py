@@ -4,14 +4,21 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from time import monotonic
 
+import structlog
 from aiohttp import web
 
+from processor.log import redact
 from processor.metrics import Metrics
 
 CHECK_SECONDS = 3.0
 LOOK_SECONDS = 5.0
 """Between two looks for the `ready` gauge."""
+FRESH_SECONDS = 1.0
+"""`/readyz` answers from findings of this age at most. However many ask, no dependency is asked more often."""
+
+log = structlog.stdlib.get_logger("tokenstream.health")
 
 Trouble = str | None
 """Why something does not work, a sentence; None where it does."""
@@ -33,10 +40,12 @@ class Finding:
     required: bool
 
     @property
+    def state(self) -> str:
+        return f"{self.name}: ok" if self.trouble is None else f"{self.name}: failing"
+
+    @property
     def line(self) -> str:
-        return (
-            f"{self.name}: ok" if self.trouble is None else f"{self.name}: failing - {' '.join(self.trouble.split())}"
-        )
+        return self.state if self.trouble is None else f"{self.state} - {' '.join(self.trouble.split())}"
 
 
 async def look(check: Check) -> Finding:
@@ -49,7 +58,16 @@ async def look(check: Check) -> Finding:
         trouble = f"no answer within {CHECK_SECONDS:g} s"
     except Exception as error:  # noqa: BLE001 - whatever it raises, it does not work
         trouble = str(error) or type(error).__name__
+    if trouble is not None:
+        trouble = redact(trouble)
     return Finding(check.name, trouble, check.required)
+
+
+def _log_change(finding: Finding) -> None:
+    if finding.trouble is None:
+        log.info("dependency_works", dependency=finding.name)
+    else:
+        log.warning("dependency_failing", dependency=finding.name, why=finding.trouble)
 
 
 Checks = Callable[[], Sequence[Check]]
@@ -60,16 +78,30 @@ def no_checks() -> Sequence[Check]:
 
 
 class Health:
-    """`checks` and `vitals` are asked at each request, so that roles may come and go.
+    """`checks` and `vitals` may change while the process runs, as roles come and go.
 
     A check is about what the process depends on; a vital is about the process itself, and only a restart mends it.
+    With `states_only` answers have no reasons, which may name addresses of other systems: strangers reach the port.
+    The log has the reasons then too.
     """
 
-    def __init__(self, metrics: Metrics, checks: Checks, vitals: Checks = no_checks) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        checks: Checks,
+        vitals: Checks = no_checks,
+        *,
+        states_only: bool = False,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self._metrics = metrics
         self._checks = checks
         self._vitals = vitals
-        self._shown: set[str] = set()
+        self._states_only = states_only
+        self._clock = clock
+        self._examining = asyncio.Lock()
+        self._findings: Sequence[Finding] = ()
+        self._examined: tuple[float, Sequence[Check]] | None = None
 
     def add_routes(self, app: web.Application) -> None:
         app.router.add_get("/healthz", self.healthz)
@@ -79,24 +111,40 @@ class Health:
     async def healthz(self, _request: web.Request) -> web.Response:
         """The event loop answers, and each role's task goes on; of what is outside nothing is asked."""
         dead = [finding for vital in self._vitals() if (finding := await look(vital)).trouble is not None]
-        return web.Response(text="".join(f"{each.line}\n" for each in dead) or "ok\n", status=503 if dead else 200)
+        return web.Response(text=self._text(dead), status=503 if dead else 200)
 
     async def readyz(self, _request: web.Request) -> web.Response:
-        findings = await self.examine()
+        findings = await self.examine(FRESH_SECONDS)
         failing = any(finding.trouble is not None and finding.required for finding in findings)
-        text = "".join(f"{finding.line}\n" for finding in findings)
-        return web.Response(text=text or "ok\n", status=503 if failing else 200)
+        return web.Response(text=self._text(findings), status=503 if failing else 200)
 
-    async def examine(self) -> Sequence[Finding]:
-        """Ask all checks, and show in the metrics what they say."""
-        findings = await asyncio.gather(*(look(check) for check in self._checks()))
-        names = {finding.name for finding in findings}
-        for gone in self._shown - names:
+    def _text(self, findings: Sequence[Finding]) -> str:
+        lines = (finding.state if self._states_only else finding.line for finding in findings)
+        return "".join(f"{line}\n" for line in lines) or "ok\n"
+
+    async def examine(self, fresh_seconds: float = 0.0) -> Sequence[Finding]:
+        """Asks all checks and sets the metrics, unless these checks were asked less than `fresh_seconds` ago."""
+        async with self._examining:
+            checks = tuple(self._checks())
+            if self._examined is not None:
+                at, asked = self._examined
+                if asked == checks and self._clock() - at < fresh_seconds:
+                    return self._findings
+            findings = await asyncio.gather(*(look(check) for check in checks))
+            self._examined = (self._clock(), checks)
+            self._show(findings)
+            return findings
+
+    def _show(self, findings: Sequence[Finding]) -> None:
+        before = {finding.name: finding for finding in self._findings}
+        for gone in before.keys() - {finding.name for finding in findings}:
             self._metrics.ready.remove(gone)
-        self._shown = names
         for finding in findings:
             self._metrics.ready.labels(finding.name).set(finding.trouble is None)
-        return findings
+            last = before.get(finding.name)
+            if last is not None and (last.trouble is None) is not (finding.trouble is None):
+                _log_change(finding)
+        self._findings = findings
 
     async def keep_examining(self) -> None:
         """For ever: who alerts on the `ready` gauge need not ask `/readyz`."""

@@ -87,8 +87,8 @@ def _errors(**statuses: str) -> Schema:
     told = {
         "400": "the request is malformed",
         "401": "no credential, or none this server knows",
-        "403": "the credential does not grant the channel",
-        "503": "the store, or Kafka, does not answer: try again",
+        "403": "the credential does not grant the operation on the channel",
+        "503": "the store or Kafka does not answer, or the server is busy: try again",
         "504": "the answer took too long",
     } | {name.removeprefix("_"): text for name, text in statuses.items()}
     return {status: _json(text, _ref("Error")) for status, text in told.items()}
@@ -105,6 +105,8 @@ def _query(name: str, schema: Schema, description: str, **more: Any) -> Schema:
 
 _RESPONSE_ID = _in_path("responseId", "percent-encoded")
 _CHANNEL = _in_path("channel", "the channel's name, percent-encoded: `/` as `%2F`")
+_CHANNEL_QUERY = {**_CHANNEL, "in": "query", "description": "the channel's name, percent-encoded"}
+_NO_RESPONSE = "there is no such response, or the credential does not grant its channel"
 _MATCH = {"name": "If-None-Match", "in": "header", "schema": {"type": "string"}, "description": "an ETag given before"}
 
 
@@ -119,27 +121,28 @@ def _response_path() -> Schema:
             "responses": {
                 "200": _json("the response", _ref("Response"), headers=headers),
                 "304": {"description": "it is what the ETag stands for"},
-                **_errors(_404="there is no such response"),
+                **_errors(_404=_NO_RESPONSE),
             },
         },
         "delete": {
             "operationId": "deleteResponse",
             "summary": "Remove a finished response for good, from the log and from the store",
+            "security": [{"bearer": []}],
             "responses": {
                 "204": {"description": "deleted"},
-                **_errors(_404="there is no such response", _409="the response has not finished"),
+                **_errors(_404=_NO_RESPONSE, _409="the response has not finished"),
             },
         },
     }
 
 
-def _listing_path() -> Schema:
+def _listing_path(channel: Schema, operation_id: str) -> Schema:
     status = {"type": "array", "items": {"enum": STATUSES}, "minItems": 1}
     fields = {"type": "array", "items": {"enum": list(_RECORD_FIELDS)}, "minItems": 1}
     return {
-        "parameters": [_CHANNEL],
+        "parameters": [channel],
         "get": {
-            "operationId": "listResponses",
+            "operationId": operation_id,
             "summary": "A channel's responses, newest first; a page ends at 8 MiB",
             "parameters": [
                 _query("limit", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}, "of items"),
@@ -152,14 +155,17 @@ def _listing_path() -> Schema:
     }
 
 
-def _hydrate_path() -> Schema:
+def _hydrate_path(channel: Schema, operation_id: str) -> Schema:
     limit = {"type": "integer", "minimum": 0, "maximum": 500, "default": 20}
     return {
-        "parameters": [_CHANNEL],
+        "parameters": [channel],
         "get": {
-            "operationId": "hydrate",
-            "summary": "All open responses and the newest finished ones: what a reader loads after it subscribed",
-            "parameters": [_query("limit", limit, "of finished responses")],
+            "operationId": operation_id,
+            "summary": "All open responses and the newest finished ones: what a reader loads after it subscribed. A page ends at 8 MiB",
+            "parameters": [
+                _query("limit", limit, "of finished responses"),
+                _query("before", {"type": "string", "minLength": 1}, "`next` of the page before"),
+            ],
             "responses": {"200": _json("newest first", _page(_ref("Response"))), **_errors()},
         },
     }
@@ -177,8 +183,10 @@ def describe(version: str) -> Schema:
         "security": [{"bearer": []}, {}],
         "paths": {
             "/v1/responses/{responseId}": _response_path(),
-            "/v1/channels/{channel}/responses": _listing_path(),
-            "/v1/channels/{channel}/hydrate": _hydrate_path(),
+            "/v1/channels/{channel}/responses": _listing_path(_CHANNEL, "listResponses"),
+            "/v1/channels/{channel}/hydrate": _hydrate_path(_CHANNEL, "hydrate"),
+            "/v1/responses": _listing_path(_CHANNEL_QUERY, "listResponsesByQuery"),
+            "/v1/hydrate": _hydrate_path(_CHANNEL_QUERY, "hydrateByQuery"),
         },
         "components": {
             "schemas": _SCHEMAS,
@@ -187,7 +195,7 @@ def describe(version: str) -> Schema:
                     "type": "http",
                     "scheme": "bearer",
                     "description": "An entry of API_TOKENS, or an Ably JWT whose capability for the channel includes `history` "
-                    "(to delete: `message-delete-any`). Not asked for on loopback, nor with API_PUBLIC.",
+                    "(to delete: `message-delete-any`). Reading needs none on loopback, nor with API_PUBLIC.",
                 }
             },
         },

@@ -1,27 +1,47 @@
 """Stored records as the API shows them: as they are, with `text`, and `sha256` for each part.
 
 Only the parts are decoded; everything else goes from the store to the answer as the bytes it is, numbers of any size too.
+A page is rendered piece by piece, and each record is released once it is rendered.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from processor.store_port import StoredResponse
-from topics.records import TEXT_PART
+from topics.records import TEXT_PART, Status
 
 Fields = dict[str, msgspec.Raw]
+Pieces = Iterator[bytes]
 _decode_record = msgspec.json.Decoder(Fields).decode
 _decode_parts = msgspec.json.Decoder(list[Fields]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.Encoder().encode
 _NO_TEXT = msgspec.Raw(b'""')
+PIECE_BYTES = 256 * 1024
+"""A piece of a page ends at this size; a single larger record is still a piece."""
 
 
-def render(stored: StoredResponse, fields: frozenset[str] | None = None) -> bytes:
-    """One JSON object. `fields` keeps only those of these names; None keeps all."""
-    record = _decode_record(stored.value)
+class Head(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """What access and deletion are decided by. Read without decoding the rest of a record."""
+
+    channel: str
+    status: Status
+    updated_at: int = 0
+
+    @property
+    def finished(self) -> bool:
+        return self.status is not Status.STREAMING
+
+
+read_head = msgspec.json.Decoder(Head).decode
+
+
+def render(value: bytes, fields: frozenset[str] | None = None) -> bytes:
+    """One JSON object of a stored record's bytes. `fields` keeps only those of these names; None keeps all."""
+    record = _decode_record(value)
     if fields is not None:
         kept = {name: value for name, value in record.items() if name in fields}
         if not fields & {"parts", "text"}:
@@ -35,8 +55,32 @@ def render(stored: StoredResponse, fields: frozenset[str] | None = None) -> byte
 
 
 def _hash(text: msgspec.Raw) -> msgspec.Raw:
-    return msgspec.Raw(_encode(hashlib.sha256(_decode_text(text).encode()).hexdigest()))
+    raw = bytes(text)
+    # A text without escapes stands in the record as the bytes it has.
+    plain = memoryview(raw)[1:-1] if b"\\" not in raw else _decode_text(raw).encode()
+    return msgspec.Raw(_encode(hashlib.sha256(plain).hexdigest()))
 
 
-def render_page(items: Sequence[bytes], following: str | None) -> bytes:
-    return b'{"items":[' + b",".join(items) + b'],"next":' + _encode(following) + b"}"
+def render_page(
+    items: Iterable[StoredResponse],
+    following: str | None,
+    fields: frozenset[str] | None = None,
+) -> Pieces:
+    """A page, in pieces."""
+    waiting = deque(item.value for item in items)
+    del items
+    gathered, separator = bytearray(b'{"items":['), b""
+    while waiting:
+        body = render(waiting.popleft(), fields)
+        gathered += separator
+        separator = b","
+        if len(gathered) + len(body) > PIECE_BYTES:
+            yield bytes(gathered)
+            gathered.clear()
+        if len(body) > PIECE_BYTES:
+            yield body
+        else:
+            gathered += body
+        del body
+    gathered += b'],"next":' + _encode(following) + b"}"
+    yield bytes(gathered)

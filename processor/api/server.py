@@ -1,17 +1,97 @@
 """The HTTP server of a process: one port, for all its roles."""
 
 import asyncio
-from typing import Self
+import socket
+from http import HTTPStatus
+from typing import Any, Self
 
+import structlog
 from aiohttp import web
 
+from processor.api.errors import ApiError
+from processor.api.sending import abort
 from processor.errors import Fatal
+from processor.log import where
 
 STOP_SECONDS = 5.0
+LINGER_SECONDS = 30.0
+"""How long a connection that is being closed may take to send what is left."""
+SEND_BUFFER_BYTES = 256 * 1024
+"""Of the kernel for one connection. Left to itself it grows to megabytes for a client that does not read."""
+
+log = structlog.stdlib.get_logger("tokenstream.http")
 
 
 class PortTaken(Fatal):
     """The address can't be bound; the sentence says which, and which settings change it."""
+
+
+class Connection(web.RequestHandler):
+    """One client's connection. aiohttp's own errors are answered in our format, and their words stay out of the log:
+    they quote the request, credentials too.
+    """
+
+    __slots__ = ("_client",)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._client = transport
+        connected = transport.get_extra_info("socket")
+        if connected is not None:
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        super().connection_made(transport)
+
+    async def start(self) -> None:
+        """Returns when the connection is being closed. What a client does not take then is dropped after a while."""
+        client, loop = self._client, asyncio.get_running_loop()
+        try:
+            await super().start()
+        finally:
+            if isinstance(client, asyncio.WriteTransport) and client.get_write_buffer_size():
+                loop.call_later(LINGER_SECONDS, abort, client)
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """Raises ConnectionError where the client is gone or has a part of an answer already."""
+        del message
+        if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
+            log.debug("client_gone", error=type(exc).__name__)
+            raise ConnectionError("the connection was lost") from None
+        if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.error("http_failed", error=type(exc).__name__, where=where(exc))
+            answer = ApiError(status, "internal", "The server failed. Its log has the reason.").response()
+        else:
+            log.debug("request_malformed", error=type(exc).__name__)
+            answer = ApiError(status, "bad_request", "The request is not valid HTTP.").response()
+        answer.headers["Server"] = "tokenstream"
+        answer.force_close()
+        return answer
+
+
+class _Server(web.Server):
+    """aiohttp's, with our connections."""
+
+    def __init__(self, server: web.Server, options: dict[str, Any]) -> None:
+        super().__init__(
+            server.request_handler,
+            request_factory=server.request_factory,
+            handler_cancellation=server.handler_cancellation,
+            loop=asyncio.get_running_loop(),
+        )
+        self._options = options
+
+    def __call__(self) -> web.RequestHandler:
+        return Connection(self, loop=asyncio.get_running_loop(), **self._options)
+
+
+class _Runner(web.AppRunner):
+    def __init__(self, app: web.Application, **options: Any) -> None:
+        # A client that goes away ends its request: nothing is read from the store for nobody.
+        super().__init__(app, handler_cancellation=True, shutdown_timeout=STOP_SECONDS)
+        self._options = options
+
+    async def _make_server(self) -> web.Server:
+        return _Server(await super()._make_server(), self._options)
 
 
 class HttpServer:
@@ -20,10 +100,7 @@ class HttpServer:
     def __init__(self, app: web.Application, *, host: str, port: int) -> None:
         self._host = host
         self._port = port
-        # A client that goes away ends its request: nothing is read from the store for nobody.
-        self._runner = web.AppRunner(
-            app, access_log=None, handler_cancellation=True, shutdown_timeout=STOP_SECONDS, keepalive_timeout=75
-        )
+        self._runner = _Runner(app, access_log=None, keepalive_timeout=75)
 
     def __repr__(self) -> str:
         return f"HttpServer({self._host}:{self.port})"

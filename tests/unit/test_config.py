@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from processor.config import Settings, load_settings
+from processor.config_values import ApiToken
 from processor.errors import SettingsError
 from topics.codec import Decoder, Invalid
 from topics.records import Reason
@@ -47,7 +48,7 @@ def test_nothing_given_is_the_defaults() -> None:
 
 def test_the_table_has_every_setting_of_the_contract() -> None:
     rows = {row.name: row.default for row in Settings.describe()}
-    assert len(rows) == 47
+    assert len(rows) == 51
     assert rows["MAX_BUFFERED_BYTES"] == "64 MiB"
     assert rows["SNAPSHOT_INTERVAL"] == "5"
     assert rows["ABLY_TLS"] == "true"
@@ -77,7 +78,7 @@ def test_values_are_read_by_their_type() -> None:
     assert settings.ably_key is not None
     assert settings.ably_key.get_secret_value() == KEY
     assert (settings.ably_tls, settings.ably_channel_rate, settings.ably_endpoint) == (False, 0, "localhost:8081")
-    assert settings.api_tokens == (("abc==", "chat:*"), ("other", "*"))
+    assert settings.api_tokens == (ApiToken("abc==", "chat:*"), ApiToken("other", "*"))
     assert settings.channel_pattern is not None
     assert settings.channel_pattern.fullmatch("chat:42")
     assert settings.cors_origins == ("https://a.example", "http://localhost:3000")
@@ -219,6 +220,9 @@ def test_any_setting_may_come_from_a_file(tmp_path: Path) -> None:
     assert (settings.ably_key_file, settings.snapshot_interval) == (key, 7)
     key.write_text("app.key:another")
     assert settings.current_secret("ably_key") == "app.key:another"
+    key.write_text("app.key")
+    with pytest.raises(SettingsError, match="TOKENSTREAM_ABLY_KEY_FILE: must be an Ably API key"):
+        settings.current_secret("ably_key")
     key.unlink()
     with pytest.raises(SettingsError, match="TOKENSTREAM_ABLY_KEY_FILE: can't read"):
         settings.current_secret("ably_key")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from processor.log import REDACTED, configure_logging, redact
+from processor.log import REDACTED, configure_logging, redact, where
 
 KEY = "xVLyHw.AbCdEf:0123456789-abcdefghij_KLMNOP"
 
@@ -111,6 +111,34 @@ def test_no_library_is_heard_below_info_known_or_not(stream: io.StringIO) -> Non
         logging.getLogger(name).debug("executing INSERT, ('the answer',)")
     structlog.get_logger("processor.archive").debug("ours", rows=3)
     assert [line["event"] for line in lines(stream)] == ["ours"]
+
+
+def test_what_the_http_library_quotes_of_a_request_is_cut_off(stream: io.StringIO) -> None:
+    configure_logging("debug", "json", stream)
+    server = logging.getLogger("aiohttp.server")
+    try:
+        fail(ValueError("X-Api-Key: hunter2"))
+    except ValueError:
+        server.exception("Error handling request from %s", "127.0.0.1")
+    assert "hunter2" not in stream.getvalue()
+    assert [line["event"] for line in lines(stream)] == ["Error handling request from 127.0.0.1 (ValueError)"]
+
+
+def test_secrets_that_are_learnt_later_are_struck_out_from_then_on(stream: io.StringIO) -> None:
+    secrets = ["first-one"]
+    configure_logging("info", "json", stream, secrets=secrets)
+    secrets.append("second-one")
+    structlog.get_logger("x").info("event", words="first-one and second-one")
+    assert lines(stream)[0]["words"] == "[redacted] and [redacted]"
+
+
+def test_where_an_error_was_raised_is_told_without_its_words() -> None:
+    try:
+        fail(ValueError("the answer"))
+    except ValueError as error:
+        frames = where(error)
+    assert frames[-1].endswith(" fail")
+    assert "answer" not in str(frames)
 
 
 def test_the_sdks_payloads_are_cut_off(stream: io.StringIO) -> None:

@@ -16,6 +16,18 @@ Argument: root, role, name. Empty where it does not concern the role.
 {{- if has .role $roles }}yes{{ end -}}
 {{- end -}}
 
+{{- /*
+A secret that concerns a role but is not needed there. With verification keys of its own the api needs no key that may publish, unless
+it probes. Argument: root, role, name.
+*/}}
+{{- define "tokenstream.spared" -}}
+{{- if and (eq .role "api") (eq .name "ABLY_KEY") -}}
+{{- $keys := or (hasKey .root.Values.secrets "API_ABLY_KEYS") (hasKey .root.Values.secretValues "API_ABLY_KEYS") -}}
+{{- $probes := or .root.Values.settings.PROBE_CHANNEL .root.Values.api.settings.PROBE_CHANNEL -}}
+{{- if and $keys (not $probes) }}yes{{ end -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* Plain settings of a role, by name, as JSON. Argument: root, role. */}}
 {{- define "tokenstream.settings" -}}
 {{- $root := .root -}}
@@ -40,12 +52,12 @@ Argument: root, role, name. Empty where it does not concern the role.
 {{- define "tokenstream.secrets" -}}
 {{- $found := dict -}}
 {{- range $name, $_ := .root.Values.secretValues -}}
-{{- if include "tokenstream.concerns" (dict "name" $name "role" $.role) -}}
+{{- if and (include "tokenstream.concerns" (dict "name" $name "role" $.role)) (not (include "tokenstream.spared" (dict "name" $name "role" $.role "root" $.root))) -}}
 {{- $_ := set $found $name (dict "name" ($.secretName | default (include "tokenstream.fullname" $.root)) "key" ($name | lower | replace "_" "-")) -}}
 {{- end -}}
 {{- end -}}
 {{- range $name, $source := .root.Values.secrets -}}
-{{- if include "tokenstream.concerns" (dict "name" $name "role" $.role) -}}
+{{- if and (include "tokenstream.concerns" (dict "name" $name "role" $.role)) (not (include "tokenstream.spared" (dict "name" $name "role" $.role "root" $.root))) -}}
 {{- $_ := set $found $name (dict "name" $source.name "key" ($source.key | default ($name | lower | replace "_" "-"))) -}}
 {{- end -}}
 {{- end -}}

@@ -151,3 +151,14 @@ def test_two_releases_do_not_get_in_each_others_way() -> None:
         (each["metadata"]["name"], each["metadata"]["namespace"]) for each in yaml.safe_load_all(done.stdout) if each
     }
     assert all(name.startswith("other-tokenstream") and namespace == "there" for name, namespace in names)
+
+
+def test_an_api_with_verification_keys_gets_no_key_that_may_publish() -> None:
+    api = ("--show-only", "templates/api.yaml")
+    keys = {**LEAST, "secrets.API_ABLY_KEYS.name": "tokenstream"}
+    assert "TOKENSTREAM_ABLY_KEY_FILE" in template(*api, **LEAST)
+    spared = template(*api, **keys)
+    assert "TOKENSTREAM_API_ABLY_KEYS_FILE" in spared
+    assert "TOKENSTREAM_ABLY_KEY_FILE" not in spared
+    assert "TOKENSTREAM_ABLY_KEY_FILE" in template(*api, **keys, **{"settings.PROBE_CHANNEL": "probe"})
+    assert "TOKENSTREAM_ABLY_KEY_FILE" in template("--show-only", "templates/relay.yaml", **keys)

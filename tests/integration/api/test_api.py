@@ -4,86 +4,24 @@ import asyncio
 import gzip
 import hashlib
 import socket
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import aiohttp
 import msgspec
 import orjson
 import pytest
-from multidict import CIMultiDictProxy
-from yarl import URL
 
+from api_server import Api, serving
 from processor.api.access import Access
-from processor.api.app import ApiParts, make_app
+from processor.api.app import ApiLimits, make_app
 from processor.api.health import Check, Health
 from processor.api.server import HttpServer, PortTaken
-from processor.errors import KafkaUnavailable, StoreUnavailable
+from processor.errors import StoreUnavailable
 from processor.metrics import Metrics
 from processor.store_port import PAGE_BYTES, Entry, Position, ResponseStore
 from records import START, entry, record
-from stores import opened
 from topics.codec import encode_response
 from topics.records import Part, Status
-
-
-@dataclass
-class RecordingTombstones:
-    written: list[tuple[str, int]] = field(default_factory=list)
-    down: bool = False
-
-    async def write(self, response_id: str, partition: int) -> None:
-        if self.down:
-            raise KafkaUnavailable("no broker")
-        self.written.append((response_id, partition))
-
-
-@dataclass
-class Api:
-    """A running server and a client of it."""
-
-    store: ResponseStore
-    tombstones: RecordingTombstones
-    metrics: Metrics
-    url: str
-    http: aiohttp.ClientSession
-
-    async def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[int, Any, CIMultiDictProxy[str]]:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        async with self.http.request(method, URL(self.url + path, encoded=True), headers=named) as response:
-            body = await response.read()
-            return response.status, orjson.loads(body) if body else None, response.headers
-
-    def counted(self, route: str, status: int) -> float:
-        labels = {"route": route, "status": str(status)}
-        return self.metrics.registry.get_sample_value("tokenstream_api_requests_total", labels) or 0.0
-
-
-@asynccontextmanager
-async def serving(
-    store: ResponseStore, access: Access | None = None, checks: Sequence[Check] = (), **parts: Any
-) -> AsyncIterator[Api]:
-    metrics, tombstones = Metrics(), RecordingTombstones()
-    api = ApiParts(store, access or Access(open=True), tombstones, **parts)
-    server = HttpServer(make_app(metrics, Health(metrics, lambda: checks), api), host="127.0.0.1", port=0)
-    async with server, aiohttp.ClientSession(auto_decompress=False, headers={"Accept-Encoding": "identity"}) as http:
-        yield Api(store, tombstones, metrics, f"http://127.0.0.1:{server.port}", http)
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[ResponseStore]:
-    async with opened(f"sqlite:///{tmp_path}/s.db") as store:
-        yield store
-
-
-@pytest.fixture
-async def api(store: ResponseStore) -> AsyncIterator[Api]:
-    async with serving(store) as api:
-        yield api
 
 
 async def test_a_response_is_answered_with_its_text_and_hashes(api: Api) -> None:
@@ -219,56 +157,31 @@ async def test_head_answers_as_get_without_a_body(api: Api) -> None:
     assert "ETag" in headers
 
 
-async def test_deleting_writes_the_tombstone_to_the_records_partition_and_empties_the_store(api: Api) -> None:
-    await api.store.upsert_batch([entry("r-1", partition=7, offset=3)])
-    assert (await api.ask("/v1/responses/r-1", "DELETE"))[0] == 204
-    assert api.tombstones.written == [("r-1", 7)]
-    assert (await api.ask("/v1/responses/r-1"))[0] == 404
-    assert (await api.ask("/v1/responses/r-1", "DELETE"))[0] == 404
-    await api.store.upsert_batch([entry("r-1", partition=7, offset=3)])
-    assert (await api.ask("/v1/responses/r-1"))[0] == 404
+async def test_a_channel_may_be_given_as_a_parameter(api: Api) -> None:
+    await api.store.upsert_batch([entry("r-1", channel="docs/42 +ü")])
+    for path in ("responses?limit=5&channel=", "hydrate?channel="):
+        status, body, _ = await api.ask(f"/v1/{path}{quote('docs/42 +ü', safe='')}")
+        assert (status, [item["responseId"] for item in body["items"]]) == (200, ["r-1"])
+        assert (await api.ask(f"/v1/{path}"))[0] == 400
+        assert (await api.ask(f"/v1/{path}a&channel=b"))[0] == 400
+    assert api.counted("/v1/hydrate", 200) == 1
 
 
-async def test_an_open_response_is_not_deleted(api: Api) -> None:
-    await api.store.upsert_batch([entry("open", status=Status.STREAMING)])
-    status, body, _ = await api.ask("/v1/responses/open", "DELETE")
-    assert (status, body["error"]["code"]) == (409, "response_open")
-    assert api.tombstones.written == []
-
-
-async def test_nothing_is_deleted_while_the_log_can_not_be_told(api: Api) -> None:
-    await api.store.upsert_batch([entry("r-1")])
-    api.tombstones.down = True
-    status, _, headers = await api.ask("/v1/responses/r-1", "DELETE")
-    assert (status, headers["Retry-After"]) == (503, "2")
-    assert (await api.ask("/v1/responses/r-1"))[0] == 200
-
-
-async def test_a_token_reads_its_channels_and_no_others(store: ResponseStore) -> None:
-    await store.upsert_batch([entry("mine", channel="team-a:1"), entry("theirs", channel="team-b:1", offset=1)])
-    async with serving(store, Access(open=False, tokens=(("secret", "team-a:*"),))) as api:
-        assert (await api.ask("/v1/responses/mine"))[0] == 401
-        assert (await api.ask("/v1/responses/mine", Authorization="Bearer secret"))[0] == 200
-        for path in ("responses/theirs", "channels/team-b:1/responses", "channels/team-b:1/hydrate"):
-            status, body, _ = await api.ask(f"/v1/{path}", Authorization="Bearer secret")
-            assert (status, body["error"]["code"]) == (403, "forbidden")
-        assert (await api.ask("/v1/responses/theirs", "DELETE", Authorization="Bearer secret"))[0] == 403
-        assert (await api.ask("/v1/openapi.json"))[0] == 200
-
-
-async def test_browsers_of_the_origins_set_may_read_the_answers(store: ResponseStore) -> None:
-    async with serving(store, Access(open=False), cors_origins=("https://app.example",)) as api:
-        _, _, headers = await api.ask("/v1/responses/x", Origin="https://app.example")
-        assert headers["Access-Control-Allow-Origin"] == "https://app.example"
-        assert "Origin" in headers["Vary"]
-        status, _, headers = await api.ask("/v1/responses/x", "OPTIONS", Origin="https://app.example")
-        assert status == 204
-        assert "Authorization" in headers["Access-Control-Allow-Headers"]
-        _, _, headers = await api.ask("/v1/responses/x", Origin="https://evil.example")
-        assert "Access-Control-Allow-Origin" not in headers
-    async with serving(store, cors_origins=("*",)) as api:
-        _, _, headers = await api.ask("/v1/responses/x", Origin="https://any.example")
-        assert headers["Access-Control-Allow-Origin"] == "*"
+@pytest.mark.parametrize(
+    "path",
+    [
+        "responses/r-1?access_token=x",
+        "responses/r-1?fields=text",
+        "openapi.json?x",
+        "channels/c/responses?Limit=1",
+        "channels/c/hydrate?status=complete",
+        "channels/c/hydrate?channel=c",
+    ],
+)
+async def test_a_parameter_that_is_not_known_is_a_bad_request_that_names_it(api: Api, path: str) -> None:
+    status, body, _ = await api.ask(f"/v1/{path}")
+    assert (status, body["error"]["code"]) == (400, "bad_request")
+    assert path.partition("?")[2].partition("=")[0] in body["error"]["message"]
 
 
 class FailingStore:
@@ -295,7 +208,7 @@ class FailingStore:
 async def test_a_store_that_fails_is_an_answer_in_time_without_its_words(
     error: BaseException | None, status: int, code: str
 ) -> None:
-    async with serving(FailingStore(error), request_seconds=0.2) as api:  # type: ignore[arg-type]  # only `get` is asked
+    async with serving(FailingStore(error), limits=ApiLimits(request_seconds=0.2)) as api:  # type: ignore[arg-type]  # only `get` is asked
         got, body, _ = await api.ask("/v1/responses/r-1")
         assert (got, body["error"]["code"]) == (status, code)
         assert "hunter2" not in str(body)

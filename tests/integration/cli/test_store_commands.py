@@ -5,11 +5,12 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 
-from integration.cli.commands import kafka_settings, tokenstream
+from integration.cli.commands import Terminal, kafka_settings, start, tokenstream
 from processor.archive.stores import open_store
 from processor.local.kafka import LocalKafka
 from processor.store_port import Entry, Position
 from records import entry, record
+from support import eventually
 from topics.codec import encode_response
 from topics.records import Status
 from topics.specs import TopicNames
@@ -50,6 +51,24 @@ async def test_responses_are_listed_and_shown(tmp_path: Path) -> None:
     assert text.out == "\x1b[1mHé"
     missing = await tokenstream("responses", "get", "nobody", environment=environment)
     assert (missing.code, missing.err) == (1, "tokenstream: There is no response 'nobody' in the store.\n")
+
+
+async def test_a_terminal_never_obeys_a_model(tmp_path: Path) -> None:
+    environment = store_settings(tmp_path)
+    await tokenstream("archive", "migrate", environment=environment)
+    text = "\x1b[2J\x07\x9b2J \u202edesrever\u2066 é"
+    await keep(environment, entry("r-1", text=text))
+    piped = await tokenstream("responses", "get", "r-1", "--text", environment=environment)
+    assert piped.out == text
+    for command in (("get", "r-1", "--json"), ("list", "chat:1", "--json")):
+        shown = await tokenstream("responses", *command, environment=environment)
+        assert not set(shown.out) & set("\x1b\x07\x9b\u202e\u2066")
+        assert shown.json[0]["parts"][0]["text"] == text
+    with Terminal() as terminal:
+        process = await start("responses", "get", "r-1", "--text", environment=environment, terminal=terminal.slave)
+        assert await process.wait() == 0
+        await eventually(lambda: "desrever" in terminal.shown())
+        assert "␛[2J␇" in terminal.shown()
 
 
 async def test_pruning_counts_first_and_deletes_then(tmp_path: Path) -> None:

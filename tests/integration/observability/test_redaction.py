@@ -3,6 +3,7 @@
 Everything a model or a person wrote holds TEXT, every credential holds SECRET. What the processes print is searched for both.
 """
 
+import asyncio
 import json
 import sqlite3
 import sys
@@ -28,6 +29,21 @@ OTHER_KEY = f"appAbc.keyAbc:{SECRET}-of-somebody-else"
 BEARER = f"{SECRET}bearer"
 CHANNELS = ("chat:0", "chat:refused", "chat:slow", "chat:large")
 UNFILTERED = (sys.executable, str(Path(__file__).parent / "unfiltered.py"))
+
+
+MALFORMED = tuple(
+    f"GET /v1/responses/{TEXT} HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n".encode()
+    for header in (
+        f"Authorization: Bearer\r\n {SECRET}",
+        f"Authorization: Bearer {SECRET}\x01",
+        f"Authorization: Token {SECRET}\x01",
+        f"X-Api-Token: {SECRET}\x00",
+        f"Cookie: session={SECRET}\x01",
+        f"X-{SECRET}: {'x' * 9_000}",
+        f"{SECRET} no colon",
+    )
+)
+"""Requests that the HTTP library refuses; it quotes them in what it logs."""
 
 
 class Stage:
@@ -120,6 +136,7 @@ async def play(stage: Stage, lab: Lab) -> None:
     api = await stage.start("api", PROBE_CHANNEL="chat:probe")
     await stage.start("relay", ready=False, ABLY_KEY=OTHER_KEY, KAFKA_GROUP_ID=f"{lab.names.tokens}-other")
     await stage.start("archive", ready=False, STORE_URL=f"postgresql://user:{SECRET}@127.0.0.1:1/db")
+    await stage.start("api", ready=False, STORE_URL=f"postgresql://{SECRET}:{SECRET}-pw@127.0.0.1:1/db")
     async with AIOKafkaProducer(bootstrap_servers=lab.bootstrap) as producer:
         for value in POISON:
             await producer.send_and_wait(lab.names.tokens, value=value, key=b"k")
@@ -148,11 +165,20 @@ async def request_as_people_do(api: RelayProcess) -> None:
         f"Basic {SECRET}",
         f"Bearer eyJ{SECRET}.eyJ{SECRET}.{SECRET}",
     )
+    for request in MALFORMED:
+        await say(api.port, request)
     async with aiohttp.ClientSession() as http:
         for authorization in bearers:
             for path in ("responses/r0", "channels/chat:0/hydrate", f"responses/{TEXT}?access_token={SECRET}"):
                 async with http.get(f"{url}/{path}", headers={"Authorization": authorization}) as answer:
                     await answer.read()
+
+
+async def say(port: int, request: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    await reader.read(1)
+    writer.close()
 
 
 def break_the_store(path: Path) -> None:

@@ -7,8 +7,10 @@ import jwt
 import orjson
 import pytest
 
-from processor.api.access import DELETE, READ, Access, Grant, covers, is_loopback
+from processor.api.access import DELETE, READ, Access, Asked, Grant, fixed_keys, fixed_tokens, is_loopback
+from processor.api.capability import covers
 from processor.api.errors import ApiError
+from processor.config_values import read_api_tokens
 
 KEY = "app.key:a-secret-of-some-length-for-hs256"
 
@@ -20,27 +22,62 @@ def token(capability: Any, *, key: str = KEY, expires: float = 60, **header: str
     return jwt.encode(claims, secret, algorithm="HS256", headers={"kid": name} | header)
 
 
-def grant(credential: str | None, **parts: Any) -> Grant:
-    access = Access(open=False, ably_key=lambda: KEY, **parts)
-    return access.grant(None if credential is None else f"Bearer {credential}")
+async def grant(credential: str, *, tokens: str = "right=*", keys: tuple[str, ...] = (KEY,), **asked: Any) -> Grant:
+    access = Access(open=False, tokens=fixed_tokens(*read_api_tokens(tokens)), keys=fixed_keys(*keys))
+    return await access.grant(Asked((f"Bearer {credential}",), **asked))
 
 
-def test_an_open_server_asks_for_nothing() -> None:
-    assert Access(open=True).grant(None).allows(DELETE, "any")
+async def refusal(access: Access, *authorization: str, hosts: tuple[str, ...] = (), deletes: bool = False) -> int:
+    with pytest.raises(ApiError) as told:
+        await access.grant(Asked(authorization, hosts, deletes))
+    return told.value.status
+
+
+async def test_an_open_server_lets_anyone_read_and_nobody_delete() -> None:
+    public = Access(open=True, tokens=fixed_tokens(*read_api_tokens("right=chat:*")))
+    anyone = await public.grant(Asked(("Bearer wrong",), ("any.example",)))
+    assert anyone.allows(READ, "any")
+    assert not anyone.allows(DELETE, "any")
+    assert await refusal(public, deletes=True) == 401
+    assert await refusal(public, "Bearer wrong", deletes=True) == 401
+    holder = await public.grant(Asked(("Bearer right",), deletes=True))
+    assert holder.allows(DELETE, "chat:1")
+    assert not holder.allows(DELETE, "news")
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8484", "127.0.0.1:80", "127.1.2.3", "[::1]", "[::1]:8484"])
+async def test_a_loopback_server_is_open_to_loopback_hosts(host: str) -> None:
+    assert (await Access(open=True, loopback_only=True).grant(Asked((), (host,)))).allows(READ, "any")
 
 
 @pytest.mark.parametrize(
-    "header", [None, "", "Bearer", "Bearer  ", "Basic dXNlcjpwYXNz", "Bearer wrong", "Bearer é.é.é"]
+    "hosts",
+    [("evil.example",), ("evil.example:8484",), ("localhost.evil.example",), ("",), ("localhost", "evil.example")],
 )
-def test_without_a_known_credential_nobody_is_let_in(header: str | None) -> None:
+async def test_a_loopback_server_asks_other_hosts_for_a_credential(hosts: tuple[str, ...]) -> None:
+    access = Access(open=True, loopback_only=True, tokens=fixed_tokens(*read_api_tokens("right=chat:*")))
+    assert await refusal(access, hosts=hosts) == 403
+    assert await refusal(access, "Bearer wrong", hosts=hosts) == 401
+    assert (await access.grant(Asked(("Bearer right",), hosts))).allows(READ, "chat:1")
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer  ", "Basic dXNlcjpwYXNz", "Bearer wrong", "Bearer é.é.é"])
+async def test_without_a_known_credential_nobody_is_let_in(header: str) -> None:
+    access = Access(open=False, tokens=fixed_tokens(*read_api_tokens("right=*")), keys=fixed_keys(KEY))
+    assert await refusal(access) == 401
     with pytest.raises(ApiError) as told:
-        Access(open=False, tokens=(("right", "*"),), ably_key=lambda: KEY).grant(header)
+        await access.grant(Asked((header,)))
     assert (told.value.status, told.value.headers) == (401, {"WWW-Authenticate": "Bearer"})
 
 
-def test_a_static_token_reaches_the_channels_of_its_patterns() -> None:
-    tokens = (("mine", "chat:*"), ("other", "*"), ("mine", "news"))
-    mine = grant("mine", tokens=tokens)
+async def test_two_credentials_are_none() -> None:
+    access = Access(open=False, tokens=fixed_tokens(*read_api_tokens("right=*")))
+    assert await refusal(access, "Bearer right", "Bearer wrong") == 400
+
+
+async def test_a_static_token_reaches_the_channels_of_its_patterns() -> None:
+    mine = await grant("mine", tokens="mine=chat:*,other=*,mine=news")
+    assert mine.credential == "API_TOKENS entry 1, 3"
     assert mine.allows(READ, "chat:1")
     assert mine.allows(DELETE, "chat:1:2")
     assert mine.allows(READ, "news")
@@ -48,16 +85,38 @@ def test_a_static_token_reaches_the_channels_of_its_patterns() -> None:
     assert not mine.allows(READ, "CHAT:1")
 
 
-def test_a_jwt_reads_where_its_capability_includes_history() -> None:
-    reader = grant(token({"chat:*": ["subscribe", "history"], "live": ["subscribe"], "all": ["*"]}))
+async def test_a_read_only_token_deletes_nothing() -> None:
+    reader = await grant("mine", tokens="mine=read:chat:*")
+    assert reader.allows(READ, "chat:1")
+    assert not reader.allows(READ, "news")
+    assert not reader.allows(DELETE, "chat:1")
+
+
+async def test_a_bracket_in_a_pattern_is_itself() -> None:
+    mine = await grant("mine", tokens="mine=team[1]:*")
+    assert mine.allows(READ, "team[1]:x")
+    assert not mine.allows(READ, "team1:x")
+
+
+async def test_a_jwt_reads_where_its_capability_includes_history() -> None:
+    reader = await grant(token({"chat:*": ["subscribe", "history"], "live": ["subscribe"], "all": ["*"]}))
     assert reader.allows(READ, "chat:1")
     assert not reader.allows(READ, "live")
     assert reader.allows(READ, "all")
 
 
-def test_a_readers_jwt_deletes_nothing() -> None:
-    assert not grant(token({"*": ["subscribe", "history"]})).allows(DELETE, "chat:1")
-    assert grant(token({"*": ["message-delete-any"]})).allows(DELETE, "chat:1")
+async def test_a_readers_jwt_deletes_nothing() -> None:
+    assert not (await grant(token({"*": ["subscribe", "history"]}))).allows(DELETE, "chat:1")
+    assert not (await grant(token({"*": ["*"]}))).allows(DELETE, "chat:1")
+    assert (await grant(token({"*": ["message-delete-any"]}))).allows(DELETE, "chat:1")
+
+
+async def test_the_key_of_a_jwt_is_chosen_by_its_name() -> None:
+    keys = ("app.one:the-secret-of-the-first-key-of-all", KEY)
+    assert (await grant(token({"*": ["history"]}), keys=keys)).credential == "key app.key"
+    assert (await grant(token({"*": ["history"]}, key=keys[0]), keys=keys)).credential == "key app.one"
+    with pytest.raises(ApiError):
+        await grant(token({"*": ["history"]}, key=keys[0], kid="app.key"), keys=keys)
 
 
 @pytest.mark.parametrize(
@@ -74,15 +133,15 @@ def test_a_readers_jwt_deletes_nothing() -> None:
         "a.b.c",
     ],
 )
-def test_a_jwt_that_is_not_whole_and_ours_is_refused(bad: str) -> None:
+async def test_a_jwt_that_is_not_whole_and_ours_is_refused(bad: str) -> None:
     with pytest.raises(ApiError) as told:
-        grant(bad)
+        await grant(bad)
     assert told.value.status == 401
 
 
-def test_a_jwt_without_capability_grants_nothing() -> None:
+async def test_a_jwt_without_capability_grants_nothing() -> None:
     bare = jwt.encode({"exp": time.time() + 9}, KEY.partition(":")[2], headers={"kid": "app.key"})
-    assert not grant(bare).allows(READ, "chat:1")
+    assert not (await grant(bare)).allows(READ, "chat:1")
 
 
 @pytest.mark.parametrize(
@@ -101,6 +160,14 @@ def test_a_jwt_without_capability_grants_nothing() -> None:
         ("[*]*", "a:b", True),
         ("[meta]*", "a", False),
         ("[meta]log", "log", False),
+        ("[queue]*", "a", False),
+        ("[]*", "a", False),
+        ("[?rewind=1]*", "a", False),
+        ("[META]*", "a", False),
+        ("[*meta]*", "a", False),
+        ("[*", "a", False),
+        ("[*]chat:*", "chat:1", True),
+        ("[queue]appid-queue", "appid-queue", False),
     ],
 )
 def test_capabilities_match_as_ably_matches_them(resource: str, channel: str, expected: bool) -> None:

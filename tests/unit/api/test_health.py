@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import cast
 
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from processor.api.health import Check, Health, look
 from processor.metrics import Metrics
@@ -63,3 +64,50 @@ async def test_readiness_fails_only_on_what_the_role_cannot_work_without_and_the
     assert await answered(health.readyz) == (503, "kafka: failing - no broker\n")
     assert metrics.registry.get_sample_value("tokenstream_ready", {"dependency": "kafka"}) == 0
     assert metrics.registry.get_sample_value("tokenstream_ready", {"dependency": "archive"}) is None
+
+
+class Now:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+async def test_however_many_ask_a_dependency_is_asked_once_a_second() -> None:
+    asked, now = 0, Now()
+
+    async def ask() -> None:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0)
+
+    checks = [Check("store", ask)]
+    health = Health(Metrics(), lambda: checks, clock=now)
+    await asyncio.gather(*(health.readyz(NO_REQUEST) for _ in range(50)))
+    assert asked == 1
+    now.seconds = 1.0
+    await health.readyz(NO_REQUEST)
+    assert asked == 2
+
+
+async def test_a_dependency_s_words_show_no_password() -> None:
+    check = Check("store", lambda: "cannot reach http://user:hunter2@store:9000/bucket")
+    assert "hunter2" not in (await look(check)).line
+
+
+async def test_strangers_are_told_states_and_the_log_has_the_reasons() -> None:
+    words: list[str | None] = [None]
+    checks = [Check("store", lambda: words[0])]
+    now = Now()
+    health = Health(Metrics(), lambda: checks, states_only=True, clock=now)
+    with capture_logs() as said:
+        assert await answered(health.readyz) == (200, "store: ok\n")
+        for words[0], now.seconds in (("10.1.2.3 refuses", 2.0), ("10.1.2.3 refuses", 4.0), (None, 6.0)):
+            status, text = await answered(health.readyz)
+            assert "10.1.2.3" not in (text or "")
+            assert status == (503 if words[0] else 200)
+    assert [(line["event"], line.get("why")) for line in said] == [
+        ("dependency_failing", "10.1.2.3 refuses"),
+        ("dependency_works", None),
+    ]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from processor.api.app import find_route
 from processor.api.errors import ApiError
+from processor.api.routes import find_route
 
 
 @pytest.mark.parametrize(

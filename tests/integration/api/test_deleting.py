@@ -1,0 +1,127 @@
+"""Deletions, and callers that leave or do not read."""
+
+import asyncio
+import errno
+import socket
+
+import orjson
+from yarl import URL
+
+from api_server import Api, serving
+from processor.api.app import ApiLimits
+from processor.clock import Clock
+from processor.store_port import STALE_MS, ResponseStore
+from records import entry
+from support import eventually
+from topics.records import Status
+
+
+async def test_deleting_writes_the_tombstone_to_the_records_partition_and_empties_the_store(api: Api) -> None:
+    await api.store.upsert_batch([entry("r-1", partition=7, offset=3)])
+    assert (await api.delete("r-1"))[0] == 204
+    assert api.tombstones.written == [("r-1", 7)]
+    assert (await api.ask("/v1/responses/r-1"))[0] == 404
+    assert (await api.delete("r-1"))[0] == 404
+    await api.store.upsert_batch([entry("r-1", partition=7, offset=3)])
+    assert (await api.ask("/v1/responses/r-1"))[0] == 404
+
+
+async def test_an_open_response_is_not_deleted(api: Api) -> None:
+    await api.store.upsert_batch([entry("open", status=Status.STREAMING, updated_at=Clock().wall_ms())])
+    status, body, _ = await api.delete("open")
+    assert (status, body["error"]["code"]) == (409, "response_open")
+    assert api.tombstones.written == []
+
+
+async def test_an_open_response_that_no_relay_will_end_is_deleted(api: Api) -> None:
+    stale = Clock().wall_ms() - STALE_MS - 1
+    await api.store.upsert_batch([entry("stale", status=Status.STREAMING, updated_at=stale)])
+    assert (await api.delete("stale"))[0] == 204
+    assert (await api.ask("/v1/responses/stale"))[0] == 404
+
+
+async def test_a_deletion_that_was_not_acknowledged_is_not_denied(api: Api) -> None:
+    await api.store.upsert_batch([entry("r-1")])
+    api.tombstones.undetermined = True
+    status, body, headers = await api.delete("r-1")
+    assert (status, headers["Retry-After"]) == (503, "2")
+    assert body["error"]["message"].startswith("It is not known whether the response is deleted")
+
+
+async def test_nothing_is_deleted_while_the_log_can_not_be_told(api: Api) -> None:
+    await api.store.upsert_batch([entry("r-1")])
+    api.tombstones.down = True
+    status, _, headers = await api.delete("r-1")
+    assert (status, headers["Retry-After"]) == (503, "2")
+    assert (await api.ask("/v1/responses/r-1"))[0] == 200
+
+
+async def test_a_deletion_runs_to_its_end_though_its_caller_leaves(api: Api) -> None:
+    await api.store.upsert_batch([entry("r-1", partition=7, offset=3)])
+    api.tombstones.held = asyncio.Event()
+    caller = asyncio.create_task(api.delete("r-1"))
+    await eventually(lambda: api.tombstones.written == [("r-1", 7)])
+    caller.cancel()
+    await asyncio.wait({caller})
+    await api.http.close()
+    assert await api.store.get("r-1") is not None
+    api.tombstones.held.set()
+
+    async def deleted() -> bool:
+        return await api.store.get("r-1") is None
+
+    await eventually(deleted)
+
+
+async def test_callers_that_leave_at_any_moment_leave_nothing_behind(store: ResponseStore) -> None:
+    await store.upsert_batch([entry(f"r-{n}", offset=n, text="x" * 300_000) for n in range(20)])
+    async with serving(store, limits=ApiLimits(buffered_bytes=1, requests=100)) as api:
+        for number in range(60):
+            caller = asyncio.create_task(api.ask("/v1/channels/chat:1/hydrate"))
+            await asyncio.wait({caller}, timeout=number / 2_000)
+            caller.cancel()
+            await asyncio.wait({caller})
+        # Each request takes the whole budget: a share that was not given back would be missed.
+        status, body, _ = await api.ask("/v1/channels/chat:1/hydrate")
+        assert (status, len(body["items"])) == (200, 10)
+
+
+async def test_a_client_that_reads_nothing_loses_its_connection(store: ResponseStore) -> None:
+    await store.upsert_batch([entry(f"r-{n}", offset=n, text="x" * 1_000_000) for n in range(3)])
+    async with serving(store, limits=ApiLimits(write_seconds=0.3)) as api:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+            client.connect(("127.0.0.1", URL(api.url).port))
+            client.sendall(b"GET /v1/channels/chat:1/hydrate HTTP/1.1\r\nHost: x\r\n\r\n")
+
+            def ended() -> bool:
+                """Whether the server has reset the connection, which the system tells without a byte being read."""
+                return client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
+
+            await eventually(ended)
+
+
+async def test_a_client_that_reads_slowly_gets_the_whole_answer(store: ResponseStore) -> None:
+    await store.upsert_batch([entry(f"r-{n}", offset=n, text="x" * 1_000_000) for n in range(3)])
+    async with serving(store, limits=ApiLimits(write_seconds=5)) as api:
+        reader, writer = await asyncio.open_connection("127.0.0.1", URL(api.url).port, limit=16_384)
+        writer.write(b"GET /v1/channels/chat:1/hydrate HTTP/1.0\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        received = bytearray()
+        while piece := await reader.read(100_000):
+            received += piece
+            await asyncio.sleep(0)
+        assert len(orjson.loads(received)["items"]) == 3
+        writer.close()
+
+
+async def test_a_server_that_stops_ends_what_it_began_to_delete(store: ResponseStore) -> None:
+    await store.upsert_batch([entry("r-1")])
+    async with serving(store) as api:
+        api.tombstones.held = asyncio.Event()
+        caller = asyncio.create_task(api.delete("r-1"))
+        await eventually(lambda: api.tombstones.written == [("r-1", 0)])
+        caller.cancel()
+        await asyncio.wait({caller})
+        asyncio.get_running_loop().call_later(0.1, api.tombstones.held.set)
+    assert await store.get("r-1") is None
