@@ -33,23 +33,45 @@ app.command()(cli_tools.skip)
 app.command()(cli_top.top)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"tokenstream {version('tokenstream')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
 def main() -> None:
     """Entry point. Exit codes: 0 a clean stop, 2 a wrong setting (one line a mistake), 1 anything else."""
     try:
         app()
-    except SettingsError as error:
-        for mistake in error.mistakes:
-            print(mistake, file=sys.stderr)
-        sys.exit(EXIT_SETTINGS)
     except TokenstreamError as error:
-        print(f"tokenstream: {error}", file=sys.stderr)
-        sys.exit(EXIT_FAILED)
+        sys.exit(report(error))
     except BaseExceptionGroup as group:
         ours = _first_of_ours(group)
         if ours is None:
             raise
-        print(f"tokenstream: {ours}", file=sys.stderr)
-        sys.exit(EXIT_FAILED)
+        sys.exit(report(ours))
+
+
+def report(error: TokenstreamError) -> int:
+    """Prints it for people; returns the exit code."""
+    if isinstance(error, SettingsError):
+        for mistake in error.mistakes:
+            print(mistake, file=sys.stderr)
+        return EXIT_SETTINGS
+    print(f"tokenstream: {error}", file=sys.stderr)
+    return EXIT_FAILED
 
 
 def _first_of_ours(group: BaseExceptionGroup[BaseException]) -> TokenstreamError | None:

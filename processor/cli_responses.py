@@ -111,6 +111,7 @@ def delete(
     response: Annotated[str, typer.Argument(metavar="ID")],
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Delete a response that has not finished, too.")] = False,
     config: Config = None,
 ) -> None:
     """Delete a finished response for good: a tombstone on the log, then the store."""
@@ -125,7 +126,7 @@ def delete(
         tombstones = KafkaTombstones(settings.kafka_client_options, responses_topic=settings.responses_topic)
         async with _store(settings) as store:
             try:
-                await delete_response(store, tombstones, response)
+                await delete_response(store, tombstones, response, force=force)
             finally:
                 await tombstones.close()
         print(

@@ -117,7 +117,8 @@ class Settings(BaseSettings):
         default="auto", description="How token records are written; `auto` is `tokenstream`, the one format there is"
     )
     channel_pattern: Pattern | None = Field(
-        default=None, description="Regular expression a channel's whole name must match; none allows any"
+        default=None,
+        description="Regular expression (RE2 syntax) that a channel's whole name must match; none allows any",
     )
     channel_template: str | None = Field(default=None, description="Not used by the format `tokenstream`")
 

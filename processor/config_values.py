@@ -9,7 +9,9 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Final, Literal, NamedTuple
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, InstanceOf
+
+from processor.patterns import LinearPattern
 
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(|B|KiB|MiB|GiB)", re.IGNORECASE)
 _UNITS: Final = {"": 1, "b": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
@@ -18,7 +20,7 @@ _HOST_PORT: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1
 _ABLY_KEY: Final = re.compile(r"[\w-]+\.[\w-]+:\S+")
 _TRUE: Final = ("true", "1", "yes", "on")
 _FALSE: Final = ("false", "0", "no", "off")
-STORE_SCHEMES: Final = ("sqlite", "postgresql", "s3", "gs", "az", "file")
+STORE_SCHEMES: Final = ("sqlite", "postgresql", "postgres", "s3", "gs", "az", "file")
 MAX_PORT: Final = 65535
 READ_ONLY: Final = "read:"
 LOOPBACK: Final = "loopback"
@@ -77,11 +79,13 @@ def _read_public(text: str) -> bool | str:
         raise ValueError(f'must be true, false or {LOOPBACK}, not "{text}"') from None
 
 
-def _read_pattern(text: str) -> re.Pattern[str]:
+def _read_pattern(text: str) -> LinearPattern:
     try:
-        return re.compile(text)
-    except re.error as error:
-        raise ValueError(f'must be a regular expression, and "{text}" is none: {error}') from error
+        return LinearPattern(text)
+    except ValueError as error:
+        raise ValueError(
+            f'must be a regular expression in RE2 syntax (no look-around, no back-references), and "{text}" is not: {error}'
+        ) from error
 
 
 def read_ably_key(text: str) -> str:
@@ -203,7 +207,7 @@ Size = Annotated[int, _reader(read_size)]
 Count = Annotated[int, whole(1)]
 Flag = Annotated[bool, _reader(_read_bool)]
 Public = Annotated[bool | Literal["loopback"], _reader(_read_public)]
-Pattern = Annotated[re.Pattern[str], _reader(_read_pattern)]
+Pattern = Annotated[InstanceOf[LinearPattern], _reader(_read_pattern)]
 AblyKey = _reader(read_ably_key)
 StoreUrl = Annotated[str, _reader(_read_store_url)]
 Endpoint = Annotated[str, _reader(_read_endpoint)]

@@ -24,6 +24,8 @@ PAGE_BYTES = 8 * 1024 * 1024
 """Where a page of records ends, whatever its limit; a single larger record is still a page."""
 OPEN_PAGE = 500
 """Open responses in one page of hydration, at most."""
+STALE_MS = 86_400_000
+"""An open response that has not changed for so long has no tokens left on the log: no relay will end it, and it may be deleted."""
 MARKER_DAYS = 14
 """How long it is remembered that a response was deleted: twice as long as the `responses` topic keeps records."""
 

@@ -16,7 +16,7 @@ from processor.api.app import ApiLimits, ApiParts, make_app
 from processor.api.health import Check, Health
 from processor.api.server import HttpServer
 from processor.config_values import read_api_tokens
-from processor.errors import KafkaUnavailable
+from processor.errors import KafkaUnavailable, TombstoneUndetermined
 from processor.metrics import Metrics
 from processor.store_port import ResponseStore
 
@@ -25,6 +25,7 @@ from processor.store_port import ResponseStore
 class RecordingTombstones:
     written: list[tuple[str, int]] = field(default_factory=list)
     down: bool = False
+    undetermined: bool = False
     held: asyncio.Event | None = None
     """Where it is given, a tombstone is not acknowledged until it is set."""
 
@@ -32,6 +33,8 @@ class RecordingTombstones:
         if self.down:
             raise KafkaUnavailable("no broker")
         self.written.append((response_id, partition))
+        if self.undetermined:
+            raise TombstoneUndetermined("the tombstone was not acknowledged")
         if self.held is not None:
             await self.held.wait()
 

@@ -29,6 +29,7 @@ from topics.limits import (
     MAX_TEXT_BYTES,
     MAX_TIME_MS,
     SURROGATE,
+    ChannelPattern,
     Invalid,
     check_channel,
     check_part,
@@ -110,7 +111,7 @@ class Decoder:
 
     __slots__ = ("_channel_pattern", "_decode", "plain")
 
-    def __init__(self, channel_pattern: re.Pattern[str] | None = None) -> None:
+    def __init__(self, channel_pattern: ChannelPattern | None = None) -> None:
         self._channel_pattern = channel_pattern
         self._decode = msgspec.json.Decoder(TokenRecord).decode
         self.plain = msgspec.json.Decoder(PlainToken).decode

@@ -63,14 +63,14 @@ class TokenProducer:
         self.topic = topic
         self.deadline = deadline
         self._servers = bootstrap_servers
-        self._options = {
+        options = {
             "linger_ms": 0,
             "max_batch_size": 128 * 1024,
             "max_request_size": _MAX_REQUEST_BYTES,
             "compression_type": compression,
         } | kafka
         self._window = Window(max_unacknowledged, max_unacknowledged_bytes)
-        self._delivery = Delivery(bootstrap_servers, topic, self._options, self._window, deadline)
+        self._delivery = Delivery(bootstrap_servers, topic, options, self._window, deadline)
 
     @property
     def unacknowledged(self) -> int:
@@ -149,7 +149,8 @@ class ResponseWriter:
         """Write one token. Returns when it is handed to Kafka, not when acknowledged; waits while too much is unacknowledged.
 
         `kind` is `text` if not given, `part` the kind; `part_info` counts on a part's first token. Raises ValueError for what a record
-        may not hold, and DeliveryError once Kafka has refused a record of this response.
+        may not hold (RecordTooLargeError where the topic takes no record so long), and nothing is written: the response may go on. Raises
+        DeliveryError once Kafka has refused a record of this response.
         """
         _check_text(text)
         _check_part(kind, part)
@@ -209,7 +210,10 @@ class ResponseWriter:
                 await self._write(Event.STOP, reason=intended)
             case Exception():
                 shown = {"code": type(error).__name__, "message": str(error)[:_MAX_MESSAGE_CHARACTERS]}
-                await self._write(Event.STOP, reason="error", error=_object("error", shown))
+                try:
+                    await self._write(Event.STOP, reason="error", error=_object("error", shown))
+                except RecordTooLargeError:
+                    await self._write(Event.STOP, reason="error")
             case _:  # cancelled, interrupted, or an abandoned generator
                 await self._write(Event.STOP, reason="cancelled")
 

@@ -24,11 +24,12 @@ PIECE_BYTES = 256 * 1024
 """A piece of a page ends at this size; a single larger record is still a piece."""
 
 
-class Head(msgspec.Struct, frozen=True, gc=False):
+class Head(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """What access and deletion are decided by. Read without decoding the rest of a record."""
 
     channel: str
     status: Status
+    updated_at: int = 0
 
     @property
     def finished(self) -> bool:

@@ -11,9 +11,11 @@ from processor.api.access import DELETE, READ, Grant
 from processor.api.errors import ApiError, bad_request, forbidden, not_found, unavailable
 from processor.api.render import Head, Pieces, read_head, render, render_page
 from processor.api.sending import Answer
-from processor.errors import KafkaUnavailable
+from processor.clock import Clock
+from processor.errors import KafkaUnavailable, TombstoneUndetermined
 from processor.store_port import (
     PAGE_BYTES,
+    STALE_MS,
     CursorInvalid,
     Deletion,
     Page,
@@ -45,8 +47,9 @@ class Listing:
 
 
 class Responses:
-    def __init__(self, store: ResponseStore, tombstones: Tombstones | None) -> None:
+    def __init__(self, store: ResponseStore, tombstones: Tombstones | None, *, clock: Clock | None = None) -> None:
         self._store = store
+        self._clock = clock or Clock()
         self._tombstones = tombstones
         self._deletions: set[asyncio.Task[None]] = set()
 
@@ -84,11 +87,12 @@ class Responses:
         Once the tombstone is on its way a caller that goes away changes nothing: the deletion runs to its end.
         """
         stored, head = await self._found(grant, DELETE, response_id)
-        if not head.finished:
+        stale_before = self._clock.wall_ms() - STALE_MS
+        if not head.finished and head.updated_at >= stale_before:
             raise _still_open()
         if self._tombstones is None:
             raise unavailable("This server was started without Kafka, where a deletion is written first.")
-        deletion = asyncio.create_task(self._delete(self._tombstones, stored, grant.credential))
+        deletion = asyncio.create_task(self._delete(self._tombstones, stored, grant.credential, stale_before))
         self._deletions.add(deletion)
         deletion.add_done_callback(self._deleted)
         await asyncio.shield(deletion)
@@ -98,13 +102,17 @@ class Responses:
         if not deletion.cancelled():
             deletion.exception()  # the caller has it, or is gone
 
-    async def _delete(self, tombstones: Tombstones, stored: StoredResponse, credential: str) -> None:
+    async def _delete(self, tombstones: Tombstones, stored: StoredResponse, credential: str, stale_before: int) -> None:
         try:
             await tombstones.write(stored.response_id, stored.position.partition)
+        except TombstoneUndetermined as error:
+            raise unavailable(
+                f"It is not known whether the response is deleted: {error}. Send the request again."
+            ) from error
         except KafkaUnavailable as error:
             raise unavailable(f"Nothing was deleted: {error}") from error
         log.info("response_deleted", responseId=stored.response_id, credential=credential)
-        if await self._store.delete(stored.response_id) is Deletion.OPEN:
+        if await self._store.delete(stored.response_id, stale_before=stale_before) is Deletion.OPEN:
             raise _still_open()
 
     async def _found(self, grant: Grant, operation: str, response_id: str) -> tuple[StoredResponse, Head]:
@@ -151,4 +159,8 @@ def _forbidden(operation: str) -> ApiError:
 
 
 def _still_open() -> ApiError:
-    return ApiError(409, "response_open", "The response has not finished. Cancel it, and delete it then.")
+    return ApiError(
+        409,
+        "response_open",
+        "The response has not finished. Cancel it, and delete it then. One that has not changed for a day can be deleted.",
+    )

@@ -5,7 +5,8 @@ from fnmatch import fnmatchcase
 
 from processor.clock import Clock
 from processor.errors import Fatal
-from processor.store_port import Deletion, Progress, PruneReport, ResponseStore, Tombstones
+from processor.store_port import STALE_MS, Deletion, Progress, PruneReport, ResponseStore, Tombstones
+from topics.limits import MAX_TIME_MS
 
 _AGE = re.compile(r"(\d+)\s*(s|m|h|d|w)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -44,13 +45,30 @@ async def prune(
     )
 
 
-async def delete_response(store: ResponseStore, tombstones: Tombstones, response_id: str) -> None:
-    """As `DELETE /v1/responses/{id}`: the tombstone, then the store. Raises NotDeletable, KafkaUnavailable, StoreUnavailable."""
+async def delete_response(
+    store: ResponseStore,
+    tombstones: Tombstones,
+    response_id: str,
+    *,
+    force: bool = False,
+    clock: Clock | None = None,
+) -> None:
+    """As `DELETE /v1/responses/{id}`: the tombstone, then the store; with `force` an open response too, whatever its age.
+
+    Raises NotDeletable, KafkaUnavailable, StoreUnavailable.
+    """
     stored = await store.get(response_id)
     if stored is None:
         raise NotDeletable(f"There is no response {response_id!r} in the store.")
-    if not stored.record.finished:
-        raise NotDeletable(f"The response {response_id!r} has not finished; cancel it, and delete it then.")
+    stale_before = MAX_TIME_MS + 1 if force else (clock or Clock()).wall_ms() - STALE_MS
+    if not stored.record.finished and stored.record.updated_at >= stale_before:
+        raise _still_open(response_id)
     await tombstones.write(response_id, stored.position.partition)
-    if await store.delete(response_id) is Deletion.OPEN:
-        raise NotDeletable(f"The response {response_id!r} has not finished; cancel it, and delete it then.")
+    if await store.delete(response_id, stale_before=stale_before) is Deletion.OPEN:
+        raise _still_open(response_id)
+
+
+def _still_open(response_id: str) -> NotDeletable:
+    return NotDeletable(
+        f"The response {response_id!r} has not finished. Cancel it, and delete it then; --force deletes it now."
+    )

@@ -25,7 +25,7 @@ from typing import Self
 
 from processor.errors import Fatal
 
-VERSION = "4.3.1"  # of deploy/kafka/pom.xml
+VERSION = "4.4.0"  # of deploy/kafka/pom.xml
 HOST = "127.0.0.1"
 READY_LINE = b"Kafka Server started"
 POLL_SECONDS = 0.05

@@ -52,12 +52,12 @@ async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
     return found
 
 
-async def small_topic(kafka: LocalKafka, topic: str) -> str:
-    """One partition, and no record above 4 KiB."""
+async def small_topic(kafka: LocalKafka, topic: str, most: int = 4096) -> str:
+    """One partition, and no batch above `most` bytes."""
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
     await admin.start()
     try:
-        await admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"max.message.bytes": "4096"})])
+        await admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"max.message.bytes": str(most)})])
     finally:
         await admin.close()
     return topic
@@ -265,6 +265,18 @@ async def test_a_token_too_large_for_the_topic_takes_no_number(
         *(("token", n) for n in range(1, 5)),
         ("stop", 5),
     ]
+
+
+async def test_an_error_too_long_for_the_topic_still_ends_the_response(
+    kafka: LocalKafka, topics_prefix: str, read: Read
+) -> None:
+    topic = await small_topic(kafka, f"{topics_prefix}.small", 600)
+    async with TokenProducer(kafka.bootstrap, topic) as producer:
+        with pytest.raises(LookupError):
+            async with producer.response(channel="c"):
+                raise LookupError("x" * 1_000)
+    stop = decoded(await read(topic))[-1]
+    assert (stop.event, stop.seq, stop.reason, stop.error) == ("stop", 1, "error", None)
 
 
 @pytest.mark.parametrize("compression", ["gzip", None])

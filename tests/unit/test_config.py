@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from pydantic import ValidationError
 from processor.config import Settings, load_settings
 from processor.config_values import ApiToken
 from processor.errors import SettingsError
+from topics.codec import Decoder, Invalid
+from topics.records import Reason
 
 KEY = "app.key:secretsecret"
 
@@ -113,7 +116,28 @@ def test_a_wrong_value_is_told_in_a_line_that_names_the_variable(name: str, text
 
 def test_a_pattern_that_is_none_is_told_with_the_place() -> None:
     (line,) = mistakes(CHANNEL_PATTERN="chat:(")
-    assert line.startswith('TOKENSTREAM_CHANNEL_PATTERN: must be a regular expression, and "chat:(" is none: missing )')
+    assert line == (
+        "TOKENSTREAM_CHANNEL_PATTERN: must be a regular expression in RE2 syntax (no look-around, no back-references), "
+        'and "chat:(" is not: missing ): chat:('
+    )
+
+
+@pytest.mark.parametrize("pattern", ["(?=a).*", "(?<!a)b", r"(a)\1"])
+def test_a_pattern_that_could_backtrack_is_refused(pattern: str) -> None:
+    (line,) = mistakes(CHANNEL_PATTERN=pattern)
+    assert line.startswith("TOKENSTREAM_CHANNEL_PATTERN: must be a regular expression in RE2 syntax")
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+", "(a|a)*", "(a|aa)+", "(.*a){20}", "a*a*a*a*a*a*a*b", "(.*)*x"])
+def test_no_pattern_lets_a_producer_stop_the_relay(pattern: str) -> None:
+    settings = loaded(CHANNEL_PATTERN=pattern)
+    decoder = Decoder(settings.channel_pattern)
+    value = b'{"event":"start","responseId":"r","channel":"' + b"a" * 1023 + b'!"}'
+    began = time.process_time()
+    verdict = decoder.decode(value)
+    assert time.process_time() - began < 10  # backtracking takes years
+    assert isinstance(verdict, Invalid)
+    assert verdict.reason is Reason.CHANNEL_FORBIDDEN
 
 
 @pytest.mark.parametrize(

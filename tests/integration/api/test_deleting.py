@@ -9,7 +9,8 @@ from yarl import URL
 
 from api_server import Api, serving
 from processor.api.app import ApiLimits
-from processor.store_port import ResponseStore
+from processor.clock import Clock
+from processor.store_port import STALE_MS, ResponseStore
 from records import entry
 from support import eventually
 from topics.records import Status
@@ -26,10 +27,25 @@ async def test_deleting_writes_the_tombstone_to_the_records_partition_and_emptie
 
 
 async def test_an_open_response_is_not_deleted(api: Api) -> None:
-    await api.store.upsert_batch([entry("open", status=Status.STREAMING)])
+    await api.store.upsert_batch([entry("open", status=Status.STREAMING, updated_at=Clock().wall_ms())])
     status, body, _ = await api.delete("open")
     assert (status, body["error"]["code"]) == (409, "response_open")
     assert api.tombstones.written == []
+
+
+async def test_an_open_response_that_no_relay_will_end_is_deleted(api: Api) -> None:
+    stale = Clock().wall_ms() - STALE_MS - 1
+    await api.store.upsert_batch([entry("stale", status=Status.STREAMING, updated_at=stale)])
+    assert (await api.delete("stale"))[0] == 204
+    assert (await api.ask("/v1/responses/stale"))[0] == 404
+
+
+async def test_a_deletion_that_was_not_acknowledged_is_not_denied(api: Api) -> None:
+    await api.store.upsert_batch([entry("r-1")])
+    api.tombstones.undetermined = True
+    status, body, headers = await api.delete("r-1")
+    assert (status, headers["Retry-After"]) == (503, "2")
+    assert body["error"]["message"].startswith("It is not known whether the response is deleted")
 
 
 async def test_nothing_is_deleted_while_the_log_can_not_be_told(api: Api) -> None:

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import pytest
 from aiokafka import AIOKafkaProducer
 
-from processor.archive.retention import delete_response
+from processor.archive.retention import NotDeletable, delete_response
 from processor.archive.verify import verify
+from processor.clock import Clock
 from processor.local.kafka import LocalKafka
 from processor.tombstones import KafkaTombstones
-from records import entry, record
+from records import START, entry, record
 from stores import opened
 from topics.codec import encode_response
 from topics.records import Status
@@ -60,3 +62,56 @@ async def test_verify_finds_and_mends_what_the_store_lacks(
         await tombstones.close()
         after = await verify(store, lambda: options, responses_topic=topic)
         assert (after.whole, after.finished) == (True, 39)
+
+
+class Written:
+    """Tombstones of a test."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    async def write(self, response_id: str, partition: int) -> None:
+        self.ids.append(response_id)
+
+
+async def test_an_open_response_is_deleted_by_force_or_by_age(tmp_path: Path) -> None:
+    fresh = Clock().wall_ms()
+    async with opened(f"sqlite:///{tmp_path}/s.db") as store:
+        opens = [entry(name, offset=n, status=Status.STREAMING, updated_at=fresh) for n, name in enumerate("ab")]
+        far = entry("far", offset=5, status=Status.STREAMING, updated_at=2**53 - 1)
+        await store.upsert_batch([*opens, far, entry("stale", offset=9, status=Status.STREAMING)])
+        tombstones = Written()
+        with pytest.raises(NotDeletable, match="--force"):
+            await delete_response(store, tombstones, "a")
+        assert tombstones.ids == []
+        await delete_response(store, tombstones, "stale")
+        await delete_response(store, tombstones, "b", force=True)
+        await delete_response(store, tombstones, "far", force=True)
+        assert [item.response_id for item in (await store.hydrate("chat:1", limit=9)).items] == ["a"]
+
+
+async def test_the_first_final_record_is_right_though_compaction_kept_a_later_one(
+    kafka: LocalKafka, topic_names: TopicNames, tmp_path: Path
+) -> None:
+    topic = topic_names.responses
+    options = {"bootstrap_servers": kafka.bootstrap}
+    producer = AIOKafkaProducer(**options)
+    await producer.start()
+    later = [record(f"r-{n}", status=Status.ABANDONED, text="", updated_at=START + 900_000) for n in range(2)]
+    for one in later:
+        for _ in range(5):
+            await producer.send_and_wait(topic, encode_response(one), key=one.response_id.encode(), partition=0)
+    await producer.stop()
+    whole = [
+        entry("r-0", partition=0, offset=1, text="The whole answer."),
+        entry("r-1", partition=2, offset=700, text="The whole answer."),
+    ]
+    async with opened(f"sqlite:///{tmp_path}/s.db") as store:
+        await store.upsert_batch(whole)
+        report = await verify(store, lambda: options, responses_topic=topic, repair=True)
+        assert (report.finished, report.equal, report.earlier, report.repaired) == (2, 0, 2, 0)
+        assert report.whole
+        for kept in whole:
+            stored = await store.get(kept.response_id)
+            assert stored is not None
+            assert stored.value == kept.value

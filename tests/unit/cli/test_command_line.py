@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from typer.testing import CliRunner
@@ -54,3 +55,8 @@ def test_a_mistake_is_told_with_what_would_be_right(line: str, told: str) -> Non
     done = CliRunner().invoke(app, line.split())
     assert done.exit_code == 2
     assert told in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_the_version_is_the_packages() -> None:
+    shown = CliRunner().invoke(app, ["--version"])
+    assert (shown.exit_code, shown.stdout) == (0, f"tokenstream {version('tokenstream')}\n")

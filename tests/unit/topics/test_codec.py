@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import msgspec
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -315,6 +316,25 @@ objects = st.dictionaries(names, values, max_size=8) | st.builds(
 @given(st.binary())
 def test_any_bytes_give_an_answer(value: bytes) -> None:
     assert isinstance(decode_record(value), TokenRecord | Invalid)
+
+
+FRAGMENTS = [
+    b"{", b"}", b"[", b"]", b'"', b"\\", b"\\u", b"d83d", b"\\ude00", b",", b":", b" ", b"\n", b"\0", b"\0\0\0\0\x01",
+    b"\xef\xbb\xbf", b"\xff\xfe", b"\xed\xa0\xbd", b"\xf0\x9f\x98\x80", b"\xc0\x80", b"\x7f", b"\xc2\x85",
+    b"[" * 600, b"]" * 600, b'{"a":' * 600, b"9" * 400, b"1e400", b"-", b"0", b".", b"NaN", b"-Infinity", b"null", b"true",
+    b'{"event":"start","responseId":"r","channel":"c"', b'{"event":"token","responseId":"r","text":"t"', b'{"event":"stop","responseId":"r"',
+    b'"event":"token"', b'"responseId":"r"', b'"text":"', b'"seq":', b'"ts":', b'"metadata":{', b'"usage":{', b'"partInfo":', b'"v":', b'"kind":"', b'"part":"',
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=20).map(b"".join))
+def test_any_bytes_like_records_give_an_answer_that_can_be_written(value: bytes) -> None:
+    record = decode_record(value)
+    assert isinstance(record, TokenRecord | Invalid)
+    assert record == decode_record(value)
+    if isinstance(record, TokenRecord):
+        response_id, channel, part = record.response_id, record.channel or "", record.part or ""
+        orjson.dumps([response_id, channel, part, record.metadata, record.usage, record.error, record.part_info])
 
 
 @given(objects | values, st.booleans())
