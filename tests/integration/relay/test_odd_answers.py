@@ -14,7 +14,7 @@ from random import Random
 import msgpack
 import pytest
 from aiohttp import WSMsgType, web
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from processor.clock import Clock
@@ -76,8 +76,11 @@ def packed(value: object) -> bytes:
         return b"\xc1"
 
 
+REFUSALS = st.fixed_dictionaries({"error": st.fixed_dictionaries({"code": CODES})}, optional={"batchResponse": LISTS})
+LISTED = st.fixed_dictionaries({"results": LISTS})
 ANSWERS = (
-    st.tuples(STATUSES, st.just("application/json"), BODIES.map(lambda body: json.dumps(body).encode()))
+    st.tuples(STATUSES, st.just("application/json"), (REFUSALS | LISTED).map(lambda body: json.dumps(body).encode()))
+    | st.tuples(STATUSES, st.just("application/json"), BODIES.map(lambda body: json.dumps(body).encode()))
     | st.tuples(STATUSES, st.just("application/x-msgpack"), BODIES.map(packed))
     | st.tuples(STATUSES, KINDS, st.sampled_from([b"", b"<html>502 Bad Gateway</html>", b"null", b"[", b"\xc1"]))
     | st.tuples(STATUSES, KINDS, st.binary(max_size=30))
@@ -204,6 +207,14 @@ ODD = settings(deadline=None, max_examples=60, suppress_health_check=[HealthChec
 
 
 @ODD
+@example([(429, "application/json", b'{"error": {"code": "TooManyRequests"}}')])
+@example(
+    [
+        (200, "application/json", b'[{"results": null}]'),
+        (400, "application/json", b'{"error": {}, "batchResponse": null}'),
+    ]
+)
+@example([(204, "", b""), (502, "text/html", b"<html>")])
 @given(st.lists(ANSWERS, min_size=1, max_size=4))
 def test_any_answer_to_a_batch_ends_nothing(answers: list[Answer]) -> None:
     async def run() -> None:
