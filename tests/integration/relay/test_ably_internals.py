@@ -144,7 +144,8 @@ async def test_a_message_in_flight_is_sent_again_at_once_where_the_service_disco
     server: LocalRealtime, connection: Connection
 ) -> None:
     """However it is said: with a status the SDK looks for other hosts at, another one, or without an error."""
-    for number, error in enumerate(({"code": 80003}, {"code": 50003, "status": 503}, {"code": None})):
+    errors: tuple[dict[str, object], ...] = ({"code": 80003}, {"code": 50003, "status": 503}, {"code": None})
+    for number, error in enumerate(errors):
         server.faults.add({"disconnected": {"publishes": 1, "times": 1, **error}})
         with pytest.raises(PublishRetry, match=r"the connection (failed|changed)"):
             await connection.publish(frame("c", number), 30.0)
