@@ -125,6 +125,20 @@ ROWS = (
     Row(name="kill-relay", title="kill -9 of a relay, 3 times", run=scenarios.killed_thrice, setup=TWO, exact=False),
     Row(name="stop-relay", title="SIGSTOP of the owner for 20 s", run=scenarios.frozen, exact=False),
     Row(
+        name="pauses",
+        title="Five pauses of the only relay (SIGSTOP 20 s, SIGCONT 3.6 s)",
+        run=scenarios.paused,
+        setup=NO_PLAIN,
+        exact=False,
+    ),
+    Row(
+        name="odd-answers",
+        title="Answers to REST requests that are no answers, and a kill -9 of the relay",
+        run=scenarios.odd_answers,
+        setup=Setup(plain=False, settings={"ABLY_TRANSPORT": "rest"}),
+        exact=False,
+    ),
+    Row(
         name="cut-off",
         title="An owner cut off from the group's coordinator alone",
         run=scenarios.cut_off,
@@ -160,6 +174,12 @@ ROWS = (
         title="Poison among good records",
         run=scenarios.poisoned,
         quick=True,
+    ),
+    Row(
+        name="strangers",
+        title="Records of strangers: a header name that is no UTF-8, 100 KB cut off inside a string",
+        run=scenarios.strangers,
+        setup=NO_PLAIN,
     ),
     Row(
         name="storage-minute",

@@ -51,6 +51,34 @@ async def killed_thrice(stand: Stand) -> None:
         await stand.until_all_channels_move()
 
 
+async def paused(stand: Stand) -> None:
+    await asyncio.sleep(WARM_UP)
+    await faults.pause_again_and_again(stand, 5, 20, 3.6)
+    await asyncio.sleep(AFTER)
+
+
+async def odd_answers(stand: Stand) -> None:
+    """Each in turn, to a share of the requests, those for histories too: a relay is killed meanwhile."""
+    for answer in faults.ODD_ANSWERS:
+        await switched({"odd_answer": {"share": 0.2, **answer}}, seconds=4)(stand)
+    stand.add_faults(
+        {"odd_answer": {"share": 0.5, "status": 200, "body": "[[], 1]", "content_type": "application/json"}}
+    )
+    await faults.kill_relay(stand)
+    await asyncio.sleep(AFTER)
+    stand.clear_faults()
+    await stand.until_all_channels_move()
+
+
+async def strangers(stand: Stand) -> None:
+    """Records that our producer would not write, in each partition: what follows them is published all the same."""
+    await asyncio.sleep(WARM_UP)
+    await faults.strange_records(stand)
+    stand.mark()
+    await asyncio.sleep(AFTER)
+    await stand.until_all_channels_move()
+
+
 async def frozen(stand: Stand) -> None:
     await asyncio.sleep(WARM_UP)
     await faults.stop_and_continue(stand, 20, successor=True)

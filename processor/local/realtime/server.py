@@ -91,6 +91,11 @@ class LocalRealtime:
         return host in LOOPBACK_NAMES
 
     @property
+    def connects(self) -> int:
+        """Websockets that were opened with a good credential so far."""
+        return self._links.protocol.totals.connects
+
+    @property
     def keys(self) -> auth.Keyring:
         """The keys it takes; more may be added at any time."""
         return self._links.protocol.keys
