@@ -13,6 +13,7 @@ from aiokafka.structs import RecordMetadata
 from faultlab.lag import PARTITIONS
 from faultlab.sides import Side
 from faultlab.stand import KAFKA_DEADLINE, Stand
+from processor.tombstones import KafkaTombstones
 from raw_batches import batch, sealed, send_raw
 
 MOST_CONNECTS = 40
@@ -78,6 +79,23 @@ async def pause_again_and_again(stand: Stand, times: int, stopped: float, runnin
     await stand.until_all_channels_move()
     made = stand.tokenstream.realtime.connects - before
     stand.say(f"{made} connects" if made < MOST_CONNECTS * times else f"WRONG: {made} connects after {times} pauses")
+
+
+async def delete_finished(stand: Stand) -> set[str]:
+    """Delete all responses that are stored as finished, as the API does: by a tombstone, which the archive follows."""
+    options = {"bootstrap_servers": stand.around.bootstrap}
+    tombstones = KafkaTombstones(lambda: options, responses_topic=stand.names.responses)
+    deleted: set[str] = set()
+    try:
+        for one in list(stand.load.given):
+            stored = await stand.store.get(one.response_id)
+            if stored is not None and stored.record.status.finished:
+                await tombstones.write(one.response_id, stored.position.partition)
+                deleted.add(one.response_id)
+    finally:
+        await tombstones.close()
+    stand.say(f"{len(deleted)} finished responses deleted")
+    return deleted
 
 
 async def strange_records(stand: Stand) -> None:

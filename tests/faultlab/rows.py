@@ -176,6 +176,13 @@ ROWS = (
         quick=True,
     ),
     Row(
+        name="deleted-in-takeover",
+        title="Responses deleted while their relay is killed",
+        run=scenarios.deleted_in_a_takeover,
+        setup=NO_PLAIN,
+        exact=False,
+    ),
+    Row(
         name="strangers",
         title="Records of strangers: a header name that is no UTF-8, 100 KB cut off inside a string",
         run=scenarios.strangers,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,28 @@ async def odd_answers(stand: Stand) -> None:
     await asyncio.sleep(AFTER)
     stand.clear_faults()
     await stand.until_all_channels_move()
+
+
+async def deleted_in_a_takeover(stand: Stand) -> None:
+    """Finished responses are deleted while nobody relays: what the successor reads of them again must turn up nowhere."""
+    await asyncio.sleep(2 * WARM_UP)
+    stand.mark()
+    deleted: set[str] = set()
+    for relay in stand.tokenstream.relays:
+        relay.signal(signal.SIGSTOP)
+    try:
+        deleted = await faults.delete_finished(stand)
+    finally:
+        restarting = [stand.tokenstream.crew.kill_and_restart(relay) for relay in stand.tokenstream.relays]
+        await asyncio.gather(*restarting)
+    await asyncio.sleep(AFTER)
+    await stand.until_all_channels_move()
+    for one in [one for one in stand.load.given if one.response_id in deleted]:
+        stand.load.given.remove(one)  # nothing but its absence is judged
+    found = [letter async for _, value in letters(stand) if (letter := letter_of(value)) and letter[0] in deleted]
+    kept = [response_id for response_id in deleted if await stand.store.get(response_id) is not None]
+    wrong = f"WRONG: {len(found)} dead letters have text of deleted responses, {len(kept)} are stored"
+    stand.say(wrong if found or kept else f"of {len(deleted)} deleted responses nothing is left")
 
 
 async def strangers(stand: Stand) -> None:
