@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import signal
+from collections.abc import Collection
 from pathlib import Path
 
 import aiohttp
@@ -12,7 +13,7 @@ from aiokafka.structs import RecordMetadata
 
 from faultlab.lag import PARTITIONS
 from faultlab.sides import Side
-from faultlab.stand import KAFKA_DEADLINE, Stand
+from faultlab.stand import KAFKA_DEADLINE, Stand, lab_of
 from processor.tombstones import KafkaTombstones
 from raw_batches import batch, sealed, send_raw
 
@@ -96,6 +97,20 @@ async def delete_finished(stand: Stand) -> set[str]:
         await tombstones.close()
     stand.say(f"{len(deleted)} finished responses deleted")
     return deleted
+
+
+async def repeat_starts(stand: Stand, response_ids: Collection[str]) -> int:
+    """Copy the start records of these responses to the end of their partitions, as a mirror or a bridge may. How many."""
+    copies = [
+        record
+        async for record in lab_of(stand).read(stand.names.tokens)
+        if b'"start"' in record.value and json.loads(record.value)["responseId"] in response_ids
+    ]
+    async with AIOKafkaProducer(bootstrap_servers=stand.around.bootstrap, acks="all") as producer:
+        for one in copies:
+            await producer.send_and_wait(stand.names.tokens, one.value, key=one.key, partition=one.partition)
+    stand.say(f"{len(copies)} starts of responses that have ended come once more")
+    return len(copies)
 
 
 async def strange_records(stand: Stand) -> None:

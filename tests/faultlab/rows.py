@@ -183,6 +183,15 @@ ROWS = (
         exact=False,
     ),
     Row(
+        name="late-starts",
+        title="Late copies of the starts of responses that have ended",
+        run=scenarios.late_starts,
+        setup=Setup(
+            plain=False,
+            settings={"FINISHED_TTL": f"{scenarios.FORGOTTEN / 2:.0f}", "IDLE_TIMEOUT": f"{scenarios.IDLE:.0f}"},
+        ),
+    ),
+    Row(
         name="strangers",
         title="Records of strangers: a header name that is no UTF-8, 100 KB cut off inside a string",
         run=scenarios.strangers,

@@ -15,6 +15,8 @@ from support import eventually
 
 WARM_UP = 6.0
 AFTER = 12.0
+FORGOTTEN = 8.0
+IDLE = 15.0
 
 Scenario = Callable[[Stand], Awaitable[None]]
 
@@ -91,6 +93,18 @@ async def deleted_in_a_takeover(stand: Stand) -> None:
     kept = [response_id for response_id in deleted if await stand.store.get(response_id) is not None]
     wrong = f"WRONG: {len(found)} dead letters have text of deleted responses, {len(kept)} are stored"
     stand.say(wrong if found or kept else f"of {len(deleted)} deleted responses nothing is left")
+
+
+async def late_starts(stand: Stand) -> None:
+    """The start of every response that has ended comes once more, after the relay has forgotten its end by time alone."""
+    await asyncio.sleep(3 * WARM_UP)
+    ended = stand.tokenstream.stopped()
+    await asyncio.sleep(FORGOTTEN)
+    stand.mark()
+    copies = await faults.repeat_starts(stand, ended)
+    stand.struck["late start"] = copies
+    await asyncio.sleep(2 * IDLE)
+    await stand.until_all_channels_move()
 
 
 async def strangers(stand: Stand) -> None:
