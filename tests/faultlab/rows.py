@@ -95,11 +95,8 @@ ROWS = (
     ),
     Row(
         name="refused-resumes",
-        title="Resumes refused (80018)",
-        run=switched(
-            {"refuse_resume": {}, "disconnected": {"publishes": 150}},
-            {"refuse_resume": {}, "disconnected": {"publishes": 350}},
-        ),
+        title="All connections disconnected, resumes refused (80018)",
+        run=switched({"refuse_resume": {}, "disconnected": {"seconds": 5}}),
     ),
     Row(
         name="slow-channel",
