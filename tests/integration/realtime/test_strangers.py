@@ -62,6 +62,9 @@ async def test_this_machines_names_are_served(server: LocalRealtime, http: aioht
 
 
 async def test_it_answers_to_further_names_it_is_given(http: aiohttp.ClientSession) -> None:
-    async with LocalRealtime(names=("node.example",)) as server:
-        async with http.get(f"http://{server.endpoint}/time", headers={"Host": "node.example:8090"}) as answer:
-            assert answer.status == 200
+    headers = {"Host": "node.example:8090"}
+    async with (
+        LocalRealtime(names=("node.example",)) as server,
+        http.get(f"http://{server.endpoint}/time", headers=headers) as answer,
+    ):
+        assert answer.status == 200
