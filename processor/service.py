@@ -31,6 +31,7 @@ from processor.ingest.connection import KafkaConnection
 from processor.ingest.topics_admin import TopicsWanted, verify_startup
 from processor.loop_watch import LoopWatch
 from processor.metrics import Metrics
+from processor.plain_text import plain_text_warnings
 from processor.store_port import ResponseStore
 from processor.tombstones import KafkaTombstones
 from topics.specs import TopicNames
@@ -84,6 +85,8 @@ def kafka_connection(settings: Settings) -> KafkaConnection:
 
 async def serve(settings: Settings, roles: frozenset[Role]) -> None:
     """Run the roles until SIGTERM or SIGINT. Raises what ends a role for good."""
+    for warning in plain_text_warnings(settings):
+        log.warning("credential_in_plain_text", detail=warning)
     stop = asyncio.Event()
     with stop_on_signals(stop):
         await Service(settings, roles, stop).run()

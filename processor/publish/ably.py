@@ -123,7 +123,7 @@ class Connection:
                 await self._wait_for_change(backoff.delay(attempt, self._random.random()))
 
     async def _use_one_client(self) -> bool:
-        """Until it is broken. Whether it was good for anything: it stayed connected, or a message was acknowledged."""
+        """Runs a client until it is broken. Returns whether it stayed connected, or a message was acknowledged over it."""
         try:
             await self._open()
             return await self._live()
@@ -175,7 +175,7 @@ class Connection:
             self._show(state)
 
     def _lost(self, client: Client, state: str, reason: Any) -> None:
-        """The client is of no use any more."""
+        """Ends the use of this client."""
         if client is not self._client or self._broken.is_set():
             return
         self._epoch += 1
@@ -194,7 +194,7 @@ class Connection:
                 self.refusal = f"the realtime service refuses the key ({refusal.code}): {refusal.message}"
 
     def _let_go(self) -> Client | None:
-        """Returns the client to discard, of which nothing is believed from now on."""
+        """Returns the client to discard. No answer of it counts from now on."""
         client, self._client = self._client, None
         self._epoch += 1
         self._up.clear()

@@ -1,8 +1,8 @@
-"""One client of the SDK for one connection: what is changed in it, and how it is thrown away.
+"""One client of the SDK for one connection: what is changed in it, and how it is discarded.
 
-The SDK (3.1.4) mends a connection by opening another transport while the old one may still live. After pauses of the process
-two of them resume the same connection in turn, hundreds of times a second. So a client that was connected is never allowed to
-connect again: whoever uses it throws it away, with every transport it ever made.
+The SDK (3.1.4) replaces a lost transport while the old one may still be open. After pauses of the process two transports
+resume the same connection in turn, hundreds of times a second. So a client that was connected never connects again: its user
+discards it, with every transport that it made.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ CLOSE_DEADLINE = 2.0
 
 
 class _AnsweredMessages(PendingMessageQueue):  # type: ignore[misc]  # the SDK is untyped
-    """The messages that wait for their answer. One whose sender has gone may be answered too, with nobody to hear of it."""
+    """The messages that wait for an answer. Retrieves the error of one whose sender no longer waits for it."""
 
     def push(self, pending_message: Any) -> None:
         if pending_message.future is not None:
-            pending_message.future.add_done_callback(_hear)
+            pending_message.future.add_done_callback(_retrieve)
         super().push(pending_message)
 
 
@@ -37,7 +37,7 @@ class Client:
         self._connected = False
 
     def connect(self, changed: Callable[[Any], None], disconnected: Callable[[Any], None]) -> None:
-        """`changed` gets every change of the SDK's state."""
+        """Connects. Calls `changed` with every change of the SDK's state."""
         manager, ask_sdk = self.manager, self.manager.on_disconnected
 
         async def on_disconnected(reason: Any) -> None:
@@ -59,11 +59,11 @@ class Client:
         self._transports.append(transport)
 
     def was_connected(self) -> None:
-        """From now on DISCONNECTED is the end of this client."""
+        """Makes the next DISCONNECTED the end of this client."""
         self._connected = True
 
     async def discard(self) -> None:
-        """Close every transport and stop every timer. Never raises, and takes `CLOSE_DEADLINE` seconds at most, or little more."""
+        """Closes every transport and stops every timer, within about `CLOSE_DEADLINE` seconds. Never raises."""
         manager = self.manager
         for bring_back in ("request_state", "notify_state", "start_connect", "start_retry_timer"):
             setattr(manager, bring_back, _ignore)
@@ -77,7 +77,7 @@ class Client:
         try:
             async with asyncio.timeout(CLOSE_DEADLINE):
                 await asyncio.gather(*closing, AblyRest.close(self.sdk), return_exceptions=True)
-        except Exception:  # noqa: BLE001, S110 - it is thrown away whatever it says
+        except Exception:  # noqa: BLE001, S110 - it is discarded whatever it raises
             pass
         finally:
             for each in self._transports:
@@ -86,13 +86,13 @@ class Client:
     def _fail_unanswered(self) -> None:
         for waiting in (*self.manager.queued_messages, *self.manager.pending_message_queue.messages):
             if waiting.future is not None and not waiting.future.done():
-                waiting.future.set_exception(AblyException("the connection was given up", 400, 80003))
+                waiting.future.set_exception(AblyException("the connection was discarded", 400, 80003))
         self.manager.queued_messages.clear()
         self.manager.pending_message_queue.clear()
 
 
 async def _close(transport: Any) -> None:
-    """Say goodbye where it can be heard: the service drops what it keeps of the connection."""
+    """Sends CLOSE where that is possible, so that the service drops the connection's state at once."""
     with contextlib.suppress(Exception):
         await transport.close()
     await transport.dispose()
@@ -106,9 +106,9 @@ def _cut(transport: Any) -> None:
 
 
 def _ignore(*_arguments: Any, **_named: Any) -> None:
-    """In place of what would bring a discarded client back."""
+    """Replaces the methods by which a discarded client would connect again."""
 
 
-def _hear(future: asyncio.Future[Any]) -> None:
+def _retrieve(future: asyncio.Future[Any]) -> None:
     if not future.cancelled():
         future.exception()

@@ -185,7 +185,7 @@ class ConnectionPool:
         return self.account_refusal
 
     def standstill(self) -> str | None:
-        """Why nothing is published though the service can be reached, as a sentence: a new process may help. None otherwise."""
+        """Returns why nothing is published though the service can be reached, as a sentence, or None. A restart may help."""
         return self.progress.standstill()
 
     def connected(self) -> int:

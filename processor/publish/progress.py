@@ -22,7 +22,7 @@ class Progress:
         self._fruitless = 0.0
 
     def asked(self, now: float) -> None:
-        """A frame is handed to a connection."""
+        """Notes that a frame is handed to a connection."""
         self._asked = now
 
     def answered(self) -> None:
@@ -32,7 +32,7 @@ class Progress:
         self._connected = now
 
     def look(self, now: float) -> None:
-        """To be called every second or so."""
+        """Counts the time since the last call, which should be about a second ago."""
         elapsed, self._looked = min(now - self._looked, LONGEST_LOOK), now
         if now - min(self._asked, self._connected) < LATELY:
             self._fruitless += elapsed

@@ -2,15 +2,31 @@
 
 import asyncio
 import errno
+import json
 import signal
+from collections.abc import Collection
 from pathlib import Path
 
 import aiohttp
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 
+from faultlab.lag import PARTITIONS
 from faultlab.sides import Side
-from faultlab.stand import KAFKA_DEADLINE, Stand
+from faultlab.stand import KAFKA_DEADLINE, Stand, lab_of
+from processor.tombstones import KafkaTombstones
+from raw_batches import batch, sealed, send_raw
+
+MOST_CONNECTS = 40
+"""After one pause, of all connections of a relay."""
+
+ODD_ANSWERS: tuple[dict[str, object], ...] = (
+    {"status": 502},
+    {"status": 204, "body": "", "content_type": ""},
+    {"status": 429, "body": '{"error": {"code": "TooManyRequests"}}', "content_type": "application/json"},
+    {"status": 200, "body": '[{"results": null}]', "content_type": "application/json", "accepted": True},
+    {"status": 200, "body": "[", "content_type": "application/json", "accepted": True},
+)
 
 POISON: tuple[bytes | None, ...] = (
     b"not json at all",
@@ -47,6 +63,67 @@ async def stop_and_continue(stand: Stand, seconds: float, index: int = 0, *, suc
     for relay in frozen:
         if relay.returncode is None:
             relay.signal(signal.SIGCONT)
+
+
+async def pause_again_and_again(stand: Stand, times: int, stopped: float, running: float) -> None:
+    """Of every relay of tokenstream. The connections that it takes are counted: a few for each pause, not hundreds a second."""
+    stand.say(f"{times} pauses of {stopped:.0f} s, {running:.0f} s between them")
+    relays, before = stand.tokenstream.relays, stand.tokenstream.realtime.connects
+    for _ in range(times):
+        for relay in relays:
+            relay.signal(signal.SIGSTOP)
+        await asyncio.sleep(stopped)
+        stand.mark()
+        for relay in relays:
+            relay.signal(signal.SIGCONT)
+        await asyncio.sleep(running)
+    await stand.until_all_channels_move()
+    made = stand.tokenstream.realtime.connects - before
+    stand.say(f"{made} connects" if made < MOST_CONNECTS * times else f"WRONG: {made} connects after {times} pauses")
+
+
+async def delete_finished(stand: Stand) -> set[str]:
+    """Delete all responses that are stored as finished, as the API does: by a tombstone, which the archive follows."""
+    options = {"bootstrap_servers": stand.around.bootstrap}
+    tombstones = KafkaTombstones(lambda: options, responses_topic=stand.names.responses)
+    deleted: set[str] = set()
+    try:
+        for one in list(stand.load.given):
+            stored = await stand.store.get(one.response_id)
+            if stored is not None and stored.record.status.finished:
+                await tombstones.write(one.response_id, stored.position.partition)
+                deleted.add(one.response_id)
+    finally:
+        await tombstones.close()
+    stand.say(f"{len(deleted)} finished responses deleted")
+    return deleted
+
+
+async def repeat_starts(stand: Stand, response_ids: Collection[str]) -> int:
+    """Copy the start records of these responses to the end of their partitions, as a mirror or a bridge may. How many."""
+    copies = [
+        record
+        async for record in lab_of(stand).read(stand.names.tokens)
+        if b'"start"' in record.value and json.loads(record.value)["responseId"] in response_ids
+    ]
+    async with AIOKafkaProducer(bootstrap_servers=stand.around.bootstrap, acks="all") as producer:
+        for one in copies:
+            await producer.send_and_wait(stand.names.tokens, one.value, key=one.key, partition=one.partition)
+    stand.say(f"{len(copies)} starts of responses that have ended come once more")
+    return len(copies)
+
+
+async def strange_records(stand: Stand) -> None:
+    """A header whose name is no UTF-8, and a long record cut off inside a string, nested deeply before that."""
+    stand.say("records of strangers")
+    inner = json.dumps([{"a": 1, "b": "x"}] * 6_000)
+    cut = json.dumps({"v": 1, "event": "token", "responseId": "strange", "seq": 1, "text": inner}).encode()[:-20]
+    token = b'{"v":1,"event":"token","responseId":"strange","seq":1,"text":"x"}'
+    named = sealed(batch([(b"strange", token, [("zqzq", b"x")])]).replace(b"zqzq", b"\xff\xfezq"))
+    for partition in range(PARTITIONS):
+        await send_raw(stand.around.bootstrap, stand.names.tokens, partition, named, 1)
+        await send_raw(stand.around.bootstrap, stand.names.tokens, partition, batch([(b"strange", cut, [])]), 1)
+        await asyncio.sleep(0.5)
 
 
 async def roll(stand: Stand) -> None:

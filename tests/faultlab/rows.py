@@ -95,11 +95,8 @@ ROWS = (
     ),
     Row(
         name="refused-resumes",
-        title="Resumes refused (80018)",
-        run=switched(
-            {"refuse_resume": {}, "disconnected": {"publishes": 150}},
-            {"refuse_resume": {}, "disconnected": {"publishes": 350}},
-        ),
+        title="All connections disconnected, resumes refused (80018)",
+        run=switched({"refuse_resume": {}, "disconnected": {"seconds": 5}}),
     ),
     Row(
         name="slow-channel",
@@ -124,6 +121,20 @@ ROWS = (
     ),
     Row(name="kill-relay", title="kill -9 of a relay, 3 times", run=scenarios.killed_thrice, setup=TWO, exact=False),
     Row(name="stop-relay", title="SIGSTOP of the owner for 20 s", run=scenarios.frozen, exact=False),
+    Row(
+        name="pauses",
+        title="Five pauses of the only relay (SIGSTOP 20 s, SIGCONT 3.6 s)",
+        run=scenarios.paused,
+        setup=NO_PLAIN,
+        exact=False,
+    ),
+    Row(
+        name="odd-answers",
+        title="Answers to REST requests that are no answers, and a kill -9 of the relay",
+        run=scenarios.odd_answers,
+        setup=Setup(plain=False, settings={"ABLY_TRANSPORT": "rest"}),
+        exact=False,
+    ),
     Row(
         name="cut-off",
         title="An owner cut off from the group's coordinator alone",
@@ -160,6 +171,28 @@ ROWS = (
         title="Poison among good records",
         run=scenarios.poisoned,
         quick=True,
+    ),
+    Row(
+        name="deleted-in-takeover",
+        title="Responses deleted while their relay is killed",
+        run=scenarios.deleted_in_a_takeover,
+        setup=NO_PLAIN,
+        exact=False,
+    ),
+    Row(
+        name="late-starts",
+        title="Late copies of the starts of responses that have ended",
+        run=scenarios.late_starts,
+        setup=Setup(
+            plain=False,
+            settings={"FINISHED_TTL": f"{scenarios.FORGOTTEN / 2:.0f}", "IDLE_TIMEOUT": f"{scenarios.IDLE:.0f}"},
+        ),
+    ),
+    Row(
+        name="strangers",
+        title="Records of strangers: a header name that is no UTF-8, 100 KB cut off inside a string",
+        run=scenarios.strangers,
+        setup=NO_PLAIN,
     ),
     Row(
         name="storage-minute",

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from support import eventually
 
 WARM_UP = 6.0
 AFTER = 12.0
+FORGOTTEN = 8.0
+IDLE = 15.0
 
 Scenario = Callable[[Stand], Awaitable[None]]
 
@@ -49,6 +52,68 @@ async def killed_thrice(stand: Stand) -> None:
         await faults.kill_relay(stand, index)
         await asyncio.sleep(AFTER + 3)
         await stand.until_all_channels_move()
+
+
+async def paused(stand: Stand) -> None:
+    await asyncio.sleep(WARM_UP)
+    await faults.pause_again_and_again(stand, 5, 20, 3.6)
+    await asyncio.sleep(AFTER)
+
+
+async def odd_answers(stand: Stand) -> None:
+    """Each in turn, to a share of the requests, those for histories too: a relay is killed meanwhile."""
+    for answer in faults.ODD_ANSWERS:
+        await switched({"odd_answer": {"share": 0.2, **answer}}, seconds=4)(stand)
+    stand.add_faults(
+        {"odd_answer": {"share": 0.5, "status": 200, "body": "[[], 1]", "content_type": "application/json"}}
+    )
+    await faults.kill_relay(stand)
+    await asyncio.sleep(AFTER)
+    stand.clear_faults()
+    await stand.until_all_channels_move()
+
+
+async def deleted_in_a_takeover(stand: Stand) -> None:
+    """Finished responses are deleted while nobody relays: what the successor reads of them again must turn up nowhere."""
+    await asyncio.sleep(2 * WARM_UP)
+    stand.mark()
+    deleted: set[str] = set()
+    for relay in stand.tokenstream.relays:
+        relay.signal(signal.SIGSTOP)
+    try:
+        deleted = await faults.delete_finished(stand)
+    finally:
+        restarting = [stand.tokenstream.crew.kill_and_restart(relay) for relay in stand.tokenstream.relays]
+        await asyncio.gather(*restarting)
+    await asyncio.sleep(AFTER)
+    await stand.until_all_channels_move()
+    for one in [one for one in stand.load.given if one.response_id in deleted]:
+        stand.load.given.remove(one)  # nothing but its absence is judged
+    found = [letter async for _, value in letters(stand) if (letter := letter_of(value)) and letter[0] in deleted]
+    kept = [response_id for response_id in deleted if await stand.store.get(response_id) is not None]
+    wrong = f"WRONG: {len(found)} dead letters have text of deleted responses, {len(kept)} are stored"
+    stand.say(wrong if found or kept else f"of {len(deleted)} deleted responses nothing is left")
+
+
+async def late_starts(stand: Stand) -> None:
+    """The start of every response that has ended comes once more, after the relay has forgotten its end by time alone."""
+    await asyncio.sleep(3 * WARM_UP)
+    ended = stand.tokenstream.stopped()
+    await asyncio.sleep(FORGOTTEN)
+    stand.mark()
+    copies = await faults.repeat_starts(stand, ended)
+    stand.struck["late start"] = copies
+    await asyncio.sleep(2 * IDLE)
+    await stand.until_all_channels_move()
+
+
+async def strangers(stand: Stand) -> None:
+    """Records that our producer would not write, in each partition: what follows them is published all the same."""
+    await asyncio.sleep(WARM_UP)
+    await faults.strange_records(stand)
+    stand.mark()
+    await asyncio.sleep(AFTER)
+    await stand.until_all_channels_move()
 
 
 async def frozen(stand: Stand) -> None:

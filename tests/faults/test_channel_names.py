@@ -27,12 +27,11 @@ async def test_kill_9_in_the_middle_of_responses_repeats_nothing_on_channels_wit
     kafka: LocalKafka, make_topics: MakeTopics
 ) -> None:
     """Without the channel's own history the successor would publish again what is in no snapshot yet."""
-    slow_snapshots = {"SNAPSHOT_INTERVAL": "30"}
     async with laboratory(kafka.bootstrap, await make_topics()) as lab:
-        owner = await lab.relay(**slow_snapshots)
+        owner = await lab.relay(SNAPSHOT_INTERVAL="30")
         until = asyncio.Event()
         streaming = asyncio.create_task(stream(lab, until))
-        successor = await lab.relay(ready=False, **slow_snapshots)
+        successor = await lab.relay(ready=False, SNAPSHOT_INTERVAL="30")
         await eventually(successor.has_started, deadline=30)
         await eventually(lambda: all(len(lab.realtime.log[channel]) > 10 for channel in CHANNELS), deadline=60)
         await owner.kill()

@@ -18,6 +18,16 @@ FAULTS: dict[str, dict[str, dict[str, object]]] = {
     "lost_requests": {"drop_publish": {"every": 60}},
     "cut_before_acceptance": {"cut": {"publishes": 25, "at": "before"}},
     "cut_after_acceptance": {"cut": {"publishes": 25}},
+    "a_gateways_answers": {"odd_answer": {"share": 0.2, "status": 502}},
+    "unreadable_answers_of_accepted_requests": {
+        "odd_answer": {
+            "share": 0.2,
+            "status": 200,
+            "body": '[{"results": null}]',
+            "content_type": "application/json",
+            "accepted": True,
+        }
+    },
     "slow_answers": {"delay_ack": {"ms": 300, "share": 0.3}},
 }
 

@@ -14,7 +14,7 @@ from processor.local.realtime import faults, wire
 from processor.local.realtime.auth import Grant, Refused, refuse
 from processor.local.realtime.limits import RateWindow
 from processor.local.realtime.links import Links
-from processor.local.realtime.rest import Rest, body_format, respond
+from processor.local.realtime.rest import Rest, body_format, odd_response, respond
 from processor.local.realtime.wire import Format, Message
 
 MAX_CHANNELS = 100
@@ -69,10 +69,15 @@ class Batches:
         names = [name for spec in specs for name in spec.names]
         if self._lost(faults.DropPublish, names) or self._cut(names, "before"):
             return abort(request)
+        odd = self._rest.odd_answer(names)
+        if odd is not None and not odd.accepted:
+            return odd_response(odd)
         outcomes = [[self._accept(name, spec, grant) for name in spec.names] for spec in specs]
         if self._lost(faults.DropAck, names) or self._cut(names, "after"):
             return abort(request)
         await self._delay(names)
+        if odd is not None:
+            return odd_response(odd)
         return told(request, outcomes)
 
     def _accept(self, name: str, spec: Spec, grant: Grant) -> Outcome:

@@ -107,6 +107,15 @@ class History(Rule):
     stale_seconds: float = 0.0
 
 
+class OddAnswer(Rule, kw_only=True):
+    """A batch or a request for a history gets this answer, as from a gateway in front. `accepted`: the batch was, all the same."""
+
+    status: int = 502
+    body: str = "<html>Bad gateway</html>"
+    content_type: str = "text/html"
+    accepted: bool = False
+
+
 class Latency(Rule):
     """Every frame waits this long, each way."""
 
@@ -192,7 +201,7 @@ class Reauth(Strike):
 KINDS: Mapping[str, type[Rule]] = {
     "nack": Nack, "drop_ack": DropAck, "drop_publish": DropPublish, "delay_ack": DelayAck, "batch_ack": BatchAck,
     "delay_connected": DelayConnected, "refuse_connect": RefuseConnect, "refuse_resume": RefuseResume, "down": Down,
-    "history": History, "latency": Latency, "limits": RateLimits, "cut": Cut, "freeze": Freeze,
+    "history": History, "odd_answer": OddAnswer, "latency": Latency, "limits": RateLimits, "cut": Cut, "freeze": Freeze,
     "disconnected": Disconnected, "error": Error, "channel_error": ChannelError, "detached": Detached,
     "discontinuity": Discontinuity, "reauth": Reauth,
 }  # fmt: skip

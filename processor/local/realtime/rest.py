@@ -127,6 +127,8 @@ class Rest:
         routed = split_qualifier(_channel(request))[0]
         self.grant(request).require("history", routed)
         fault = self._protocol.faults.first(faults.History, routed) if self._protocol.faults.active else None
+        if (odd := self.odd_answer([routed])) is not None:
+            return odd_response(odd)
         if fault is not None and fault.hang:
             await asyncio.Event().wait()
         if fault is not None and fault.status is not None:
@@ -139,6 +141,11 @@ class Rest:
             lossy = faults.Armed(fault, 0.0)
             found = [message for message in found if not lossy.chance(fault.missing)]
         return respond(request, found, headers=_links_of(request, cursor))
+
+    def odd_answer(self, channels: list[str]) -> faults.OddAnswer | None:
+        rules = self._protocol.faults
+        found = [rules.first(faults.OddAnswer, channel) for channel in channels] if rules.active else []
+        return next((rule for rule in found if rule is not None), None)
 
     def _page(self, request: web.Request, fault: faults.History | None) -> Page:
         query = request.query
@@ -246,6 +253,11 @@ def respond(
     kind = "application/x-msgpack" if encoding is Format.MSGPACK else "application/json"
     body = wire.encode_value(value, encoding)
     return web.Response(body=body, status=status, content_type=kind, headers=headers)
+
+
+def odd_response(odd: faults.OddAnswer) -> web.Response:
+    headers = {"Content-Type": odd.content_type} if odd.content_type else {}
+    return web.Response(body=odd.body.encode(), status=odd.status, headers=headers)
 
 
 @web.middleware

@@ -7,6 +7,7 @@ import asyncio
 import secrets
 import time
 from collections import defaultdict
+from collections.abc import Collection
 from types import TracebackType
 from typing import Self
 
@@ -35,7 +36,7 @@ class LocalRealtime:
     """`async with LocalRealtime() as server`: listens on `server.endpoint` until left.
 
     `admin` opens the admin interface and keeps a log of all that is published, without bound; `limits` enforces the
-    real service's rates; `history_ttl` is in seconds. Port 0 takes a free one.
+    real service's rates; `history_ttl` is in seconds. Port 0 takes a free one. It answers to the loopback names, and to `names`.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class LocalRealtime:
         admin: bool = False,
         limits: bool = False,
         history_ttl: float = 120.0,
+        names: Collection[str] = (),
     ) -> None:
         self.port = port
+        self._names = LOOPBACK_NAMES | frozenset(names)
         self.log: dict[str, list[Message]] = defaultdict(list)
         """Every message accepted on a channel, in order, as published; only with `admin`."""
         self._admin = admin
@@ -88,7 +91,12 @@ class LocalRealtime:
 
     def answers_to(self, host: str) -> bool:
         """Whether a request that names this host is served: a page elsewhere may have its own name lead to this machine."""
-        return host in LOOPBACK_NAMES
+        return host in self._names
+
+    @property
+    def connects(self) -> int:
+        """Websockets that were opened with a good credential so far."""
+        return self._links.protocol.totals.connects
 
     @property
     def keys(self) -> auth.Keyring:

@@ -182,7 +182,7 @@ class Outside:
         await self.stack.aclose()
         await self.realtime.stop()
         self.key, port = key, self.realtime.port
-        self.realtime = LocalRealtime(key=key, port=port, admin=True)
+        self.realtime = LocalRealtime(key=key, port=port, admin=True, names=(NODE,))
         await self.realtime.start()
         self.readers = Readers(key, self.realtime.endpoint)
         await self.stack.enter_async_context(self.readers.listening())
@@ -283,7 +283,7 @@ async def outside() -> AsyncIterator[Outside]:
         await apply(KafkaConnection(bootstrap_servers=f"{NODE}:{KAFKA_PORT}"), wanted, partitions=PARTITIONS)
         postgres = await asyncio.to_thread(LocalPostgres)
         stack.callback(postgres.close)
-        realtime = LocalRealtime(key=KEY, admin=True)
+        realtime = LocalRealtime(key=KEY, admin=True, names=(NODE,))
         await realtime.start()
         work = Work()
         await stack.enter_async_context(work.served())

@@ -59,3 +59,12 @@ async def test_this_machines_names_are_served(server: LocalRealtime, http: aioht
     headers = {"Host": host.format(port=server.port)}
     async with http.get(f"http://{server.endpoint}/admin/stats", headers=headers) as answer:
         assert answer.status == 200
+
+
+async def test_it_answers_to_further_names_it_is_given(http: aiohttp.ClientSession) -> None:
+    headers = {"Host": "node.example:8090"}
+    async with (
+        LocalRealtime(names=("node.example",)) as server,
+        http.get(f"http://{server.endpoint}/time", headers=headers) as answer,
+    ):
+        assert answer.status == 200

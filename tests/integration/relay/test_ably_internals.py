@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from random import Random
 from typing import Any
 
-import aiohttp
 import pytest
 from ably import AblyRealtime
 from ably.types.message import Message
@@ -130,13 +129,13 @@ async def test_without_an_answer_the_client_is_replaced_and_the_next_one_publish
 
 async def test_a_transport_that_ends_late_costs_one_connect(server: LocalRealtime, connection: Connection) -> None:
     """As after a pause: the SDK gives up a transport that lives on. Two of them would resume the connection in turn."""
-    before, client = await connects(server), connection._client
+    before, client = server.connects, connection._client
     assert client is not None
     client.manager.deactivate_transport()
     await eventually(lambda: connection._client not in (client, None) and connection._up.is_set(), deadline=20)
     for number in range(20):
         await connection.publish(frame("c", number), 5.0)
-    assert await connects(server) - before == 1
+    assert server.connects - before == 1
     assert len(server.log["c"]) == 20
 
 
@@ -144,7 +143,8 @@ async def test_a_message_in_flight_is_sent_again_at_once_where_the_service_disco
     server: LocalRealtime, connection: Connection
 ) -> None:
     """However it is said: with a status the SDK looks for other hosts at, another one, or without an error."""
-    for number, error in enumerate(({"code": 80003}, {"code": 50003, "status": 503}, {"code": None})):
+    errors: tuple[dict[str, object], ...] = ({"code": 80003}, {"code": 50003, "status": 503}, {"code": None})
+    for number, error in enumerate(errors):
         server.faults.add({"disconnected": {"publishes": 1, "times": 1, **error}})
         with pytest.raises(PublishRetry, match=r"the connection (failed|changed)"):
             await connection.publish(frame("c", number), 30.0)
@@ -152,9 +152,3 @@ async def test_a_message_in_flight_is_sent_again_at_once_where_the_service_disco
         await connection.publish(frame("c", number), 5.0)
         server.faults.clear()
     assert len(server.log["c"]) == 3
-
-
-async def connects(server: LocalRealtime) -> int:
-    async with aiohttp.ClientSession() as http, http.get(f"http://{server.endpoint}/admin/stats") as answer:
-        found: int = (await answer.json())["connects"]
-        return found

@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 
-import msgpack
+import msgspec
 import pytest
 from aiohttp import WSMsgType, web
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from processor.clock import Clock
@@ -32,7 +32,7 @@ Answer = tuple[int, str, bytes]
 SCALARS = (
     st.none()
     | st.booleans()
-    | st.integers(-(2**63), 2**63)
+    | st.integers(-(2**63), 2**63 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=8)
 )
@@ -70,14 +70,14 @@ KINDS = st.sampled_from(["application/json", "application/x-msgpack", "text/html
 
 
 def packed(value: object) -> bytes:
-    try:
-        return bytes(msgpack.packb(value))
-    except OverflowError:  # no 64 bits have room for it
-        return b"\xc1"
+    return msgspec.msgpack.encode(value)
 
 
+REFUSALS = st.fixed_dictionaries({"error": st.fixed_dictionaries({"code": CODES})}, optional={"batchResponse": LISTS})
+LISTED = st.fixed_dictionaries({"results": LISTS})
 ANSWERS = (
-    st.tuples(STATUSES, st.just("application/json"), BODIES.map(lambda body: json.dumps(body).encode()))
+    st.tuples(STATUSES, st.just("application/json"), (REFUSALS | LISTED).map(lambda body: json.dumps(body).encode()))
+    | st.tuples(STATUSES, st.just("application/json"), BODIES.map(lambda body: json.dumps(body).encode()))
     | st.tuples(STATUSES, st.just("application/x-msgpack"), BODIES.map(packed))
     | st.tuples(STATUSES, KINDS, st.sampled_from([b"", b"<html>502 Bad Gateway</html>", b"null", b"[", b"\xc1"]))
     | st.tuples(STATUSES, KINDS, st.binary(max_size=30))
@@ -118,7 +118,7 @@ class OddService:
         details = {"connectionKey": "k", "maxIdleInterval": 15000}
         await socket.send_bytes(packed({"action": 4, "connectionId": "i", "connectionDetails": details}))
         async for received in socket:
-            message = msgpack.unpackb(received.data) if received.type is WSMsgType.BINARY else {}
+            message = msgspec.msgpack.decode(received.data) if received.type is WSMsgType.BINARY else {}
             if message.get("action") != 15:
                 continue
             if not self.frames:
@@ -129,7 +129,7 @@ class OddService:
         return socket
 
     async def batch(self, request: web.Request) -> web.Response:
-        specs = msgpack.unpackb(await request.read())
+        specs = msgspec.msgpack.decode(await request.read())
         results = [{"results": [{"channel": spec["channels"][0], "messageId": "1"}]} for spec in specs]
         return self.odd() or web.json_response(results, status=201)
 
@@ -204,6 +204,14 @@ ODD = settings(deadline=None, max_examples=60, suppress_health_check=[HealthChec
 
 
 @ODD
+@example([(429, "application/json", b'{"error": {"code": "TooManyRequests"}}')])
+@example(
+    [
+        (200, "application/json", b'[{"results": null}]'),
+        (400, "application/json", b'{"error": {}, "batchResponse": null}'),
+    ]
+)
+@example([(204, "", b""), (502, "text/html", b"<html>")])
 @given(st.lists(ANSWERS, min_size=1, max_size=4))
 def test_any_answer_to_a_batch_ends_nothing(answers: list[Answer]) -> None:
     async def run() -> None:
