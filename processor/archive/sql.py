@@ -101,6 +101,8 @@ class SqlStore:
                 await self._mark(connection, gone)
             # Last, in a statement of its own: it sees deletions committed while the upsert waited for a row's lock.
             await self._remove_marked(connection, [*(str(row["response_id"]) for row in rows), *gone])
+        if gone:
+            await self._database.erase()
 
     async def _remove_marked(self, connection: AsyncConnection, response_ids: Sequence[str]) -> None:
         for ids in _chunks(response_ids):
@@ -229,6 +231,7 @@ class SqlStore:
                 return Deletion.OPEN
             await self._mark(connection, [response_id])
             await connection.execute(delete(RESPONSES).where(c.response_id == response_id))
+        await self._database.erase()
         return Deletion.DELETED
 
     async def held(self, response_ids: Sequence[str]) -> AsyncIterator[Held]:
@@ -274,6 +277,7 @@ class SqlStore:
         async with self._write() as connection:
             horizon = self._clock.wall_ms() - MARKER_DAYS * DAY_MS
             await connection.execute(delete(DELETED).where(DELETED.c.deleted_at < horizon))
+        await self._database.erase()
 
     async def _doomed(self, older_than: int, channel: ChannelFilter) -> tuple[list[str], int]:
         async with self._read() as connection:

@@ -1,6 +1,7 @@
 """What every store promises, held against each of them: real files, a real PostgreSQL, a real S3 protocol."""
 
 import asyncio
+import gc
 import random
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
@@ -365,10 +366,14 @@ async def test_a_cancelled_operation_blocks_nobody(url: str, operation: str) -> 
     async with opened(url) as api, opened(url) as archive:
         await archive.upsert_batch([entry(f"r-{n}", offset=n) for n in range(40)])
 
-        for n in range(40):
-            await cancel_midway(begin(api, operation, n), chance.random() * 0.008)
-            async with asyncio.timeout(10):  # a locked SQLite answers after 30 seconds
-                await archive.upsert_batch([entry(f"o-{n}", offset=200 + n, started_at=START + 9 * DAY_MS)])
+        gc.disable()  # processes collect seldom, and a lock must not last until then
+        try:
+            for n in range(40):
+                await cancel_midway(begin(api, operation, n), chance.random() * 0.008)
+                async with asyncio.timeout(10):  # a locked SQLite answers after 30 seconds
+                    await archive.upsert_batch([entry(f"o-{n}", offset=200 + n, started_at=START + 9 * DAY_MS)])
+        finally:
+            gc.enable()
         assert await archive.get("o-39") is not None
 
 

@@ -1,0 +1,107 @@
+"""What stores make on disk: for its owner alone, and synced before a write returns."""
+
+import asyncio
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from processor.archive.bucket import Bucket, Stored
+from processor.archive.directory import STAGED, STAGED_SECONDS
+from processor.archive.objects import ObjectStore
+from processor.clock import Clock
+from processor.store_port import Deletion
+from records import START, entry
+from stores import new_store_url, opened
+from topics.records import Status
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def modes(directory: Path) -> set[str]:
+    return {stat.filemode(path.stat().st_mode) for path in directory.rglob("*") if path.name != "lost+found"}
+
+
+@pytest.mark.usefixtures("open_umask")
+@pytest.mark.parametrize("kind", ["sqlite", "files"])
+async def test_what_is_made_is_for_its_owner_alone(kind: str, tmp_path: Path) -> None:
+    async with opened(await new_store_url(kind, tmp_path)) as store:
+        await store.upsert_batch([entry("r-1"), entry("open", offset=1, status=Status.STREAMING)])
+        assert await store.delete("r-1") is Deletion.DELETED
+        made = await asyncio.to_thread(modes, tmp_path)
+    assert made <= {"-rw-------", "drwx------"}
+    assert "-rw-------" in made
+
+
+async def test_a_start_removes_what_a_crash_left_half_written(tmp_path: Path) -> None:
+    url = await new_store_url("files", tmp_path)
+    async with opened(url) as store:
+        await store.upsert_batch([entry("r-1")])
+
+    def leave() -> tuple[Path, Path]:
+        old, new = (tmp_path / "objects" / STAGED / name for name in ("old", "new"))
+        for path in (old, new):
+            path.write_bytes(b"half")
+        at = old.stat().st_mtime - STAGED_SECONDS - 60
+        os.utime(old, (at, at))
+        return old, new
+
+    old, new = await asyncio.to_thread(leave)
+    async with opened(url) as store:
+        assert await store.get("r-1") is not None
+    assert await asyncio.to_thread(lambda: (old.exists(), new.exists())) == (False, True)
+
+
+class EndingBucket(Bucket):
+    """When the body of an open response is read, it ends first, and newer ones do."""
+
+    def __init__(self, url: str, ended: ObjectStore) -> None:
+        super().__init__(url)
+        self._ended = ended
+        self._happened = False
+
+    async def get(self, key: str) -> Stored | None:
+        if key.startswith("open/") and not self._happened:
+            self._happened = True
+            await self._ended.upsert_batch(
+                [
+                    entry("r-0", offset=9),
+                    *(entry(f"new-{n}", offset=20 + n, started_at=START + 9 + n) for n in range(4)),
+                ]
+            )
+        return await super().get(key)
+
+
+async def test_hydration_has_a_response_whose_object_went_while_it_was_read(tmp_path: Path) -> None:
+    url = await new_store_url("files", tmp_path)
+    archive = ObjectStore(url, clock=Clock())
+    await archive.upsert_batch([entry("r-0", offset=1, status=Status.STREAMING)])
+    reader = ObjectStore(url, clock=Clock(), bucket=EndingBucket(url, archive))
+    page = await reader.hydrate("chat:1", limit=3)
+    assert [item.response_id for item in page.items] == ["new-3", "new-2", "new-1", "r-0"]
+    assert page.items[-1].record.finished
+
+
+async def test_names_of_an_older_version_are_listed_in_order(tmp_path: Path) -> None:
+    """They have 14 digits for the time."""
+    async with opened(await new_store_url("files", tmp_path)) as store:
+        await store.upsert_batch([entry(f"r-{n}", offset=n, started_at=START + n) for n in range(3)])
+
+        def rename() -> None:
+            (path,) = (tmp_path / "objects").glob(f"channel=*/date=*/*{START + 1}.*")
+            older = path.with_name(path.name[2:])
+            path.rename(older)
+            for pointer in (tmp_path / "objects" / "ids").rglob("*.json"):
+                pointer.write_text(pointer.read_text().replace(path.name, older.name))
+
+        await asyncio.to_thread(rename)
+        items = (await store.list_channel("chat:1", limit=9)).items
+        assert [item.response_id for item in items] == ["r-2", "r-1", "r-0"]
+        assert await store.delete("r-1") is Deletion.DELETED
