@@ -36,19 +36,23 @@ def main() -> None:
     """Entry point. Exit codes: 0 a clean stop, 2 a wrong setting (one line a mistake), 1 anything else."""
     try:
         app()
-    except SettingsError as error:
-        for mistake in error.mistakes:
-            print(mistake, file=sys.stderr)
-        sys.exit(EXIT_SETTINGS)
     except TokenstreamError as error:
-        print(f"tokenstream: {error}", file=sys.stderr)
-        sys.exit(EXIT_FAILED)
+        sys.exit(report(error))
     except BaseExceptionGroup as group:
         ours = _first_of_ours(group)
         if ours is None:
             raise
-        print(f"tokenstream: {ours}", file=sys.stderr)
-        sys.exit(EXIT_FAILED)
+        sys.exit(report(ours))
+
+
+def report(error: TokenstreamError) -> int:
+    """Prints it for people; returns the exit code."""
+    if isinstance(error, SettingsError):
+        for mistake in error.mistakes:
+            print(mistake, file=sys.stderr)
+        return EXIT_SETTINGS
+    print(f"tokenstream: {error}", file=sys.stderr)
+    return EXIT_FAILED
 
 
 def _first_of_ours(group: BaseExceptionGroup[BaseException]) -> TokenstreamError | None:

@@ -6,6 +6,7 @@ TokenstreamError
 │   ├── CredentialsChanged  secrets or certificates rotated: connect anew
 │   ├── PublishRetry        the publish is undetermined or was refused for now
 │   ├── KafkaUnavailable    no broker answered
+│   │   ├── TombstoneUndetermined  sent, and not acknowledged in time
 │   │   ├── RecordTooLarge  Kafka takes no record of this size: it has to be cut, or the topic changed
 │   │   └── RecordsGone     records were deleted before they were read: take the partition over again
 │   └── StoreUnavailable    the store did not answer
@@ -54,6 +55,10 @@ class PublishRetry(Retryable):
 
 class KafkaUnavailable(Retryable):
     pass
+
+
+class TombstoneUndetermined(KafkaUnavailable):
+    """A deletion may be on the log, or not: asking for it again is right either way."""
 
 
 class RecordTooLarge(KafkaUnavailable):

@@ -35,6 +35,7 @@ _QUOTING: Final = frozenset({"ably", "aiohttp.server"})
 _LEAST_LEVELS: Final = {
     "ably": logging.WARNING,
     "aiohttp.access": logging.WARNING,
+    "alembic": logging.WARNING,
     "aiokafka": logging.INFO,
     "aiohttp": logging.INFO,
     "asyncio": logging.INFO,

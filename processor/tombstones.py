@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
-from processor.errors import KafkaUnavailable
+from processor.errors import KafkaUnavailable, TombstoneUndetermined
 
 WRITE_SECONDS = 8.0
 
@@ -22,14 +22,27 @@ class KafkaTombstones:
         self._connecting = asyncio.Lock()
 
     async def write(self, response_id: str, partition: int) -> None:
+        """Where the topic has no such partition any more, the key decides: no record of the response is on the log then.
+
+        Raises KafkaUnavailable; TombstoneUndetermined when the tombstone was sent and its acknowledgement did not come.
+        """
+        sent = False
         try:
             async with asyncio.timeout(WRITE_SECONDS):
                 producer = await self._connected()
-                await producer.send_and_wait(self._topic, None, key=response_id.encode(), partition=partition)
+                there = partition in await producer.partitions_for(self._topic)
+                sent = True
+                await producer.send_and_wait(
+                    self._topic, None, key=response_id.encode(), partition=partition if there else None
+                )
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:
-            # aiokafka asserts that the partition exists
             await self.close()
-            raise KafkaUnavailable(f"the tombstone was not written: {type(error).__name__}") from error
+            why = type(error).__name__
+            if sent and isinstance(error, TimeoutError | KafkaTimeoutError):
+                raise TombstoneUndetermined(
+                    f"the tombstone was not acknowledged ({why}); it may be written, and the archive deletes then"
+                ) from error
+            raise KafkaUnavailable(f"the tombstone was not written: {why}") from error
 
     async def _connected(self) -> AIOKafkaProducer:
         async with self._connecting:

@@ -6,11 +6,11 @@
 import asyncio
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -50,11 +50,14 @@ class Conflict(Exception):
 
 
 class Bucket:
-    """`url`: `s3://bucket/prefix`, `gs://`, `az://` or `file:///directory`. Credentials and endpoints come from the environment."""
+    """`url`: `s3://bucket/prefix`, `gs://`, `az://` or `file:///directory`.
 
-    def __init__(self, url: str) -> None:
+    Credentials and endpoints come from the environment, unless `options` gives them by the same names.
+    """
+
+    def __init__(self, url: str, options: Mapping[str, str] | None = None) -> None:
         self._name = url
-        self._store: Any = _open(url)
+        self._store: Any = _open(url, options or {})
         self._directory = _directory(self._store) if isinstance(self._store, LocalStore) else None
         self._turns = asyncio.Semaphore(PARALLEL)
 
@@ -209,7 +212,7 @@ def _directory(store: LocalStore) -> Directory:
     return Directory(Path(store.prefix or "/"))
 
 
-def _open(url: str) -> Any:
+def _open(url: str, options: Mapping[str, str]) -> Any:
     parts = urlsplit(url)
     if parts.scheme == "file":
         directory = Path(unquote(parts.path))
@@ -223,18 +226,23 @@ def _open(url: str) -> Any:
     try:
         return from_url(
             url,
-            client_options={"timeout": "30s", "connect_timeout": "5s", "allow_http": _plain_endpoint()},
+            config=cast("Any", dict(options) or None),
+            client_options={
+                "timeout": "30s",
+                "connect_timeout": "5s",
+                "allow_http": _plain_endpoint(os.environ | dict(options)),
+            },
             retry_config={"max_retries": 2},  # the archive tries for ever; this is for a single lost answer
         )
     except (exceptions.BaseError, ValueError) as error:
         raise SettingsError([f"STORE_URL: {_line(error)}"]) from error
 
 
-def _plain_endpoint() -> bool:
+def _plain_endpoint(environment: Mapping[str, str]) -> bool:
     """Whether the operator names an endpoint without TLS, as of a MinIO beside us: options given here hide the client's own reading."""
     names = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AZURE_STORAGE_ENDPOINT")
-    return os.environ.get("AWS_ALLOW_HTTP") == "true" or any(
-        os.environ.get(name, "").startswith("http://") for name in names
+    return environment.get("AWS_ALLOW_HTTP") == "true" or any(
+        environment.get(name, "").startswith("http://") for name in names
     )
 
 

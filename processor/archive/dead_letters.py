@@ -16,6 +16,7 @@ SEND_SECONDS = 30
 WHOLE_BYTES = 1024 * 1024
 """A longer value is cut: the topic takes what the tokens topic takes, and a response may be larger than a token."""
 LEAST_BYTES = 1024
+MAX_DETAIL_CHARACTERS = 500
 
 ClientOptions = Callable[[], Mapping[str, Any]]
 
@@ -88,10 +89,11 @@ def dead_letter(letter: Refused, now: int, whole: int = WHOLE_BYTES) -> tuple[by
         "tokenstream-partition": str(arrival.position.partition),
         "tokenstream-offset": str(arrival.position.offset),
         "tokenstream-time": str(now),
+        "tokenstream-detail": letter.detail[:MAX_DETAIL_CHARACTERS],
     }
     value = arrival.value
     if value is not None and len(value) > whole:
         headers["tokenstream-sha256"] = hashlib.sha256(value).hexdigest()
         headers["tokenstream-size"] = str(len(value))
         value = value[:whole]
-    return value, [(name, text.encode()) for name, text in headers.items()]
+    return value, [(name, text.encode("utf-8", "replace")) for name, text in headers.items()]

@@ -35,6 +35,10 @@ UNDERSTOOD = FILES | {
     *("target_session_attrs", "krbsrvname", "gsslib"),
 }
 """libpq's parameters that the driver reads from the URL by itself."""
+CHOICES = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "target_session_attrs": ("any", "primary", "standby", "read-write", "read-only", "prefer-standby"),
+}
 SERVER_SETTINGS = frozenset(
     {"application_name", "options", "search_path", "statement_timeout", "lock_timeout", "timezone", "client_encoding"}
     | {"idle_in_transaction_session_timeout", "default_transaction_read_only"}
@@ -73,6 +77,9 @@ def _check_parameters(url: URL) -> None:
         path = str(url.query[name])
         if name != "sslrootcert" or path != "system":
             mistakes += [] if Path(path).is_file() else [f"STORE_URL: {name} names no file: {path}"]
+    for name, choices in CHOICES.items():
+        if url.query.get(name, choices[0]) not in choices:
+            mistakes.append(f"STORE_URL: {name} must be one of {', '.join(choices)}")
     if not _seconds(url).is_integer():
         mistakes.append("STORE_URL: connect_timeout must be a whole number of seconds")
     if mistakes:
@@ -161,6 +168,9 @@ class Database:
             async with asyncio.timeout(None if self.is_sqlite else 2 * STATEMENT_SECONDS):
                 yield
         except DBAPIError as error:
+            given = error.orig.__cause__ if error.orig is not None else None
+            if isinstance(given, asyncpg.exceptions.ClientConfigurationError):
+                raise SettingsError([f"STORE_URL: {first_line(given)}"]) from error
             raise _map(error) from error
         except StatementError as error:
             raise StoreRefused(f"the store can't take the record: {first_line(error.orig or error)}") from error

@@ -81,7 +81,9 @@ def test_a_dead_letter_is_the_record_unchanged_and_says_where_it_was() -> None:
         "tokenstream-partition": b"2",
         "tokenstream-offset": b"7",
         "tokenstream-time": b"1234",
+        "tokenstream-detail": refused.detail.encode(),
     }
+    assert refused.detail
 
 
 def test_a_dead_letter_that_is_too_large_is_cut_and_told_whole() -> None:
