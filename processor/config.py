@@ -191,7 +191,7 @@ class Settings(BaseSettings):
     api_ably_keys: AblyKeys = Field(
         default=(),
         repr=False,
-        description="Ably keys that check the JWTs `/v1` takes: `app.key:secret,...`; none is ABLY_KEY",
+        description="Ably keys that check the JWTs `/v1` takes: `app.key:secret,...`; defaults to ABLY_KEY",
     )
     api_ably_keys_file: Path | None = Field(default=None, exclude=True)
     api_public: Public = Field(

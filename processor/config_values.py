@@ -138,7 +138,7 @@ class ApiToken(NamedTuple):
 
 
 def read_api_tokens(text: str) -> tuple[ApiToken, ...]:
-    """`token=channel-pattern,...`, or `token=read:channel-pattern` for reading alone.
+    """`token=channel-pattern,...`, or `token=read:channel-pattern` for a token that only reads.
 
     The last `=` of an entry separates the two, as tokens in base64 may end with some.
     """

@@ -1,6 +1,6 @@
 """Who may read and delete which channel's responses: open servers, static tokens with channel patterns, Ably JWTs.
 
-An open server grants reading alone: deleting always needs a credential. A server that is open because its address is loopback is
+An open server is read-only: deleting always needs a credential. A server that is open because its address is loopback is
 open to requests whose `Host` is loopback too; a web page that reaches it by DNS rebinding sends another one.
 """
 
@@ -51,12 +51,12 @@ class Grant:
 def _token_allows(token: ApiToken, operation: str, channel: str) -> bool:
     if token.read_only and operation != READ:
         return False
-    # `*` and `?` are wildcards; `[` begins no character class, it is itself.
+    # `*` and `?` are wildcards; `[` is literal.
     return fnmatchcase(channel, token.pattern.replace("[", "[[]"))
 
 
 def _includes(operations: Sequence[str], operation: str) -> bool:
-    """`*` includes reading alone: Ably's own examples grant it to readers, whose key could not delete there."""
+    """`*` includes reading only: Ably's own examples grant it to readers, whose key could not delete there."""
     return operation in operations or (operation == READ and "*" in operations)
 
 
@@ -108,7 +108,7 @@ class Access:
             return Grant(f"API_TOKENS entry {numbers}", tokens=tuple(token for _, token in entries))
         keys = await self.keys()
         if not keys or credential.count(".") != 2:
-            raise unauthorized("The credential is no API token of this server.")
+            raise unauthorized("The credential is not an API token of this server.")
         name, capability = verified(credential, keys)
         return Grant(f"key {name}", capability=capability)
 

@@ -14,7 +14,7 @@ WAIT_SECONDS = 5.0
 
 @dataclass(slots=True)
 class Share:
-    """The bytes one request holds of the budget."""
+    """The bytes that one request holds."""
 
     budget: "Budget"
     size: int
@@ -27,7 +27,7 @@ class Share:
 
 
 class Budget:
-    """Requests come to their bytes in the order of their asking. A request larger than the whole has the whole, alone."""
+    """Requests get their bytes in the order in which they ask. A request for more than the whole budget gets the whole budget."""
 
     def __init__(self, *, max_bytes: int, max_requests: int, wait_seconds: float = WAIT_SECONDS) -> None:
         self._max_bytes = max_bytes

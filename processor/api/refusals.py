@@ -1,4 +1,4 @@
-"""Refused credentials in the log: a line for the first, then at most one in a while, with how many there were."""
+"""Logs refused credentials: the first at once, then at most one every ten seconds, with how many were not logged."""
 
 from collections.abc import Callable
 from time import monotonic

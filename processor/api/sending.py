@@ -1,4 +1,4 @@
-"""Writes answers: whole where they are small, piece by piece where they are large, and never for ever.
+"""Writes answers: whole when they are small, piece by piece when they are large, and always within a time limit.
 
 A client must take `PROGRESS_BYTES` of an answer within the write timeout, else its connection is aborted. So what an answer holds in
 memory is released in bounded time, whatever the client does.

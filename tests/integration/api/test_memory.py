@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from records import START, entry
-from stores import opened
+from stores import new_store_url, opened
 from support import eventually
 from topics.records import Status
 
@@ -43,8 +43,8 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(directory: Path, *, write_seconds: float) -> AsyncIterator[Server]:
-    url = f"sqlite:///{directory}/s.db"
+async def serving(kind: str, directory: Path, *, write_seconds: float) -> AsyncIterator[Server]:
+    url = await new_store_url(kind, directory)
     async with opened(url) as store:
         for n in range(OPEN):
             await store.upsert_batch(
@@ -74,8 +74,9 @@ async def silent_clients(stack: AsyncExitStack, server: Server, paths: Sequence[
     return writers
 
 
-async def test_pages_of_open_responses_are_read_to_the_end_in_bounded_memory(tmp_path: Path) -> None:
-    async with serving(tmp_path, write_seconds=30) as server, aiohttp.ClientSession() as http:
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "files"])
+async def test_pages_of_open_responses_are_read_to_the_end_in_bounded_memory(tmp_path: Path, kind: str) -> None:
+    async with serving(kind, tmp_path, write_seconds=30) as server, aiohttp.ClientSession() as http:
         seen, before = [], ""
         while True:
             async with http.get(f"{server.url}/v1/channels/chat:1/hydrate?limit=20{before}") as answer:
@@ -90,9 +91,9 @@ async def test_pages_of_open_responses_are_read_to_the_end_in_bounded_memory(tmp
         assert server.peak() < BOUND
 
 
-@pytest.mark.parametrize("clients", [20, 200])
-async def test_clients_that_read_nothing_are_bounded_and_leave_in_time(tmp_path: Path, clients: int) -> None:
-    async with serving(tmp_path, write_seconds=3) as server, AsyncExitStack() as stack:
+@pytest.mark.parametrize(("kind", "clients"), [("sqlite", 20), ("sqlite", 200), ("postgres", 200), ("files", 200)])
+async def test_clients_that_read_nothing_are_bounded_and_leave_in_time(tmp_path: Path, kind: str, clients: int) -> None:
+    async with serving(kind, tmp_path, write_seconds=3) as server, AsyncExitStack() as stack:
         paths = [f"/v1/channels/chat:1/{what}" for what in ("hydrate?limit=0", "responses")]
         await silent_clients(stack, server, [*paths, "/v1/responses/r-1", "/v1/responses/r-2"] * (clients // 4))
         # Those that are let in hold all there is, until they are ended; then others are served.

@@ -18,6 +18,7 @@ from support import eventually
 
 SCRAMS = ("SCRAM-SHA-256", "SCRAM-SHA-512")  # the latter also below, where its password changes
 USER = {"KAFKA_SASL_USERNAME": "relay", "KAFKA_SASL_PASSWORD": PASSWORD}
+API_TOKEN = "a-token-that-may-delete"
 
 
 @pytest.fixture
@@ -62,7 +63,9 @@ async def test_a_response_goes_all_the_way_to_the_store(
 ) -> None:
     listener, way = way_in(name, certificates)
     settings = reaching(secured, listener, certificates, way)
-    process = await started(lab, "run", {**settings, "STORE_URL": f"sqlite:///{tmp_path}/store.db"})
+    process = await started(
+        lab, "run", {**settings, "STORE_URL": f"sqlite:///{tmp_path}/store.db", "API_TOKENS": f"{API_TOKEN}=*"}
+    )
     await tokenstream(
         lab, settings, "produce", "--channel", "chat:1", "--response-id", "r-1", standard_input="Hi there"
     )
@@ -191,7 +194,10 @@ async def stored_response(process: RelayProcess, response_id: str) -> dict[str, 
 async def delete(process: RelayProcess, response_id: str) -> int:
     async with (
         aiohttp.ClientSession() as session,
-        session.delete(f"http://127.0.0.1:{process.port}/v1/responses/{response_id}") as answer,
+        session.delete(
+            f"http://127.0.0.1:{process.port}/v1/responses/{response_id}",
+            headers={"Authorization": f"Bearer {API_TOKEN}"},
+        ) as answer,
     ):
         return answer.status
 
