@@ -252,6 +252,37 @@ for (const limit of [1, 3, 20, 600]) {
   });
 }
 
+test('a channel with a slash is hydrated behind a proxy that decodes paths', async () => {
+  const api = await serve(({ pathname, searchParams }, response) => {
+    if (pathname !== '/v1/hydrate') return json(response, {}, 404);
+    assert.deepEqual([...searchParams], [['channel', 'docs/42'], ['limit', '20']]);
+    return json(response, { items: [record('r', 'text')], next: null });
+  });
+  const stream = follow(Object.assign(new Channel(), { name: '[?rewind=1]docs/42' }), { api: api.url });
+  await stream.ready;
+  assert.equal(stream.get('r').text, 'text');
+});
+
+test('an API that is not there is an error', async () => {
+  const api = await serve((_, response) => json(response, {}, 404));
+  const stream = follow(new Channel(), { api: api.url });
+  await until(() => stream.errors.length);
+  assert.match(stream.errors[0], /hydrate.*answered 404/);
+  assert.equal(stream.state, 'catching-up');
+});
+
+test('with a limit of 0 all open responses are there, and no finished one', async () => {
+  const open = [1, 2, 3].map((at) => record(`open${at}`, 'o', { status: 'streaming', startedAt: at }));
+  const api = await serve(({ searchParams }, response) => {
+    assert.equal(searchParams.get('limit'), '0');
+    const from = Number(searchParams.get('before') ?? 0);
+    json(response, { items: open.slice(from, from + 2), next: from ? null : '2' });
+  });
+  const stream = follow(new Channel(), { api: api.url, limit: 0 });
+  await stream.ready;
+  assert.equal(stream.responses.length, 3);
+});
+
 test('a page without items is not the last one', async () => {
   const api = await serve(({ searchParams }, response) => {
     const before = searchParams.get('before');

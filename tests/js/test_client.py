@@ -1,38 +1,17 @@
 """The JavaScript library: on the real ably-js in Node, its size, and its types."""
 
-import asyncio
 import gzip
-import os
 import re
 import subprocess
 from pathlib import Path
 
+from nodes import run
 from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime
 
 ROOT = Path(__file__).parents[2]
 CLIENT = ROOT / "clients" / "javascript"
 ESBUILD = ROOT / "node_modules" / ".bin" / "esbuild"
 MAX_BYTES = 6 * 1024
-
-
-async def run(*command: str, **environment: str) -> str:
-    """What the command printed; it must end well, within a minute."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        async with asyncio.timeout(60):
-            printed, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0, printed.decode()
-    return printed.decode()
 
 
 async def test_the_library_keeps_its_promises_on_the_real_ably_js() -> None:

@@ -219,20 +219,26 @@ class Stream {
 
   /** The API gives open responses first, then finished ones; a cursor says that there are more. */
   async #hydrate() {
-    const name = encodeURIComponent(this.#channel.name.replace(/^\[[^\]]*\]/, ''));
+    const { limit } = this.#options;
     let finished = 0;
     let before = null;
-    for (let next = ''; next !== null && next !== before && finished < this.#options.limit; ) {
+    let next = null;
+    do {
       before = next;
-      const limit = Math.min(MOST_ITEMS, this.#options.limit - finished);
-      const cursor = before && `&before=${encodeURIComponent(before)}`;
-      const page = await this.#fetch(`/channels/${name}/hydrate?limit=${limit}${cursor}`);
+      const asked = `limit=${Math.min(MOST_ITEMS, limit - finished)}`;
+      const page = await this.#hydration(before === null ? asked : `${asked}&before=${encodeURIComponent(before)}`);
       for (const record of page.items.reverse()) {
         if (record.status !== 'streaming') finished += 1;
         this.#changed(this.#reader.hydrate(record));
       }
       next = page.next ?? null;
-    }
+    } while (next !== null && next !== before && (finished < limit || limit === 0));
+  }
+
+  async #hydration(query) {
+    const name = encodeURIComponent(this.#channel.name.replace(/^\[[^\]]*\]/, ''));
+    const page = await this.#fetch(`/channels/${name}/hydrate?${query}`);
+    return page ?? this.#fetch(`/hydrate?channel=${name}&${query}`); // a proxy that decodes paths takes a name with a slash apart
   }
 
   async #load(id) {
@@ -246,7 +252,7 @@ class Stream {
     return this.#within(requestTimeout, `GET ${url}`, async (signal, progress) => {
       const given = typeof headers === 'function' ? await headers() : headers;
       const answer = await fetch(url, { headers: given, signal });
-      if (answer.status === 404 && path.startsWith('/responses/')) return null; // not stored yet
+      if (answer.status === 404 && !path.startsWith('/hydrate')) return null; // not stored yet, or no such path
       if (!answer.ok) throw new Error(`GET ${url} answered ${answer.status}`);
       return jsonOf(answer, progress);
     });
