@@ -167,8 +167,14 @@ def relayed(answer: Answer) -> World:
     return world
 
 
+def record_at(world: World, index: int) -> bytes:
+    value = world.responses[index][1]
+    assert value is not None
+    return value
+
+
 def stored(answer: Answer) -> Entry:
-    return Entry.of(Position(3, 2**62), relayed(answer).responses[-1][1])
+    return Entry.of(Position(3, 2**62), record_at(relayed(answer), -1))
 
 
 @pytest.fixture(params=list(CASES.values()), ids=list(CASES))
@@ -245,7 +251,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 async def test_every_store_takes_what_is_at_a_limit(store: ResponseStore) -> None:
     answers = [replace(case.at, response_id=_own_id(number, case.at)) for number, case in enumerate(CASES.values())]
     for number, answer in enumerate(answers):
-        opening, final = relayed(answer).responses[0][1], relayed(answer).responses[-1][1]
+        opening, final = record_at(relayed(answer), 0), record_at(relayed(answer), -1)
         await store.upsert_batch([Entry.of(Position(3, 2 * number), opening)])
         await store.upsert_batch([Entry.of(Position(3, 2 * number + 1), final)])
         found = await store.get(answer.response_id)
