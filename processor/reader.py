@@ -211,7 +211,7 @@ class Reader:
         return tuple(out)
 
     def give_up(self, response_id: str) -> tuple[Happening, ...]:
-        """Accept that what a response misses will not come: show what is held, and say so by `complete`.
+        """Accept that what a response misses will not come: show what is held, and set `complete` to false.
 
         Where that applies its stop, the response needs its record once more; given up again, it needs nothing.
         """

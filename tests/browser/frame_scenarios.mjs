@@ -184,7 +184,7 @@ const scenarios = {
     });
   },
 
-  /** The browser says that it leaves the page, and stays: with the README's options, and with those of ably-js. */
+  /** The browser announces that it leaves the page, and stays: with the README's options, and with the defaults of ably-js. */
   async stays_on_the_page(open) {
     const code = await quickStart();
     const byDefault = code.replace(', closeOnUnload: false', '');

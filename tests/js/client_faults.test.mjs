@@ -1,4 +1,4 @@
-// The library while what it stands on is silent, slow, wrong or behind. The channel is a stand-in; requests are real.
+// The library while the API, the history or the channel is silent, slow, wrong or behind. The channel is a double; requests are real.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
@@ -40,7 +40,7 @@ class Channel {
     return this.attach();
   }
 
-  /** `attaches` says what becomes of each attempt; the last of all further ones. */
+  /** Each attempt to attach takes the next of `attaches`; the last one is used for all further attempts. */
   async attach() {
     await (this.attaches.length > 1 ? this.attaches.shift() : this.attaches[0])();
     this.tell('attached');
@@ -100,8 +100,8 @@ const record = (id, text, { status = 'complete', startedAt = 1 } = {}) => {
 };
 
 test('a hydration that is never answered is given up, and the text comes from history', async () => {
-  const told = [message('start', null, { seq: 0 }), message('token', 'Hello', { seq: 1, offset: 0 })].reverse();
-  const channel = new Channel({ history: async () => pageOf(told) });
+  const messages = [message('start', null, { seq: 0 }), message('token', 'Hello', { seq: 1, offset: 0 })].reverse();
+  const channel = new Channel({ history: async () => pageOf(messages) });
   const api = await serve((_, response, nth) => nth > 1 && empty(response));
   const stream = follow(channel, { api: api.url, requestTimeout: 200 });
   await until(() => channel.state === 'attached');
@@ -124,8 +124,8 @@ test('headers that are never made are given up, too', async () => {
 
 test('a history that is never answered is asked again', async () => {
   let asked = 0;
-  const told = [message('start', null, { seq: 0 }), message('token', 'Hello', { seq: 1, offset: 0 })].reverse();
-  const channel = new Channel({ history: () => ((asked += 1) > 1 ? Promise.resolve(pageOf(told)) : never()) });
+  const messages = [message('start', null, { seq: 0 }), message('token', 'Hello', { seq: 1, offset: 0 })].reverse();
+  const channel = new Channel({ history: () => ((asked += 1) > 1 ? Promise.resolve(pageOf(messages)) : never()) });
   const stream = follow(channel, { requestTimeout: 50 });
   await stream.ready;
   assert.equal(stream.get('r').text, 'Hello');
@@ -180,7 +180,7 @@ test('an answer that stops in the middle is given up', async () => {
   assert.match(stream.errors[0], /no answer within/);
 });
 
-test('an attach that never comes is said, and waited for', async () => {
+test('an attach that is not answered is reported and tried again', async () => {
   const channel = new Channel({ attaches: [never, never, () => {}] });
   const stream = follow(channel, { requestTimeout: 50 });
   await until(() => stream.errors.length === 2);
@@ -294,7 +294,7 @@ test('a page without items is not the last one', async () => {
   assert.equal(stream.get('r')?.text, 'text');
 });
 
-test('an API that does not page is not asked for ever', async () => {
+test('an API that repeats its cursor is asked twice only', async () => {
   const api = await serve((_, response) => json(response, { items: [record('r', 'text')], next: 'same' }));
   const stream = follow(new Channel(), { api: api.url });
   await stream.ready;

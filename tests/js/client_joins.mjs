@@ -1,5 +1,5 @@
 // Readers that join at random moments while responses begin and end, on the real API and a real store.
-// node client_joins.mjs <readers> <seed>; REALTIME_PORT, REALTIME_KEY, API and STORE (takes records by POST) say where.
+// node client_joins.mjs <readers> <seed>; REALTIME_PORT, REALTIME_KEY, API and STORE (takes records by POST) are addresses.
 import assert from 'node:assert/strict';
 import Ably from 'ably';
 import { tokenstream } from '../../clients/javascript/src/index.js';

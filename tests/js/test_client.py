@@ -27,7 +27,7 @@ async def test_the_library_keeps_its_promises_on_the_real_ably_js() -> None:
         )
 
 
-async def test_the_library_goes_on_where_what_it_stands_on_fails() -> None:
+async def test_the_library_survives_a_silent_or_wrong_api() -> None:
     await run("node", "--test", "--test-reporter=tap", str(ROOT / "tests" / "js" / "client_faults.test.mjs"))
 
 

@@ -41,7 +41,7 @@ class Stream {
   #needySince = new Map();
   #pauses = new Set();
   #settleReady;
-  /** Resolves when everything stored is loaded and frames arrive live; rejects when the channel fails or `close` comes first. */
+  /** Resolves when all that is stored is loaded and frames arrive live; rejects when the channel fails or is closed before. */
   ready;
 
   constructor(channel, options) {
@@ -217,7 +217,7 @@ class Stream {
     }
   }
 
-  /** The API gives open responses first, then finished ones; a cursor says that there are more. */
+  /** The API gives open responses first, then finished ones; a page with a cursor is not the last one. */
   async #hydrate() {
     const { limit } = this.#options;
     let finished = 0;
@@ -238,7 +238,7 @@ class Stream {
   async #hydration(query) {
     const name = encodeURIComponent(this.#channel.name.replace(/^\[[^\]]*\]/, ''));
     const page = await this.#fetch(`/channels/${name}/hydrate?${query}`);
-    return page ?? this.#fetch(`/hydrate?channel=${name}&${query}`); // a proxy that decodes paths takes a name with a slash apart
+    return page ?? this.#fetch(`/hydrate?channel=${name}&${query}`); // a proxy decoded the path: the name has a slash
   }
 
   async #load(id) {
@@ -309,8 +309,8 @@ class Stream {
   /** By the clock that messages are stamped with, as the page's own may be minutes off; at least that of the newest. */
   async #serverTime(newest) {
     const { client } = this.#channel;
-    const told = client?.time && this.#ask('The time', () => client.time()).catch(() => newest);
-    return Math.max(newest, (await told) ?? newest);
+    const asked = client?.time && this.#ask('The time', () => client.time()).catch(() => newest);
+    return Math.max(newest, (await asked) ?? newest);
   }
 
   /** Responses that began before the history does: there is nowhere to get their beginning from. */
@@ -334,7 +334,7 @@ class Stream {
       if (waiting && (this.#options.api || !finished)) continue; // what has finished is replaced by its record alone
       this.#needySince.delete(id);
       this.#changed(this.#reader.giveUp(id));
-      if (complete) this.#emit('error', new Error(`Response ${id} misses something that neither history nor the API has`));
+      if (complete) this.#emit('error', new Error(`Response ${id} misses what neither history nor the API has`));
     }
   }
 

@@ -1,6 +1,7 @@
 /**
- * What `action` gives. Rejects when it makes no progress for so many milliseconds, or when the signal `closed` comes.
- * `action` gets a signal that ends with the attempt, and `progress`, which starts the time again.
+ * Returns the result of `action`. Rejects when it makes no progress for `milliseconds`, or once the signal `closed` is
+ * aborted.
+ * `action` gets a signal that is aborted when the attempt ends, and `progress`, which restarts the timer.
  */
 export async function within({ milliseconds, what, closed }, action) {
   const attempt = new AbortController();
@@ -24,7 +25,7 @@ export async function within({ milliseconds, what, closed }, action) {
   }
 }
 
-/** The JSON of an answer; calls `progress` for each piece of it, as a large page may take long on a slow line. */
+/** Returns the JSON of an answer. Calls `progress` for each piece of it: a large page takes long on a slow connection. */
 export function jsonOf(answer, progress) {
   if (!answer.body) return answer.json(); // not the platform's own fetch
   const transform = (chunk, out) => {

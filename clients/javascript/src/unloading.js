@@ -1,9 +1,9 @@
 const LEFT = 1000; // milliseconds after which a page that still runs was not left
 
 /**
- * Tells a connection that ably-js closed because the page seemed to be left from one that somebody closed. By default
- * ably-js closes it on `beforeunload`, which also comes before a `mailto:` link, a download, or a navigation that is
- * cancelled: the page stays.
+ * Distinguishes a connection that ably-js closed because the page was about to be left from one that somebody closed.
+ * By default ably-js closes it on `beforeunload`, which also comes before a `mailto:` link, a download, or a navigation
+ * that is cancelled: the page stays.
  */
 export class Unloading {
   after = LEFT;
@@ -16,7 +16,7 @@ export class Unloading {
 
   #onUnload = () => (this.#unloadAt = performance.now());
 
-  /** The connection begins to close. */
+  /** Call it when the connection begins to close. */
   closing() {
     this.#closingAt = performance.now();
   }

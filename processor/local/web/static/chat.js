@@ -9,7 +9,7 @@ const STATUS = {
 };
 
 export const hueOf = (name) => [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7);
-/** What a response says of itself is whatever its producer sent: an object without `toString` is no text. */
+/** Metadata is whatever the producer sent: an object without `toString` cannot be made a string. */
 const textOf = (value) => (typeof value === 'string' && value ? value : null);
 
 export const nameOf = ({ metadata, id }) => textOf(metadata?.name) ?? textOf(metadata?.model) ?? id;
