@@ -11,7 +11,7 @@ from processor.core.finished import judge_after_end
 from processor.core.following import Following
 from processor.core.limits import MAX_EARLY_TOKENS, RESPONSE_COST, Limits
 from processor.core.outflow import Outflow
-from processor.core.relief import Torn, beyond_most_open, oldest_gap, room
+from processor.core.relief import Relief
 from processor.core.response import Early, Phase, Raw, Response, cost
 from processor.core.sequencer import (
     Verdict,
@@ -58,12 +58,12 @@ class Intake:
         "_outflow",
         "_plain",
         "_timers",
-        "_torn",
         "counts",
         "early_bytes",
         "limits",
         "open",
         "position",
+        "relief",
         "unknown_before",
     )
 
@@ -75,9 +75,9 @@ class Intake:
         self._outflow = outflow
         self._timers = timers
         self._batch_number = 0
-        self._torn = Torn()
         self.limits = limits
         self.open: dict[str, Response] = {}
+        self.relief = Relief(limits, self.open, outflow)
         self.counts = Counts()
         self.early_bytes = 0
         """Cost of all early records held."""
@@ -127,7 +127,7 @@ class Intake:
             self._unfollow(following, now)
         followed.clear()
         self.position = max(position, raws[-1].offset + 1) if raws else max(position, self.position)
-        self._relieve(self.position, now)
+        self.relieve(self.position, now)
 
     def _follow(self, token: PlainToken, raw: Raw) -> Following | None:
         """Follow the token's response for the rest of the batch, if this is the plain token it waits for."""
@@ -182,9 +182,9 @@ class Intake:
             self._settle(judge_after_end(finished, record, raw, _digest(raw), replayed), raw)
         else:
             self._meet(record, raw, now)
-            for idle in beyond_most_open(self.limits, self.open.values(), raw.offset, self.unknown_before):
+            for idle in self.relief.too_many(unknown=raw.offset < self.unknown_before):
                 self.abandon(idle, now)
-        self._relieve(raw.offset, now)
+        self._relieve_orphans(unknown=raw.offset < self.unknown_before)
 
     def _meet(self, record: TokenRecord, raw: Raw, now: float) -> None:
         """The first record of a response that is not known."""
@@ -210,6 +210,8 @@ class Intake:
             if response.phase is Phase.OPEN:
                 self.close(response, "response_id_reused")
             return
+        for early in response.early.values():
+            self.relief.orphans.remove(early.raw)
         begin(response, record, raw, digest)
         response.start_consumed = now
         response.runs.add(self._batch_number, raw.offset, 0)
@@ -234,10 +236,10 @@ class Intake:
             self._settle(verdict, raw)
 
     def _settle(self, verdict: Verdict | Reason, raw: Raw) -> None:
-        if isinstance(verdict, Reason):
-            self._book.dead_letter(raw, verdict, _DETAILS.get(verdict, ""))
-        else:
+        if isinstance(verdict, Verdict):
             self.counts.duplicates += 1
+        else:
+            self._book.dead_letter(raw, verdict, _DETAILS.get(verdict, ""))
 
     def _hold(self, response: Response, record: TokenRecord, raw: Raw, now: float) -> None:
         assert record.seq is not None
@@ -247,7 +249,11 @@ class Intake:
         response.early_bytes += held
         self.early_bytes += held
         self._watch_gap(response, now)
-        if len(response.early) > MAX_EARLY_TOKENS:
+        if response.phase is Phase.AWAITING_START:
+            self.relief.orphans.add(response, record.seq, raw)
+            if len(response.early) > MAX_EARLY_TOKENS:
+                self._give_up_orphan(response, next(iter(response.early)))
+        elif len(response.early) > MAX_EARLY_TOKENS:
             self.give_up(response, now)
 
     def _accept(self, response: Response, record: TokenRecord, raw: Raw) -> None:
@@ -300,7 +306,7 @@ class Intake:
         response.gap_since = None
         self._watch_gap(response, now)
         if response.torn is not None:
-            self._torn.note(response)
+            self.relief.torn.note(response)
 
     def _watch_gap(self, response: Response, now: float) -> None:
         if response.early and response.gap_since is None:
@@ -311,9 +317,9 @@ class Intake:
 
     def _release_early(self, response: Response, seq: int) -> Early:
         early = response.early.pop(seq)
-        held = cost(early.raw)
-        response.early_bytes -= held
+        response.early_bytes -= (held := cost(early.raw))
         self.early_bytes -= held
+        self.relief.orphans.remove(early.raw)
         return early
 
     def _discard_early(self, response: Response, reason: Reason, detail: str) -> None:
@@ -324,9 +330,8 @@ class Intake:
     def give_up(self, response: Response, now: float) -> None:
         """What is missing before the next number that is known is given up."""
         if response.phase is Phase.AWAITING_START:
-            self._discard_early(response, Reason.NO_START, "the response never started")
-            self.open.pop(response.id, None)
-            self._timers.forget(response)
+            for seq in sorted(response.early):
+                self._give_up_orphan(response, seq)
             return
         if (known := next_known(response)) is None:
             return
@@ -336,19 +341,28 @@ class Intake:
         self._outflow.enqueue(response)
         self._advance(response, now)
 
-    def _relieve(self, offset: int, now: float) -> None:
-        """Give up what `relief` says, the records up to the one at `offset` being taken."""
-        most = room(self.limits, offset, self.unknown_before)
-        while self.early_bytes > most or (self.early_bytes + self._outflow.queued_bytes > most < self.waiting_bytes):
-            if (gapped := oldest_gap(self.open.values())) is not None:
-                self.give_up(gapped, now)
+    def _give_up_orphan(self, response: Response, seq: int) -> None:
+        self._book.dead_letter(self._release_early(response, seq).raw, Reason.NO_START, "the response never started")
+        if not response.early:
+            self.open.pop(response.id, None)
+            self._timers.forget(response)
+
+    def relieve(self, offset: int, now: float) -> None:
+        """Give up what full memory has no room for, the records up to the one at `offset` being taken: see `relief`."""
+        while (found := self.relief.response(self.early_bytes, unknown=offset < self.unknown_before)) is not None:
+            if found.early:
+                self.give_up(found, now)
             else:
-                self.close(self._torn.oldest(), "too_large")
+                self.close(found, "too_large")
+
+    def _relieve_orphans(self, *, unknown: bool) -> None:
+        while (orphan := self.relief.orphan(unknown=unknown)) is not None:
+            self._give_up_orphan(*orphan)
 
     @property
     def waiting_bytes(self) -> int:
-        """Cost of the records held that wait for others to come."""
-        return self.early_bytes + self._torn.bytes()
+        """Cost of the records held that wait for others."""
+        return self.early_bytes + self.relief.torn.bytes()
 
     def abandon(self, response: Response, now: float) -> None:
         while response.phase is not Phase.ENDING and (response.early or next_known(response) is not None):

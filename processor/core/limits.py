@@ -1,5 +1,6 @@
 """The bounds of a partition, as values. Each is a setting, or a fixed number with the reason beside it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 MAX_PARTS = 64
@@ -30,6 +31,12 @@ RESPONSE_COST = 8_192
 """Bytes counted for a response whose start or end waits to be published: what is kept of it and of its channel, the task that sends."""
 
 
+def allowances(open_responses: Sequence[int], most: int) -> list[int]:
+    """How many responses each partition of a process may have open, of `most`: those that it has, and a share of the rest."""
+    free = max(0, most - sum(open_responses)) // max(1, len(open_responses))
+    return [max(1, count + free) for count in open_responses]
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Seconds, bytes and numbers. `share` makes those of one partition of the whole process's."""
@@ -43,9 +50,9 @@ class Limits:
     response: int = 4 * 1024 * 1024
     finals: int = REMEMBERED_FINALS
     ended: int = REMEMBERED_ENDS
-    open_responses: int = 20_000
+    open_responses: int = 10_000
     partitions: int = 1
-    """Among which the process's budget is split."""
+    """Among which the process's budget is split, but for `open_responses`: see `allowances`."""
 
     def share(self, partitions: int) -> "Limits":
         """Of each of so many partitions."""
@@ -56,7 +63,6 @@ class Limits:
             transcript=self.transcript // count,
             finals=max(1, min(REMEMBERED_FINALS, self.finals // count)),
             ended=self.ended // count,
-            open_responses=max(1, self.open_responses // count),
             partitions=count,
         )
 
@@ -68,7 +74,3 @@ class Limits:
     def whole_low_water(self) -> int:
         """Of the whole process."""
         return self.buffered * self.partitions // 2
-
-    @property
-    def whole_open(self) -> int:
-        return self.open_responses * self.partitions

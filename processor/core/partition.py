@@ -196,6 +196,7 @@ class PartitionPipeline:
     def history(self, channel: str, findings: Mapping[str, Published], now: float) -> None:
         """What the channel's history told of its responses; empty when it could not be had."""
         self._outflow.history(channel, findings)
+        self._intake.relieve(self._intake.position, now)
         self._arm_snapshots(now)
 
     def done(self, frame: Frame, now: float) -> None:
@@ -303,6 +304,10 @@ class PartitionPipeline:
     @property
     def open_responses(self) -> int:
         return len(self._open)
+
+    def allow_open(self, most: int) -> None:
+        """The idlest responses beyond `most` are abandoned from the next start on."""
+        self._intake.relief.most_open = most
 
     @property
     def position(self) -> int:

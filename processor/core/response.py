@@ -208,6 +208,11 @@ class Response:
             return head is not self.torn and head is not self.undetermined
         return type(head) is Start or head.durable  # type: ignore[union-attr]  # Gap and Stop have it
 
+    @property
+    def nothing_unknown(self) -> bool:
+        """Whether no more of it can be published than what was read: its channel's history was asked, and shows no more."""
+        return self.asked_history and (self.history is None or self.next_seq > self.history.seq_end)
+
     def in_known_gap(self, seq: int) -> bool:
         return is_within(self.gaps, seq) or is_within(self.decided_gaps, seq)
 

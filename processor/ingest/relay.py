@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 
-from processor.core.limits import Limits
+from processor.core.limits import Limits, allowances
 from processor.errors import KafkaUnavailable, PartitionLost, RecordsGone
 from processor.ingest.kafka import ClientOptions, TransactionalWriter
 from processor.ingest.measures import Measures
@@ -304,6 +304,12 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         self._paused = pause
 
     def _measure(self) -> None:
+        workers = list(self._workers.values())
+        most = self._options.limits.open_responses
+        for worker, allowed in zip(
+            workers, allowances([worker.pipeline.open_responses for worker in workers], most), strict=True
+        ):
+            worker.pipeline.allow_open(allowed)
         paused = len(self._paused & self._workers.keys())
         self._measures.show(self._workers, paused, self._parts.clock.monotonic())
 

@@ -7,7 +7,7 @@ from time import process_time
 import orjson
 import pytest
 
-from processor.core.limits import Limits
+from processor.core.limits import Limits, allowances
 from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Early
@@ -63,7 +63,7 @@ REORDERED = log_of(
         (WHOLE, WHOLE.share(100)),
         (WHOLE.share(100), WHOLE.share(100)),
         (WHOLE.share(100), WHOLE),
-        (Limits(buffered=650_000), Limits(buffered=650_000)),
+        (Limits(buffered=1_300_000), Limits(buffered=1_300_000)),
     ],
 )
 def test_a_successor_gives_up_nothing_that_was_published(cut: int, shares: tuple[Limits, Limits]) -> None:
@@ -113,6 +113,13 @@ def test_beyond_the_bound_the_idlest_of_the_open_responses_are_abandoned() -> No
     ended = [int(record.response_id[1:]) for record in finals]
     assert sorted(ended) == list(range(1, len(ended) + 1)), "the oldest first"
     assert len(ended) >= 898
+
+
+def test_partitions_share_what_may_be_open_by_what_they_have() -> None:
+    assert allowances([0, 0, 0, 0], 100) == [25, 25, 25, 25]
+    assert allowances([60, 20, 0, 0], 100) == [65, 25, 5, 5]
+    assert allowances([90, 20, 0, 0], 100) == [90, 20, 1, 1]
+    assert allowances([], 100) == []
 
 
 def test_starts_that_can_not_be_published_pause_the_partition() -> None:
