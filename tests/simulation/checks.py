@@ -225,7 +225,8 @@ class Judge:
         if (number, record.offset) in self.dead or record.value in self.dead_values:
             return True  # the second copy of a dead letter is a repeat
         truth = self.produced.truths[number, record.offset]
-        return self.produced.is_torn(number, record.offset) or self._holds(record, truth)
+        nobody_knows = self.produced.is_torn(number, record.offset)
+        return nobody_knows or truth.response_id in self._deleted or self._holds(record, truth)
 
     def _holds(self, record: LogRecord, truth: Truth) -> bool:
         """Whether the response's newest committed record has what this one brings."""

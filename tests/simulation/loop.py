@@ -208,6 +208,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         ready = self._ready
         while not ready:
             self._jump()
+        if self.steps > self._max_steps:
+            raise Stuck(f"more than {self._max_steps} steps, at {self.now:.3f} s, in {ready[0]!r}")
         handle = ready.popleft()
         if handle._cancelled:  # as asyncio's own loop does
             return
@@ -216,8 +218,6 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             node.backlog.append(handle)
             return
         self.steps += 1
-        if self.steps > self._max_steps:
-            raise Stuck(f"more than {self._max_steps} steps, at {self.now:.3f} s, in {handle!r}")
         try:
             handle.run()
         except Exception as error:  # noqa: BLE001 - whatever a callback raises ends the run, and not this loop
