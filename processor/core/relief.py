@@ -90,10 +90,11 @@ class Relief:
         if early_bytes + self._outflow.queued_bytes <= room or early_bytes + self.torn.bytes() <= room:
             return None
         known = self._known(unknown=unknown)
-        response = _oldest_gap(known)
-        if response is None and early_bytes == self.orphans.bytes:
-            response = _oldest_torn(known)
-        return response
+        if (response := _oldest_gap(known)) is not None:
+            return response
+        if self.orphans.bytes and not unknown:
+            return self.orphans.oldest()[0]
+        return _oldest_torn(known) if early_bytes == self.orphans.bytes else None
 
     def _known(self, *, unknown: bool) -> list[Response]:
         """The responses of which no more is published than was read. Asks the histories about the others."""
