@@ -160,7 +160,7 @@ class Fetched:
             batch = _batch(frame)
             if troubles:
                 troubles.pop(self._partition, None)
-            if not self._is_hidden(batch):
+            if not self._is_hidden(batch) and batch.last_offset >= self.next_fetch_offset:
                 yield from self._records_of(batch)
             self.next_fetch_offset = max(self.next_fetch_offset, batch.last_offset + 1)
         if self.next_fetch_offset == start:
