@@ -159,6 +159,11 @@ FIRST ?= 0
 simulate: setup ## the whole relay in a seeded world (SEEDS=100000 for a night, FIRST= to go on from there)
 	cd tests && PYTHONPATH=.. ../$(BIN)/python -m simulation --seeds $(SEEDS) --first $(FIRST)
 
+SECONDS ?= 60
+.PHONY: fuzz
+fuzz: setup ## answers of any bytes against the reading of record batches (SECONDS=600)
+	cd tests && PYTHONPATH=.. ../$(BIN)/python -m fuzz --seconds $(SECONDS) --first $$(date +%s)000000
+
 .PHONY: faults
 faults: setup ## real faults on real processes, counted beside a plain program; writes docs/reliability.md (ARGS=--quick)
 	@[ "$$(id -u)" != 0 ] || command -v faketime >/dev/null || apt-get install -q -y --no-install-recommends faketime >&2 || true

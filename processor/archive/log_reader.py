@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 
 from processor.archive.batch import Arrival
 from processor.errors import KafkaUnavailable
+from processor.record_batches import Trouble, read_safely
 from processor.store_port import Position, Progress
 
 ANSWER_SECONDS = 30.0
@@ -23,7 +24,7 @@ async def read_log(
     """Committed records of all partitions, each partition in order, from `since` (ms; None: from the start) to the end
     as it was when this began. `progress` is called with how many offsets were passed. Raises KafkaUnavailable.
     """
-    async with _consumer(client_options) as consumer:
+    async with _consumer(client_options) as (consumer, troubles):
         begins, ends = await _bounds(consumer, topic, since)
         partitions = [partition for partition, end in ends.items() if begins[partition] < end]
         consumer.assign(partitions)
@@ -33,6 +34,8 @@ async def read_log(
         passed = dict(begins)
         while open_partitions := [one for one in partitions if passed[one] < ends[one]]:
             batches = await consumer.getmany(*open_partitions, timeout_ms=500)
+            for trouble in troubles.values():
+                raise KafkaUnavailable(f"{trouble}. Restore the broker's log of this partition.")
             for partition, records in batches.items():
                 for record in records:
                     if record.offset < ends[partition]:
@@ -63,14 +66,17 @@ async def _bounds(
 
 
 @asynccontextmanager
-async def _consumer(client_options: ClientOptions) -> AsyncIterator[AIOKafkaConsumer]:
+async def _consumer(
+    client_options: ClientOptions,
+) -> AsyncIterator[tuple[AIOKafkaConsumer, Mapping[TopicPartition, Trouble]]]:
     consumer = AIOKafkaConsumer(
         **client_options(), enable_auto_commit=False, isolation_level="read_committed", auto_offset_reset="earliest"
     )
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             await consumer.start()
-        yield consumer
+            fetches = read_safely(consumer)
+        yield consumer, fetches.troubles
     except (KafkaError, OSError, TimeoutError) as error:
         raise KafkaUnavailable(f"Kafka does not answer: {type(error).__name__}") from error
     finally:

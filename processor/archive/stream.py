@@ -24,6 +24,7 @@ from faust.types import TP
 
 from processor.archive.batch import Arrival
 from processor.errors import TokenstreamError, TopicsUnfit
+from processor.record_batches import SafeConsumer, Trouble, Unreadable
 from processor.store_port import Position
 
 COMMIT_SECONDS = 1.0
@@ -95,6 +96,29 @@ class ResponseConsumer(driver.Consumer):
         self.rebalanced({tp.partition for tp in assigned})
 
 
+def _passed_over(partition: aiokafka.TopicPartition, unreadable: Unreadable) -> None:
+    """What the relay did not write; no response can be read from it."""
+    log.error(
+        "response_records_unreadable",
+        topic=partition.topic,
+        partition=partition.partition,
+        offset=unreadable.offset,
+        last=unreadable.last,
+        cause=unreadable.detail,
+    )
+
+
+def _log_trouble(trouble: Trouble) -> None:
+    log.error(
+        "batch_unreadable",
+        topic=trouble.topic,
+        partition=trouble.partition,
+        offset=trouble.offset,
+        cause=trouble.cause,
+        advice="Restore the broker's log of this partition. Its responses are not stored until then.",
+    )
+
+
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     def _start_thread(self) -> None:
         """What ends the thread was told to `start()`, or has crashed the app, by then; raised here it would only be printed."""
@@ -106,7 +130,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:  # noqa: ARG002
         conf = self.app.conf
         self._assignor = RoundRobinPartitionAssignor
-        return aiokafka.AIOKafkaConsumer(
+        consumer = SafeConsumer(
             **cast("ResponseApp", self.app).client_options,
             group_id=conf.id,
             partition_assignment_strategy=(RoundRobinPartitionAssignor,),
@@ -121,6 +145,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             # Storage may be down for days; this process is alive all the same.
             max_poll_interval_ms=2**31 - 1,
         )
+        consumer.safely = {"refuse": _passed_over, "noted": _log_trouble}
+        return consumer
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """False where it did not go through; it is tried again with the next, or the records come again."""

@@ -134,11 +134,21 @@ class PartitionWorker:
         """Whether fetching should stop."""
         return self.pipeline.paused or (self._caution is not None and self._caution.holds)
 
+    @property
+    def _may_feed(self) -> bool:
+        """Whether something waits to be fed with care, and there is room for it."""
+        return self._caution is not None and self._caution.holds and not self.pipeline.paused
+
     def progressed(self) -> None:
         """Something was read or answered. Wakes the task only where that left it something to do before it wakes by itself."""
         pipeline = self.pipeline
         due = pipeline.next_wake()
-        if pipeline.wants_write or pipeline.wants_end_offset or (due is not None and due < self._wakes_at):
+        if (
+            self._may_feed
+            or pipeline.wants_write
+            or pipeline.wants_end_offset
+            or (due is not None and due < self._wakes_at)
+        ):
             self._kicked.set()
 
     def _may_publish(self) -> bool:
@@ -270,7 +280,7 @@ class PartitionWorker:
         pipeline, care = self.pipeline, self._caution
         now = self._clock.monotonic()
         pipeline.tick(now)
-        if care is not None and not pipeline.paused:
+        if care is not None and (self._may_feed or not care.holds):
             await self._feed_carefully(care)
             if not self.running:
                 return
@@ -281,7 +291,7 @@ class PartitionWorker:
         if self._wants_write(now):
             await asyncio.sleep(WRITE_LINGER)
             await self._write()
-        if not pipeline.wants_write and not pipeline.lacks_texts and not (care is not None and care.holds):
+        if not pipeline.wants_write and not pipeline.lacks_texts and not self._may_feed:
             await self._wait(pipeline.next_wake())
 
     async def _wait(self, wake: float | None) -> None:

@@ -105,7 +105,7 @@ class Fetches:
         return Fetched(self, partition, self._answers.pop(partition, b""), records.next_fetch_offset, aborted)
 
     def note(self, trouble: Trouble) -> None:
-        """A partition can't be read on. Told to who wants to know once, however often it is tried."""
+        """Records that a partition can't be read on; reports it once, however often it is tried."""
         partition = TopicPartition(trouble.topic, trouble.partition)
         known, self.troubles[partition] = self.troubles.get(partition), trouble
         self._held[partition] = trouble.offset, asyncio.get_running_loop().time() + HOLD
@@ -160,7 +160,7 @@ class Fetched:
             batch = _batch(frame)
             if troubles:
                 troubles.pop(self._partition, None)
-            if not self._is_hidden(batch):
+            if not self._is_hidden(batch) and batch.last_offset >= self.next_fetch_offset:
                 yield from self._records_of(batch)
             self.next_fetch_offset = max(self.next_fetch_offset, batch.last_offset + 1)
         if self.next_fetch_offset == start:
@@ -214,7 +214,7 @@ def read_safely(
     """To be called when the consumer has started, before it is assigned anything.
 
     A batch takes at most `limit` bytes decompressed. What of it can't be read is given to `refuse`, which answers what is to come
-    in its place, or None. `noted` is told where a partition can't be read on. With `as_read`, records come as the parser makes
+    in its place, or None. `noted` is called where a partition can't be read on. With `as_read`, records come as the parser makes
     them, without what aiokafka's ConsumerRecord has besides.
     """
     fetches = Fetches(limit=limit, make=None if as_read else _consumer_record, refuse=refuse, noted=noted)
