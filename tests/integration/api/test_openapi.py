@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from processor.api.access import Access
+from api_server import tokens
 from processor.api.app import ApiParts, make_app
 from processor.api.health import Health
 from processor.api.server import HttpServer
@@ -31,12 +31,17 @@ async def test_the_description_holds_for_whatever_is_asked(tmp_path: Path) -> No
         await store.upsert_batch(
             [entry(str(n), channel="0", offset=n, started_at=START + n, status=list(Status)[n % 5]) for n in range(10)]
         )
-        app = make_app(Metrics(), Health(Metrics(), tuple), ApiParts(store, Access(open=True), IgnoredTombstones()))
+        app = make_app(
+            Metrics(),
+            Health(Metrics(), tuple),
+            ApiParts(store, tokens("anything=*", is_open=True), IgnoredTombstones()),
+        )
         async with HttpServer(app, host="127.0.0.1", port=0) as server:
             command = Path(sys.executable).parent / "schemathesis"
             process = await asyncio.create_subprocess_exec(
                 str(command),
                 *("run", f"http://127.0.0.1:{server.port}/v1/openapi.json"),
+                *("-H", "Authorization: Bearer anything"),
                 *("--checks", CHECKS, "--max-examples", "40", "--seed", "1", "--phases", "examples,coverage,fuzzing"),
                 cwd=tmp_path,
                 stdout=subprocess.PIPE,
