@@ -160,7 +160,7 @@ def replace(path: Path, content: bytes) -> None:
 
 async def set_password(secured: LocalKafka, user: str, password: str) -> None:
     await secured.run_tool(
-        "kafka.admin.ConfigCommand",
+        "org.apache.kafka.tools.ConfigCommand",
         *("--bootstrap-server", secured.bootstrap, "--alter", "--entity-type", "users", "--entity-name", user),
         *("--add-config", f"SCRAM-SHA-512=[password={password}]"),
     )
