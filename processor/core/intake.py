@@ -9,7 +9,7 @@ import msgspec
 from processor.core.book import Book
 from processor.core.finished import judge_after_end
 from processor.core.following import Following
-from processor.core.items import Refused
+from processor.core.items import Refused, time_of
 from processor.core.limits import MAX_EARLY_TOKENS, RESPONSE_COST, Limits
 from processor.core.outflow import Outflow
 from processor.core.relief import Relief
@@ -120,7 +120,7 @@ class Intake:
                     following.expected = token.seq + 1
                 run = following.run
                 run.texts.append(token.text)
-                run.stamps.append(raw.timestamp if token.ts is None else token.ts)
+                run.stamps.append(token.ts if token.ts is not None else time_of(None, raw))
                 run.records.append(raw)
             else:
                 self._take_odd(raw, now)

@@ -9,6 +9,8 @@ from processor.core.limits import PENDING_COST
 from processor.core.text import utf16_length
 from topics.records import JsonObject, Reason, Status
 
+LAST_TIMESTAMP = 10**14 - 1
+
 
 class Raw(Protocol):
     """A consumed record, as the Kafka client gives it; kept unchanged for the dead letters."""
@@ -23,6 +25,13 @@ class Raw(Protocol):
     def value(self) -> bytes | None: ...
     @property
     def headers(self) -> Any: ...
+
+
+def time_of(ts: int | None, raw: Raw) -> int:
+    """A record's time in milliseconds: the one it gives, else Kafka's. 0 where Kafka's is missing or no time a store takes."""
+    if ts is not None:
+        return ts
+    return raw.timestamp if 0 <= raw.timestamp <= LAST_TIMESTAMP else 0
 
 
 class Refused:

@@ -15,7 +15,7 @@ from enum import Enum, auto
 
 import msgspec
 
-from processor.core.items import Gap, Item, PartText, Raw, Run, Start, Stop, Token, cost
+from processor.core.items import Gap, Item, PartText, Raw, Run, Start, Stop, Token, cost, time_of
 from processor.core.ledger import Runs
 from processor.core.text import REPLACEMENT, ends_in_high_half, join_halves, starts_with_low_half
 from topics.codec import TokenRecord
@@ -245,7 +245,7 @@ class Response:
             self.settle_torn()
         if starts_with_low_half(text):
             text = REPLACEMENT + text[1:]
-        ts = record.ts if record.ts is not None else raw.timestamp
+        ts = time_of(record.ts, raw)
         token = Token(seq, seq, part, text, ts, raw)
         self.queue.append(token)
         if ends_in_high_half(text):

@@ -7,6 +7,7 @@ from enum import Enum, auto
 
 import orjson
 
+from processor.core.items import time_of
 from processor.core.limits import RECORD_OVERHEAD
 from processor.core.response import End, Gap, PartText, Phase, Raw, Response, Start, Stop
 from processor.core.text import json_length
@@ -62,7 +63,7 @@ def begin(response: Response, record: TokenRecord, raw: Raw, digest: str) -> Non
     response.metadata_size = encoded_size(record.metadata)
     response.start_digest = digest
     response.seqless = record.seq is None
-    response.started_at = record.ts if record.ts is not None else raw.timestamp
+    response.started_at = time_of(record.ts, raw)
     response.size = RECORD_OVERHEAD + json_length(response.id) + json_length(response.channel) + response.metadata_size
     response.next_seq = 1
     response.queue.append(Start(raw))
@@ -99,7 +100,7 @@ def take_stop(response: Response, record: TokenRecord, raw: Raw, limit: int) -> 
     response.settle_torn()
     reason = record.reason or "stop"
     response.usage, response.error = record.usage, record.error
-    response.finished_at = record.ts if record.ts is not None else raw.timestamp
+    response.finished_at = time_of(record.ts, raw)
     response.queue.append(Stop(response.next_seq, reason, STATUS_BY_REASON[reason], durable=True, raw=raw))
     response.next_seq += 1
     response.enter(Phase.ENDING)

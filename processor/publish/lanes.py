@@ -194,7 +194,7 @@ class Lanes:
         metrics.tokens_per_frame.observe(frame.tokens)
         if frame.first_token_of is not None:
             metrics.first_token_seconds.observe(now - frame.first_token_of)
-        if frame.oldest_ts is None or frame.oldest_offset is None:
+        if not frame.oldest_ts or frame.oldest_offset is None:
             return
         delivery = self._clock.wall() - frame.oldest_ts / 1000
         if abs(delivery) > PLAUSIBLE:

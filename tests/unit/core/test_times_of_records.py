@@ -1,0 +1,38 @@
+"""Whatever timestamp Kafka gives a record, its response can be stored."""
+
+import orjson
+import pytest
+
+from processor.core.limits import Limits
+from processor.core.outflow import AskHistory
+from processor.core.partition import PartitionPipeline
+from processor.store_port import check_storable
+from topics.codec import Decoder
+from world import LogRecord
+
+
+def event(offset: int, timestamp: int, **fields: object) -> LogRecord:
+    value = orjson.dumps({"responseId": "r-1", "seq": offset, **fields})
+    return LogRecord(offset, value, b"k", timestamp)
+
+
+@pytest.mark.parametrize("timestamp", [-1, -(2**63), 2**63 - 1, 10**14, 0, 1_763_860_000_000])
+def test_any_timestamp_gives_a_record_that_a_store_takes(timestamp: int) -> None:
+    pipeline = PartitionPipeline(Decoder(None), Limits())
+    pipeline.begin(0, 0, clean=True)
+    pipeline.feed(
+        [
+            event(0, timestamp, event="start", channel="chat:1"),
+            event(1, timestamp, event="token", text="a"),
+            event(2, timestamp, event="stop"),
+        ],
+        3,
+        0.0,
+    )
+    while (taken := pipeline.take("chat:1", 0.0)) is not None:
+        assert not isinstance(taken, AskHistory)
+        pipeline.done(taken, 0.0)
+    (save,) = pipeline.collect(1_763_860_000_000).saves
+    check_storable(save.record)
+    assert save.record.finished
+    assert save.record.started_at == (timestamp if 0 <= timestamp < 10**14 else 0)
