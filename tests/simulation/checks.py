@@ -336,10 +336,11 @@ class Judge:
 
     def _check_fate(self, perturbed: frozenset[str], lost: frozenset[int], durable: Durable) -> None:
         record = durable.record
-        tight = (self._plan.limits.buffered < TIGHT or "oversize_response" in perturbed) and "reordered" in perturbed
+        narrow_room = self._plan.limits.buffered < TIGHT  # then a response that waits for half a pair may be ended
+        tight = (narrow_room or "oversize_response" in perturbed) and "reordered" in perturbed
         allowed = {
             "abandoned": "stop_missing" in perturbed or bool(tight),
-            "too_large": "oversize_response" in perturbed,
+            "too_large": "oversize_response" in perturbed or (narrow_room and "torn_pair" in perturbed),
             "response_id_reused": "id_reused" in perturbed,
             "unpublishable": record["channel"] in self._plan.forbidden | self._plan.narrow,
         }
