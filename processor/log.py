@@ -27,6 +27,15 @@ _SECRETS: Final = (
     (re.compile(r"(?i)\b((?:bearer|basic) )[\w.~+/=-]{8,}"), rf"\1{REDACTED}"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), REDACTED),
 )
+_ADDRESSES: Final = (
+    re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s,;)]+", re.IGNORECASE),
+    re.compile(r"'[^']*'|\"[^\"]*\""),
+    re.compile(r"\[?\b[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}\]?(?::\d+)?", re.IGNORECASE),
+    re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b"),
+    re.compile(r"\b[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?:\d{2,5}\b", re.IGNORECASE),
+    re.compile(r"\b[a-z_][a-z0-9_-]*(?:\.[a-z0-9_-]+)+\b", re.IGNORECASE),
+    re.compile(r"(?<![\w/])/[\w.-]+(?:/[\w.-]+)+"),
+)
 _COORDINATOR_NOT_AVAILABLE: Final = 15
 _COORDINATOR_PATIENCE: Final = 15.0
 _PAYLOAD_BEGINS: Final = re.compile(r"[\[{<\n]|b['\"]")
@@ -112,6 +121,13 @@ def redact(text: str) -> str:
     """`text` with what looks like a credential struck out: Ably keys, passwords in URLs, bearer tokens, JWTs."""
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
+    return text
+
+
+def without_addresses(text: str) -> str:
+    """`text` without what names other systems: URLs, hosts, ports, quoted words of drivers, paths."""
+    for pattern in _ADDRESSES:
+        text = pattern.sub("[...]", text)
     return text
 
 

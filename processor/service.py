@@ -131,7 +131,7 @@ class Service:
             self._metrics,
             lambda: self._checks,
             lambda: self._vitals,
-            states_only=Role.API in roles and not is_loopback(settings.http_host),
+            for_strangers=Role.API in roles and not is_loopback(settings.http_host),
         )
 
     async def run(self) -> None:

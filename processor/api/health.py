@@ -9,7 +9,7 @@ from time import monotonic
 import structlog
 from aiohttp import web
 
-from processor.log import redact
+from processor.log import redact, without_addresses
 from processor.metrics import Metrics
 
 CHECK_SECONDS = 3.0
@@ -47,6 +47,14 @@ class Finding:
     def line(self) -> str:
         return self.state if self.trouble is None else f"{self.state} - {' '.join(self.trouble.split())}"
 
+    @property
+    def line_for_strangers(self) -> str:
+        return (
+            self.state
+            if self.trouble is None
+            else f"{self.state} - {without_addresses(' '.join(self.trouble.split()))}"
+        )
+
 
 async def look(check: Check) -> Finding:
     """Never raises, and returns within `CHECK_SECONDS`."""
@@ -81,8 +89,8 @@ class Health:
     """`checks` and `vitals` may change while the process runs, as roles come and go.
 
     A check is about what the process depends on; a vital is about the process itself, and only a restart mends it.
-    With `states_only` answers have no reasons, which may name addresses of other systems: strangers reach the port.
-    The log has the reasons then too.
+    With `for_strangers` the reasons in answers name no addresses of other systems: anyone may reach the port. The log has
+    the whole reasons.
     """
 
     def __init__(
@@ -91,13 +99,13 @@ class Health:
         checks: Checks,
         vitals: Checks = no_checks,
         *,
-        states_only: bool = False,
+        for_strangers: bool = False,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._metrics = metrics
         self._checks = checks
         self._vitals = vitals
-        self._states_only = states_only
+        self._for_strangers = for_strangers
         self._clock = clock
         self._examining = asyncio.Lock()
         self._findings: Sequence[Finding] = ()
@@ -119,7 +127,7 @@ class Health:
         return web.Response(text=self._text(findings), status=503 if failing else 200)
 
     def _text(self, findings: Sequence[Finding]) -> str:
-        lines = (finding.state if self._states_only else finding.line for finding in findings)
+        lines = (finding.line_for_strangers if self._for_strangers else finding.line for finding in findings)
         return "".join(f"{line}\n" for line in lines) or "ok\n"
 
     async def examine(self, fresh_seconds: float = 0.0) -> Sequence[Finding]:

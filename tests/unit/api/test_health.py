@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import cast
 
+import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from processor.api.health import Check, Health, look
+from processor.api.health import Check, Finding, Health, look
 from processor.metrics import Metrics
 from processor.service import ended
 
@@ -96,11 +97,11 @@ async def test_a_dependency_s_words_show_no_password() -> None:
     assert "hunter2" not in (await look(check)).line
 
 
-async def test_strangers_are_told_states_and_the_log_has_the_reasons() -> None:
+async def test_strangers_get_reasons_without_addresses_and_the_log_has_them_whole() -> None:
     words: list[str | None] = [None]
     checks = [Check("store", lambda: words[0])]
     now = Now()
-    health = Health(Metrics(), lambda: checks, states_only=True, clock=now)
+    health = Health(Metrics(), lambda: checks, for_strangers=True, clock=now)
     with capture_logs() as said:
         assert await answered(health.readyz) == (200, "store: ok\n")
         for words[0], now.seconds in (("10.1.2.3 refuses", 2.0), ("10.1.2.3 refuses", 4.0), (None, 6.0)):
@@ -111,3 +112,20 @@ async def test_strangers_are_told_states_and_the_log_has_the_reasons() -> None:
         ("dependency_failing", "10.1.2.3 refuses"),
         ("dependency_works", None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ("partition 3: the batch at offset 17 can't be read", "partition 3: the batch at offset 17 can't be read"),
+        ("no answer within 3 s", "no answer within 3 s"),
+        ("kafka-0.internal:9092 does not answer (3.5 s)", "[...] does not answer (3.5 s)"),
+        ("Connect call failed ('10.0.0.3', 5432)", "Connect call failed ([...], 5432)"),
+        ("cannot reach s3://bucket/a at http://10.2.3.4:9000/x", "cannot reach [...] at [...]"),
+        ('could not translate host name "db.internal" to address', "could not translate host name [...] to address"),
+        ("Connect call failed [fe80::1:2]:5432", "Connect call failed [...]"),
+        ("there is no directory /var/lib/tokenstream", "there is no directory [...]"),
+    ],
+)
+def test_reasons_for_strangers_name_no_other_system(reason: str, shown: str) -> None:
+    assert Finding("kafka", reason, required=True).line_for_strangers == f"kafka: failing - {shown}"
