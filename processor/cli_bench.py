@@ -28,6 +28,7 @@ SCENARIOS = {
     "takeover": "A relay is stopped, then killed, with 1,000 responses open on its partition.",
     "crash": "One of two relays is killed.",
     "idle": "Start, memory and processor of a relay with nothing to do.",
+    "memory": "Open and ended responses and huge records beyond what may be kept of them.",
     "ten-million": "A backlog of ten million tokens. Takes minutes.",
 }
 

@@ -33,6 +33,7 @@ def limits_of(settings: Settings) -> Limits:
         transcript=settings.max_transcript_bytes,
         response=settings.max_response_bytes,
         ended=settings.max_ended_responses,
+        open_responses=settings.max_open_responses,
         finals=PROCESS_FINALS,
     )
 
@@ -98,6 +99,7 @@ def build_relay(
         decoder=Decoder(settings.channel_pattern),
         metrics=metrics,
         clock=clock,
+        random=random,
         responses_topic=settings.responses_topic,
         dead_letters_topic=settings.dead_letters_topic,
         dead_letter_bytes=settings.max_response_bytes + RECORD_ROOM,

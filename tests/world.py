@@ -14,8 +14,10 @@ from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Published
 from processor.core.text import utf16_length
+from processor.ingest.commit_metadata import CommitMetadata
+from processor.ingest.takeover import beginning
 from topics.codec import Decoder, decode_response, encode_response
-from topics.records import Reason
+from topics.records import Reason, ResponseRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class World:
     now: float = 0.0
     published: list[Frame] = field(default_factory=list)
     """Frames in the order in which the channel accepted them, without those it dropped for their id."""
-    responses: list[tuple[str, bytes]] = field(default_factory=list)
+    responses: list[tuple[str, bytes | None]] = field(default_factory=list)
     dead: list[tuple[Reason, int]] = field(default_factory=list)
     committed: int = 0
     restore: int = 0
@@ -46,23 +48,33 @@ class World:
     crashes: int = 0
     faulty: bool = True
     plant: Callable[[PartitionPipeline], None] = lambda _: None
+    refusing: frozenset[str] = frozenset()
+    """Channels that refuse every frame for good."""
+    shares: tuple[int, ...] = (1,)
+    """Among how many partitions an owner may have to split `limits`."""
 
     def __post_init__(self) -> None:
         self.log = [LogRecord(offset, value) for offset, value in enumerate(self.values)]
         self.ids: set[str] = set()
+        self.ended: set[str] = set()
+        """Responses whose final record is committed."""
         self.inflight: list[Frame] = []
         self.active: set[str] = set()
         self.start()
 
     def start(self) -> None:
-        self.pipeline = PartitionPipeline(Decoder(), self.limits)
+        share = self.shares[0] if len(self.shares) == 1 else self.random.choice(self.shares)
+        self.pipeline = PartitionPipeline(Decoder(), self.limits.share(share))
+        committed = (self.committed, CommitMetadata(self.restore, self.clean).encode()) if self.crashes else None
+        begin = beginning(committed, 0, len(self.log))
         entries = []
         for offset, (response_id, value) in enumerate(self.responses):
-            if offset >= self.restore:
-                entries.append((offset, response_id, decode_response(value)))
+            if offset >= begin.restore:
+                entries.append((offset, response_id, None if value is None else decode_response(value)))
         self.pipeline.restore(entries, len(self.responses), self.now)
-        self.pipeline.begin(self.committed, len(self.log) if self.crashes else 0, clean=self.clean)
-        self.position = self.committed
+        clean = begin.clean_after(len(self.responses))
+        self.pipeline.begin(begin.offset, len(self.log) if self.crashes else 0, clean=clean, lost=begin.lost)
+        self.position, self.committed, self.restore = begin.offset, begin.offset, begin.restore
         self.inflight.clear()
         self.active.clear()
         self.plant(self.pipeline)
@@ -70,11 +82,21 @@ class World:
     def crash(self) -> None:
         """What is in flight may have reached the channel or not."""
         for frame in self.inflight:
-            if self.random.random() < 0.5:
+            if frame.channel not in self.refusing and self.random.random() < 0.5:
                 self.land(frame)
         self.crashes += 1
         self.clean = False
         self.start()
+
+    def delete(self) -> None:
+        """A tombstone for a response that has ended."""
+        if self.ended:
+            self.responses.append((self.random.choice(sorted(self.ended)), None))
+
+    def lose_end(self, records: int) -> None:
+        """The broker comes back without its last records, and so the relay, too."""
+        del self.log[len(self.log) - records :]
+        self.crash()
 
     def step(self) -> None:
         self.now += self.random.choice((0.0, 0.01, 0.3))
@@ -107,6 +129,10 @@ class World:
             if self.random.random() < 0.7:
                 self.send(channel)
 
+    def records(self) -> dict[str, ResponseRecord]:
+        """The newest of each response, tombstones aside."""
+        return {key: decode_response(value) for key, value in self.responses if value is not None}
+
     def send(self, channel: str) -> None:
         taken = self.pipeline.take(channel, self.now)
         if isinstance(taken, AskHistory):
@@ -114,11 +140,15 @@ class World:
         elif taken is None:
             self.active.discard(channel)
         else:
+            assert taken.response_id not in self.ended, "nothing is sent of a response whose final record is committed"
             self.inflight.append(taken)
 
     def answer(self) -> None:
         if self.inflight:
             frame = self.inflight.pop(self.random.randrange(len(self.inflight)))
+            if frame.channel in self.refusing:
+                self.pipeline.refused(frame, 40160, "no", self.now)
+                return
             self.land(frame)
             if self.random.random() < 0.2:
                 self.land(frame)  # its acknowledgement was lost: sent again with the same id
@@ -145,11 +175,14 @@ class World:
         self.responses += [(save.record.response_id, encode_response(save.record)) for save in batch.saves]
         self.dead += [(letter.reason, letter.raw.offset) for letter in batch.dead_letters]
         self.committed, self.restore = point.offset, point.restore
+        self.ended |= {save.record.response_id for save in batch.saves if save.record.finished}
         self.pipeline.committed(batch, point, self.now)
 
     def read_back(self) -> None:
         for _, offset in self.pipeline.texts_wanted():
-            self.pipeline.read_back(decode_response(self.responses[offset][1]))
+            value = self.responses[offset][1]
+            assert value is not None
+            self.pipeline.read_back(decode_response(value))
 
     def findings(self, channel: str) -> dict[str, Published]:
         found: dict[str, Published] = {}
@@ -175,8 +208,11 @@ class World:
             self.pump()
             while self.inflight:
                 frame = self.inflight.pop(0)
-                self.land(frame)
-                self.pipeline.done(frame, self.now)
+                if frame.channel in self.refusing:
+                    self.pipeline.refused(frame, 40160, "no", self.now)
+                else:
+                    self.land(frame)
+                    self.pipeline.done(frame, self.now)
                 self.pump()
             if self.pipeline.wants_write:
                 self.write_now()

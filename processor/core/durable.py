@@ -10,6 +10,7 @@ from processor.core.limits import RECORD_OVERHEAD
 from processor.core.response import End, PartText, Phase, Response
 from processor.core.sequencer import GAP_SIZE, encoded_size
 from processor.core.text import json_length
+from topics.limits import MAX_SEQ
 from topics.records import JsonObject, Part, ResponseRecord, Status
 
 
@@ -32,12 +33,17 @@ def record_of(response: Response, wall_ms: int) -> ResponseRecord:
         gaps=tuple(response.gaps),
         metadata=response.metadata,
         usage=response.usage if finished else None,
-        started_at=response.started_at,
-        first_token_at=response.first_token_at,
-        updated_at=max(response.updated_at, response.started_at),
-        finished_at=(response.finished_at or wall_ms) if finished else None,
+        started_at=_moment(response.started_at),
+        first_token_at=None if response.first_token_at is None else _moment(response.first_token_at),
+        updated_at=_moment(max(response.updated_at, response.started_at)),
+        finished_at=_moment(response.finished_at or wall_ms) if finished else None,
         relay=_relay(response, finished=finished),
     )
+
+
+def _moment(ms: int) -> int:
+    """A record's own timestamp is any 64-bit number that its producer wrote; a moment is what `ts` may be."""
+    return min(max(ms, 0), MAX_SEQ)
 
 
 def _relay(response: Response, *, finished: bool) -> JsonObject:

@@ -12,7 +12,7 @@ import msgspec
 
 from processor.core.ended import DELETED, Ended, EndedIds
 from processor.core.limits import REMEMBERED_ENDS, REMEMBERED_FINALS
-from processor.core.response import Raw, Response
+from processor.core.response import Raw, Response, is_within
 from processor.core.sequencer import Verdict, is_start
 from topics.codec import TokenRecord
 from topics.records import STATUS_BY_REASON, Reason, ResponseRecord
@@ -194,7 +194,7 @@ def judge_after_end(
         return Reason.LATE if beyond else Verdict.DUPLICATE
     if ended.refused:
         return Reason.UNPUBLISHABLE if beyond else Verdict.DUPLICATE
-    if beyond or any(first <= (record.seq or 0) <= last for first, last in ended.gaps):
+    if beyond or is_within(ended.gaps, record.seq or 0):
         return Reason.LATE
     return Verdict.DUPLICATE
 

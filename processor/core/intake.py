@@ -10,8 +10,9 @@ from processor.core.book import Book
 from processor.core.finished import judge_after_end
 from processor.core.following import Following
 from processor.core.items import Refused, time_of
-from processor.core.limits import MAX_EARLY_TOKENS, Limits
+from processor.core.limits import MAX_EARLY_TOKENS, RESPONSE_COST, Limits
 from processor.core.outflow import Outflow
+from processor.core.relief import Relief
 from processor.core.response import Early, Phase, Raw, Response, cost
 from processor.core.sequencer import (
     Verdict,
@@ -62,6 +63,7 @@ class Intake:
         "limits",
         "open",
         "position",
+        "relief",
         "unknown_before",
     )
 
@@ -75,6 +77,7 @@ class Intake:
         self._batch_number = 0
         self.limits = limits
         self.open: dict[str, Response] = {}
+        self.relief = Relief(limits, self.open, outflow)
         self.counts = Counts()
         self.early_bytes = 0
         """Cost of all early records held."""
@@ -116,7 +119,7 @@ class Intake:
                     following.expected = token.seq + 1
                 run = following.run
                 run.texts.append(token.text)
-                run.stamps.append(token.ts if token.ts is not None else time_of(None, raw))
+                run.stamps.append(time_of(None, raw) if token.ts is None else token.ts)
                 run.records.append(raw)
             else:
                 self._take_odd(raw, now)
@@ -124,7 +127,7 @@ class Intake:
             self._unfollow(following, now)
         followed.clear()
         self.position = max(position, raws[-1].offset + 1) if raws else max(position, self.position)
-        self._relieve_early(now)
+        self.relieve(self.position, now)
 
     def _follow(self, token: PlainToken, raw: Raw) -> Following | None:
         """Follow the token's response for the rest of the batch, if this is the plain token it waits for."""
@@ -188,6 +191,9 @@ class Intake:
             self._settle(judge_after_end(finished, record, raw, _digest(raw), replayed), raw)
         else:
             self._meet(record, raw, now)
+            for idle in self.relief.too_many(unknown=raw.offset < self.unknown_before):
+                self.abandon(idle, now)
+        self._relieve_orphans(unknown=raw.offset < self.unknown_before)
 
     def _meet(self, record: TokenRecord, raw: Raw, now: float) -> None:
         """The first record of a response that is not known."""
@@ -213,10 +219,12 @@ class Intake:
             if response.phase is Phase.OPEN:
                 self.close(response, "response_id_reused")
             return
+        for early in response.early.values():
+            self.relief.orphans.remove(early.raw)
         begin(response, record, raw, digest)
         response.start_consumed = now
         response.runs.add(self._batch_number, raw.offset, 0)
-        self._charge(response, raw)
+        self._charge(response, cost(raw) + RESPONSE_COST)
         self._outflow.adopt(response)
         self.arm_idle(response, now)
         self.counts.started += 1
@@ -237,10 +245,10 @@ class Intake:
             self._settle(verdict, raw)
 
     def _settle(self, verdict: Verdict | Reason, raw: Raw) -> None:
-        if isinstance(verdict, Reason):
-            self._book.dead_letter(raw, verdict, _DETAILS.get(verdict, ""))
-        else:
+        if isinstance(verdict, Verdict):
             self.counts.duplicates += 1
+        else:
+            self._book.dead_letter(raw, verdict, _DETAILS.get(verdict, ""))
 
     def _hold(self, response: Response, record: TokenRecord, raw: Raw, now: float) -> None:
         assert record.seq is not None
@@ -250,7 +258,11 @@ class Intake:
         response.early_bytes += held
         self.early_bytes += held
         self._watch_gap(response, now)
-        if len(response.early) > MAX_EARLY_TOKENS:
+        if response.phase is Phase.AWAITING_START:
+            self.relief.orphans.add(response, record.seq, raw)
+            if len(response.early) > MAX_EARLY_TOKENS:
+                self._give_up_orphan(response, next(iter(response.early)))
+        elif len(response.early) > MAX_EARLY_TOKENS:
             self.give_up(response, now)
 
     def _accept(self, response: Response, record: TokenRecord, raw: Raw) -> None:
@@ -259,7 +271,7 @@ class Intake:
             if take_stop(response, record, raw, self.limits.response) is not None:
                 self._overflow(response, raw)
             else:
-                self._charge(response, raw)
+                self._charge(response, cost(raw) + RESPONSE_COST)
                 self._discard_early(response, Reason.LATE, "after the end of the response")
             self._outflow.enqueue(response)
             return
@@ -270,13 +282,13 @@ class Intake:
             self._overflow(response, raw)
         else:
             self.counts.tokens += 1
-            self._charge(response, raw)
+            self._charge(response, cost(raw))
         self._outflow.enqueue(response)
 
-    def _charge(self, response: Response, raw: Raw) -> None:
-        """The record is kept until it is acknowledged."""
-        response.queued_bytes += cost(raw)
-        self._outflow.queued_bytes += cost(raw)
+    def _charge(self, response: Response, held: int) -> None:
+        """A record is kept until it is acknowledged."""
+        response.queued_bytes += held
+        self._outflow.queued_bytes += held
 
     def _overflow(self, response: Response, raw: Raw) -> None:
         self._book.dead_letter(raw, Reason.TOO_LARGE, "the response would pass MAX_RESPONSE_BYTES")
@@ -284,21 +296,26 @@ class Intake:
 
     def _advance(self, response: Response, now: float) -> None:
         """Take early records whose turn has come, and obey decisions the sequence has come to."""
+        passed_over = response.next_seq == 1  # what came before the start may have its number
         while True:
             if (response.to_obey or response.decided_end) and obey_decisions(response):
                 self._outflow.enqueue(response)
+                passed_over = True
             if response.phase is not Phase.OPEN:
                 self._discard_early(response, Reason.LATE, "after the end of the response")
                 break
-            for seq in [seq for seq in response.early if seq < response.next_seq]:
+            for seq in [seq for seq in response.early if seq < response.next_seq] if passed_over else ():
                 late = self._release_early(response, seq)
                 self._settle(Reason.LATE if response.in_known_gap(seq) else Verdict.DUPLICATE, late.raw)
+            passed_over = False
             if response.next_seq not in response.early:
                 break
             early = self._release_early(response, response.next_seq)
             self._accept(response, early.record, early.raw)
         response.gap_since = None
         self._watch_gap(response, now)
+        if response.torn is not None:
+            self.relief.torn.note(response)
 
     def _watch_gap(self, response: Response, now: float) -> None:
         if response.early and response.gap_since is None:
@@ -309,9 +326,9 @@ class Intake:
 
     def _release_early(self, response: Response, seq: int) -> Early:
         early = response.early.pop(seq)
-        held = cost(early.raw)
-        response.early_bytes -= held
+        response.early_bytes -= (held := cost(early.raw))
         self.early_bytes -= held
+        self.relief.orphans.remove(early.raw)
         return early
 
     def _discard_early(self, response: Response, reason: Reason, detail: str) -> None:
@@ -322,9 +339,8 @@ class Intake:
     def give_up(self, response: Response, now: float) -> None:
         """What is missing before the first early record is given up."""
         if response.phase is Phase.AWAITING_START:
-            self._discard_early(response, Reason.NO_START, "the response never started")
-            self.open.pop(response.id, None)
-            self._timers.forget(response)
+            for seq in sorted(response.early):
+                self._give_up_orphan(response, seq)
             return
         give_up_gap(response)
         self.counts.gaps += 1
@@ -332,31 +348,40 @@ class Intake:
         self._outflow.enqueue(response)
         self._advance(response, now)
 
-    def _relieve_early(self, now: float) -> None:
-        """What waits for records to come would keep a partition paused for ever, were it alone above the low water mark.
+    def _give_up_orphan(self, response: Response, seq: int) -> None:
+        self._book.dead_letter(self._release_early(response, seq).raw, Reason.NO_START, "the response never started")
+        if not response.early:
+            self.open.pop(response.id, None)
+            self._timers.forget(response)
 
-        Early tokens are such, and tokens that end in half a pair. Give up the oldest gap; where there is none, end a response
-        that waits for a half: the log does not tell that it will not come, so nothing may be published in its place.
-        """
-        while self.early_bytes + self._torn_bytes() > self.limits.low_water:
-            waiting = [response for response in self.open.values() if response.early]
-            if waiting:
-                self.give_up(min(waiting, key=lambda response: response.gap_since or now), now)
+    def relieve(self, offset: int, now: float) -> None:
+        """Give up what full memory has no room for, the records up to the one at `offset` being taken: see `relief`."""
+        while (found := self.relief.response(self.early_bytes, unknown=offset < self.unknown_before)) is not None:
+            if found.early:
+                self.give_up(found, now)
             else:
-                torn = [response for response in self.open.values() if response.torn is not None]
-                response = min(torn, key=lambda response: response.last_active)
-                self.close(response, "too_large")
+                self.close(found, "too_large")
 
-    def _torn_bytes(self) -> int:
-        if self.early_bytes + self._outflow.queued_bytes <= self.limits.low_water:
-            return 0
-        torn = [response.torn for response in self.open.values() if response.torn is not None]
-        return sum(cost(raw) for token in torn for raw in token.raws())
+    def _relieve_orphans(self, *, unknown: bool) -> None:
+        while (orphan := self.relief.orphan(unknown=unknown)) is not None:
+            self._give_up_orphan(*orphan)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Cost of the records held that wait for others."""
+        return self.early_bytes + self.relief.torn.bytes()
+
+    def abandon(self, response: Response, now: float) -> None:
+        while response.phase is not Phase.ENDING and response.early:
+            self.give_up(response, now)
+        if response.phase is Phase.OPEN:
+            self.close(response, "abandoned")
 
     def close(self, response: Response, reason: str) -> None:
         """The relay ends the response, after what was accepted."""
         self._discard_early(response, Reason.LATE, "after the end of the response")
         decide_end(response, reason)
+        self._charge(response, RESPONSE_COST)
         self._book.decide(response)
         self._outflow.enqueue(response)
 

@@ -11,13 +11,15 @@ from processor.core.response import Published, Response
 
 
 class Lane:
-    __slots__ = ("channel", "findings", "in_flight", "members", "ready")
+    __slots__ = ("asking", "channel", "findings", "in_flight", "members", "ready")
 
     def __init__(self, channel: str) -> None:
         self.channel = channel
         self.ready: list[Response] = []
         """Responses with something to send, in turn. Each stands here at most once; a list, since most lanes have one member."""
         self.in_flight: Built | None = None
+        self.asking: list[Response] = []
+        """Responses that wait for the history with nothing to send."""
         self.members = 0
         """Open responses of this channel."""
         self.findings: Mapping[str, Published] | None = None

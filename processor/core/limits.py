@@ -1,6 +1,7 @@
 """The bounds of a partition, as values. Each is a setting, or a fixed number with the reason beside it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 MAX_PARTS = 64
 """Parts a response may have; a token of a further part is dead-lettered."""
@@ -26,11 +27,19 @@ RECORD_OVERHEAD = 1_024
 """Room a response record needs beside its texts, metadata and usage."""
 PENDING_COST = 200
 """Bytes counted for a waiting token beside its text: the consumed record kept with it."""
+RESPONSE_COST = 8_192
+"""Bytes counted for a response whose start or end waits to be published: what is kept of it and of its channel, the task that sends."""
+
+
+def allowances(open_responses: Sequence[int], most: int) -> list[int]:
+    """How many responses each partition of a process may have open, of `most`: those that it has, and a share of the rest."""
+    free = max(0, most - sum(open_responses)) // max(1, len(open_responses))
+    return [max(1, count + free) for count in open_responses]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds and bytes. `buffered` and `transcript` are one partition's share of the whole process's budget."""
+    """Seconds, bytes and numbers. `share` makes those of one partition of the whole process's."""
 
     snapshot_interval: float = 5.0
     gap_timeout: float = 2.0
@@ -41,7 +50,27 @@ class Limits:
     response: int = 4 * 1024 * 1024
     finals: int = REMEMBERED_FINALS
     ended: int = REMEMBERED_ENDS
+    open_responses: int = 10_000
+    partitions: int = 1
+    """Among which the process's budget is split, but for `open_responses`: see `allowances`."""
+
+    def share(self, partitions: int) -> "Limits":
+        """Of each of so many partitions."""
+        count = max(1, partitions)
+        return replace(
+            self,
+            buffered=self.buffered // count,
+            transcript=self.transcript // count,
+            finals=max(1, min(REMEMBERED_FINALS, self.finals // count)),
+            ended=self.ended // count,
+            partitions=count,
+        )
 
     @property
     def low_water(self) -> int:
         return self.buffered // 2
+
+    @property
+    def whole_low_water(self) -> int:
+        """Of the whole process."""
+        return self.buffered * self.partitions // 2

@@ -7,6 +7,7 @@ import msgspec
 
 from processor.core.framer import Built, Frame, build, piece_acknowledged, put_back, shrink
 from processor.core.lane import Lane
+from processor.core.limits import RESPONSE_COST
 from processor.core.response import Gap, Item, Phase, Published, Raw, Response, Run, Start, Stop, Token, cost
 from processor.core.text import utf16_length
 from topics.records import Reason, ResponseRecord, Status
@@ -103,6 +104,8 @@ class Outflow:
         lane = self._lanes.get(channel)
         if lane is None or lane.in_flight is not None:
             return None
+        if lane.asking and lane.findings is None:
+            return AskHistory(channel)
         while (response := lane.next_response()) is not None:
             if not response.asked_history:
                 if lane.findings is None:
@@ -159,8 +162,21 @@ class Outflow:
     def history(self, channel: str, findings: Mapping[str, Published]) -> None:
         lane = self._lane(channel)
         lane.findings = findings
+        for response in lane.asking:
+            if not response.asked_history:
+                self._adopt_history(response, findings)
+        lane.asking.clear()
         if lane.ready and lane.in_flight is None:
             self._woken.append(channel)
+
+    def ask(self, response: Response) -> None:
+        """Ask the channel's history about a response, although nothing of it may be sent now."""
+        lane = self._lane(response.channel)
+        if lane.findings is not None:
+            self._adopt_history(response, lane.findings)
+        elif response not in lane.asking:
+            lane.asking.append(response)
+            self._woken.append(response.channel)
 
     @staticmethod
     def _adopt_history(response: Response, findings: Mapping[str, Published]) -> None:
@@ -218,7 +234,7 @@ class Outflow:
                 response.acked_seq = 0
                 if item.raw is not None:
                     response.acked_offset = max(response.acked_offset, item.raw.offset)
-                    self._release(response, cost(item.raw))
+                    self._release(response, cost(item.raw) + RESPONSE_COST)
             elif type(item) is Gap:
                 self._acknowledge_gap(response, item)
             elif type(item) is Stop:

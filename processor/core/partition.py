@@ -160,10 +160,7 @@ class PartitionPipeline:
         if since + self.limits.idle_timeout > deadline:
             self._intake.arm_idle(response, since)
             return
-        while response.phase is Phase.OPEN and response.early:
-            self._intake.give_up(response, now)
-        if response.phase is Phase.OPEN:
-            self._intake.close(response, "abandoned")
+        self._intake.abandon(response, now)
 
     # Publishing
 
@@ -185,6 +182,7 @@ class PartitionPipeline:
     def history(self, channel: str, findings: Mapping[str, Published], now: float) -> None:
         """What the channel's history told of its responses; empty when it could not be had."""
         self._outflow.history(channel, findings)
+        self._intake.relieve(self._intake.position, now)
         self._arm_snapshots(now)
 
     def done(self, frame: Frame, now: float) -> None:
@@ -269,6 +267,8 @@ class PartitionPipeline:
     def paused(self) -> bool:
         """Whether fetching should stop: above the budget, until half of it is free again."""
         held = self.buffered_bytes
+        if held > self.limits.low_water and self._intake.position < self._intake.unknown_before:
+            held -= self._intake.waiting_bytes  # see `relief`: more of it may be held here than elsewhere
         self._paused = held > self.limits.buffered or (self._paused and held > self.limits.low_water)
         return self._paused or self._book.finished.overfull
 
@@ -290,6 +290,10 @@ class PartitionPipeline:
     @property
     def open_responses(self) -> int:
         return len(self._open)
+
+    def allow_open(self, most: int) -> None:
+        """The idlest responses beyond `most` are abandoned from the next start on."""
+        self._intake.relief.most_open = most
 
     @property
     def position(self) -> int:

@@ -8,8 +8,9 @@ The phases, and the only ways between them:
              (dead letters)
 """
 
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 
 import msgspec
@@ -207,10 +208,13 @@ class Response:
             return head is not self.torn and head is not self.undetermined
         return type(head) is Start or head.durable  # type: ignore[union-attr]  # Gap and Stop have it
 
+    @property
+    def nothing_unknown(self) -> bool:
+        """Whether no more of it can be published than what was read: its channel's history was asked, and shows no more."""
+        return self.asked_history and (self.history is None or self.next_seq > self.history.seq_end)
+
     def in_known_gap(self, seq: int) -> bool:
-        return any(first <= seq <= last for first, last in self.gaps) or any(
-            first <= seq <= last for first, last in self.decided_gaps
-        )
+        return is_within(self.gaps, seq) or is_within(self.decided_gaps, seq)
 
     @property
     def takes_plain_tokens(self) -> bool:
@@ -272,6 +276,16 @@ class Response:
                 yield item.raw
         for seq in sorted(self.early):
             yield self.early[seq].raw
+
+
+def is_within(gaps: Sequence[tuple[int, int]], seq: int) -> bool:
+    """Whether one of the gaps, which rise, holds the number."""
+    index = bisect_right(gaps, seq, key=_first_of_gap)
+    return index > 0 and seq <= gaps[index - 1][1]
+
+
+def _first_of_gap(gap: tuple[int, int]) -> int:
+    return gap[0]
 
 
 class Timed:

@@ -6,12 +6,12 @@ the takeover is a task; *revoked* waits until the partitions are given back, and
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 
-from processor.core.limits import REMEMBERED_FINALS, Limits
+from processor.core.limits import Limits, allowances
 from processor.errors import KafkaUnavailable, PartitionLost, RecordsGone
 from processor.ingest.kafka import ClientOptions, TransactionalWriter
 from processor.ingest.measures import Measures
@@ -127,15 +127,7 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         await self._give_back(self._options.drain_timeout)
 
     def _share(self, partitions: int) -> Limits:
-        count = max(1, partitions)
-        limits = self._options.limits
-        return replace(
-            limits,
-            buffered=limits.buffered // count,
-            transcript=limits.transcript // count,
-            finals=min(REMEMBERED_FINALS, limits.finals // count),
-            ended=limits.ended // count,
-        )
+        return self._options.limits.share(partitions)
 
     async def _own(self, worker: PartitionWorker) -> None:
         try:
@@ -310,6 +302,12 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         self._paused = pause
 
     def _measure(self) -> None:
+        workers = list(self._workers.values())
+        most = self._options.limits.open_responses
+        for worker, allowed in zip(
+            workers, allowances([worker.pipeline.open_responses for worker in workers], most), strict=True
+        ):
+            worker.pipeline.allow_open(allowed)
         paused = len(self._paused & self._workers.keys())
         self._measures.show(self._workers, paused, self._parts.clock.monotonic())
 

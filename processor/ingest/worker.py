@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
+from random import Random
 from typing import Protocol
 
 import structlog
@@ -73,6 +74,7 @@ class WorkerParts:
     decoder: Decoder
     metrics: Metrics
     clock: Clock
+    random: Random
     responses_topic: str
     dead_letters_topic: str
     dead_letter_bytes: int
@@ -178,7 +180,7 @@ class PartitionWorker:
             except KafkaUnavailable as error:
                 self.stuck = str(error)
                 log.warning("takeover_retry", partition=self.number, attempt=attempt, cause=str(error))
-                await asyncio.sleep(RETRY.delay(attempt, 0.5))
+                await asyncio.sleep(RETRY.delay(attempt, self._parts.random.random()))
                 attempt += 1
         self.stuck = None
         self.state = State.RUNNING
@@ -342,7 +344,7 @@ class PartitionWorker:
                 return decode_response(found[0]) if found else None
             except KafkaUnavailable as error:
                 self.stuck = str(error)
-                await asyncio.sleep(RETRY.delay(attempt, 0.5))
+                await asyncio.sleep(RETRY.delay(attempt, self._parts.random.random()))
                 attempt += 1
 
     # Writing
@@ -384,7 +386,7 @@ class PartitionWorker:
                 self.stuck = str(error)
                 log.warning("transaction_retry", partition=self.number, attempt=attempt, cause=str(error))
                 self.pipeline.unreachable(self._clock.monotonic())
-                await asyncio.sleep(RETRY.delay(attempt, 0.5))
+                await asyncio.sleep(RETRY.delay(attempt, self._parts.random.random()))
                 attempt += 1
         self.stuck = None
         self._wrote_at = self._clock.monotonic()

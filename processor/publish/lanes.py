@@ -29,6 +29,8 @@ HISTORY_WITHIN = 1.0
 STALE_RETRY = 100.0
 """Ably drops repeats by id for two minutes only: a retry older than this asks the history first."""
 LEASE_CHECK = 0.05
+PLAUSIBLE = 7 * 86_400.0
+"""A token's `ts` that lies further away than any topic reaches back, in either direction, measures nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +196,10 @@ class Lanes:
             metrics.first_token_seconds.observe(now - frame.first_token_of)
         if not frame.oldest_ts or frame.oldest_offset is None:
             return
-        delivery = max(0.0, self._clock.wall() - frame.oldest_ts / 1000)
+        delivery = self._clock.wall() - frame.oldest_ts / 1000
+        if abs(delivery) > PLAUSIBLE:
+            return
+        delivery = max(0.0, delivery)
         metrics.delivery_seconds.observe(delivery)
         read = self._pipeline.read_at(frame.oldest_offset)
         if read is not None:

@@ -12,7 +12,6 @@ from processor.core.book import Book, CommitPoint
 from processor.core.framer import Frame
 from processor.core.limits import Limits
 from processor.core.text import utf16_length
-from topics.codec import decode_response
 from world import World
 
 TEXTS = ["", "a", "Hel", "lo ", "naïve", "日本", "👩‍👩‍👧", "\U0001f600", "line\n", '"q"\\', "\u0000x", "a" * 900]
@@ -105,7 +104,7 @@ def read(frames: list[Frame], response_id: str) -> tuple[dict[str, str], list[st
 
 
 def check(world: World, produced: dict[str, list[tuple[str, str]]]) -> None:
-    records = {key: decode_response(value) for key, value in world.responses}
+    records = world.records()
     for response_id, parts in produced.items():
         texts, wrong = read(world.published, response_id)
         assert not wrong, (response_id, wrong)
@@ -172,7 +171,7 @@ def test_missing_records_are_announced_and_every_response_ends(
         if world.random.random() < 0.03:
             world.crash()
     world.finish()
-    records = {key: decode_response(value) for key, value in world.responses}
+    records = world.records()
     for response_id in produced:
         texts, wrong = read(world.published, response_id)
         assert not wrong, (response_id, wrong)

@@ -247,6 +247,7 @@ class Process:
             decoder=Decoder(CHANNELS),
             metrics=self._metrics,
             clock=self._clock,
+            random=self._random,
             responses_topic="responses",
             dead_letters_topic="dead-letters",
             dead_letter_bytes=1_000_000,

@@ -12,6 +12,7 @@ from processor.local.bench.backlog import Backlog, run_backlog
 from processor.local.bench.idle import IDLE_SECONDS, run_idle
 from processor.local.bench.live import Live, live_stage, run_live
 from processor.local.bench.load import Load
+from processor.local.bench.memory import run_memory
 from processor.local.bench.results import Result, Series
 from processor.local.bench.takeover import Takeover, run_takeover
 from processor.local.children import Child
@@ -67,6 +68,7 @@ RATES = (500.0, 1_000.0, 2_000.0, 4_000.0, 8_000.0)
 ROUND_TRIPS = (20.0, 80.0, 200.0)
 RELAYS = (1, 2, 4)
 PLAIN_SECONDS = 8.0
+MEMORY_RESPONSES = 10_000
 SWEEP_SECONDS = 4.0
 SLOW_STORE = "processor.local.bench.slow_store"
 OVER = (
@@ -276,6 +278,11 @@ async def idle(scene: Scene, wanted: Wanted) -> list[Result]:
     return [await run_idle(scene.kafka, scene.directory / "idle", wanted.load(load), wanted.seconds or IDLE_SECONDS)]
 
 
+async def memory(scene: Scene, wanted: Wanted) -> list[Result]:
+    scene.say("Open responses, ended ones and huge records beyond the bounds")
+    return [await run_memory(scene.kafka, scene.directory / "memory", wanted.responses or MEMORY_RESPONSES)]
+
+
 SCENARIOS: Mapping[str, Scenario] = {
     "backlog": backlog,
     "one-token": one_token,
@@ -292,6 +299,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "takeover": takeover,
     "crash": crash,
     "idle": idle,
+    "memory": memory,
     "ten-million": ten_million,
 }
 STANDARD = tuple(name for name in SCENARIOS if name != "ten-million")

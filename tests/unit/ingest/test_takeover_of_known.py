@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from random import Random
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ from processor.clock import Clock
 from processor.core.limits import Limits
 from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
+from processor.errors import KafkaUnavailable
 from processor.ingest.commit_metadata import CommitMetadata
 from processor.ingest.takeover import beginning, restore
 from processor.ingest.worker import PartitionWorker, WorkerParts
@@ -250,6 +252,41 @@ async def test_the_worker_reads_all_that_responses_knows_where_the_log_lost_its_
     consumer: Any = Consumer(log)
     offsets: Any = Committed(committed)
     writer: Any = Writer(offsets)
+    worker = worker_of(consumer, offsets, topic, writer, Random(1))
+    await worker._take_over()
+    assert consumer.sought == [0]
+    assert offsets.value == (0, CommitMetadata(0, clean=False).encode())
+    worker.pipeline.feed(log, len(log), 0.0)
+    assert publish(worker.pipeline, "c") == 0
+
+
+class FailsTwice(Writer):
+    failures = 2
+
+    async def start(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise KafkaUnavailable("away")
+
+
+class Seen(Random):
+    draws = 0
+
+    def random(self) -> float:
+        self.draws += 1
+        return 0.0
+
+
+async def test_each_wait_before_a_retry_is_drawn_by_chance() -> None:
+    offsets: Any = Committed((0, ""))
+    consumer: Any = Consumer([])
+    writer: Any = FailsTwice(offsets)
+    seen = Seen()
+    await worker_of(consumer, offsets, Topic(), writer, seen)._take_over()
+    assert seen.draws == 2
+
+
+def worker_of(consumer: Any, offsets: Any, topic: Topic, writer: Any, random: Random) -> PartitionWorker:
     parts = WorkerParts(
         consumer=consumer,
         committed=offsets,
@@ -258,13 +295,9 @@ async def test_the_worker_reads_all_that_responses_knows_where_the_log_lost_its_
         decoder=Decoder(),
         metrics=Metrics(),
         clock=Clock(),
+        random=random,
         responses_topic="responses",
         dead_letters_topic="dead-letters",
         dead_letter_bytes=1 << 20,
     )
-    worker = PartitionWorker(0, parts, writer, Limits())
-    await worker._take_over()
-    assert consumer.sought == [0]
-    assert offsets.value == (0, CommitMetadata(0, clean=False).encode())
-    worker.pipeline.feed(log, len(log), 0.0)
-    assert publish(worker.pipeline, "c") == 0
+    return PartitionWorker(0, parts, writer, Limits())

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import orjson
@@ -42,6 +43,7 @@ def worker() -> PartitionWorker:
         decoder=Decoder(None),
         metrics=Metrics(),
         clock=Clock(),
+        random=Random(1),
         responses_topic="responses",
         dead_letters_topic="dead-letters",
         dead_letter_bytes=1 << 20,

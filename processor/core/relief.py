@@ -1,0 +1,132 @@
+"""What a partition gives up when it is full of what waits for records to come.
+
+Early tokens wait so, and tokens that end in half a pair: reading on could bring what they wait for, but a partition that is paused for
+them reads no further. So the oldest gap is given up; where there is none, a response that waits for a half is ended: the log does
+not tell that it will not come, so nothing may be published in its place.
+
+A successor reads the same records again, and must give up nothing that its predecessor published. So among records that a predecessor may have
+read, it gives up nothing before the budget of a whole process is full, whatever share of it that one had; nothing of a response before the
+history of its channel was asked; and nothing of one that the history shows to go on. Without an answer the first alone holds.
+What waits for a start, and so has no channel to ask, is given up record by record, the oldest first, and not where a fetch ends. What is held
+is then decided by what came after it: a successor keeps all that its predecessor kept.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from heapq import nsmallest
+
+from processor.core.limits import Limits
+from processor.core.outflow import Outflow
+from processor.core.response import Phase, Raw, Response, cost
+
+
+class Torn:
+    """The responses whose newest token ends in half a pair."""
+
+    __slots__ = ("_noted",)
+
+    def __init__(self) -> None:
+        self._noted: dict[str, Response] = {}
+
+    def note(self, response: Response) -> None:
+        self._noted[response.id] = response
+
+    def responses(self) -> list[Response]:
+        if self._noted:
+            self._noted = {key: each for key, each in self._noted.items() if each.torn is not None}
+        return list(self._noted.values())
+
+    def bytes(self) -> int:
+        return sum(cost(raw) for each in self.responses() if each.torn is not None for raw in each.torn.raws())
+
+
+class Orphans:
+    """Records of responses whose start has not come, in the order of the log."""
+
+    __slots__ = ("_held", "bytes")
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[int, tuple[Response, int]] = OrderedDict()
+        self.bytes = 0
+
+    def add(self, response: Response, seq: int, raw: Raw) -> None:
+        self._held[raw.offset] = response, seq
+        self.bytes += cost(raw)
+
+    def remove(self, raw: Raw) -> None:
+        """Does nothing where it is not held."""
+        if self._held.pop(raw.offset, None) is not None:
+            self.bytes -= cost(raw)
+
+    def oldest(self) -> tuple[Response, int]:
+        """The response and the number of the record."""
+        return next(iter(self._held.values()))
+
+
+class Relief:
+    """What is to be given up next."""
+
+    __slots__ = ("_limits", "_open", "_outflow", "most_open", "orphans", "torn")
+
+    def __init__(self, limits: Limits, open_responses: Mapping[str, Response], outflow: Outflow) -> None:
+        self._limits = limits
+        self._open = open_responses
+        self._outflow = outflow
+        self.most_open = limits.open_responses
+        self.orphans = Orphans()
+        self.torn = Torn()
+
+    def _room(self, *, unknown: bool) -> int:
+        """Bytes that may wait for records."""
+        return self._limits.whole_low_water if unknown else self._limits.low_water
+
+    def orphan(self, *, unknown: bool) -> tuple[Response, int] | None:
+        """The record whose start is not waited for any longer. `unknown`: a predecessor may have published what is read."""
+        return self.orphans.oldest() if self.orphans.bytes > self._room(unknown=unknown) else None
+
+    def response(self, early_bytes: int, *, unknown: bool) -> Response | None:
+        """The response whose gap is given up; where it holds nothing early, one to be ended. `early_bytes` is of all."""
+        room = self._room(unknown=unknown)
+        if early_bytes + self._outflow.queued_bytes <= room or early_bytes + self.torn.bytes() <= room:
+            return None
+        known = self._known(unknown=unknown)
+        if (response := _oldest_gap(known)) is not None:
+            return response
+        if self.orphans.bytes and not unknown:
+            return self.orphans.oldest()[0]
+        return _oldest_torn(known) if early_bytes == self.orphans.bytes else None
+
+    def _known(self, *, unknown: bool) -> list[Response]:
+        """The responses of which no more is published than was read. Asks the histories about the others."""
+        if not unknown:
+            return list(self._open.values())
+        for each in self._open.values():
+            if not each.asked_history and (each.early or each.torn) and each.channel:
+                self._outflow.ask(each)
+        return [each for each in self._open.values() if each.nothing_unknown]
+
+    def too_many(self, *, unknown: bool) -> list[Response]:
+        """The responses to end: more than `most_open` are open.
+
+        A share of all at once, so that each need not be looked for among all; the ones of which nothing was read for longest, and of what a
+        predecessor may have published those of which nothing is unknown.
+        """
+        if len(self._open) <= self.most_open:
+            return []
+        waiting = [
+            each
+            for each in self._open.values()
+            if each.phase in {Phase.OPEN, Phase.AWAITING_START} and not (unknown and not each.nothing_unknown)
+        ]
+        return nsmallest(1 + self.most_open // 64, waiting, key=lambda each: max(each.last_offset, each.acked_offset))
+
+
+def _oldest_gap(responses: Iterable[Response]) -> Response | None:
+    """The response whose first early token stands first in the log."""
+    waiting = [each for each in responses if each.early and each.phase is not Phase.AWAITING_START]
+    return min(waiting, key=lambda each: next(iter(each.early.values())).raw.offset, default=None)
+
+
+def _oldest_torn(responses: Iterable[Response]) -> Response | None:
+    torn = [(each.torn.raw.offset, each) for each in responses if each.torn is not None]
+    return min(torn, key=lambda each: each[0])[1] if torn else None
