@@ -120,7 +120,7 @@ class Intake:
                     following.expected = token.seq + 1
                 run = following.run
                 run.texts.append(token.text)
-                run.stamps.append(token.ts if token.ts is not None else time_of(None, raw))
+                run.stamps.append(time_of(None, raw) if token.ts is None else token.ts)
                 run.records.append(raw)
             else:
                 self._take_odd(raw, now)

@@ -20,7 +20,7 @@ def warnings(process: RelayProcess) -> list[str]:
     return [
         line["event"]
         for line in lines
-        if line["level"] not in ("debug", "info") and line["event"] != "event_loop_stalled"
+        if line["level"] not in ("debug", "info") and line["event"] not in ("event_loop_stalled", "event_loop_goes_on")
     ]
 
 
