@@ -7,9 +7,8 @@ import msgspec
 
 from processor.core.limits import PENDING_COST
 from processor.core.text import utf16_length
+from topics.limits import MAX_TIME_MS
 from topics.records import JsonObject, Reason, Status
-
-LAST_TIMESTAMP = 10**14 - 1
 
 
 class Raw(Protocol):
@@ -31,7 +30,7 @@ def time_of(ts: int | None, raw: Raw) -> int:
     """A record's time in milliseconds: the one it gives, else Kafka's. 0 where Kafka's is missing or no time a store takes."""
     if ts is not None:
         return ts
-    return raw.timestamp if 0 <= raw.timestamp <= LAST_TIMESTAMP else 0
+    return raw.timestamp if 0 <= raw.timestamp <= MAX_TIME_MS else 0
 
 
 class Refused:
