@@ -4,9 +4,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
 from processor.core.book import Book
+from processor.core.counts import Counts
 from processor.core.finished import judge_after_end
 from processor.core.following import Following
 from processor.core.items import Refused, time_of
@@ -33,19 +32,6 @@ from topics.plain import PlainToken
 from topics.records import TEXT_PART, Event, Reason
 
 _TOKEN: Final = str(Event.TOKEN)
-
-
-class Counts(msgspec.Struct):
-    """What happened since the counts were last taken. `finished` is by status."""
-
-    consumed: int = 0
-    tokens: int = 0
-    duplicates: int = 0
-    gaps: int = 0
-    started: int = 0
-    finished: dict[str, int] = {}
-    response_seconds: list[float] = []
-    """From reading a response's start to the acknowledgement of its end."""
 
 
 class Intake:
