@@ -35,7 +35,7 @@ _OF_THE_BATCH = (
     PolicyViolationError,
     CorruptRecordException,
 )
-"""Nothing of the batch was written, and one record of it may be the reason."""
+"""No record of the batch was written, and one of them may be the reason."""
 _T = TypeVar("_T")
 
 
@@ -235,7 +235,7 @@ class Delivery:
         await asyncio.wait({closing}, timeout=self._deadline)
         in_time = closing.done()
         if not in_time:
-            # An idempotent aiokafka producer retries for ever, and stop() waits for that: fail what it waits for, and hang up.
+            # An idempotent aiokafka producer retries without end, and stop() waits for that: fail what it waits for, and hang up.
             kafka._message_accumulator.fail_all(KafkaError("given up when closing"))  # noqa: SLF001
             await kafka.client.close()
             await asyncio.wait({closing}, timeout=_HANG_UP_SECONDS)

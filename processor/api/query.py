@@ -12,7 +12,7 @@ Query = MultiMapping[str]
 
 
 def check_names(query: Query, known: AbstractSet[str]) -> None:
-    """The names alone are told, never a value: a credential may be in it."""
+    """Names the parameters only, never a value: it may hold a credential."""
     unknown = sorted(set(query) - known)
     if unknown:
         takes = f"It takes {', '.join(sorted(known))}." if known else "It takes none."

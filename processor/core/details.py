@@ -8,6 +8,6 @@ DETAILS: Final = {
     Reason.LATE: "inside an announced gap, or after the end of the response",
     Reason.INVALID: "some records of the response have sequence numbers and some have none",
     Reason.RESPONSE_ID_REUSED: "another start of a finished response",
-    Reason.UNPUBLISHABLE: "the channel refused the response for good",
+    Reason.UNPUBLISHABLE: "the channel refused the response permanently",
     Reason.NO_START: "the response never started",
 }

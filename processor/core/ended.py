@@ -10,7 +10,7 @@ import msgspec
 DELETED: Final = 2**32 - 1
 """The sequence number kept for a deleted response: whatever comes of it is a repeat."""
 SEGMENTS: Final = 64
-"""The oldest of so many leaves at once when the bound is reached."""
+"""When the bound is reached, the oldest of these segments is forgotten as a whole."""
 SMALLEST_SEGMENT: Final = 256
 
 

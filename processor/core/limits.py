@@ -53,7 +53,7 @@ class Limits:
     """Among which the process's budget is split, but for `open_responses`: see `allowances`."""
 
     def share(self, partitions: int) -> "Limits":
-        """Of each of so many partitions."""
+        """Of each of this many partitions."""
         count = max(1, partitions)
         return replace(
             self,

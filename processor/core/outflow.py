@@ -170,7 +170,7 @@ class Outflow:
             self._woken.append(channel)
 
     def ask(self, response: Response) -> None:
-        """Ask the channel's history about a response, although nothing of it may be sent now."""
+        """Ask the channel's history about a response, although none of its frames may be sent now."""
         lane = self._lane(response.channel)
         if lane.findings is not None:
             self._adopt_history(response, lane.findings)

@@ -1,12 +1,12 @@
 """What a partition gives up when it is full of what waits for records to come.
 
 Early tokens wait so, and tokens that end in half a pair: reading on could bring what they wait for, but a partition that is paused for
-them reads no further. So the oldest gap is given up; where there is none, a response that waits for a half is ended: the log does
+them reads no further. So the oldest gap is given up; without a gap, a response that waits for a half is ended: the log does
 not tell that it will not come, so nothing may be published in its place.
 
 A successor reads the same records again, and must give up nothing that its predecessor published. So among records that a predecessor may have
-read, it gives up nothing before the budget of a whole process is full, whatever share of it that one had; nothing of a response before the
-history of its channel was asked; and nothing of one that the history shows to go on. Without an answer the first alone holds.
+read, it gives up nothing before the budget of a whole process is full, whatever share of it that one had; no part of a response before the
+history of its channel was asked; and no part of one that the history shows to go on. Without an answer the first alone holds.
 What waits for a start, and so has no channel to ask, is given up record by record, the oldest first, and not where a fetch ends. What is held
 is then decided by what came after it: a successor keeps all that its predecessor kept.
 """

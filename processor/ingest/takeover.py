@@ -41,8 +41,8 @@ class Beginning:
 def beginning(committed: tuple[int, str] | None, first: int, end: int) -> Beginning:
     """`committed` is (offset, metadata) of the group; the log holds offsets from `first` to before `end`.
 
-    A committed offset beyond the end means that the log lost its end, or is another one under the same name; which of
-    the two can't be told. So all of it is read again, and all that `responses` holds: what it knows is dropped as repeats.
+    A committed offset beyond the end means that the log lost its end, or is another one under the same name; the two
+    cases cannot be distinguished. So all of it is read again, and all that `responses` holds: what it knows is dropped as repeats.
     """
     metadata = CommitMetadata.decode(committed[1] if committed else None)
     offset = committed[0] if committed else first

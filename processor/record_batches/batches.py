@@ -72,7 +72,7 @@ class Unreadable:
 
 
 class Corrupt(Exception):
-    """The bytes are not what was written, or can't be told to be: nothing at or after this place may be passed over."""
+    """The bytes are not what was written, or this cannot be verified: nothing at or after this place may be passed over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ class Batch:
         yield from self._tolerantly(bytes(payload), position)
 
     def _plain(self, payload: bytes | memoryview) -> bytes:
-        """The batch without compression. Its checksum is not made anew: nobody looks at it again."""
+        """The batch without compression. Its checksum is not computed again: nobody checks it any more."""
         if not self._attributes & CODEC_MASK:
             return self._data
         header = bytearray(self._data[: HEADER.size])

@@ -186,7 +186,7 @@ async def published(link: Link, deadline: float) -> bool:
 
 
 async def survives(link: Link, odd: int) -> None:
-    """The link goes on through so many odd answers, and publishes when the service is right again."""
+    """The link goes on through this many odd answers, and publishes when the service is right again."""
     running = asyncio.ensure_future(link.run())
     try:
         async with asyncio.timeout(60):

@@ -1,4 +1,4 @@
-"""What a broker tells of a topic's limit."""
+"""What a broker says about the limit of a topic."""
 
 import pytest
 
