@@ -17,7 +17,10 @@ class Raw(Protocol):
     @property
     def offset(self) -> int: ...
     @property
-    def timestamp(self) -> int: ...
+    def timestamp(self) -> int | None:
+        """Kafka's, in milliseconds: any 64-bit number that its producer wrote; None in batches of the first format."""
+        ...
+
     @property
     def key(self) -> bytes | None: ...
     @property
@@ -30,7 +33,7 @@ def time_of(ts: int | None, raw: Raw) -> int:
     """A record's time in milliseconds: the one it gives, else Kafka's. 0 where Kafka's is missing or no time a store takes."""
     if ts is not None:
         return ts
-    return raw.timestamp if 0 <= raw.timestamp <= MAX_TIME_MS else 0
+    return raw.timestamp if raw.timestamp is not None and 0 <= raw.timestamp <= MAX_TIME_MS else 0
 
 
 class Refused:
@@ -49,7 +52,7 @@ class Refused:
         return self.original.offset
 
     @property
-    def timestamp(self) -> int:
+    def timestamp(self) -> int | None:
         return self.original.timestamp
 
     @property

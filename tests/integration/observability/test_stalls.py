@@ -2,23 +2,22 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import aiohttp
 import pytest
-from aiokafka import AIOKafkaProducer
 
 from conftest import MakeTopics
-from lab import laboratory
+from lab import RelayProcess, laboratory
 from processor.local.kafka import LocalKafka
+from processor.local.realtime.server import DEFAULT_KEY
 from support import eventually
 
 pytestmark = pytest.mark.timeout(120)
 PROGRAM = Path(__file__).parent / "blocked_loop.py"
-ENDLESS = "(a+)+"
-"""As CHANNEL_PATTERN, a mistake people make: matching it takes twice as long for each further letter."""
 
 
 def test_each_stall_is_logged_once_with_the_stacks_and_no_values() -> None:
@@ -40,18 +39,29 @@ def test_each_stall_is_logged_once_with_the_stacks_and_no_values() -> None:
 
 
 async def test_a_relay_stuck_inside_one_call_tells_where_and_answers_no_liveness_probe(
-    kafka: LocalKafka, make_topics: MakeTopics
+    kafka: LocalKafka, make_topics: MakeTopics, tmp_path: Path
 ) -> None:
+    """The call is one of the system's: a mounted secret whose file is there, and never answers."""
+    key = tmp_path / "key"
+    key.write_text(DEFAULT_KEY)
     async with laboratory(kafka.bootstrap, await make_topics(partitions=1)) as lab:
-        relay = await lab.relay(CHANNEL_PATTERN=ENDLESS)
+        environment = lab.environment(ABLY_KEY_FILE=str(key))
+        del environment["TOKENSTREAM_ABLY_KEY"]
+        relay = RelayProcess(environment)
+        lab.relays.append(relay)
+        await relay.start()
+        await eventually(relay.is_ready, deadline=60)
         assert await relay.text("/healthz") == "ok\n"
-        start = {"event": "start", "responseId": "r", "seq": 0, "channel": "a" * 60 + "!"}
-        async with AIOKafkaProducer(bootstrap_servers=lab.bootstrap) as producer:
-            await producer.send_and_wait(lab.names.tokens, value=json.dumps(start).encode(), key=b"k")
+        key.unlink()
+        os.mkfifo(key)
+        lab.realtime.faults.add(
+            {"disconnected": {"publishes": 1, "code": 80003}}
+        )  # the next connection asks for the key
+        await lab.stream(responses=1, tokens=5, channels=1)
 
         def told() -> bool:
             said = relay.log.read_text()
-            return "codec.py" in said and "most recent call first" in said
+            return "read_value" in said and "most recent call first" in said
 
         await eventually(told, deadline=30, every=0.2)
         assert await answers(relay.port) is False
