@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from processor.happenings import Appended, GapSeen, Happening, RepairNeeded, Replaced, Started, Stopped
 from processor.received import TEXT_PART, Frame, Message, PartText, digests, parse_frame, sha256_of, utf16_length
 
 __all__ = ["Counts", "Limits", "Message", "Reader", "Response"]
@@ -56,49 +57,6 @@ class Counts:
     """Tokens that `give_up` accepted as never to come."""
     mismatches: int = 0
     """Finished responses whose text is not what their stop or record says."""
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    response_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Appended:
-    response_id: str
-    part: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class GapSeen:
-    response_id: str
-    first: int
-    last: int
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    response_id: str
-    status: str
-    verified: bool | None
-
-
-@dataclass(frozen=True, slots=True)
-class Replaced:
-    """The response's text was taken from a record: show it anew."""
-
-    response_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class RepairNeeded:
-    """Something is missing; feed history, a record, or give up."""
-
-    response_id: str
-
-
-Happening = Started | Appended | GapSeen | Stopped | Replaced | RepairNeeded
 
 
 @dataclass(slots=True)

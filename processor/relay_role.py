@@ -11,8 +11,8 @@ from processor.core.limits import PROCESS_FINALS, Limits
 from processor.core.partition import PartitionPipeline
 from processor.errors import KafkaUnavailable, SettingsError
 from processor.ingest.kafka import CommittedOffsets, Consumer, ResponsesReader
+from processor.ingest.parts import PartitionLanes, WorkerParts
 from processor.ingest.relay import Relay, RelayOptions
-from processor.ingest.worker import PartitionLanes, WorkerParts
 from processor.metrics import Metrics
 from processor.publish.ably import AblyOptions
 from processor.publish.lanes import LaneParts, Lanes

@@ -10,18 +10,9 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
+from processor.happenings import Appended, GapSeen, Happening, RepairNeeded, Replaced, Started, Stopped
 from processor.publish.subscription import Interrupted, SubscriptionUnavailable
-from processor.reader import (
-    Appended,
-    GapSeen,
-    Happening,
-    Reader,
-    RepairNeeded,
-    Replaced,
-    Response,
-    Started,
-    Stopped,
-)
+from processor.reader import Reader, Response
 from processor.received import Message
 
 TICK_SECONDS = 1.0

@@ -24,7 +24,7 @@ from faust.types import TP
 
 from processor.archive.batch import Arrival
 from processor.errors import TokenstreamError, TopicsUnfit
-from processor.record_batches import SafeConsumer, Trouble, Unreadable
+from processor.record_batches import SafeConsumer, Trouble, Unreadable, report_trouble, report_unreadable
 from processor.store_port import Position
 
 COMMIT_SECONDS = 1.0
@@ -98,25 +98,12 @@ class ResponseConsumer(driver.Consumer):
 
 def _passed_over(partition: aiokafka.TopicPartition, unreadable: Unreadable) -> None:
     """What the relay did not write; no response can be read from it."""
-    log.error(
-        "response_records_unreadable",
-        topic=partition.topic,
-        partition=partition.partition,
-        offset=unreadable.offset,
-        last=unreadable.last,
-        cause=unreadable.detail,
-    )
+    report_unreadable(log.error, "response_records_unreadable", partition, unreadable)
 
 
 def _log_trouble(trouble: Trouble) -> None:
-    log.error(
-        "batch_unreadable",
-        topic=trouble.topic,
-        partition=trouble.partition,
-        offset=trouble.offset,
-        cause=trouble.cause,
-        advice="Restore the broker's log of this partition. Its responses are not stored until then.",
-    )
+    advice = "Restore the broker's log of this partition. Its responses are not stored until then."
+    report_trouble(log.error, trouble, advice)
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):

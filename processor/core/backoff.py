@@ -1,11 +1,11 @@
-"""How long to wait before trying again: exponential, capped, with full jitter drawn by the caller."""
+"""How long to wait before a retry: exponential and capped. Half of the delay is jitter, which the caller draws."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Seconds. The n-th wait (from 0) is between half and the whole of `first * 2**n`, at most `cap`."""
+    """Seconds. The n-th delay (from 0) is between half and the whole of `min(cap, first * 2**n)`."""
 
     first: float = 0.1
     cap: float = 10.0

@@ -6,11 +6,11 @@ read), `known` (a larger offset at which a record of the response stands, if the
 acknowledged), `refused`.
 """
 
+from processor.core.items import time_or_zero
 from processor.core.limits import RECORD_OVERHEAD
 from processor.core.response import End, PartText, Phase, Response
 from processor.core.sequencer import GAP_SIZE, encoded_size
 from processor.core.text import json_length
-from topics.limits import MAX_SEQ
 from topics.records import JsonObject, Part, ResponseRecord, Status
 
 
@@ -33,17 +33,12 @@ def record_of(response: Response, wall_ms: int) -> ResponseRecord:
         gaps=tuple(response.gaps),
         metadata=response.metadata,
         usage=response.usage if finished else None,
-        started_at=_moment(response.started_at),
-        first_token_at=None if response.first_token_at is None else _moment(response.first_token_at),
-        updated_at=_moment(max(response.updated_at, response.started_at)),
-        finished_at=(_moment(response.finished_at or 0) or wall_ms) if finished else None,
+        started_at=response.started_at,
+        first_token_at=response.first_token_at,
+        updated_at=max(response.updated_at, response.started_at),
+        finished_at=(response.finished_at or wall_ms) if finished else None,
         relay=_relay(response, finished=finished),
     )
-
-
-def _moment(ms: int) -> int:
-    """A record's own timestamp is any 64-bit number that its producer wrote; a moment is what `ts` may be."""
-    return min(max(ms, 0), MAX_SEQ)
 
 
 def _relay(response: Response, *, finished: bool) -> JsonObject:
@@ -83,9 +78,10 @@ def restored(record: ResponseRecord, offset: int, now: float) -> Response:
     response.last_offset = response.acked_offset if response.seqless else -1
     response.tokens = record.tokens
     response.gaps = [(first, last) for first, last in record.gaps]
-    response.started_at = record.started_at
-    response.first_token_at = record.first_token_at
-    response.updated_at = record.updated_at
+    # Earlier versions wrote Kafka's timestamps as they were.
+    first_token_at = record.first_token_at
+    response.started_at, response.updated_at = time_or_zero(record.started_at), time_or_zero(record.updated_at)
+    response.first_token_at = None if first_token_at is None else time_or_zero(first_token_at)
     response.record_offset = offset
     response.size = RECORD_OVERHEAD + json_length(record.response_id) + json_length(record.channel)
     for part in record.parts:

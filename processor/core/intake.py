@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
 from processor.core.book import Book
+from processor.core.counts import Counts
+from processor.core.details import DETAILS
 from processor.core.finished import judge_after_end
 from processor.core.following import Following
 from processor.core.items import Refused, time_of
@@ -33,19 +33,6 @@ from topics.plain import PlainToken
 from topics.records import TEXT_PART, Event, Reason
 
 _TOKEN: Final = str(Event.TOKEN)
-
-
-class Counts(msgspec.Struct):
-    """What happened since the counts were last taken. `finished` is by status."""
-
-    consumed: int = 0
-    tokens: int = 0
-    duplicates: int = 0
-    gaps: int = 0
-    started: int = 0
-    finished: dict[str, int] = {}
-    response_seconds: list[float] = []
-    """From reading a response's start to the acknowledgement of its end."""
 
 
 class Intake:
@@ -251,7 +238,7 @@ class Intake:
         if isinstance(verdict, Verdict):
             self.counts.duplicates += 1
         else:
-            self._book.dead_letter(raw, verdict, _DETAILS.get(verdict, ""))
+            self._book.dead_letter(raw, verdict, DETAILS.get(verdict, ""))
 
     def _hold(self, response: Response, record: TokenRecord, raw: Raw, now: float) -> None:
         assert record.seq is not None
@@ -401,15 +388,6 @@ class Intake:
         self._timers.forget(response)
         for seq in sorted(response.early):
             self._release_early(response, seq)
-
-
-_DETAILS = {
-    Reason.LATE: "inside an announced gap, or after the end of the response",
-    Reason.INVALID: "some records of the response have sequence numbers and some have none",
-    Reason.RESPONSE_ID_REUSED: "another start of a finished response",
-    Reason.UNPUBLISHABLE: "the channel refused the response for good",
-    Reason.NO_START: "the response never started",
-}
 
 
 def _digest(raw: Raw) -> str:

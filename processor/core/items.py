@@ -30,10 +30,13 @@ class Raw(Protocol):
 
 
 def time_of(ts: int | None, raw: Raw) -> int:
-    """A record's time in milliseconds: the one it gives, else Kafka's. 0 where Kafka's is missing or no time a store takes."""
-    if ts is not None:
-        return ts
-    return raw.timestamp if raw.timestamp is not None and 0 <= raw.timestamp <= MAX_TIME_MS else 0
+    """A record's time in milliseconds: the one it gives, else Kafka's if it is a time."""
+    return time_or_zero(raw.timestamp) if ts is None else ts
+
+
+def time_or_zero(ms: int | None) -> int:
+    """0 where a store does not take `ms`: Kafka has -1 for a record without a time, batches of the first format have none, and takes any 64-bit number."""
+    return ms if ms is not None and 0 <= ms <= MAX_TIME_MS else 0
 
 
 class Refused:

@@ -12,9 +12,10 @@ Nothing here raises for bad input. `PartitionPipeline` is not safe to share betw
 from collections.abc import Iterable, Mapping, Sequence
 
 from processor.core.book import Batch, Book, CommitPoint
+from processor.core.counts import Counts
 from processor.core.durable import restored
 from processor.core.framer import Frame
-from processor.core.intake import Counts, Intake
+from processor.core.intake import Intake
 from processor.core.limits import Limits
 from processor.core.outflow import AskHistory, Outflow
 from processor.core.reads import ReadTimes, oldest_offset

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 
 from processor.errors import Fatal, KafkaUnavailable, TopicsUnfit
 from processor.ingest.connection import KafkaConnection
-from processor.record_batches import Fetches, Unreadable, read_safely
+from processor.record_batches import Fetches, Unreadable, read_safely, report_unreadable
 
 log = structlog.get_logger(__name__)
 
@@ -213,14 +213,7 @@ class DeadLetterReader:
 
 
 def _passed_over(partition: TopicPartition, unreadable: Unreadable) -> None:
-    log.warning(
-        "dead_letters_unreadable",
-        topic=partition.topic,
-        partition=partition.partition,
-        offset=unreadable.offset,
-        last=unreadable.last,
-        cause=unreadable.detail,
-    )
+    report_unreadable(log.warning, "dead_letters_unreadable", partition, unreadable)
 
 
 def _letter(record: Any) -> StoredDeadLetter:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from processor.core.intake import Counts
+from processor.core.counts import Counts
 from processor.ingest.ports import TokensConsumer
 from processor.ingest.worker import PartitionWorker
 from processor.metrics import Metrics

@@ -15,8 +15,9 @@ from processor.core.limits import Limits, allowances
 from processor.errors import KafkaUnavailable, PartitionLost, RecordsGone
 from processor.ingest.kafka import ClientOptions, TransactionalWriter
 from processor.ingest.measures import Measures
+from processor.ingest.parts import WorkerParts
 from processor.ingest.ports import PartitionWriter
-from processor.ingest.worker import PartitionWorker, WorkerParts
+from processor.ingest.worker import PartitionWorker
 
 log = structlog.get_logger(__name__)
 

@@ -9,6 +9,7 @@ from processor.core.partition import PartitionPipeline
 from processor.ingest.commit_metadata import CommitMetadata
 from processor.ingest.ports import RecordsReader
 from topics.codec import decode_response
+from topics.records import ResponseRecord
 
 log = structlog.get_logger(__name__)
 
@@ -69,3 +70,15 @@ async def restore(pipeline: PartitionPipeline, responses: RecordsReader, number:
     end = await responses.read(number, start, take)
     pipeline.restore((), end, clock.monotonic())
     return end
+
+
+async def record_at(responses: RecordsReader, number: int, offset: int) -> ResponseRecord | None:
+    """The record at an offset of `responses[number]`, None where there is none any more. Raises KafkaUnavailable."""
+    found: list[bytes] = []
+
+    def take(at: int, _key: bytes, value: bytes | None) -> None:
+        if at == offset and value is not None:
+            found.append(value)
+
+    await responses.read(number, offset, take, only=True)
+    return decode_response(found[0]) if found else None

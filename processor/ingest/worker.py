@@ -4,33 +4,28 @@
          |                       |                          |
          '-----------------------'--- fenced, or too late --'-----> GONE, and nothing was committed
 
-Everything but the pipeline's decisions is here; the lanes are another shell's and come by `LanesOf`.
+Everything but the decisions of the pipeline is here; the lanes belong to another shell and come through `LanesOf` (see `parts`).
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from enum import Enum, auto
 from math import inf
-from random import Random
-from typing import Protocol
 
 import structlog
 
-from processor.clock import Clock
 from processor.core.backoff import Backoff
 from processor.core.book import Batch, CommitPoint
 from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Raw
 from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge
-from processor.ingest.caution import Caution, caution, poison_of, without
-from processor.ingest.commit_metadata import CommitMetadata, Trying
-from processor.ingest.dead_letters import headers_of, value_of
-from processor.ingest.ports import OffsetsReader, PartitionWriter, Record, RecordsReader, TokensConsumer
-from processor.ingest.takeover import beginning, restore
-from processor.metrics import Metrics
-from topics.codec import Decoder, decode_response, encode_response
+from processor.ingest.batch_records import BatchRecords
+from processor.ingest.careful_reading import CarefulReading
+from processor.ingest.commit_metadata import CommitMetadata
+from processor.ingest.parts import WorkerParts
+from processor.ingest.ports import PartitionWriter, Record
+from processor.ingest.takeover import beginning, record_at, restore
 from topics.records import ResponseRecord
 
 log = structlog.get_logger(__name__)
@@ -42,8 +37,6 @@ DRAIN_CHECK = 0.02
 LANDING_SHARE = 0.7
 """Of the drain's time, for what is in flight to be answered; the rest is for the last transaction."""
 RETRY = Backoff(first=0.2, cap=5.0)
-SMALLEST_DEAD_LETTER = 32 * 1024
-"""Bytes; what is refused although it is not larger has to wait for the topic to be set right."""
 
 
 class State(Enum):
@@ -51,33 +44,6 @@ class State(Enum):
     RUNNING = auto()
     DRAINING = auto()
     GONE = auto()
-
-
-class PartitionLanes(Protocol):
-    """What the worker needs of the lanes: carried out by `processor.publish.lanes.Lanes`."""
-
-    def wake(self) -> None: ...
-    def close(self) -> None: ...
-    def stop(self) -> None: ...
-
-
-LanesOf = Callable[[PartitionPipeline, Callable[[], bool], Callable[[], None]], PartitionLanes]
-"""(pipeline, may_publish, progressed) -> lanes"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerParts:
-    consumer: TokensConsumer
-    committed: OffsetsReader
-    responses: RecordsReader
-    lanes_of: LanesOf
-    decoder: Decoder
-    metrics: Metrics
-    clock: Clock
-    random: Random
-    responses_topic: str
-    dead_letters_topic: str
-    dead_letter_bytes: int
 
 
 class PartitionWorker:
@@ -100,13 +66,13 @@ class PartitionWorker:
         self._committed = CommitPoint(-1, 0)
         self._begun_at = -1
         self._attempts = 0
-        self._trying: Trying | None = None
-        self._caution: Caution | None = None
-        self._caution_here: Caution | None = None
-        """After an error here: how to read on."""
-        self._poison: dict[int, str] = {}
-        """Offsets of records that are refused unread, with why."""
-        self._dead_letter_bytes = parts.dead_letter_bytes
+        self._care = CarefulReading(number)
+        self._encoding = BatchRecords(
+            number,
+            responses_topic=parts.responses_topic,
+            dead_letters_topic=parts.dead_letters_topic,
+            dead_letter_bytes=parts.dead_letter_bytes,
+        )
         self._wrote_at = self._clock.monotonic()
 
     def __repr__(self) -> str:
@@ -126,18 +92,17 @@ class PartitionWorker:
     @property
     def position(self) -> int:
         """The next offset to be fetched."""
-        held = -1 if self._caution is None else self._caution.position
-        return max(held, self.pipeline.position)
+        return max(self._care.position, self.pipeline.position)
 
     @property
     def paused(self) -> bool:
         """Whether fetching should stop."""
-        return self.pipeline.paused or (self._caution is not None and self._caution.holds)
+        return self.pipeline.paused or self._care.holds
 
     @property
     def _may_feed(self) -> bool:
         """Whether something waits to be fed with care, and there is room for it."""
-        return self._caution is not None and self._caution.holds and not self.pipeline.paused
+        return self._care.holds and not self.pipeline.paused
 
     def progressed(self) -> None:
         """Something was read or answered. Wakes the task only where that left it something to do before it wakes by itself."""
@@ -212,9 +177,7 @@ class PartitionWorker:
         self.pipeline.begin(begin.offset, end, clean=begin.clean_after(responses_end), lost=begin.lost)
         self._committed = CommitPoint(begin.offset, begin.restore)
         self._begun_at, self._attempts = begin.offset, begin.attempts
-        self._poison |= poison_of(begin.metadata)
-        self._caution = self._caution_here or caution(begin.metadata, begin.attempts, begin.offset, end)
-        self._trying = begin.metadata.trying if self._caution is not None else None
+        self._care.begin(begin, end)
         await self._write_batch(Batch((), ()), clean=False, keep=self._committed)
         parts.consumer.seek(number, begin.offset)
 
@@ -228,60 +191,46 @@ class PartitionWorker:
     def feed(self, records: Sequence[Raw], position: int) -> None:
         if self.state is not State.RUNNING:
             return
-        if self._caution is not None:
-            self._caution.add(records, position)
+        if self._care.is_on:
+            self._care.add(records, position)
             self._kicked.set()
         else:
             self._feed(records, position)
 
     def _feed(self, records: Sequence[Raw], position: int) -> None:
         try:
-            self.pipeline.feed(
-                without(records, self._poison) if self._poison else records, position, self._clock.monotonic()
-            )
+            self.pipeline.feed(self._care.screened(records), position, self._clock.monotonic())
         except Exception as error:
-            if not records or records[0].offset in self._poison:
+            if not self._care.failed(self._parts.consumer.topic, records, error):
                 raise
-            self._take_over_with_care(records, error)
+            self._take_over_again()
             return
         self._lanes.wake()
         self.progressed()
 
-    def _take_over_with_care(self, records: Sequence[Raw], error: Exception) -> None:
-        """Begin again from what is durable: what the pipeline holds after an error can't be trusted.
-
-        A record that was fed alone is what raised it, and is refused the next time; of several, each is fed alone then.
-        """
-        first, end = records[0].offset, records[-1].offset + 1
-        topic, cause = self._parts.consumer.topic, f"{type(error).__name__}: {error}"
-        log.error(
-            "records_failed", topic=topic, partition=self.number, offset=first, end=end, cause=cause, exc_info=error
-        )
-        if len(records) == 1:
-            self._poison[first] = f"reading it raised {cause}"
-        self._caution_here = Caution(1, end)
+    def _take_over_again(self) -> None:
+        """Begin again from what is durable: what the pipeline holds after an error can't be trusted."""
         self.state = State.TAKING_OVER
         self._lanes.stop()
         self._kicked.set()
 
-    async def _feed_carefully(self, care: Caution) -> None:
+    async def _feed_carefully(self) -> None:
         """Feed what is next of what waits, once it is durable that it is tried."""
-        if records := care.take():
-            self._trying = care.marker(records)
+        if records := self._care.take():
             await self._write()
             if self.running:
                 self._feed(records, records[-1].offset + 1)
-        if self.running and not care.holds and care.position >= care.until:
-            self._feed((), care.position)
-            self._caution = self._caution_here = self._trying = None
+        if self.running and self._care.is_through:
+            self._feed((), self._care.position)
+            self._care.stop()
             await self._write()
 
     async def _turn(self) -> None:
-        pipeline, care = self.pipeline, self._caution
+        pipeline, care = self.pipeline, self._care
         now = self._clock.monotonic()
         pipeline.tick(now)
-        if care is not None and (self._may_feed or not care.holds):
-            await self._feed_carefully(care)
+        if care.is_on and (self._may_feed or not care.holds):
+            await self._feed_carefully()
             if not self.running:
                 return
         if pipeline.wants_end_offset:
@@ -331,17 +280,10 @@ class PartitionWorker:
             self.pipeline.read_back(record)
 
     async def _read_record(self, offset: int) -> ResponseRecord | None:
-        found: list[bytes] = []
-
-        def take(at: int, _key: bytes, value: bytes | None) -> None:
-            if at == offset and value is not None:
-                found.append(value)
-
         attempt = 0
         while True:
             try:
-                await self._parts.responses.read(self.number, offset, take, only=True)
-                return decode_response(found[0]) if found else None
+                return await record_at(self._parts.responses, self.number, offset)
             except KafkaUnavailable as error:
                 self.stuck = str(error)
                 await asyncio.sleep(RETRY.delay(attempt, self._parts.random.random()))
@@ -367,7 +309,7 @@ class PartitionWorker:
                 point = self.pipeline.commit_point(batch, offsets[: len(batch.saves)])
             attempts = self._attempts if point.offset == self._begun_at else 0
             return point.offset, CommitMetadata(
-                point.restore, clean, attempts, None if clean else self._trying
+                point.restore, clean, attempts, None if clean else self._care.trying
             ).encode()
 
         attempt = 0
@@ -380,7 +322,7 @@ class PartitionWorker:
                 self._parts.metrics.transaction_seconds.observe(self._clock.monotonic() - began)
                 break
             except KafkaUnavailable as error:
-                if isinstance(error, RecordTooLarge) and self._cut_dead_letters(error):
+                if isinstance(error, RecordTooLarge) and self._encoding.cut_dead_letters(error):
                     records = self._records(batch)
                 self._parts.metrics.transaction_retries.inc()
                 self.stuck = str(error)
@@ -397,26 +339,7 @@ class PartitionWorker:
             self._lanes.wake()
 
     def _records(self, batch: Batch) -> list[Record]:
-        parts = self._parts
-        records: list[Record] = [
-            (parts.responses_topic, self.number, save.record.response_id.encode(), encode_response(save.record), ())
-            for save in batch.saves
-        ]
-        now_ms = self._clock.wall_ms()
-        for letter in batch.dead_letters:
-            value, cut = value_of(letter, self._dead_letter_bytes)
-            headers = headers_of(letter, topic=parts.consumer.topic, partition=self.number, now_ms=now_ms)
-            records.append((parts.dead_letters_topic, None, letter.raw.key, value, [*headers, *cut]))
-        return records
-
-    def _cut_dead_letters(self, refused: RecordTooLarge) -> bool:
-        """A dead letter is too large for its topic: cut what is longer from now on. Whether there is anything to cut."""
-        if refused.topic != self._parts.dead_letters_topic or self._dead_letter_bytes <= SMALLEST_DEAD_LETTER:
-            return False
-        longest = min(self._dead_letter_bytes, refused.size)
-        self._dead_letter_bytes = max(SMALLEST_DEAD_LETTER, longest * 7 // 8)
-        log.warning("dead_letters_cut", partition=self.number, bytes=self._dead_letter_bytes, cause=str(refused))
-        return True
+        return self._encoding.of(batch, self._parts.consumer.topic, self._clock.wall_ms())
 
     def _count(self, batch: Batch) -> None:
         metrics = self._parts.metrics

@@ -6,6 +6,7 @@
 from processor.record_batches.batches import Fault, Record, Trouble, Unreadable
 from processor.record_batches.fetches import HOLD, Fetches, SafeConsumer, read_safely
 from processor.record_batches.limits import DEFAULT_MAX_BATCH_BYTES
+from processor.record_batches.reports import report_trouble, report_unreadable
 
 __all__ = [
     "DEFAULT_MAX_BATCH_BYTES",
@@ -17,4 +18,6 @@ __all__ = [
     "Trouble",
     "Unreadable",
     "read_safely",
+    "report_trouble",
+    "report_unreadable",
 ]

@@ -4,7 +4,6 @@ PostgreSQL: only what queries can read. Dead rows stay in its files until vacuum
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
@@ -18,7 +17,7 @@ from processor.archive.objects import ObjectStore
 from processor.clock import Clock
 from processor.store_port import Deletion, Entry, ResponseStore
 from records import START, entry, tombstone
-from stores import KINDS, new_store_url, opened
+from stores import opened
 from topics.records import Status
 
 DAY_MS = 86_400_000
@@ -43,22 +42,6 @@ async def contents(kind: str, url: str, directory: Path) -> bytes:
         return b"".join(path.read_bytes() for path in directory.rglob("*") if path.is_file())
 
     return await asyncio.to_thread(read)
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-async def url(kind: str, tmp_path: Path) -> str:
-    return await new_store_url(kind, tmp_path)
-
-
-@pytest.fixture
-async def store(url: str) -> AsyncIterator[ResponseStore]:
-    async with opened(url) as store:
-        yield store
 
 
 def versions(name: str = "r-1") -> list[Entry]:

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -23,7 +22,7 @@ from processor.core.text import json_length
 from processor.metrics import Metrics
 from processor.reader import Message, Reader
 from processor.store_port import Entry, Position, ResponseStore
-from stores import KINDS, new_store_url, opened
+from stores import opened
 from topics.codec import Decoder, Invalid, TokenRecord, encode_token_event
 from topics.limits import (
     MAX_CHANNEL_BYTES,
@@ -240,12 +239,6 @@ def test_a_response_at_the_limit_is_framed_whole_and_both_readers_prove_it(answe
     texts = [one["text"] for one in answer.tokens]
     assert [part.text for part in response.parts.values()] == texts == [part["text"] for part in twin["parts"]]
     assert response.metadata == answer.metadata
-
-
-@pytest.fixture(params=KINDS)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ResponseStore]:
-    async with opened(await new_store_url(str(request.param), tmp_path)) as store:
-        yield store
 
 
 async def test_every_store_takes_what_is_at_a_limit(store: ResponseStore) -> None:

@@ -3,8 +3,7 @@
 import asyncio
 import gc
 import random
-from collections.abc import AsyncIterator, Coroutine
-from pathlib import Path
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from processor.clock import Clock
 from processor.errors import StoreRefused
 from processor.store_port import CursorInvalid, Deletion, Entry, Position, ResponseStore
 from records import START, entry, record, tombstone
-from stores import KINDS, new_store_url, opened
+from stores import opened
 from topics.codec import encode_response
 from topics.records import Status
 
@@ -45,22 +44,6 @@ TEXTS = (
     "\u2028\u2029\ufeff\uffff",
     '{"json":"in a string"} \\u0000 ,"kafka":{"partition":1}}',
 )
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-async def url(kind: str, tmp_path: Path) -> str:
-    return await new_store_url(kind, tmp_path)
-
-
-@pytest.fixture
-async def store(url: str) -> AsyncIterator[ResponseStore]:
-    async with opened(url) as store:
-        yield store
 
 
 async def ids(store: ResponseStore, channel: str = "chat:1", limit: int = 100) -> list[str]:

@@ -18,8 +18,9 @@ from processor.core.response import Raw, Response
 from processor.core.sequencer import Verdict
 from processor.core.timers import Timers
 from processor.errors import PublishRetry
+from processor.ingest.parts import WorkerParts
 from processor.ingest.relay import Relay, RelayOptions
-from processor.ingest.worker import PartitionWorker, State, WorkerParts
+from processor.ingest.worker import PartitionWorker, State
 from processor.metrics import Metrics
 from processor.ports import Realtime
 from processor.publish.ably import AblyOptions, Connection

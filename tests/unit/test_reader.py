@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.reader import Appended, Limits, Message, Reader, RepairNeeded, Response, Started, Stopped
+from processor.happenings import Appended, RepairNeeded, Started, Stopped
+from processor.reader import Limits, Message, Reader, Response
 from processor.received import sha256_of, utf16_length
 
 VECTORS = Path(__file__).parents[1] / "vectors"

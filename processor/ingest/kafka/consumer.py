@@ -17,7 +17,15 @@ from processor.ingest.kafka.membership import GroupMembership
 from processor.ingest.kafka.options import CLIENT_ERRORS, STOP_DEADLINE, ClientOptions
 from processor.ingest.kafka.readers import LogEnds
 from processor.ingest.unreachable import why_unreachable
-from processor.record_batches import DEFAULT_MAX_BATCH_BYTES, HOLD, Fetches, Trouble, Unreadable, read_safely
+from processor.record_batches import (
+    DEFAULT_MAX_BATCH_BYTES,
+    HOLD,
+    Fetches,
+    Trouble,
+    Unreadable,
+    read_safely,
+    report_trouble,
+)
 from topics.records import Reason
 
 log = structlog.get_logger(__name__)
@@ -196,14 +204,7 @@ def _refuse(_: TopicPartition, unreadable: Unreadable) -> Refused:
 
 
 def _log_trouble(trouble: Trouble) -> None:
-    log.error(
-        "batch_unreadable",
-        topic=trouble.topic,
-        partition=trouble.partition,
-        offset=trouble.offset,
-        cause=trouble.cause,
-        advice=_advice(trouble),
-    )
+    report_trouble(log.error, trouble, _advice(trouble))
 
 
 def _advice(trouble: Trouble) -> str:

@@ -13,7 +13,7 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 
 from processor.errors import KafkaUnavailable
 from processor.ingest.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE, ClientOptions
-from processor.record_batches import DEFAULT_MAX_BATCH_BYTES, Trouble, Unreadable, read_safely
+from processor.record_batches import DEFAULT_MAX_BATCH_BYTES, Trouble, Unreadable, read_safely, report_unreadable
 
 log = structlog.get_logger(__name__)
 
@@ -230,11 +230,4 @@ class ResponsesReader:
 
 def _passed_over(partition: TopicPartition, unreadable: Unreadable) -> None:
     """What this program did not write; nothing can be restored from it."""
-    log.error(
-        "response_records_unreadable",
-        topic=partition.topic,
-        partition=partition.partition,
-        offset=unreadable.offset,
-        last=unreadable.last,
-        cause=unreadable.detail,
-    )
+    report_unreadable(log.error, "response_records_unreadable", partition, unreadable)

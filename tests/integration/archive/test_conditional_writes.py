@@ -1,8 +1,6 @@
 """Object storage that does not keep to conditional writes is refused when a store starts: small servers that speak enough of S3."""
 
-import asyncio
 import hashlib
-import os
 import re
 import sys
 from collections.abc import AsyncIterator
@@ -12,6 +10,7 @@ from enum import Enum, auto
 import pytest
 from aiohttp import web
 
+from commands import run_command
 from processor.archive.bucket import Bucket
 from processor.archive.objects import ObjectStore
 from processor.archive.opening import open_patiently
@@ -127,21 +126,8 @@ async def test_a_service_without_conditional_writes_is_refused(conditions: Condi
 
 
 async def run(options: dict[str, str], *command: str, **settings: str) -> tuple[int | None, str]:
-    environment = os.environ | options | {f"TOKENSTREAM_{name}": value for name, value in settings.items()}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "processor", *command),
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        async with asyncio.timeout(60):
-            output, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode, output.decode()
+    environment = options | {f"TOKENSTREAM_{name}": value for name, value in settings.items()}
+    return await run_command(sys.executable, "-m", "processor", *command, environment=environment)
 
 
 async def test_a_command_that_is_refused_exits_with_2_and_one_line() -> None:

@@ -1,7 +1,5 @@
 """`tokenstream demo` from outside: it checks itself, leaves nothing behind, and says in a sentence what is wrong."""
 
-import asyncio
-import os
 import signal
 import socket
 import sys
@@ -10,24 +8,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from commands import run_command
 from demo_process import running_demo
 
 
 async def run_demo(*arguments: str, directory: Path) -> tuple[int | None, str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "processor", "demo", *arguments),
-        env={**os.environ, "TMPDIR": str(directory), "COLUMNS": "100"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        async with asyncio.timeout(150):
-            printed, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode, printed.decode()
+    command = (sys.executable, "-m", "processor", "demo", *arguments)
+    return await run_command(*command, environment={"TMPDIR": str(directory), "COLUMNS": "100"}, within=150)
 
 
 @pytest.mark.timeout(180)

@@ -5,8 +5,8 @@ import hashlib
 from collections.abc import Sequence
 
 from processor.cli_shared import visible
+from processor.happenings import Happening, Stopped
 from processor.publish.subscription import Interrupted, SubscriptionUnavailable
-from processor.reader import Happening, Stopped
 from processor.received import Message
 from processor.tail import Follower, JsonLines, Lanes, PlainLines, as_fields
 

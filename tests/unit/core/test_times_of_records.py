@@ -3,11 +3,13 @@
 import orjson
 import pytest
 
+from processor.core.durable import record_of, restored
 from processor.core.limits import Limits
 from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
 from processor.store_port import check_storable
 from topics.codec import Decoder
+from topics.records import ResponseRecord, Status
 from world import LogRecord
 
 
@@ -36,3 +38,19 @@ def test_any_timestamp_gives_a_record_that_a_store_takes(timestamp: int | None) 
     check_storable(save.record)
     assert save.record.finished
     assert save.record.started_at == (timestamp if timestamp is not None and 0 <= timestamp < 2**53 else 0)
+
+
+@pytest.mark.parametrize("time", [-1, 2**53])
+def test_an_open_record_with_such_a_time_is_taken_up(time: int) -> None:
+    record = ResponseRecord(
+        response_id="r-1",
+        channel="chat:1",
+        status=Status.STREAMING,
+        seq=1,
+        started_at=time,
+        first_token_at=time,
+        updated_at=time,
+    )
+    taken_up = record_of(restored(record, 0, 0.0), 1_763_860_000_000)
+    check_storable(taken_up)
+    assert (taken_up.started_at, taken_up.first_token_at, taken_up.updated_at) == (0, 0, 0)

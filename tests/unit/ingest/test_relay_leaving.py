@@ -8,8 +8,9 @@ from aiokafka import TopicPartition
 
 from processor.clock import Clock
 from processor.core.limits import Limits
+from processor.ingest.parts import WorkerParts
 from processor.ingest.relay import Relay, RelayOptions
-from processor.ingest.worker import PartitionWorker, WorkerParts
+from processor.ingest.worker import PartitionWorker
 from processor.metrics import Metrics
 
 

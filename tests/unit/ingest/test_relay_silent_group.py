@@ -6,8 +6,8 @@ from typing import Any, cast
 
 from processor.core.limits import Limits
 from processor.errors import KafkaUnavailable
+from processor.ingest.parts import WorkerParts
 from processor.ingest.relay import Relay, RelayOptions
-from processor.ingest.worker import WorkerParts
 from processor.metrics import Metrics
 from support import eventually
 

@@ -14,8 +14,9 @@ from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
 from processor.errors import KafkaUnavailable
 from processor.ingest.commit_metadata import CommitMetadata
+from processor.ingest.parts import WorkerParts
 from processor.ingest.takeover import beginning, restore
-from processor.ingest.worker import PartitionWorker, WorkerParts
+from processor.ingest.worker import PartitionWorker
 from processor.metrics import Metrics
 from topics.codec import Decoder, encode_response
 from topics.records import Reason

@@ -10,7 +10,8 @@ import pytest
 
 from processor.clock import Clock
 from processor.core.limits import Limits
-from processor.ingest.worker import IDLE_WAIT, PartitionWorker, State, WorkerParts
+from processor.ingest.parts import WorkerParts
+from processor.ingest.worker import IDLE_WAIT, PartitionWorker, State
 from processor.metrics import Metrics
 from topics.codec import Decoder
 

@@ -1,0 +1,16 @@
+"""What a partition counts of its records and responses, for the metrics."""
+
+import msgspec
+
+
+class Counts(msgspec.Struct):
+    """What happened since the counts were last taken. `finished` is by status."""
+
+    consumed: int = 0
+    tokens: int = 0
+    duplicates: int = 0
+    gaps: int = 0
+    started: int = 0
+    finished: dict[str, int] = {}
+    response_seconds: list[float] = []
+    """From reading a response's start to the acknowledgement of its end."""

@@ -1,0 +1,13 @@
+"""The detail of a dead letter, by its reason, where the record itself says no more."""
+
+from typing import Final
+
+from topics.records import Reason
+
+DETAILS: Final = {
+    Reason.LATE: "inside an announced gap, or after the end of the response",
+    Reason.INVALID: "some records of the response have sequence numbers and some have none",
+    Reason.RESPONSE_ID_REUSED: "another start of a finished response",
+    Reason.UNPUBLISHABLE: "the channel refused the response for good",
+    Reason.NO_START: "the response never started",
+}
