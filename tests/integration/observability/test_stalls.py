@@ -1,9 +1,12 @@
 """A loop that stands still says where, and the process shows that it is not alive."""
 
 import asyncio
+import contextlib
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import aiohttp
@@ -17,6 +20,8 @@ from support import eventually
 
 pytestmark = pytest.mark.timeout(120)
 PROGRAM = Path(__file__).parent / "blocked_loop.py"
+BUSY = Path(__file__).parent / "busy_loop.py"
+PAUSES = 50
 ENDLESS = "(a+)+"
 """As CHANNEL_PATTERN, a mistake people make: matching it takes twice as long for each further letter."""
 
@@ -37,6 +42,25 @@ def test_each_stall_is_logged_once_with_the_stacks_and_no_values() -> None:
         figures['tokenstream_event_loop_lag_seconds_bucket{le="1.0"}']
     )
     assert late == 2
+
+
+def test_processes_that_are_paused_again_and_again_go_on() -> None:
+    """Stacks of threads that run on may not be read from outside: here each pause is longer than the watch waits."""
+    with contextlib.ExitStack() as stack:
+        command = [sys.executable, str(BUSY)]
+        processes = [stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE)) for _ in range(4)]
+        for process in processes:
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            process.stdout.readline()
+        for _ in range(PAUSES):
+            for number, seconds in ((signal.SIGSTOP, 0.15), (signal.SIGCONT, 0.05)):
+                for process in processes:
+                    process.send_signal(number)
+                time.sleep(seconds)
+        for process in processes:
+            process.terminate()
+        assert [process.wait(30) for process in processes] == [0] * len(processes)
 
 
 async def test_a_relay_stuck_inside_one_call_tells_where_and_answers_no_liveness_probe(
