@@ -69,10 +69,7 @@ class LoopWatch:
     # In the thread
 
     def _guard(self) -> None:
-        stderr = sys.__stderr__  # the real one: faulthandler writes to its file descriptor
-        last_resort = stderr is not None and not stderr.closed
-        if last_resort:  # for as long as the process lives: without a handler a late signal would end it
-            faulthandler.register(signal.SIGVTALRM, file=stderr, all_threads=False)
+        last_resort = _prepare_last_resort()
         try:
             while not self._ended.wait(self._stall / 6):
                 if last_resort:
@@ -84,6 +81,18 @@ class LoopWatch:
                     log.error("event_loop_stalled", seconds=round(still, 1), stacks=stacks())
         finally:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
+def _prepare_last_resort() -> bool:
+    """Have SIGVTALRM write the stack of the thread it interrupts, until the process ends. Whether there is where to write.
+
+    The handler stays: without it a late signal would end the process.
+    """
+    stderr = sys.__stderr__  # the real one: faulthandler writes to its file descriptor
+    if stderr is None or stderr.closed:
+        return False
+    faulthandler.register(signal.SIGVTALRM, file=stderr, all_threads=False)
+    return True
 
 
 def stacks() -> str:
