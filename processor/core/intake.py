@@ -128,6 +128,8 @@ class Intake:
             self._unfollow(following, now)
         followed.clear()
         self.position = max(position, raws[-1].offset + 1) if raws else max(position, self.position)
+        if self.position > self.unknown_before:  # plain tokens, too, can be what is read first beyond it
+            self._relieve_orphans(unknown=False)
         self.relieve(self.position, now)
 
     def _follow(self, token: PlainToken, raw: Raw) -> Following | None:

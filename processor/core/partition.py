@@ -281,8 +281,9 @@ class PartitionPipeline:
     def paused(self) -> bool:
         """Whether fetching should stop: above the budget, until half of it is free again."""
         held = self.buffered_bytes
-        if held > self.limits.low_water and self._intake.position < self._intake.unknown_before:
-            held -= self._intake.waiting_bytes  # see `relief`: more of it may be held here than elsewhere
+        if held > self.limits.low_water and self._intake.position <= self._intake.unknown_before:
+            # See `relief`: more of it may be held here than elsewhere, until a record beyond is taken.
+            held -= self._intake.waiting_bytes
         self._paused = held > self.limits.buffered or (self._paused and held > self.limits.low_water)
         return self._paused or self._book.finished.overfull
 
