@@ -1,23 +1,21 @@
-"""A loop that stands still says where, and the process shows that it is not alive."""
+"""A loop that stands still says where."""
 
-import asyncio
+import contextlib
+import itertools
 import json
-import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-import aiohttp
 import pytest
-
-from conftest import MakeTopics
-from lab import RelayProcess, laboratory
-from processor.local.kafka import LocalKafka
-from processor.local.realtime.server import DEFAULT_KEY
-from support import eventually
 
 pytestmark = pytest.mark.timeout(120)
 PROGRAM = Path(__file__).parent / "blocked_loop.py"
+BUSY = Path(__file__).parent / "busy_loop.py"
+HELD = Path(__file__).parent / "held_lock.py"
+PAUSES = 50
 
 
 def test_each_stall_is_logged_once_with_the_stacks_and_no_values() -> None:
@@ -38,39 +36,30 @@ def test_each_stall_is_logged_once_with_the_stacks_and_no_values() -> None:
     assert late == 2
 
 
-async def test_a_relay_stuck_inside_one_call_tells_where_and_answers_no_liveness_probe(
-    kafka: LocalKafka, make_topics: MakeTopics, tmp_path: Path
-) -> None:
-    """The call is one of the system's: a mounted secret whose file is there, and never answers."""
-    key = tmp_path / "key"
-    key.write_text(DEFAULT_KEY)
-    async with laboratory(kafka.bootstrap, await make_topics(partitions=1)) as lab:
-        environment = lab.environment(ABLY_KEY_FILE=str(key))
-        del environment["TOKENSTREAM_ABLY_KEY"]
-        relay = RelayProcess(environment)
-        lab.relays.append(relay)
-        await relay.start()
-        await eventually(relay.is_ready, deadline=60)
-        assert await relay.text("/healthz") == "ok\n"
-        key.unlink()
-        os.mkfifo(key)
-        lab.realtime.faults.add(
-            {"disconnected": {"publishes": 1, "code": 80003}}
-        )  # the next connection asks for the key
-        await lab.stream(responses=1, tokens=5, channels=1)
-
-        def told() -> bool:
-            said = relay.log.read_text()
-            return "read_value" in said and "most recent call first" in said
-
-        await eventually(told, deadline=30, every=0.2)
-        assert await answers(relay.port) is False
+def test_processes_that_are_paused_again_and_again_go_on() -> None:
+    """Stacks of threads that run on may not be read from outside: here each pause is longer than the watch waits."""
+    with contextlib.ExitStack() as stack:
+        command = [sys.executable, str(BUSY)]
+        processes = [stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE)) for _ in range(4)]
+        for process in processes:
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            process.stdout.readline()
+        for _ in range(PAUSES):
+            for number, seconds in ((signal.SIGSTOP, 0.15), (signal.SIGCONT, 0.05)):
+                for process in processes:
+                    process.send_signal(number)
+                time.sleep(seconds)
+        for process in processes:
+            process.terminate()
+        assert [process.wait(30) for process in processes] == [0] * len(processes)
 
 
-async def answers(port: int) -> bool:
-    """Whether `/healthz` does, as Kubernetes asks by default: within a second."""
-    try:
-        async with asyncio.timeout(1), aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/healthz"):
-            return True
-    except TimeoutError:
-        return False
+def test_a_process_stuck_inside_one_call_tells_where() -> None:
+    with contextlib.ExitStack() as stack:
+        process = stack.enter_context(subprocess.Popen([sys.executable, HELD], stderr=subprocess.PIPE, text=True))
+        stack.callback(process.kill)
+        assert process.stderr is not None
+        told = itertools.takewhile(lambda line: "in main" not in line, process.stderr)
+        assert any("hold_the_lock" in line for line in told)
+        assert process.poll() is None
