@@ -178,7 +178,7 @@ class Settings(BaseSettings):
     max_transcript_bytes: Size = Field(
         default=256 * MIB, description="Texts of all open responses in memory; above it the idlest are put away"
     )
-    max_open_responses: Count = Field(default=10_000, description="Open responses; above it the idlest are abandoned")
+    max_open_responses: Count = Field(default=50_000, description="Open responses; above it the idlest are abandoned")
     max_ended_responses: Count = Field(default=2_000_000, description="Ended responses known after `FINISHED_TTL`")
     http_host: str = Field(default="0.0.0.0", description="Address the HTTP server binds to")  # noqa: S104 - probes come from outside the pod's loopback
     http_port: Annotated[int, whole(0, MAX_PORT)] = Field(default=8484, description="Its port; 0 is any free one")

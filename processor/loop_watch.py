@@ -1,12 +1,15 @@
 """Watches the event loop from outside: how late it runs its timers, and what it is doing when it stands still.
 
 After STALL_SECONDS without a beat the stacks of all threads are logged, once; the next beat arms it again. Where not even a
-thread may run, as inside one endless call into C that keeps the interpreter's lock, they are written to stderr from C.
+thread may run, as inside one endless call into C that keeps the interpreter's lock, the stack of the thread that makes the
+call is written to stderr from C: a timer that counts the process's CPU time interrupts that thread. Stacks are never read
+from another thread without the lock: that ends a process whose threads run on, as after a suspension of the machine.
 """
 
 import asyncio
 import contextlib
 import faulthandler
+import signal
 import sys
 import threading
 import time
@@ -66,18 +69,30 @@ class LoopWatch:
     # In the thread
 
     def _guard(self) -> None:
-        stderr = sys.__stderr__  # the real one: faulthandler writes to its file descriptor
+        last_resort = _prepare_last_resort()
         try:
             while not self._ended.wait(self._stall / 6):
-                if stderr is not None and not stderr.closed:
-                    faulthandler.dump_traceback_later(2 * self._stall, file=stderr)
+                if last_resort:
+                    signal.setitimer(signal.ITIMER_VIRTUAL, 2 * self._stall)
                 still = self._clock() - self._beat_at
                 if still >= self._stall and self._stalled_at is None:
                     self._stalled_at = self._clock()
                     self._metrics.event_loop_stalls.inc()
                     log.error("event_loop_stalled", seconds=round(still, 1), stacks=stacks())
         finally:
-            faulthandler.cancel_dump_traceback_later()
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
+def _prepare_last_resort() -> bool:
+    """Have SIGVTALRM write the stack of the thread it interrupts, until the process ends. Whether there is where to write.
+
+    The handler stays: without it a late signal would end the process.
+    """
+    stderr = sys.__stderr__  # the real one: faulthandler writes to its file descriptor
+    if stderr is None or stderr.closed:
+        return False
+    faulthandler.register(signal.SIGVTALRM, file=stderr, all_threads=False)
+    return True
 
 
 def stacks() -> str:

@@ -25,7 +25,7 @@ class LogRecord:
     offset: int
     value: bytes | None
     key: bytes | None = b"k"
-    timestamp: int = 1_700_000_000_000
+    timestamp: int | None = 1_700_000_000_000
     headers: tuple[tuple[str, bytes], ...] = ()
 
 

@@ -5,12 +5,12 @@ The newest are remembered exactly, for `FINISHED_TTL`; after that an id, its las
 """
 
 from collections import OrderedDict
-from math import inf
+from itertools import islice
 from typing import Final
 
 import msgspec
 
-from processor.core.ended import DELETED, Ended, EndedIds
+from processor.core.ended import DELETED, SEGMENTS, Ended, EndedIds
 from processor.core.limits import REMEMBERED_ENDS, REMEMBERED_FINALS
 from processor.core.response import Raw, Response, is_within
 from processor.core.sequencer import Verdict, is_start
@@ -42,6 +42,17 @@ class Finished(msgspec.Struct, gc=False):
         return self.seq == DELETED_SEQ
 
 
+class Held(msgspec.Struct):
+    """Ends that left the exact memory before the committed offset had passed their records, which stand up to `until`.
+
+    `restore` is the first `responses` offset of theirs.
+    """
+
+    until: int
+    restore: int
+    count: int
+
+
 class FinishedMemory:
     """In the order in which the finals were written, which is that of their `responses` offsets."""
 
@@ -50,8 +61,7 @@ class FinishedMemory:
         "_entries",
         "_finals",
         "_held",
-        "_held_restore",
-        "_held_until",
+        "_held_count",
         "_most_held",
         "replayed_before",
     )
@@ -61,9 +71,8 @@ class FinishedMemory:
         self._finals = finals
         self._ended = EndedIds(ended)
         self._most_held = ended
-        self._held = 0
-        self._held_restore: int | None = None
-        self._held_until = -1
+        self._held: list[Held] = []
+        self._held_count = 0
         self.replayed_before = 0
         """Below this offset, whatever the log holds of a response that ended long ago is a repeat."""
 
@@ -117,9 +126,12 @@ class FinishedMemory:
         for entry in self._entries.values():
             entry.last_offset = min(entry.last_offset, end - 1)
             entry.known_offset = min(entry.known_offset, end - 1)
-        self._held = 0
-        self._held_until = min(self._held_until, end - 1)
+        for held in self._held:
+            held.until = min(held.until, end - 1)
         self._release_held(position)
+        if self._held:
+            until = max(held.until for held in self._held)
+            self._held, self._held_count = [Held(until, min(held.restore for held in self._held), 0)], 0
 
     def get(self, response_id: str) -> Finished | Ended | None:
         return self._entries.get(response_id) or self._ended.get(response_id)
@@ -145,28 +157,34 @@ class FinishedMemory:
     def _compact(self, response_id: str, entry: Finished, *, committed_offset: int) -> None:
         self._ended.add(response_id, DELETED if entry.deleted else entry.seq, _first_bits(entry.start_digest))
         if entry.known_offset >= committed_offset and entry.record_offset is not None:
-            before = inf if self._held_restore is None else self._held_restore
-            self._held_restore = int(min(before, entry.record_offset))
-            self._held_until = max(self._held_until, entry.known_offset)
-            self._held += 1
+            self._hold(entry.known_offset, entry.record_offset)
+
+    def _hold(self, known_offset: int, record_offset: int) -> None:
+        newest = self._held[-1] if self._held else None
+        full = newest is not None and newest.count >= max(1, self._most_held // SEGMENTS)
+        if newest is None or (full and len(self._held) < 2 * SEGMENTS):
+            newest = Held(known_offset, record_offset, 0)
+            self._held.append(newest)
+        newest.until = max(newest.until, known_offset)
+        newest.restore = min(newest.restore, record_offset)
+        newest.count += 1
+        self._held_count += 1
 
     def _release_held(self, committed_offset: int) -> None:
-        if self._held_until < committed_offset:
-            self._held, self._held_restore, self._held_until = 0, None, -1
+        """They are released by segments: one that waits for little is not held by the newest."""
+        self._held = [held for held in self._held if held.until >= committed_offset]
+        self._held_count = sum(held.count for held in self._held)
 
     @property
     def overfull(self) -> bool:
         """Whether a successor, which reads on from the committed offset, could not know all that ended since."""
-        return self._held >= self._most_held
+        return self._held_count >= self._most_held
 
     def first_record_offset(self) -> int | None:
         """The smallest `responses` offset a successor must read from to know them all."""
-        for entry in self._entries.values():
-            if entry.record_offset is not None:
-                return (
-                    entry.record_offset if self._held_restore is None else min(self._held_restore, entry.record_offset)
-                )
-        return self._held_restore
+        offsets = [held.restore for held in self._held]
+        written = (entry.record_offset for entry in self._entries.values() if entry.record_offset is not None)
+        return min([*offsets, *islice(written, 1)], default=None)
 
     def __len__(self) -> int:
         return len(self._entries)

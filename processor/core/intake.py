@@ -43,6 +43,7 @@ class Intake:
         "_book",
         "_decode",
         "_followed",
+        "_missing_is_published",
         "_outflow",
         "_plain",
         "_timers",
@@ -63,6 +64,7 @@ class Intake:
         self._outflow = outflow
         self._timers = timers
         self._batch_number = 0
+        self._missing_is_published = False
         self.limits = limits
         self.open: dict[str, Response] = {}
         self.relief = Relief(limits, self.open, outflow)
@@ -117,7 +119,13 @@ class Intake:
         self.position = max(position, raws[-1].offset + 1) if raws else max(position, self.position)
         if self.position > self.unknown_before:  # plain tokens, too, can be what is read first beyond it
             self._relieve_orphans(unknown=False)
+        if len(self.open) > self.relief.most_open:
+            self._bound_open(now)
         self.relieve(self.position, now)
+
+    def _bound_open(self, now: float) -> None:
+        for idle in self.relief.too_many(unknown=self.position < self.unknown_before):
+            self.abandon(idle, now)
 
     def _follow(self, token: PlainToken, raw: Raw) -> Following | None:
         """Follow the token's response for the rest of the batch, if this is the plain token it waits for."""
@@ -181,8 +189,6 @@ class Intake:
             self._settle(judge_after_end(finished, record, raw, _digest(raw), replayed), raw)
         else:
             self._meet(record, raw, now)
-            for idle in self.relief.too_many(unknown=raw.offset < self.unknown_before):
-                self.abandon(idle, now)
         self._relieve_orphans(unknown=raw.offset < self.unknown_before)
 
     def _meet(self, record: TokenRecord, raw: Raw, now: float) -> None:
@@ -334,6 +340,7 @@ class Intake:
             return
         if (known := next_known(response)) is None:
             return
+        self._check_not_followed(response)
         give_up_gap(response, known - 1)
         self.counts.gaps += 1
         self._book.decide(response)
@@ -348,7 +355,7 @@ class Intake:
 
     def relieve(self, offset: int, now: float) -> None:
         """Give up what full memory has no room for, the records up to the one at `offset` being taken: see `relief`."""
-        while (found := self.relief.response(self.early_bytes, unknown=offset < self.unknown_before)) is not None:
+        while (found := self.relief.response(self.held_bytes, unknown=offset < self.unknown_before)) is not None:
             if found.early:
                 self.give_up(found, now)
             else:
@@ -358,10 +365,39 @@ class Intake:
         while (orphan := self.relief.orphan(unknown=unknown)) is not None:
             self._give_up_orphan(*orphan)
 
+    def release_offset(self, committed_offset: int, now: float) -> None:
+        """Give up what holds the committed offset back by waiting for records, of what a predecessor may have published only what is known."""
+        self._missing_is_published = False
+        pinning = self.relief.pinning(committed_offset)
+        if pinning is None:
+            return
+        if pinning.channel and self.position < self.unknown_before and not pinning.nothing_unknown:
+            if not pinning.asked_history:
+                self._outflow.ask(pinning)
+            self._missing_is_published = pinning.asked_history
+        elif pinning.early:
+            self.give_up(pinning, now)
+        else:
+            self.close(pinning, "abandoned")
+
+    @property
+    def missing_is_published(self) -> bool:
+        """Whether what the committed offset waits for stands in the log between the position and `unknown_before`."""
+        return self._missing_is_published and self.position < self.unknown_before
+
+    @property
+    def held_bytes(self) -> int:
+        """Cost of the early records held, and of the responses without a start."""
+        return self.early_bytes + self.relief.orphans.response_bytes
+
     @property
     def waiting_bytes(self) -> int:
-        """Cost of the records held that wait for others."""
-        return self.early_bytes + self.relief.torn.bytes()
+        """Cost of all that is held until other records come."""
+        return self.held_bytes + self.relief.torn.bytes()
+
+    def _check_not_followed(self, response: Response) -> None:
+        """What is decided of a response while tokens are appended to a run of it would not come after all of them."""
+        assert response.id not in self._followed, f"a decision about {response!r} inside its run"
 
     def abandon(self, response: Response, now: float) -> None:
         """Gives up what is missing before anything known of the response, and closes it."""
@@ -372,6 +408,7 @@ class Intake:
 
     def close(self, response: Response, reason: str) -> None:
         """The relay ends the response, after what was accepted."""
+        self._check_not_followed(response)
         self._discard_early(response, Reason.LATE, "after the end of the response")
         decide_end(response, reason)
         self._charge(response, RESPONSE_COST)

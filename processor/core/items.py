@@ -17,7 +17,10 @@ class Raw(Protocol):
     @property
     def offset(self) -> int: ...
     @property
-    def timestamp(self) -> int: ...
+    def timestamp(self) -> int | None:
+        """Kafka's, in milliseconds: any 64-bit number that its producer wrote; None in batches of the first format."""
+        ...
+
     @property
     def key(self) -> bytes | None: ...
     @property
@@ -31,9 +34,9 @@ def time_of(ts: int | None, raw: Raw) -> int:
     return time_or_zero(raw.timestamp) if ts is None else ts
 
 
-def time_or_zero(ms: int) -> int:
-    """0 where a store does not take `ms`: Kafka has -1 for a record without a time, and takes any 64-bit number."""
-    return ms if 0 <= ms <= MAX_TIME_MS else 0
+def time_or_zero(ms: int | None) -> int:
+    """0 where a store does not take `ms`: Kafka has -1 for a record without a time, batches of the first format have none, and takes any 64-bit number."""
+    return ms if ms is not None and 0 <= ms <= MAX_TIME_MS else 0
 
 
 class Refused:
@@ -52,7 +55,7 @@ class Refused:
         return self.original.offset
 
     @property
-    def timestamp(self) -> int:
+    def timestamp(self) -> int | None:
         return self.original.timestamp
 
     @property

@@ -28,11 +28,30 @@ PENDING_COST = 200
 RESPONSE_COST = 8_192
 """Bytes counted for a response whose start or end waits to be published: what is kept of it and of its channel, the task that sends."""
 
+START_LESS_COST = 3_072
+"""Bytes counted for a response whose start has not come, beside its records: what is kept of it."""
 
-def allowances(open_responses: Sequence[int], most: int) -> list[int]:
-    """How many responses each partition of a process may have open, of `most`: those that it has, and a share of the rest."""
-    free = max(0, most - sum(open_responses)) // max(1, len(open_responses))
-    return [max(1, count + free) for count in open_responses]
+
+def allowances(live: Sequence[int], most: int) -> list[int]:
+    """How many live responses each partition of a process may have, of `most`: those that it has, and a share of the rest.
+
+    An even share at least: a full process makes room for a partition that has fewer by ending the idlest of those that have most.
+    """
+    partitions = max(1, len(live))
+    free = max(0, most - sum(live)) // partitions
+    level = _level(live, most)
+    return [max(1, most // partitions, min(count, level) + free) for count in live]
+
+
+def _level(counts: Sequence[int], most: int) -> int:
+    """The level above which counts are cut so that they sum up to no more than `most`."""
+    rest = most
+    for number, count in enumerate(sorted(counts)):
+        even = rest // (len(counts) - number)
+        if count > even:
+            return even
+        rest -= count
+    return max(counts, default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +67,7 @@ class Limits:
     response: int = 4 * 1024 * 1024
     finals: int = REMEMBERED_FINALS
     ended: int = REMEMBERED_ENDS
-    open_responses: int = 10_000
+    open_responses: int = 50_000
     partitions: int = 1
     """Among which the process's budget is split, but for `open_responses`: see `allowances`."""
 

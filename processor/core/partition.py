@@ -252,6 +252,8 @@ class PartitionPipeline:
         for response in self._book.committed(batch):
             self._outflow.enqueue(response)
         self._forget_finished(now)
+        if self._book.finished.overfull:
+            self._intake.release_offset(point.offset, now)
         self._evict()
 
     # Texts out of memory
@@ -286,11 +288,16 @@ class PartitionPipeline:
             # See `relief`: more of it may be held here than elsewhere, until a record beyond is taken.
             held -= self._intake.waiting_bytes
         self._paused = held > self.limits.buffered or (self._paused and held > self.limits.low_water)
-        return self._paused or self._book.finished.overfull
+        return self._paused or (self._book.finished.overfull and self._waits_for_commits)
+
+    @property
+    def _waits_for_commits(self) -> bool:
+        """Whether the committed offset can pass more of what ended without anything being read."""
+        return self._committed_offset < self._intake.position and not self._intake.missing_is_published
 
     @property
     def buffered_bytes(self) -> int:
-        return self._outflow.queued_bytes + self._intake.early_bytes + self._book.held_bytes
+        return self._outflow.queued_bytes + self._intake.held_bytes + self._book.held_bytes
 
     @property
     def knows_what_is_published(self) -> bool:
@@ -307,8 +314,13 @@ class PartitionPipeline:
     def open_responses(self) -> int:
         return len(self._open)
 
+    @property
+    def live_responses(self) -> int:
+        """Open responses that have started and not come to an end. Costs a step for each open response."""
+        return sum(response.live for response in self._open.values())
+
     def allow_open(self, most: int) -> None:
-        """The idlest responses beyond `most` are abandoned from the next start on."""
+        """The idlest live responses beyond `most` are abandoned with the next fetch."""
         self._intake.relief.most_open = most
 
     @property

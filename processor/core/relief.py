@@ -9,13 +9,16 @@ read, it gives up nothing before the budget of a whole process is full, whatever
 history of its channel was asked; and no part of one that the history shows to go on. Without an answer the first alone holds.
 What waits for a start, and so has no channel to ask, is given up record by record, the oldest first, and not where a fetch ends. What is held
 is then decided by what came after it: a successor keeps all that its predecessor kept.
+
+A partition is also paused where too much has ended since its committed offset. Then what holds that offset back is given up, where that waits
+for records.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from heapq import nsmallest
 
-from processor.core.limits import Limits
+from processor.core.limits import START_LESS_COST, Limits
 from processor.core.outflow import Outflow
 from processor.core.response import Phase, Raw, Response, cost
 
@@ -43,20 +46,40 @@ class Torn:
 class Orphans:
     """Records of responses whose start has not come, in the order of the log."""
 
-    __slots__ = ("_held", "bytes")
+    __slots__ = ("_by_response", "_held", "bytes", "response_bytes")
 
     def __init__(self) -> None:
         self._held: OrderedDict[int, tuple[Response, int]] = OrderedDict()
+        self._by_response: Counter[str] = Counter()
         self.bytes = 0
+        """Cost of the responses and their records."""
+        self.response_bytes = 0
+        """Of that, of the responses."""
+
+    def __len__(self) -> int:
+        """How many responses."""
+        return len(self._by_response)
 
     def add(self, response: Response, seq: int, raw: Raw) -> None:
         self._held[raw.offset] = response, seq
+        self._by_response[response.id] += 1
         self.bytes += cost(raw)
+        self._count_responses()
 
     def remove(self, raw: Raw) -> None:
         """Does nothing where it is not held."""
-        if self._held.pop(raw.offset, None) is not None:
-            self.bytes -= cost(raw)
+        if (held := self._held.pop(raw.offset, None)) is None:
+            return
+        self.bytes -= cost(raw)
+        response_id = held[0].id
+        self._by_response[response_id] -= 1
+        if not self._by_response[response_id]:
+            del self._by_response[response_id]
+            self._count_responses()
+
+    def _count_responses(self) -> None:
+        before, self.response_bytes = self.response_bytes, START_LESS_COST * len(self._by_response)
+        self.bytes += self.response_bytes - before
 
     def oldest(self) -> tuple[Response, int]:
         """The response and the number of the record."""
@@ -85,10 +108,15 @@ class Relief:
         return self.orphans.oldest() if self.orphans.bytes > self._room(unknown=unknown) else None
 
     def response(self, early_bytes: int, *, unknown: bool) -> Response | None:
-        """The response whose gap is given up; where it holds nothing early, one to be ended. `early_bytes` is of all."""
+        """The response whose gap is given up; where it holds nothing early, one to be ended. `early_bytes` is of all.
+
+        Where more than half of it waits for starts, no gap of a response that has started is given up for that.
+        """
         room = self._room(unknown=unknown)
         if early_bytes + self._outflow.queued_bytes <= room or early_bytes + self.torn.bytes() <= room:
             return None
+        if not unknown and 2 * self.orphans.bytes > early_bytes:
+            return self.orphans.oldest()[0]
         known = self._known(unknown=unknown)
         if (response := _oldest_gap(known)) is not None:
             return response
@@ -106,19 +134,28 @@ class Relief:
         return [each for each in self._open.values() if each.nothing_unknown]
 
     def too_many(self, *, unknown: bool) -> list[Response]:
-        """The responses to end: more than `most_open` are open.
+        """The responses to end: those beyond `most_open`, where more are live by a 64th, so that few need be looked for among all.
 
-        A share of all at once, so that each need not be looked for among all; the ones of which nothing was read for longest, and of what a
-        predecessor may have published those of which nothing is unknown.
+        The ones of which nothing was read for longest. What waits for its start, and ends that wait to be acknowledged, have bounds of their
+        own in bytes; what a predecessor decided ends where it decided that. Among records that a predecessor may have read, as many may be
+        live as it could not have had, so that it had read less when all its responses were.
         """
-        if len(self._open) <= self.most_open:
+        bound = 2 * self._limits.open_responses if unknown else self.most_open
+        if len(self._open) - len(self.orphans) <= bound + bound // 64:
             return []
-        waiting = [
-            each
-            for each in self._open.values()
-            if each.phase in {Phase.OPEN, Phase.AWAITING_START} and not (unknown and not each.nothing_unknown)
-        ]
-        return nsmallest(1 + self.most_open // 64, waiting, key=lambda each: max(each.last_offset, each.acked_offset))
+        live = [each for each in self._open.values() if each.live]
+        if len(live) <= bound + bound // 64:
+            return []
+        endable = [each for each in live if each.nothing_unknown] if unknown else live
+        return nsmallest(len(live) - bound, endable, key=lambda each: max(each.last_offset, each.acked_offset))
+
+    def pinning(self, committed_offset: int) -> Response | None:
+        """The response that holds the committed offset back, where it does so because it waits for records."""
+        for each in self._open.values():
+            first = each.runs.first_uncovered(each.covered_seq)
+            if first is not None and first <= committed_offset and each.waits_for_records:
+                return each
+        return None
 
 
 def _oldest_gap(responses: Iterable[Response]) -> Response | None:

@@ -213,6 +213,20 @@ class Response:
         """Whether no more of it can be published than what was read: its channel's history was asked, and shows no more."""
         return self.asked_history and (self.history is None or self.next_seq > self.history.seq_end)
 
+    @property
+    def live(self) -> bool:
+        """Whether it has started, and its end is neither read nor decided."""
+        return self.phase is Phase.OPEN and self.decided_end is None
+
+    @property
+    def waits_for_records(self) -> bool:
+        """Whether all of it that may be published is acknowledged, and more of it is held until other records come."""
+        if self.in_flight or self.phase not in {Phase.AWAITING_START, Phase.OPEN}:
+            return False
+        if self.queue and self.queue[0] is not self.torn:
+            return False
+        return bool(self.early) or self.torn is not None
+
     def in_known_gap(self, seq: int) -> bool:
         return is_within(self.gaps, seq) or is_within(self.decided_gaps, seq)
 

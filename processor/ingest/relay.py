@@ -306,7 +306,7 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         workers = list(self._workers.values())
         most = self._options.limits.open_responses
         for worker, allowed in zip(
-            workers, allowances([worker.pipeline.open_responses for worker in workers], most), strict=True
+            workers, allowances([worker.pipeline.live_responses for worker in workers], most), strict=True
         ):
             worker.pipeline.allow_open(allowed)
         paused = len(self._paused & self._workers.keys())

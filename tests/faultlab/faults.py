@@ -69,11 +69,12 @@ async def pause_again_and_again(stand: Stand, times: int, stopped: float, runnin
     """Of every relay of tokenstream. The connections that it takes are counted: a few for each pause, not hundreds a second."""
     stand.say(f"{times} pauses of {stopped:.0f} s, {running:.0f} s between them")
     relays, before = stand.tokenstream.relays, stand.tokenstream.realtime.connects
-    for _ in range(times):
+    for turn in range(times):
         for relay in relays:
             relay.signal(signal.SIGSTOP)
         await asyncio.sleep(stopped)
-        stand.mark()
+        if turn == times - 1:
+            stand.mark()  # of the others, `running` seconds may be too few to recover before the next pause
         for relay in relays:
             relay.signal(signal.SIGCONT)
         await asyncio.sleep(running)
@@ -113,17 +114,22 @@ async def repeat_starts(stand: Stand, response_ids: Collection[str]) -> int:
     return len(copies)
 
 
-async def strange_records(stand: Stand) -> None:
-    """A header whose name is no UTF-8, and a long record cut off inside a string, nested deeply before that."""
+async def strange_records(stand: Stand) -> set[tuple[int, int]]:
+    """A header whose name is no UTF-8, of a response without a start, and a long record cut off inside a string.
+
+    Their partitions and offsets.
+    """
     stand.say("records of strangers")
     inner = json.dumps([{"a": 1, "b": "x"}] * 6_000)
     cut = json.dumps({"v": 1, "event": "token", "responseId": "strange", "seq": 1, "text": inner}).encode()[:-20]
     token = b'{"v":1,"event":"token","responseId":"strange","seq":1,"text":"x"}'
     named = sealed(batch([(b"strange", token, [("zqzq", b"x")])]).replace(b"zqzq", b"\xff\xfezq"))
+    written: set[tuple[int, int]] = set()
     for partition in range(PARTITIONS):
-        await send_raw(stand.around.bootstrap, stand.names.tokens, partition, named, 1)
-        await send_raw(stand.around.bootstrap, stand.names.tokens, partition, batch([(b"strange", cut, [])]), 1)
+        for data in (named, batch([(b"strange", cut, [])])):
+            written.add((partition, await send_raw(stand.around.bootstrap, stand.names.tokens, partition, data, 1)))
         await asyncio.sleep(0.5)
+    return written
 
 
 async def roll(stand: Stand) -> None:

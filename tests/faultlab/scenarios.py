@@ -78,10 +78,12 @@ async def deleted_in_a_takeover(stand: Stand) -> None:
     await asyncio.sleep(2 * WARM_UP)
     stand.mark()
     deleted: set[str] = set()
+    published = 0
     for relay in stand.tokenstream.relays:
         relay.signal(signal.SIGSTOP)
     try:
         deleted = await faults.delete_finished(stand)
+        published = stand.tokenstream.frames_of(deleted)
     finally:
         restarting = [stand.tokenstream.crew.kill_and_restart(relay) for relay in stand.tokenstream.relays]
         await asyncio.gather(*restarting)
@@ -91,8 +93,10 @@ async def deleted_in_a_takeover(stand: Stand) -> None:
         stand.load.given.remove(one)  # nothing but its absence is judged
     found = [letter async for _, value in letters(stand) if (letter := letter_of(value)) and letter[0] in deleted]
     kept = [response_id for response_id in deleted if await stand.store.get(response_id) is not None]
-    wrong = f"WRONG: {len(found)} dead letters have text of deleted responses, {len(kept)} are stored"
-    stand.say(wrong if found or kept else f"of {len(deleted)} deleted responses nothing is left")
+    more = stand.tokenstream.frames_of(deleted) - published
+    wrong = f"WRONG: of deleted responses {len(found)} tokens are dead letters, {len(kept)} are stored, {more} frames published"
+    stand.say(wrong if found or kept or more else f"of {len(deleted)} deleted responses nothing came back")
+    stand.struck["deletion"] = len(deleted)
 
 
 async def late_starts(stand: Stand) -> None:
@@ -110,8 +114,9 @@ async def late_starts(stand: Stand) -> None:
 async def strangers(stand: Stand) -> None:
     """Records that our producer would not write, in each partition: what follows them is published all the same."""
     await asyncio.sleep(WARM_UP)
-    await faults.strange_records(stand)
+    unusable = await faults.strange_records(stand)
     stand.mark()
+    await all_in_dead_letters(stand, unusable)
     await asyncio.sleep(AFTER)
     await stand.until_all_channels_move()
 
@@ -192,7 +197,11 @@ async def poisoned(stand: Stand) -> None:
 
 async def poisoned_with(stand: Stand, *, rounds: int, pause: float) -> None:
     """Each poisonous record must come out in the dead letters, and no other."""
-    written = await faults.poison(stand, rounds, pause)
+    await all_in_dead_letters(stand, await faults.poison(stand, rounds, pause))
+
+
+async def all_in_dead_letters(stand: Stand, written: set[tuple[int, int]]) -> None:
+    """Wait until the dead letters are the records at these partitions and offsets, and no other."""
 
     async def found() -> bool:
         assert {position async for position, _ in letters(stand)} == written
@@ -203,7 +212,7 @@ async def poisoned_with(stand: Stand, *, rounds: int, pause: float) -> None:
     except AssertionError:
         positions = {position async for position, _ in letters(stand)}
         missing, more = len(written - positions), len(positions - written)
-        stand.say(f"WRONG: of the poisonous records {missing} miss in the dead letters, {more} letters are not of them")
+        stand.say(f"WRONG: {missing} unusable records miss in the dead letters, {more} letters are not of them")
 
 
 async def letters(stand: Stand) -> AsyncIterator[tuple[tuple[int, int], bytes | None]]:

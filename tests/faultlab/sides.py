@@ -54,6 +54,14 @@ class Side:
             if message.name == "stop"
         }
 
+    def frames_of(self, response_ids: Collection[str]) -> int:
+        """How many frames of these responses were published."""
+        return sum(
+            headers_of(message).get("responseId") in response_ids
+            for messages in self.realtime.log.values()
+            for message in messages
+        )
+
     def published(self) -> int:
         return sum(len(messages) for messages in self.realtime.log.values())
 

@@ -236,7 +236,7 @@ class TakesDeletedTextForNew(SeenPipeline):
 
 class PassesOverWhatLooksOld(SeenPipeline):
     def feed(self, raws: Sequence[Raw], position: int, now: float) -> None:
-        super().feed([raw for raw in raws if raw.timestamp > 0], position, now)
+        super().feed([raw for raw in raws if (raw.timestamp or 0) > 0], position, now)
 
 
 class MeasuresTheLeaseByTheWrongClock(SeenWorker):

@@ -92,6 +92,7 @@ TINY: dict[str, dict[str, Any]] = {
     "takeover": {"responses": 20, "open": 20, "rate": 40.0},
     "crash": {"responses": 10, "open": 10, "rate": 50.0, "tokens": 60},
     "idle": {"responses": 20, "seconds": 1.0},
+    "memory": {"responses": 100},
     "ten-million": {"responses": 10, "tokens": 20},
 }
 

@@ -107,7 +107,7 @@ def test_beyond_the_bound_the_idlest_of_the_open_responses_are_abandoned() -> No
         pipeline.committed(batch, pipeline.commit_point(batch, range(len(batch.saves))), 0.0)
         publish(pipeline, "c")
         finals += [save.record for save in batch.saves if save.record.finished]
-        assert pipeline.open_responses <= limits.open_responses + 2
+        assert pipeline.live_responses <= limits.open_responses + 1
     assert pipeline._open["r0"].tokens == 1_000, "the active one goes on"
     assert {record.reason for record in finals} == {"abandoned"}
     ended = [int(record.response_id[1:]) for record in finals]
@@ -117,8 +117,12 @@ def test_beyond_the_bound_the_idlest_of_the_open_responses_are_abandoned() -> No
 
 def test_partitions_share_what_may_be_open_by_what_they_have() -> None:
     assert allowances([0, 0, 0, 0], 100) == [25, 25, 25, 25]
-    assert allowances([60, 20, 0, 0], 100) == [65, 25, 5, 5]
-    assert allowances([90, 20, 0, 0], 100) == [90, 20, 1, 1]
+    assert allowances([60, 20, 0, 0], 100) == [65, 25, 25, 25]
+    assert allowances([90, 10, 0, 0], 100) == [90, 25, 25, 25], (
+        "a full process has room for who has less than an even share"
+    )
+    assert allowances([90, 20, 0, 0], 100) == [80, 25, 25, 25], "at the cost of who has most"
+    assert allowances([0, 0, 0], 2) == [1, 1, 1]
     assert allowances([], 100) == []
 
 

@@ -13,13 +13,13 @@ from topics.records import ResponseRecord, Status
 from world import LogRecord
 
 
-def event(offset: int, timestamp: int, **fields: object) -> LogRecord:
+def event(offset: int, timestamp: int | None, **fields: object) -> LogRecord:
     value = orjson.dumps({"responseId": "r-1", "seq": offset, **fields})
     return LogRecord(offset, value, b"k", timestamp)
 
 
-@pytest.mark.parametrize("timestamp", [-1, -(2**63), 2**63 - 1, 2**53, 2**53 - 1, 10**14, 0, 1_763_860_000_000])
-def test_any_timestamp_gives_a_record_that_a_store_takes(timestamp: int) -> None:
+@pytest.mark.parametrize("timestamp", [-1, None, -(2**63), 2**63 - 1, 2**53, 2**53 - 1, 10**14, 0, 1_763_860_000_000])
+def test_any_timestamp_gives_a_record_that_a_store_takes(timestamp: int | None) -> None:
     pipeline = PartitionPipeline(Decoder(None), Limits())
     pipeline.begin(0, 0, clean=True)
     pipeline.feed(
@@ -37,7 +37,7 @@ def test_any_timestamp_gives_a_record_that_a_store_takes(timestamp: int) -> None
     (save,) = pipeline.collect(1_763_860_000_000).saves
     check_storable(save.record)
     assert save.record.finished
-    assert save.record.started_at == (timestamp if 0 <= timestamp < 2**53 else 0)
+    assert save.record.started_at == (timestamp if timestamp is not None and 0 <= timestamp < 2**53 else 0)
 
 
 @pytest.mark.parametrize("time", [-1, 2**53])
