@@ -156,7 +156,7 @@ class Change:
 
 
 class SimClient:
-    """As much of `ably.AblyRealtime` as the product uses, of one node."""
+    """As much of the product's client and of `ably.AblyRealtime` as the product uses, of one node."""
 
     def __init__(self, service: Service, sender: str) -> None:
         self._service = service
@@ -165,6 +165,7 @@ class SimClient:
         self.sender = sender
         self.context = contextvars.copy_context()
         self._listener: Callable[[Change], None] = lambda _: None
+        self._disconnected: Callable[[Any], None] = lambda _: None
         self._pending: deque[asyncio.Future[None]] = deque()
         self._line = 0.0
         self._answers = 0.0
@@ -174,17 +175,19 @@ class SimClient:
         self.closed = False
         self.connection = self
         self.connection_manager = self
+        self.sdk = self
+        self.manager = self
         self.transport = None
         """No socket, whose writes could be gathered."""
-        self.request_state: Any = None
         service.clients.append(self)
 
-    def connect(self) -> None:
+    def connect(self, changed: Callable[[Change], None], disconnected: Callable[[Any], None]) -> None:
+        self._listener, self._disconnected = changed, disconnected
         self._tell(ConnectionState.CONNECTING, 0.0)
         self._later(self._random.uniform(0.01, 0.1), self._connect)
 
-    def on(self, listener: Callable[[Change], None]) -> None:
-        self._listener = listener
+    def was_connected(self) -> None:
+        """It never connects again, as in the product."""
 
     def _later(self, delay: float, callback: Callable[..., None], *args: object) -> None:
         """In the node's own context: a frozen SDK does nothing."""
@@ -222,9 +225,10 @@ class SimClient:
         pending, self._pending = list(self._pending), deque()
         for answer in pending:
             self._leave_unanswered(answer)
-        self._listener(Change(ConnectionState.SUSPENDED if suspended else ConnectionState.DISCONNECTED))
-        if not suspended:
-            self._later(self._random.uniform(0.05, 1.5), self._connect)
+        if suspended:
+            self._listener(Change(ConnectionState.SUSPENDED))
+        else:
+            self._disconnected(None)
 
     def _leave_unanswered(self, answer: asyncio.Future[None]) -> None:
         fate = self._random.random()
@@ -236,7 +240,7 @@ class SimClient:
         else:
             self._service.coverage.fault("ack_forgotten")
 
-    async def close(self) -> None:
+    async def discard(self) -> None:
         self.closed = True
         self.connected = False
         self._life += 1
