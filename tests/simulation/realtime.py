@@ -156,7 +156,7 @@ class Change:
 
 
 class SimClient:
-    """As much of the product's client and of `ably.AblyRealtime` as the product uses, of one node."""
+    """As much of the product's `Client`, and of the SDK behind it, as its connection uses, of one node."""
 
     def __init__(self, service: Service, sender: str) -> None:
         self._service = service
@@ -165,7 +165,6 @@ class SimClient:
         self.sender = sender
         self.context = contextvars.copy_context()
         self._listener: Callable[[Change], None] = lambda _: None
-        self._disconnected: Callable[[Any], None] = lambda _: None
         self._pending: deque[asyncio.Future[None]] = deque()
         self._line = 0.0
         self._answers = 0.0
@@ -175,19 +174,19 @@ class SimClient:
         self.closed = False
         self.connection = self
         self.connection_manager = self
-        self.sdk = self
-        self.manager = self
+        self.sdk = self.manager = self
         self.transport = None
         """No socket, whose writes could be gathered."""
+        self.request_state: Any = None
         service.clients.append(self)
 
-    def connect(self, changed: Callable[[Change], None], disconnected: Callable[[Any], None]) -> None:
-        self._listener, self._disconnected = changed, disconnected
+    def connect(self, changed: Callable[[Any], None], disconnected: Callable[[Any], None]) -> None:
+        del disconnected  # here that is a change like others
+        self._listener = changed
         self._tell(ConnectionState.CONNECTING, 0.0)
         self._later(self._random.uniform(0.01, 0.1), self._connect)
 
-    def was_connected(self) -> None:
-        """It never connects again, as in the product."""
+    def was_connected(self) -> None: ...
 
     def _later(self, delay: float, callback: Callable[..., None], *args: object) -> None:
         """In the node's own context: a frozen SDK does nothing."""
@@ -225,10 +224,9 @@ class SimClient:
         pending, self._pending = list(self._pending), deque()
         for answer in pending:
             self._leave_unanswered(answer)
-        if suspended:
-            self._listener(Change(ConnectionState.SUSPENDED))
-        else:
-            self._disconnected(None)
+        self._listener(Change(ConnectionState.SUSPENDED if suspended else ConnectionState.DISCONNECTED))
+        if not suspended:
+            self._later(self._random.uniform(0.05, 1.5), self._connect)
 
     def _leave_unanswered(self, answer: asyncio.Future[None]) -> None:
         fate = self._random.random()
