@@ -12,6 +12,7 @@ from processor.api.errors import ApiError, bad_request, forbidden, not_found, un
 from processor.api.render import Head, Pieces, read_head, render, render_page
 from processor.api.sending import Answer
 from processor.clock import Clock
+from processor.deleting import delete_everywhere
 from processor.errors import KafkaUnavailable, TombstoneUndetermined
 from processor.store_port import (
     PAGE_BYTES,
@@ -87,12 +88,9 @@ class Responses:
         Once the tombstone is on its way a caller that goes away changes nothing: the deletion runs to its end.
         """
         stored, head = await self._found(grant, DELETE, response_id)
-        stale_before = self._clock.wall_ms() - STALE_MS
-        if not head.finished and head.updated_at >= stale_before:
-            raise _still_open()
         if self._tombstones is None:
             raise unavailable("This server was started without Kafka, where a deletion is written first.")
-        deletion = asyncio.create_task(self._delete(self._tombstones, stored, grant.credential, stale_before))
+        deletion = asyncio.create_task(self._delete(self._tombstones, stored, head, grant.credential))
         self._deletions.add(deletion)
         deletion.add_done_callback(self._deleted)
         await asyncio.shield(deletion)
@@ -102,18 +100,21 @@ class Responses:
         if not deletion.cancelled():
             deletion.exception()  # the caller has it, or is gone
 
-    async def _delete(self, tombstones: Tombstones, stored: StoredResponse, credential: str, stale_before: int) -> None:
+    async def _delete(self, tombstones: Tombstones, stored: StoredResponse, head: Head, credential: str) -> None:
+        stale_before = self._clock.wall_ms() - STALE_MS
         try:
-            await tombstones.write(stored.response_id, stored.position.partition)
+            deletion = await delete_everywhere(
+                self._store, tombstones, stored, finished=head.finished, open_before=stale_before
+            )
         except TombstoneUndetermined as error:
             raise unavailable(
                 f"It is not known whether the response is deleted: {error}. Send the request again."
             ) from error
         except KafkaUnavailable as error:
             raise unavailable(f"Nothing was deleted: {error}") from error
-        log.info("response_deleted", responseId=stored.response_id, credential=credential)
-        if await self._store.delete(stored.response_id, stale_before=stale_before) is Deletion.OPEN:
+        if deletion is Deletion.OPEN:
             raise _still_open()
+        log.info("response_deleted", responseId=stored.response_id, credential=credential)
 
     async def _found(self, grant: Grant, operation: str, response_id: str) -> tuple[StoredResponse, Head]:
         """A response of a channel that the caller may not read does not exist for the caller."""
@@ -162,5 +163,5 @@ def _still_open() -> ApiError:
     return ApiError(
         409,
         "response_open",
-        "The response has not finished. Cancel it, and delete it then. One that has not changed for a day can be deleted.",
+        "The response has not finished. Cancel it, and delete it then. One whose record has not changed for a day can be deleted.",
     )

@@ -3,8 +3,10 @@
 import asyncio
 import errno
 import socket
+from pathlib import Path
 
 import orjson
+import pytest
 from yarl import URL
 
 from api_server import Api, serving
@@ -12,6 +14,7 @@ from processor.api.app import ApiLimits
 from processor.clock import Clock
 from processor.store_port import STALE_MS, ResponseStore
 from records import entry
+from stores import opened
 from support import eventually
 from topics.records import Status
 
@@ -26,17 +29,50 @@ async def test_deleting_writes_the_tombstone_to_the_records_partition_and_emptie
     assert (await api.ask("/v1/responses/r-1"))[0] == 404
 
 
-async def test_an_open_response_is_not_deleted(api: Api) -> None:
-    await api.store.upsert_batch([entry("open", status=Status.STREAMING, updated_at=Clock().wall_ms())])
+@pytest.mark.parametrize("ts", [0, 1_763_860_000, 2**53 - 1])
+async def test_an_open_response_is_not_deleted_whatever_times_its_producer_gives(api: Api, ts: int) -> None:
+    await api.store.upsert_batch([entry("open", status=Status.STREAMING, started_at=ts, updated_at=ts)])
     status, body, _ = await api.delete("open")
     assert (status, body["error"]["code"]) == (409, "response_open")
     assert api.tombstones.written == []
 
 
-async def test_an_open_response_that_no_relay_will_end_is_deleted(api: Api) -> None:
-    stale = Clock().wall_ms() - STALE_MS - 1
-    await api.store.upsert_batch([entry("stale", status=Status.STREAMING, updated_at=stale)])
+async def store_long_ago(directory: Path, ts: int = 2**53 - 1) -> None:
+    """Into the store of the fixture `store`."""
+    long_ago = Clock().wall() - STALE_MS / 1000 - 1
+    async with opened(f"sqlite:///{directory}/s.db", Clock(wall=lambda: long_ago)) as before:
+        await before.upsert_batch([entry("stale", status=Status.STREAMING, started_at=ts, updated_at=ts)])
+
+
+async def test_an_open_response_that_no_relay_will_end_is_deleted(api: Api, tmp_path: Path) -> None:
+    await store_long_ago(tmp_path)
     assert (await api.delete("stale"))[0] == 204
+    assert api.tombstones.written == [("stale", 0)]
+    assert (await api.ask("/v1/responses/stale"))[0] == 404
+
+
+@pytest.mark.parametrize("status", [Status.STREAMING, Status.COMPLETE])
+async def test_a_response_that_goes_on_before_its_tombstone_is_kept(api: Api, tmp_path: Path, status: Status) -> None:
+    await store_long_ago(tmp_path)
+
+    async def goes_on() -> None:
+        await api.store.upsert_batch([entry("stale", offset=9, status=status)])
+
+    api.tombstones.before = goes_on
+    status_code, body, _ = await api.delete("stale")
+    assert (status_code, body["error"]["code"]) == (409, "response_open")
+    assert api.tombstones.written == []
+    assert (await api.ask("/v1/responses/stale"))[0] == 200
+
+
+async def test_what_goes_on_after_its_tombstone_is_deleted_as_the_archive_deletes_it(api: Api, tmp_path: Path) -> None:
+    await store_long_ago(tmp_path)
+    api.tombstones.held = asyncio.Event()
+    deleting = asyncio.create_task(api.delete("stale"))
+    await eventually(lambda: api.tombstones.written == [("stale", 0)])
+    await api.store.upsert_batch([entry("stale", offset=9, status=Status.STREAMING)])
+    api.tombstones.held.set()
+    assert (await deleting)[0] == 204
     assert (await api.ask("/v1/responses/stale"))[0] == 404
 
 
