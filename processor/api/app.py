@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from processor.api import query
-from processor.api.access import Access, Asked, Grant
+from processor.api.access import Access, Asked, Grant, was_forwarded
 from processor.api.budget import Budget
 from processor.api.cors import Cors
 from processor.api.errors import ApiError, unavailable
@@ -168,7 +168,10 @@ class V1:
     async def _grant(self, request: web.Request, *, deletes: bool) -> Grant:
         target = authority(request.raw_path)
         hosts = request.headers.getall("Host", []) if target is None else [target]
-        return await self._api.access.grant(Asked(request.headers.getall("Authorization", []), hosts, deletes))
+        asked = Asked(
+            request.headers.getall("Authorization", []), hosts, deletes, request.remote, was_forwarded(request.headers)
+        )
+        return await self._api.access.grant(asked)
 
     async def _send(self, request: web.Request, answer: Answer) -> web.StreamResponse:
         headers = {"Vary": "Accept-Encoding", "Cache-Control": "no-store"}

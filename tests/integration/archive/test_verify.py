@@ -9,9 +9,9 @@ from processor.archive.retention import NotDeletable, delete_response
 from processor.archive.verify import verify
 from processor.clock import Clock
 from processor.local.kafka import LocalKafka
+from processor.store_port import STALE_MS
 from processor.tombstones import KafkaTombstones
 from records import START, entry, record
-from processor.store_port import STALE_MS
 from stores import opened
 from topics.codec import encode_response
 from topics.records import Status
