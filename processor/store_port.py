@@ -69,8 +69,6 @@ class StoredResponse:
     position: Position
     response_id: str
     value: bytes
-    stored_at: int = 0
-    """When the store wrote the record, in milliseconds by the writer's clock: no producer decides it. Only `get` gives it."""
 
     @cached_property
     def record(self) -> ResponseRecord:
@@ -80,6 +78,20 @@ class StoredResponse:
     def sha256(self) -> str:
         """Of the record's bytes: equal exactly where Kafka's and the store's records are."""
         return hashlib.sha256(self.value).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What access, deletion and memory are decided by, read without the record."""
+
+    position: Position
+    response_id: str
+    channel: str
+    finished: bool
+    size: int
+    """Of the record, in bytes."""
+    stored_at: int
+    """When the store wrote the record, in milliseconds by the writer's clock: no producer decides it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +154,8 @@ class ResponseStore(Protocol):
         """
 
     async def get(self, response_id: str) -> StoredResponse | None: ...
+
+    async def summary(self, response_id: str) -> Summary | None: ...
 
     async def list_channel(
         self,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from processor.store_port import StoredResponse
-from topics.records import TEXT_PART, Status
+from topics.records import TEXT_PART
 
 Fields = dict[str, msgspec.Raw]
 Pieces = Iterator[bytes]
@@ -22,21 +22,6 @@ _encode = msgspec.json.Encoder().encode
 _NO_TEXT = msgspec.Raw(b'""')
 PIECE_BYTES = 256 * 1024
 """A piece of a page ends at this size; a single larger record is still a piece."""
-
-
-class Head(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """What access and deletion are decided by. Read without decoding the rest of a record."""
-
-    channel: str
-    status: Status
-    updated_at: int = 0
-
-    @property
-    def finished(self) -> bool:
-        return self.status is not Status.STREAMING
-
-
-read_head = msgspec.json.Decoder(Head).decode
 
 
 def render(value: bytes, fields: frozenset[str] | None = None) -> bytes:

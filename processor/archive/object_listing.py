@@ -30,12 +30,12 @@ class Listing:
     async def get(self, escaped_id: str) -> StoredResponse | None:
         for _ in range(ATTEMPTS):
             stored = await self._bucket.get(pointer_key(escaped_id))
-            if stored is None or (pointer := decode_pointer(stored.body)).deleted_at is not None:
+            pointer = None if stored is None else decode_pointer(stored.body)
+            if pointer is None or pointer.deleted_at is not None:
                 return None
             found = await self._bucket.get(pointer.key)
             if found is not None:
-                at = pointer.stored_at or stored.written_at
-                return StoredResponse(pointer.position, pointer.response_id, found.body, at)
+                return StoredResponse(pointer.position, pointer.response_id, found.body)
         raise StoreUnavailable("object storage: the record that a pointer names is not there")
 
     async def page(

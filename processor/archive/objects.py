@@ -45,6 +45,7 @@ from processor.store_port import (
     Progress,
     PruneReport,
     StoredResponse,
+    Summary,
     check_storable,
     last_changed,
     merge_hydration,
@@ -207,6 +208,15 @@ class ObjectStore:
 
     async def get(self, response_id: str) -> StoredResponse | None:
         return await self.listing.get(escape(response_id)) if _encodable(response_id) else None
+
+    async def summary(self, response_id: str) -> Summary | None:
+        if not _encodable(response_id):
+            return None
+        pointer, stored = await self._pointer(response_id)
+        if pointer is None or stored is None or pointer.deleted_at is not None:
+            return None
+        at = pointer.stored_at or stored.written_at
+        return Summary(pointer.position, response_id, pointer.channel, pointer.finished, pointer.size, at)
 
     async def list_channel(
         self,

@@ -1,6 +1,7 @@
 """What the command line removes: one response, or all that are old."""
 
 import re
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from processor.clock import Clock
@@ -57,12 +58,12 @@ async def delete_response(
 
     Raises NotDeletable, KafkaUnavailable, StoreUnavailable.
     """
-    stored = await store.get(response_id)
+    stored = await store.summary(response_id)
     if stored is None:
         raise NotDeletable(f"There is no response {response_id!r} in the store.")
-    finished = force or stored.record.finished
     stale_before = (clock or Clock()).wall_ms() - STALE_MS
-    deletion = await delete_everywhere(store, tombstones, stored, finished=finished, open_before=stale_before)
+    wanted = replace(stored, finished=True) if force else stored
+    deletion = await delete_everywhere(store, tombstones, wanted, open_before=stale_before)
     if deletion is Deletion.OPEN:
         raise _still_open(response_id)
 

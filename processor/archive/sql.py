@@ -31,6 +31,7 @@ from processor.store_port import (
     Progress,
     PruneReport,
     StoredResponse,
+    Summary,
     check_storable,
     last_changed,
     merge_hydration,
@@ -139,6 +140,17 @@ class SqlStore:
         async with self._read() as connection:
             row = (await connection.execute(_stored().where(c.response_id == response_id))).one_or_none()
         return None if row is None else _response(row)
+
+    async def summary(self, response_id: str) -> Summary | None:
+        if _unknowable(response_id):
+            return None
+        columns = (c.log_partition, c.log_offset, c.channel, c.finished, c.size, c.stored_at)
+        async with self._read() as connection:
+            row = (await connection.execute(select(*columns).where(c.response_id == response_id))).one_or_none()
+        if row is None:
+            return None
+        position = Position(row.log_partition, row.log_offset)
+        return Summary(position, response_id, row.channel, bool(row.finished), row.size, row.stored_at)
 
     async def list_channel(
         self,
@@ -337,11 +349,11 @@ def _row(entry: Entry, stored_at: int) -> dict[str, object]:
 
 
 def _stored() -> Select[Any]:
-    return select(c.response_id, c.log_partition, c.log_offset, c.value, c.stored_at)
+    return select(c.response_id, c.log_partition, c.log_offset, c.value)
 
 
 def _response(row: Any) -> StoredResponse:
-    return StoredResponse(Position(row.log_partition, row.log_offset), row.response_id, bytes(row.value), row.stored_at)
+    return StoredResponse(Position(row.log_partition, row.log_offset), row.response_id, bytes(row.value))
 
 
 def _unknowable(name: str) -> bool:

@@ -462,9 +462,21 @@ async def test_a_record_is_as_old_as_the_store_s_copy_whatever_its_own_times_are
 
 
 async def stored_at(store: ResponseStore, response_id: str) -> int:
-    stored = await store.get(response_id)
-    assert stored is not None
-    return stored.stored_at
+    summary = await store.summary(response_id)
+    assert summary is not None
+    return summary.stored_at
+
+
+async def test_a_summary_is_of_the_stored_record(store: ResponseStore) -> None:
+    running, done = entry("r-1", partition=2, offset=3, status=Status.STREAMING), entry("r-2", offset=4, text="x" * 99)
+    await store.upsert_batch([running, done])
+    summaries = [await store.summary(one.response_id) for one in (running, done)]
+    expected = [(one.position, one.response_id, "chat:1", len(one.value or b"")) for one in (running, done)]
+    assert [one and (one.position, one.response_id, one.channel, one.size) for one in summaries] == expected
+    assert [one and one.finished for one in summaries] == [False, True]
+    await store.delete("r-2")
+    for name in ("r-2", "nobody", "r\0", "\ud800"):
+        assert await store.summary(name) is None
 
 
 async def test_pruning_keeps_open_responses(store: ResponseStore) -> None:

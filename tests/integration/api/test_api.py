@@ -190,7 +190,7 @@ class FailingStore:
     def __init__(self, error: BaseException | None) -> None:
         self._error = error
 
-    async def get(self, response_id: str) -> None:
+    async def summary(self, response_id: str) -> None:
         if self._error is None:
             await asyncio.Event().wait()
         else:
@@ -208,7 +208,7 @@ class FailingStore:
 async def test_a_store_that_fails_is_an_answer_in_time_without_its_words(
     error: BaseException | None, status: int, code: str
 ) -> None:
-    async with serving(FailingStore(error), limits=ApiLimits(request_seconds=0.2)) as api:  # type: ignore[arg-type]  # only `get` is asked
+    async with serving(FailingStore(error), limits=ApiLimits(request_seconds=0.2)) as api:  # type: ignore[arg-type]  # only `summary` is asked
         got, body, _ = await api.ask("/v1/responses/r-1")
         assert (got, body["error"]["code"]) == (status, code)
         assert "hunter2" not in str(body)

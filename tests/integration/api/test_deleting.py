@@ -10,8 +10,10 @@ import pytest
 from yarl import URL
 
 from api_server import Api, serving
+from processor.api.access import Access, fixed_tokens
 from processor.api.app import ApiLimits
 from processor.clock import Clock
+from processor.config_values import read_api_tokens
 from processor.store_port import STALE_MS, ResponseStore
 from records import entry
 from stores import opened
@@ -107,6 +109,34 @@ async def test_a_deletion_runs_to_its_end_though_its_caller_leaves(api: Api) -> 
         return await api.store.get("r-1") is None
 
     await eventually(deleted)
+
+
+async def test_deletions_that_wait_for_kafka_take_no_memory_from_readers(store: ResponseStore) -> None:
+    await store.upsert_batch([entry(f"r-{n}", offset=n) for n in range(12)])
+    async with serving(store, limits=ApiLimits(buffered_bytes=1)) as api, asyncio.TaskGroup() as tasks:
+        api.tombstones.held = asyncio.Event()
+        deleting = [tasks.create_task(api.delete(f"r-{n}")) for n in range(9)]
+        await eventually(lambda: len(api.tombstones.written) == 9)
+        assert (await api.ask("/v1/channels/chat:1/hydrate"))[0] == 200
+        api.tombstones.held.set()
+    assert [task.result()[0] for task in deleting] == [204] * 9
+
+
+async def test_what_needs_no_record_is_answered_while_the_answers_take_all_memory(store: ResponseStore) -> None:
+    await store.upsert_batch([entry("r-1"), entry("large", offset=1, text="x" * 8_000_000)])
+    access = Access(open=False, tokens=fixed_tokens(*read_api_tokens("anything=*")))
+    limits = ApiLimits(buffered_bytes=1, write_seconds=60)
+    async with serving(store, access, limits=limits) as api:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+            client.connect(("127.0.0.1", URL(api.url).port))
+            client.sendall(b"GET /v1/responses/large HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer anything\r\n\r\n")
+            await asyncio.to_thread(client.recv, 1)
+            assert (await api.ask("/v1/openapi.json", Authorization="Bearer anything"))[0] == 200
+            assert (await api.ask("/v1/responses/r-1"))[0] == 401
+            assert (await api.ask("/v1/responses/nobody", Authorization="Bearer anything"))[0] == 404
+            assert (await api.ask("/v1/responses/r-1", Authorization="Bearer anything"))[0] == 503
+            assert (await api.delete("r-1"))[0] == 204
 
 
 async def test_callers_that_leave_at_any_moment_leave_nothing_behind(store: ResponseStore) -> None:

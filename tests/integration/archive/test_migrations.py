@@ -44,7 +44,7 @@ async def test_an_older_schema_is_brought_up_to_date_and_its_responses_count_as_
                 await store.start()
             assert await store.migrate() == ("0001", "0002")
         await store.start()
-        stored = await store.get("r-1")
+        stored = await store.summary("r-1")
         assert stored is not None
         assert began <= stored.stored_at <= Clock().wall_ms()
         await store.close()
