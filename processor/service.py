@@ -38,7 +38,6 @@ from topics.specs import TopicNames
 
 if TYPE_CHECKING:
     from processor.archive.app import Archive
-    from processor.publish.pool import ConnectionPool
 
 log = structlog.get_logger("tokenstream")
 
