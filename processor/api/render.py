@@ -50,8 +50,10 @@ def render_page(
     items: Iterable[StoredResponse],
     following: str | None,
     fields: frozenset[str] | None = None,
+    *,
+    more_open: bool = False,
 ) -> Pieces:
-    """A page, in pieces."""
+    """A page, in pieces. `more_open`: its `next` leads to open responses."""
     waiting = deque(item.value for item in items)
     del items
     gathered, separator = bytearray(b'{"items":['), b""
@@ -67,5 +69,5 @@ def render_page(
         else:
             gathered += body
         del body
-    gathered += b'],"next":' + _encode(following) + b"}"
+    gathered += b'],"next":' + _encode(following) + (b',"moreOpen":true}' if more_open else b"}")
     yield bytes(gathered)

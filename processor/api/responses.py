@@ -17,6 +17,7 @@ from processor.errors import KafkaUnavailable, TombstoneUndetermined
 from processor.store_port import (
     PAGE_BYTES,
     STALE_MS,
+    Cursor,
     CursorInvalid,
     Deletion,
     Page,
@@ -173,7 +174,8 @@ async def _read(page: Awaitable[Page]) -> Page:
 def _page(page: Page, fields: frozenset[str] | None = None) -> Answer:
     sizes = [len(item.value) for item in page.items]
     memory = sum(sizes) + 2 * max(sizes, default=0)
-    return Answer(render_page(page.items, page.next, fields), 2 * sum(sizes), memory)
+    more_open = page.next is not None and Cursor.decode(page.next).open
+    return Answer(render_page(page.items, page.next, fields, more_open=more_open), 2 * sum(sizes), memory)
 
 
 def _require(grant: Grant, operation: str, channel: str) -> None:
