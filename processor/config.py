@@ -196,7 +196,7 @@ class Settings(BaseSettings):
     api_ably_keys_file: Path | None = Field(default=None, exclude=True)
     api_public: Public = Field(
         default=False,
-        description="Whether anyone may read from `/v1`; `loopback`: where the request's Host is this machine. Deleting needs a credential",
+        description="Whether anyone may read from `/v1`; `loopback`: over loopback connections. Deleting needs a credential",
     )
     api_max_requests: Annotated[int, whole(1, 1_000_000)] = Field(
         default=1000, description="Requests `/v1` answers at one time; above it 503"

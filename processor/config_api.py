@@ -52,7 +52,9 @@ def log_access(settings: Settings) -> None:
             detail=f"No request can use /v1: {PREFIX}HTTP_HOST is {settings.http_host}, and there is no credential. "
             f"Set {PREFIX}API_TOKENS or {PREFIX}API_ABLY_KEYS, or {PREFIX}API_PUBLIC=true to let anyone read.",
         )
-    readers = "anyone" if settings.api_public is True else "this machine" if settings.api_is_open else "credentials"
+    readers = (
+        "anyone" if settings.api_public is True else "loopback connections" if settings.api_is_open else "credentials"
+    )
     log.info("api_access", readers=readers, tokens=tokens, jwt_keys=keys or int(settings.ably_key is not None))
     for number, token in enumerate(settings.api_tokens, start=1):
         if len(token.token) < LEAST_SECRET:

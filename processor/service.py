@@ -14,7 +14,7 @@ import signal
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from enum import StrEnum
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -38,7 +38,6 @@ from topics.specs import TopicNames
 
 if TYPE_CHECKING:
     from processor.archive.app import Archive
-    from processor.publish.pool import ConnectionPool
 
 log = structlog.get_logger("tokenstream")
 
@@ -274,9 +273,9 @@ class Service:
         async with connection_pool(self._settings, self._metrics, self._clock, self._random) as pool:
             relay = build_relay(self._settings, pool, self._metrics, self._clock, self._random, tasks)
             self._checks.append(Check("kafka", relay.trouble))
-            self._checks.append(Check("realtime", lambda: _realtime_trouble(pool)))
+            self._checks.append(Check("realtime", lambda: realtime_trouble(pool)))
             task = tasks.create_task(relay.run())
-            vital = Check("relay", lambda: ended(task) or relay.standstill() or pool.standstill())
+            vital = Check("relay", lambda: ended(task) or relay.standstill())
             self._vitals.append(vital)
             try:
                 yield
@@ -322,5 +321,16 @@ def _archive_trouble(archive: "Archive") -> str | None:
     return None if status.ok else status.reason
 
 
-def _realtime_trouble(pool: "ConnectionPool") -> str | None:
-    return pool.refusal() or (None if pool.connected() else "no connection to the realtime service is up")
+class _Publishing(Protocol):
+    """What readiness asks of a `ConnectionPool`."""
+
+    def refusal(self) -> str | None: ...
+    def connected(self) -> int: ...
+    def standstill(self) -> str | None: ...
+
+
+def realtime_trouble(pool: _Publishing) -> str | None:
+    """Why nothing can be published, as a sentence. Readiness alone depends on it: a restart helps against none of it."""
+    if not pool.connected():
+        return pool.refusal() or "no connection to the realtime service is up"
+    return pool.refusal() or pool.standstill()

@@ -25,7 +25,8 @@ PAGE_BYTES = 8 * 1024 * 1024
 OPEN_PAGE = 500
 """Open responses in one page of hydration, at most."""
 STALE_MS = 86_400_000
-"""An open response that has not changed for so long has no tokens left on the log: no relay will end it, and it may be deleted."""
+"""An open response whose record the store has not replaced for so long has no tokens left on the log: no relay will end it, and
+it may be deleted."""
 MARKER_DAYS = 14
 """How long it is remembered that a response was deleted: twice as long as the `responses` topic keeps records."""
 
@@ -77,6 +78,20 @@ class StoredResponse:
     def sha256(self) -> str:
         """Of the record's bytes: equal exactly where Kafka's and the store's records are."""
         return hashlib.sha256(self.value).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What access, deletion and memory are decided by, read without the record."""
+
+    position: Position
+    response_id: str
+    channel: str
+    finished: bool
+    size: int
+    """Of the record, in bytes."""
+    stored_at: int
+    """When the store wrote the record, in milliseconds by the writer's clock: no producer decides it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +155,8 @@ class ResponseStore(Protocol):
 
     async def get(self, response_id: str) -> StoredResponse | None: ...
 
+    async def summary(self, response_id: str) -> Summary | None: ...
+
     async def list_channel(
         self,
         channel: str,
@@ -166,11 +183,10 @@ class ResponseStore(Protocol):
         response that ends in between is in the page. Raises CursorInvalid.
         """
 
-    async def delete(self, response_id: str, *, stale_before: int | None = None) -> Deletion:
-        """Removes a finished response permanently, as `upsert_batch` does for a tombstone.
+    async def delete(self, response_id: str, *, even_open: bool = False) -> Deletion:
+        """Removes a finished response permanently, as `upsert_batch` does for a tombstone; with `even_open` an open one too.
 
-        An open one is removed only when it last changed before `stale_before` (ms). Once begun, the deletion is finished or
-        rolled back, even when the caller is cancelled.
+        Once begun, the deletion is finished or rolled back, even when the caller is cancelled.
         """
 
     def held(self, response_ids: Sequence[str]) -> AsyncIterator[Held]:
@@ -274,6 +290,9 @@ def page_of(sizes: Sequence[int], limit: int, max_bytes: int, *, least: int = 1)
 
 class Tombstones(Protocol):
     """Writes to the log that a response is deleted."""
+
+    async def connect(self) -> None:
+        """Makes ready to write at once. Raises KafkaUnavailable."""
 
     async def write(self, response_id: str, partition: int) -> None:
         """Acknowledged when it returns. Raises KafkaUnavailable. `partition` is the one of the response's records."""

@@ -21,6 +21,15 @@ class KafkaTombstones:
         self._producer: AIOKafkaProducer | None = None
         self._connecting = asyncio.Lock()
 
+    async def connect(self) -> None:
+        """Raises KafkaUnavailable."""
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                await self._connected()
+        except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+            await self.close()
+            raise KafkaUnavailable(f"the tombstone was not written: {type(error).__name__}") from error
+
     async def write(self, response_id: str, partition: int) -> None:
         """Where the topic has no such partition any more, the key decides: no record of the response is on the log then.
 

@@ -1,7 +1,7 @@
 """The API over a store and a real server, and a client of it. For tests."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +28,15 @@ class RecordingTombstones:
     undetermined: bool = False
     held: asyncio.Event | None = None
     """Where it is given, a tombstone is not acknowledged until it is set."""
+
+    before: Callable[[], Awaitable[None]] | None = None
+    """Where it is given, it runs while Kafka is connected to."""
+
+    async def connect(self) -> None:
+        if self.down:
+            raise KafkaUnavailable("no broker")
+        if self.before is not None:
+            await self.before()
 
     async def write(self, response_id: str, partition: int) -> None:
         if self.down:

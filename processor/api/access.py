@@ -1,12 +1,13 @@
 """Who may read and delete which channel's responses: open servers, static tokens with channel patterns, Ably JWTs.
 
-An open server is read-only: deleting always needs a credential. A server that is open because its address is loopback is
-open to requests whose `Host` is loopback too; a web page that reaches it by DNS rebinding sends another one.
+An open server is read-only: deleting always needs a credential. A server that is open to loopback only is open to connections
+from a loopback address whose request names a loopback `Host` and comes through no proxy that can be noticed. A web page that reaches
+it by DNS rebinding sends another `Host`; a proxy or an ingress on the same machine speaks for clients elsewhere.
 """
 
 import hmac
 import ipaddress
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -17,6 +18,18 @@ from processor.config_values import ApiToken
 READ = "history"
 DELETE = "message-delete-any"
 """The capability that Ably asks for the same: a reader's token must not delete what it reads."""
+
+ADDED_BY_PROXIES = (
+    "forwarded",
+    "via",
+    "x-forwarded-",
+    "x-real-ip",
+    "x-envoy-",
+    "x-original-",
+    "cf-connecting-ip",
+    "true-client-ip",
+)
+"""How the names of such headers begin, in lower case."""
 
 Source = Callable[[], Awaitable[Sequence[ApiToken]]]
 KeySource = Callable[[], Awaitable[Sequence[str]]]
@@ -62,16 +75,20 @@ def _includes(operations: Sequence[str], operation: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request says of itself: every value of its `Authorization` and `Host`, and whether it changes anything."""
+    """What decides about a request: every value of its `Authorization` and `Host`, whether it changes anything, the address its
+    connection comes from (None where that is unknown), and whether a proxy passed it on.
+    """
 
     authorization: Sequence[str] = ()
     hosts: Sequence[str] = ()
     deletes: bool = False
+    peer: str | None = None
+    forwarded: bool = False
 
 
 @dataclass(frozen=True)
 class Access:
-    """`open`: anyone may read. `loopback_only`: anyone whose request names a loopback `Host`. `keys` check JWTs."""
+    """`open`: anyone may read. `loopback_only`: anyone who connects from loopback. `keys` check JWTs."""
 
     open: bool
     loopback_only: bool = False
@@ -80,15 +97,15 @@ class Access:
 
     async def grant(self, asked: Asked) -> Grant:
         """Raises ApiError 400, 401 or 403. Reading from an open server, no credential is looked at."""
-        trusted = not self.loopback_only or all(_is_loopback_host(host) for host in asked.hosts)
+        trusted = not self.loopback_only or _is_local(asked)
         if self.open and trusted and not asked.deletes:
             return Grant(reads_all=True)
         if len(asked.authorization) > 1:
             raise bad_request("The request has several Authorization headers. Send one.")
         if self.open and not trusted and not asked.authorization:
             raise forbidden(
-                "This server answers without credentials only for a Host of localhost, 127.0.0.1 or [::1]. "
-                "Use such an address, or send a credential."
+                "This server answers without credentials only on loopback: connections from this machine, not through a proxy, "
+                "for a Host of localhost, 127.0.0.1 or [::1]. Connect in that way, or send a credential."
             )
         scheme, _, credential = (asked.authorization[0] if asked.authorization else "").partition(" ")
         if scheme.lower() != "bearer" or not credential.strip():
@@ -111,6 +128,26 @@ class Access:
             raise unauthorized("The credential is not an API token of this server.")
         name, capability = verified(credential, keys)
         return Grant(f"key {name}", capability=capability)
+
+
+def was_forwarded(headers: Iterable[str]) -> bool:
+    """Whether any of these names is a header that proxies add."""
+    return any(name.lower().startswith(ADDED_BY_PROXIES) for name in headers)
+
+
+def _is_local(asked: Asked) -> bool:
+    hosts = all(_is_loopback_host(host) for host in asked.hosts)
+    return hosts and not asked.forwarded and asked.peer is not None and _is_loopback_peer(asked.peer)
+
+
+def _is_loopback_peer(peer: str) -> bool:
+    """A socket for both families shows IPv4 addresses as IPv6 ones (`::ffff:127.0.0.1`)."""
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def _is_loopback_host(host: str) -> bool:

@@ -1,6 +1,8 @@
 """The HTTP application: `/v1` with access, limits of time and memory, caching, compression, CORS and metrics."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -10,14 +12,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from processor.api import query
-from processor.api.access import Access, Asked, Grant
+from processor.api.access import Access, Asked, Grant, was_forwarded
 from processor.api.budget import Budget
 from processor.api.cors import Cors
 from processor.api.errors import ApiError, unavailable
 from processor.api.health import Health
 from processor.api.openapi import describe
 from processor.api.refusals import Refusals
-from processor.api.responses import Responses
+from processor.api.responses import Loading, Responses
 from processor.api.routes import Route, Serves, authority, find_route
 from processor.api.sending import Answer, Sender
 from processor.errors import SettingsError, StoreUnavailable
@@ -26,8 +28,6 @@ from processor.metrics import Metrics
 from processor.store_port import ResponseStore, Tombstones
 
 REQUEST_SECONDS = 15.0
-LOADING_BYTES = 12 * 1024 * 1024
-"""Held while a request reads from the store, before the size of its answer is known: a stored record of 4 MiB and its rendering."""
 
 log = structlog.stdlib.get_logger("tokenstream.api")
 
@@ -129,24 +129,35 @@ class V1:
         if method not in route.methods:
             allowed = {"Allow": ", ".join([*route.methods, "HEAD", "OPTIONS"])}
             raise ApiError(405, "method_not_allowed", "This path does not take that method.", allowed)
-        async with self._budget.reserve(LOADING_BYTES) as share:
-            try:
-                async with asyncio.timeout(self._api.limits.request_seconds):
-                    answer = await self._answer(request, route, method)
-            except TimeoutError:
-                raise ApiError(504, "timeout", "The answer took too long. Ask for less, or later.") from None
-            except StoreUnavailable as error:
-                log.warning("api_store_unavailable", route=route.template, error=str(error))
-                raise unavailable("The store does not answer. Try again later.") from error
-            except SettingsError as error:
-                log.warning("api_settings_unusable", mistakes=error.mistakes)
-                raise unavailable("The server's credentials can't be read. Try again later.") from error
-            if answer is None:
+        # No memory is reserved for what is refused, nor for a deletion, which may wait long for Kafka.
+        async with self._budget.reserve(0) as share:
+            async with self._bounded(route):
+                loading = await self._begin(request, route, method)
+            if loading is None:
                 return web.Response(status=204)
+            await share.grow(loading.memory)
+            async with self._bounded(route):
+                answer = await loading.load()
             share.shrink(answer.memory)
             return await self._send(request, answer)
 
-    async def _answer(self, request: web.Request, route: Route, method: str) -> Answer | None:
+    @contextlib.asynccontextmanager
+    async def _bounded(self, route: Route) -> AsyncIterator[None]:
+        """Bounds the time of the block. Raises ApiError for what the store and the settings raise."""
+        try:
+            async with asyncio.timeout(self._api.limits.request_seconds):
+                yield
+        except TimeoutError:
+            raise ApiError(504, "timeout", "The answer took too long. Ask for less, or later.") from None
+        except StoreUnavailable as error:
+            log.warning("api_store_unavailable", route=route.template, error=str(error))
+            raise unavailable("The store does not answer. Try again later.") from error
+        except SettingsError as error:
+            log.warning("api_settings_unusable", mistakes=error.mistakes)
+            raise unavailable("The server's credentials can't be read. Try again later.") from error
+
+    async def _begin(self, request: web.Request, route: Route, method: str) -> Loading | None:
+        """Decides whether the caller may. Returns what remains to be loaded; None where all is done."""
         grant = await self._grant(request, deletes=method == "DELETE")
         query.check_names(request.query, route.parameters)
         argument = query.channel_of(request.query) if route.argument is None else route.argument
@@ -157,18 +168,20 @@ class V1:
             case Serves.RESPONSE, _:
                 return await self._responses.get(grant, argument)
             case Serves.LISTING, _:
-                return await self._responses.list(grant, argument, query.listing(request.query))
+                return self._responses.list(grant, argument, query.listing(request.query))
             case Serves.HYDRATION, _:
                 limit = query.limit(request.query, default=20, least=0)
-                return await self._responses.hydrate(grant, argument, limit, request.query.get("before"))
+                return self._responses.hydrate(grant, argument, limit, request.query.get("before"))
             case _:
-                body = orjson.dumps(describe(version("tokenstream")))
-                return Answer(iter((body,)), len(body), len(body))
+                return Loading(0, _description)
 
     async def _grant(self, request: web.Request, *, deletes: bool) -> Grant:
         target = authority(request.raw_path)
         hosts = request.headers.getall("Host", []) if target is None else [target]
-        return await self._api.access.grant(Asked(request.headers.getall("Authorization", []), hosts, deletes))
+        asked = Asked(
+            request.headers.getall("Authorization", []), hosts, deletes, request.remote, was_forwarded(request.headers)
+        )
+        return await self._api.access.grant(asked)
 
     async def _send(self, request: web.Request, answer: Answer) -> web.StreamResponse:
         headers = {"Vary": "Accept-Encoding", "Cache-Control": "no-store"}
@@ -179,6 +192,11 @@ class V1:
         if answer.etag is not None and _knows(request, answer.etag):
             return web.Response(status=304, headers=headers)
         return await self._sender.send(request, answer, headers)
+
+
+async def _description() -> Answer:
+    body = orjson.dumps(describe(version("tokenstream")))
+    return Answer(iter((body,)), len(body), 0)
 
 
 def _knows(request: web.Request, etag: str) -> bool:

@@ -19,6 +19,12 @@ class Share:
     budget: "Budget"
     size: int
 
+    async def grow(self, size: int) -> None:
+        """Reserves so many bytes more, at most the whole budget. Raises ApiError 503 where they do not become free in time."""
+        more = self.budget.most(size)
+        await self.budget.take(more)
+        self.size += more
+
     def shrink(self, size: int) -> None:
         """Gives back what exceeds `size`: the answer turned out smaller."""
         if size < self.size:
@@ -43,13 +49,13 @@ class Budget:
 
     @asynccontextmanager
     async def reserve(self, size: int) -> AsyncIterator[Share]:
-        """Raises ApiError 503 above the number of requests, or where the bytes do not become free in time."""
+        """Counts a request, and reserves its first bytes. Who reserves nothing waits for nobody. Raises ApiError 503 above the number of requests, or where the bytes do not become free in time."""
         if self._requests >= self._max_requests:
             raise overloaded("The server is answering as many requests as it may (API_MAX_REQUESTS). Try again later.")
         self._requests += 1
         try:
-            share = Share(self, min(size, self._max_bytes))
-            await self._take(share.size)
+            share = Share(self, 0)
+            await share.grow(size)
             try:
                 yield share
             finally:
@@ -61,8 +67,11 @@ class Budget:
         self._free += size
         self._admit()
 
-    async def _take(self, size: int) -> None:
-        if not self._waiting and size <= self._free:
+    def most(self, size: int) -> int:
+        return min(size, self._max_bytes)
+
+    async def take(self, size: int) -> None:
+        if not size or (not self._waiting and size <= self._free):
             self._free -= size
             return
         place = (size, asyncio.get_running_loop().create_future())

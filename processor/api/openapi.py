@@ -58,7 +58,12 @@ _NEXT = {"anyOf": [{"type": "string"}, {"type": "null"}], "description": "`befor
 
 
 def _page(item: Schema) -> Schema:
-    return _object({"items": {"type": "array", "items": item}, "next": _NEXT}, ["items", "next"])
+    more_open = {
+        "const": True,
+        "description": "In hydration, when `next` leads to more open responses. Finished ones in this page ended meanwhile; "
+        "they do not count towards `limit`.",
+    }
+    return _object({"items": {"type": "array", "items": item}, "next": _NEXT, "moreOpen": more_open}, ["items", "next"])
 
 
 _SCHEMAS: Schema = {

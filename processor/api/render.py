@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from processor.store_port import StoredResponse
-from topics.records import TEXT_PART, Status
+from topics.records import TEXT_PART
 
 Fields = dict[str, msgspec.Raw]
 Pieces = Iterator[bytes]
@@ -22,21 +22,6 @@ _encode = msgspec.json.Encoder().encode
 _NO_TEXT = msgspec.Raw(b'""')
 PIECE_BYTES = 256 * 1024
 """A piece of a page ends at this size; a single larger record is still a piece."""
-
-
-class Head(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """What access and deletion are decided by. Read without decoding the rest of a record."""
-
-    channel: str
-    status: Status
-    updated_at: int = 0
-
-    @property
-    def finished(self) -> bool:
-        return self.status is not Status.STREAMING
-
-
-read_head = msgspec.json.Decoder(Head).decode
 
 
 def render(value: bytes, fields: frozenset[str] | None = None) -> bytes:
@@ -65,8 +50,10 @@ def render_page(
     items: Iterable[StoredResponse],
     following: str | None,
     fields: frozenset[str] | None = None,
+    *,
+    more_open: bool = False,
 ) -> Pieces:
-    """A page, in pieces."""
+    """A page, in pieces. `more_open`: its `next` leads to open responses."""
     waiting = deque(item.value for item in items)
     del items
     gathered, separator = bytearray(b'{"items":['), b""
@@ -82,5 +69,5 @@ def render_page(
         else:
             gathered += body
         del body
-    gathered += b'],"next":' + _encode(following) + b"}"
+    gathered += b'],"next":' + _encode(following) + (b',"moreOpen":true}' if more_open else b"}")
     yield bytes(gathered)

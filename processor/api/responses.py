@@ -9,18 +9,21 @@ import structlog
 
 from processor.api.access import DELETE, READ, Grant
 from processor.api.errors import ApiError, bad_request, forbidden, not_found, unavailable
-from processor.api.render import Head, Pieces, read_head, render, render_page
+from processor.api.render import Pieces, render, render_page
 from processor.api.sending import Answer
 from processor.clock import Clock
+from processor.deleting import delete_everywhere
 from processor.errors import KafkaUnavailable, TombstoneUndetermined
 from processor.store_port import (
     PAGE_BYTES,
     STALE_MS,
+    Cursor,
     CursorInvalid,
     Deletion,
     Page,
     ResponseStore,
     StoredResponse,
+    Summary,
     Tombstones,
 )
 from topics.records import Status
@@ -29,6 +32,10 @@ MAX_LIMIT = 500
 STORED_BYTES = 3 * 1024 * 1024
 """Read for one page. Rendered, it is at most `PAGE_BYTES`: a record has its answer twice then, or 76 bytes more for each part,
 which has at least 45."""
+HELD_TIMES = 3
+"""The memory of a response's answer, as a multiple of its record: the record, its rendering, and the largest step of it."""
+PAGE_MEMORY = 12 * 1024 * 1024
+"""Held while a page is read, before its size is known: a stored record of 4 MiB and its rendering."""
 IN_THREAD_FROM = 64 * 1024
 """A record of this size is not decoded on the event loop."""
 
@@ -46,7 +53,17 @@ class Listing:
     fields: frozenset[str] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """An answer that can be made: `load` holds at most `memory` bytes. Nothing large was read before."""
+
+    memory: int
+    load: Callable[[], Awaitable[Answer]]
+
+
 class Responses:
+    """Each method first decides whether the caller may; what it returns reads the records."""
+
     def __init__(self, store: ResponseStore, tombstones: Tombstones | None, *, clock: Clock | None = None) -> None:
         self._store = store
         self._clock = clock or Clock()
@@ -57,42 +74,53 @@ class Responses:
         """Waits for deletions whose callers have gone away."""
         await asyncio.gather(*self._deletions, return_exceptions=True)
 
-    async def get(self, grant: Grant, response_id: str) -> Answer:
-        stored, head = await self._found(grant, READ, response_id)
-        etag = await _off_loop(stored, lambda: stored.sha256[:32]) if head.finished else None
-        size = len(stored.value)
-        return Answer(_one(stored.value), 2 * size, 3 * size, etag)
+    async def get(self, grant: Grant, response_id: str) -> Loading:
+        found = await self._found(grant, READ, response_id)
+        return Loading(HELD_TIMES * found.size, lambda: self._load(found))
 
-    async def list(self, grant: Grant, channel: str, listing: Listing) -> Answer:
+    async def _load(self, found: Summary) -> Answer:
+        stored = await self._store.get(found.response_id)
+        if stored is None:
+            raise not_found()
+        # A finished record is not replaced: the one read is that of the summary, or one that ended since.
+        etag = await _off_loop(stored, lambda: stored.sha256[:32]) if found.finished else None
+        size = len(stored.value)
+        return Answer(_one(stored.value), 2 * size, HELD_TIMES * size, etag)
+
+    def list(self, grant: Grant, channel: str, listing: Listing) -> Loading:
         _require(grant, READ, channel)
         small = listing.fields is not None and not listing.fields & {"parts", "text"}
-        page = await _read(
-            self._store.list_channel(
+
+        async def load() -> Answer:
+            page = self._store.list_channel(
                 channel,
                 limit=listing.limit,
                 before=listing.before,
                 status=listing.status,
                 max_bytes=PAGE_BYTES if small else STORED_BYTES,
             )
-        )
-        return _page(page, listing.fields)
+            return _page(await _read(page), listing.fields)
 
-    async def hydrate(self, grant: Grant, channel: str, limit: int, before: str | None) -> Answer:
+        return Loading(PAGE_MEMORY, load)
+
+    def hydrate(self, grant: Grant, channel: str, limit: int, before: str | None) -> Loading:
         _require(grant, READ, channel)
-        return _page(await _read(self._store.hydrate(channel, limit=limit, before=before, max_bytes=STORED_BYTES)))
+
+        async def load() -> Answer:
+            page = self._store.hydrate(channel, limit=limit, before=before, max_bytes=STORED_BYTES)
+            return _page(await _read(page))
+
+        return Loading(PAGE_MEMORY, load)
 
     async def delete(self, grant: Grant, response_id: str) -> None:
         """The log first: what fails after it, the archive does. The other way round a failure would leave the log's copy.
 
         Once the tombstone is on its way a caller that goes away changes nothing: the deletion runs to its end.
         """
-        stored, head = await self._found(grant, DELETE, response_id)
-        stale_before = self._clock.wall_ms() - STALE_MS
-        if not head.finished and head.updated_at >= stale_before:
-            raise _still_open()
+        found = await self._found(grant, DELETE, response_id)
         if self._tombstones is None:
             raise unavailable("This server was started without Kafka, where a deletion is written first.")
-        deletion = asyncio.create_task(self._delete(self._tombstones, stored, grant.credential, stale_before))
+        deletion = asyncio.create_task(self._delete(self._tombstones, found, grant.credential))
         self._deletions.add(deletion)
         deletion.add_done_callback(self._deleted)
         await asyncio.shield(deletion)
@@ -102,28 +130,28 @@ class Responses:
         if not deletion.cancelled():
             deletion.exception()  # the caller has it, or is gone
 
-    async def _delete(self, tombstones: Tombstones, stored: StoredResponse, credential: str, stale_before: int) -> None:
+    async def _delete(self, tombstones: Tombstones, found: Summary, credential: str) -> None:
+        stale_before = self._clock.wall_ms() - STALE_MS
         try:
-            await tombstones.write(stored.response_id, stored.position.partition)
+            deletion = await delete_everywhere(self._store, tombstones, found, open_before=stale_before)
         except TombstoneUndetermined as error:
             raise unavailable(
                 f"It is not known whether the response is deleted: {error}. Send the request again."
             ) from error
         except KafkaUnavailable as error:
             raise unavailable(f"Nothing was deleted: {error}") from error
-        log.info("response_deleted", responseId=stored.response_id, credential=credential)
-        if await self._store.delete(stored.response_id, stale_before=stale_before) is Deletion.OPEN:
+        if deletion is Deletion.OPEN:
             raise _still_open()
+        log.info("response_deleted", responseId=found.response_id, credential=credential)
 
-    async def _found(self, grant: Grant, operation: str, response_id: str) -> tuple[StoredResponse, Head]:
+    async def _found(self, grant: Grant, operation: str, response_id: str) -> Summary:
         """A response of a channel that the caller may not read does not exist for the caller."""
-        stored = await self._store.get(response_id)
-        if stored is None:
+        found = await self._store.summary(response_id)
+        if found is None:
             raise not_found()
-        head = await _off_loop(stored, lambda: read_head(stored.value))
-        if grant.allows(operation, head.channel):
-            return stored, head
-        if grant.allows(READ, head.channel):
+        if grant.allows(operation, found.channel):
+            return found
+        if grant.allows(READ, found.channel):
             raise _forbidden(operation)
         raise not_found()
 
@@ -146,7 +174,8 @@ async def _read(page: Awaitable[Page]) -> Page:
 def _page(page: Page, fields: frozenset[str] | None = None) -> Answer:
     sizes = [len(item.value) for item in page.items]
     memory = sum(sizes) + 2 * max(sizes, default=0)
-    return Answer(render_page(page.items, page.next, fields), 2 * sum(sizes), memory)
+    more_open = page.next is not None and Cursor.decode(page.next).open
+    return Answer(render_page(page.items, page.next, fields, more_open=more_open), 2 * sum(sizes), memory)
 
 
 def _require(grant: Grant, operation: str, channel: str) -> None:
@@ -162,5 +191,5 @@ def _still_open() -> ApiError:
     return ApiError(
         409,
         "response_open",
-        "The response has not finished. Cancel it, and delete it then. One that has not changed for a day can be deleted.",
+        "The response has not finished. Cancel it, and delete it then. One whose record has not changed for a day can be deleted.",
     )

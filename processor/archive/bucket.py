@@ -31,6 +31,8 @@ class Stored:
     body: bytes
     condition: Any
     """That it is still this version, as obstore takes it: an ETag, on GCS a generation."""
+    written_at: int = 0
+    """Milliseconds, by the service's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,8 @@ class Bucket:
             try:
                 found = await obstore.get_async(self._store, key)
                 condition = {name: found.meta[name] for name in ("e_tag", "version") if found.meta[name] is not None}
-                return Stored(bytes(await found.bytes_async()), condition)
+                written_at = int(found.meta["last_modified"].timestamp() * 1000)
+                return Stored(bytes(await found.bytes_async()), condition, written_at)
             except FileNotFoundError:
                 return None
 

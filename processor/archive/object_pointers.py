@@ -19,6 +19,8 @@ class Pointer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     finished: bool = False
     updated_at: int = 0
     changed_at: int = 0
+    stored_at: int = 0
+    """When the pointer was written, by the writer's clock; 0 in pointers of versions before, whose object tells it."""
     size: int = 0
     sha256: str = ""
     deleted_at: int | None = None
@@ -32,7 +34,7 @@ decode_pointer = msgspec.json.Decoder(Pointer).decode
 encode_pointer = msgspec.json.Encoder().encode
 
 
-def pointer_to(entry: Entry) -> Pointer:
+def pointer_to(entry: Entry, stored_at: int) -> Pointer:
     record, value = entry.record, entry.value
     assert record is not None
     assert value is not None
@@ -45,6 +47,7 @@ def pointer_to(entry: Entry) -> Pointer:
         finished=record.finished,
         updated_at=record.updated_at,
         changed_at=last_changed(record),
+        stored_at=stored_at,
         size=len(value),
         sha256=hashlib.sha256(value).hexdigest(),
     )
@@ -55,8 +58,3 @@ def is_outdone(entry: Entry, old: Pointer) -> bool:
     return not outdoes(
         entry.position, entry.record, old.position, old_finished=old.finished, old_updated_at=old.updated_at
     )
-
-
-def is_stale(pointer: Pointer, stale_before: int | None) -> bool:
-    """Whether an open response last changed before that time (ms); never without one."""
-    return stale_before is not None and pointer.updated_at < stale_before

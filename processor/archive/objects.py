@@ -28,7 +28,6 @@ from processor.archive.object_pointers import (
     decode_pointer,
     encode_pointer,
     is_outdone,
-    is_stale,
     pointer_to,
 )
 from processor.clock import Clock
@@ -46,6 +45,7 @@ from processor.store_port import (
     Progress,
     PruneReport,
     StoredResponse,
+    Summary,
     check_storable,
     last_changed,
     merge_hydration,
@@ -115,14 +115,11 @@ class ObjectStore:
         if entry.value is None:
             await self._delete(entry.response_id, only_finished=False)
             return
-        new = pointer_to(entry)
+        new = pointer_to(entry, self._clock.wall_ms())
         for _ in range(SWAPS):
             old, stored = await self._pointer(entry.response_id)
             if old is not None and (old.deleted_at is not None or (not force and is_outdone(entry, old))):
-                if old.deleted_at is not None or old.key != new.key:
-                    await self.bucket.delete(
-                        new.key
-                    )  # a write that failed before, or lost to this pointer, has left it
+                await self._remove_loser(new)
                 return
             await self.bucket.put(new.key, entry.value)
             try:
@@ -134,17 +131,23 @@ class ObjectStore:
             return
         raise StoreUnavailable("object storage: others kept writing the same response")
 
-    async def delete(self, response_id: str, *, stale_before: int | None = None) -> Deletion:
+    async def _remove_loser(self, new: Pointer) -> None:
+        """Removes what a write that failed before, or lost to another, has left. A repair may have made it current meanwhile."""
+        current, _ = await self._pointer(new.response_id)
+        if current is None or current.deleted_at is not None or current.key != new.key:
+            await self.bucket.delete(new.key)
+
+    async def delete(self, response_id: str, *, even_open: bool = False) -> Deletion:
         if not _encodable(response_id):
             return Deletion.MISSING
-        return await self._write(self._delete(response_id, only_finished=True, stale_before=stale_before))
+        return await self._write(self._delete(response_id, only_finished=not even_open, only_stored=True))
 
     async def _delete(
         self,
         response_id: str,
         *,
         only_finished: bool,
-        stale_before: int | None = None,
+        only_stored: bool = False,
         leftovers: Sequence[str] | None = None,
     ) -> Deletion:
         """`leftovers`: all keys with the response's text, where they are known; else they are listed."""
@@ -153,8 +156,10 @@ class ObjectStore:
             if old is not None and old.deleted_at is not None:
                 await self._remove(old, leftovers)
                 return Deletion.MISSING
-            if only_finished and (old is None or not (old.finished or is_stale(old, stale_before))):
-                return Deletion.MISSING if old is None else Deletion.OPEN
+            if old is None and (only_finished or only_stored):
+                return Deletion.MISSING
+            if old is not None and only_finished and not old.finished:
+                return Deletion.OPEN
             gone = Pointer(
                 response_id=response_id,
                 channel=old.channel if old else "",
@@ -203,6 +208,15 @@ class ObjectStore:
 
     async def get(self, response_id: str) -> StoredResponse | None:
         return await self.listing.get(escape(response_id)) if _encodable(response_id) else None
+
+    async def summary(self, response_id: str) -> Summary | None:
+        if not _encodable(response_id):
+            return None
+        pointer, stored = await self._pointer(response_id)
+        if pointer is None or stored is None or pointer.deleted_at is not None:
+            return None
+        at = pointer.stored_at or stored.written_at
+        return Summary(pointer.position, response_id, pointer.channel, pointer.finished, pointer.size, at)
 
     async def list_channel(
         self,

@@ -1,12 +1,13 @@
 """What the command line removes: one response, or all that are old."""
 
 import re
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from processor.clock import Clock
+from processor.deleting import delete_everywhere
 from processor.errors import Fatal
 from processor.store_port import STALE_MS, Deletion, Progress, PruneReport, ResponseStore, Tombstones
-from topics.limits import MAX_TIME_MS
 
 _AGE = re.compile(r"(\d+)\s*(s|m|h|d|w)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -57,14 +58,13 @@ async def delete_response(
 
     Raises NotDeletable, KafkaUnavailable, StoreUnavailable.
     """
-    stored = await store.get(response_id)
+    stored = await store.summary(response_id)
     if stored is None:
         raise NotDeletable(f"There is no response {response_id!r} in the store.")
-    stale_before = MAX_TIME_MS + 1 if force else (clock or Clock()).wall_ms() - STALE_MS
-    if not stored.record.finished and stored.record.updated_at >= stale_before:
-        raise _still_open(response_id)
-    await tombstones.write(response_id, stored.position.partition)
-    if await store.delete(response_id, stale_before=stale_before) is Deletion.OPEN:
+    stale_before = (clock or Clock()).wall_ms() - STALE_MS
+    wanted = replace(stored, finished=True) if force else stored
+    deletion = await delete_everywhere(store, tombstones, wanted, open_before=stale_before)
+    if deletion is Deletion.OPEN:
         raise _still_open(response_id)
 
 

@@ -37,6 +37,8 @@ RESPONSES = Table(
     Column("started_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
+    # By the writing process's clock; what comes before it in the record is the producer's.
+    Column("stored_at", BigInteger, nullable=False),
     Column("size", Integer, nullable=False),
     Column("sha256", String(64), nullable=False),
     # The record's own bytes: any text, NUL characters too, comes back exactly.

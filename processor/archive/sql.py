@@ -31,6 +31,7 @@ from processor.store_port import (
     Progress,
     PruneReport,
     StoredResponse,
+    Summary,
     check_storable,
     last_changed,
     merge_hydration,
@@ -87,8 +88,9 @@ class SqlStore:
             await connection.run_sync(schema.upgrade)
 
     async def upsert_batch(self, entries: Sequence[Entry], *, force: bool = False) -> None:
+        at = self._clock.wall_ms()
         rows = sorted(
-            (_row(entry) for entry in entries if entry.value is not None), key=lambda row: str(row["response_id"])
+            (_row(entry, at) for entry in entries if entry.value is not None), key=lambda row: str(row["response_id"])
         )
         gone = sorted(entry.response_id for entry in entries if entry.value is None)
         await self._finishing.run(self._store(rows, gone, force=force))
@@ -138,6 +140,17 @@ class SqlStore:
         async with self._read() as connection:
             row = (await connection.execute(_stored().where(c.response_id == response_id))).one_or_none()
         return None if row is None else _response(row)
+
+    async def summary(self, response_id: str) -> Summary | None:
+        if _unknowable(response_id):
+            return None
+        columns = (c.log_partition, c.log_offset, c.channel, c.finished, c.size, c.stored_at)
+        async with self._read() as connection:
+            row = (await connection.execute(select(*columns).where(c.response_id == response_id))).one_or_none()
+        if row is None:
+            return None
+        position = Position(row.log_partition, row.log_offset)
+        return Summary(position, response_id, row.channel, bool(row.finished), row.size, row.stored_at)
 
     async def list_channel(
         self,
@@ -216,18 +229,18 @@ class SqlStore:
     def _ordered(self, column: Any) -> Any:
         return column if self._is_sqlite else collate(column, "C")
 
-    async def delete(self, response_id: str, *, stale_before: int | None = None) -> Deletion:
+    async def delete(self, response_id: str, *, even_open: bool = False) -> Deletion:
         if _unknowable(response_id):
             return Deletion.MISSING
-        return await self._finishing.run(self._delete(response_id, stale_before))
+        return await self._finishing.run(self._delete(response_id, even_open=even_open))
 
-    async def _delete(self, response_id: str, stale_before: int | None) -> Deletion:
+    async def _delete(self, response_id: str, *, even_open: bool) -> Deletion:
         async with self._write() as connection:
-            query = select(c.finished, c.updated_at).where(c.response_id == response_id).with_for_update()
+            query = select(c.finished).where(c.response_id == response_id).with_for_update()
             row = (await connection.execute(query)).one_or_none()
             if row is None:
                 return Deletion.MISSING
-            if not row.finished and (stale_before is None or row.updated_at >= stale_before):
+            if not (row.finished or even_open):
                 return Deletion.OPEN
             await self._mark(connection, [response_id])
             await connection.execute(delete(RESPONSES).where(c.response_id == response_id))
@@ -313,7 +326,7 @@ class SqlStore:
         await self._database.close()
 
 
-def _row(entry: Entry) -> dict[str, object]:
+def _row(entry: Entry, stored_at: int) -> dict[str, object]:
     record, value = entry.record, entry.value
     assert record is not None
     assert value is not None
@@ -328,6 +341,7 @@ def _row(entry: Entry) -> dict[str, object]:
         "started_at": record.started_at,
         "updated_at": record.updated_at,
         "changed_at": last_changed(record),
+        "stored_at": stored_at,
         "size": len(value),
         "sha256": hashlib.sha256(value).hexdigest(),
         "value": value,

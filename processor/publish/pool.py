@@ -185,7 +185,7 @@ class ConnectionPool:
         return self.account_refusal
 
     def standstill(self) -> str | None:
-        """Returns why nothing is published though the service can be reached, as a sentence, or None. A restart may help."""
+        """Returns why nothing is published though the service can be reached, as a sentence, or None."""
         return self.progress.standstill()
 
     def connected(self) -> int:

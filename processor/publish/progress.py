@@ -1,4 +1,8 @@
-"""Whether publishing stands still for a reason inside this process: pure."""
+"""Whether publishing makes no progress though the service takes connections: pure.
+
+It is shown, and restarts nothing: every send without an answer in time has its client replaced in this process, connection included. What
+many fresh clients do not change is outside, the same for all processes, and a restart would only add takeovers to it.
+"""
 
 STANDSTILL = 300.0
 """Seconds."""

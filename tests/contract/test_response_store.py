@@ -424,12 +424,42 @@ async def test_any_time_that_intake_takes_is_stored_and_listed(store: ResponseSt
     assert await store.delete("odd") is Deletion.DELETED
 
 
-async def test_an_open_response_is_deleted_only_when_it_is_stale(store: ResponseStore) -> None:
-    await store.upsert_batch([entry("r-1", status=Status.STREAMING, updated_at=START)])
+async def test_an_open_response_is_deleted_only_when_asked_for(store: ResponseStore) -> None:
+    await store.upsert_batch([entry("r-1", status=Status.STREAMING)])
     assert await store.delete("r-1") is Deletion.OPEN
-    assert await store.delete("r-1", stale_before=START) is Deletion.OPEN
-    assert await store.delete("r-1", stale_before=START + 1) is Deletion.DELETED
+    assert await store.delete("r-1", even_open=True) is Deletion.DELETED
+    assert await store.delete("r-1", even_open=True) is Deletion.MISSING
     assert await store.get("r-1") is None
+
+
+@pytest.mark.parametrize("ts", [0, START // 1000, 2**53 - 1])
+async def test_a_record_is_as_old_as_the_store_s_copy_whatever_its_own_times_are(url: str, ts: int) -> None:
+    now = [float(START)]
+    async with opened(url, Clock(wall=lambda: now[0] / 1000)) as store:
+        await store.upsert_batch([entry("r-1", offset=3, status=Status.STREAMING, started_at=ts, updated_at=ts)])
+        now[0] += 5_000
+        await store.upsert_batch([entry("r-1", offset=3, status=Status.STREAMING, started_at=ts, updated_at=ts)])
+        assert (await stored_at(store, "r-1")) == START
+        await store.upsert_batch([entry("r-1", offset=4, status=Status.STREAMING, started_at=ts, updated_at=ts)])
+        assert (await stored_at(store, "r-1")) == START + 5_000
+
+
+async def stored_at(store: ResponseStore, response_id: str) -> int:
+    summary = await store.summary(response_id)
+    assert summary is not None
+    return summary.stored_at
+
+
+async def test_a_summary_is_of_the_stored_record(store: ResponseStore) -> None:
+    running, done = entry("r-1", partition=2, offset=3, status=Status.STREAMING), entry("r-2", offset=4, text="x" * 99)
+    await store.upsert_batch([running, done])
+    summaries = [await store.summary(one.response_id) for one in (running, done)]
+    expected = [(one.position, one.response_id, "chat:1", len(one.value or b"")) for one in (running, done)]
+    assert [one and (one.position, one.response_id, one.channel, one.size) for one in summaries] == expected
+    assert [one and one.finished for one in summaries] == [False, True]
+    await store.delete("r-2")
+    for name in ("r-2", "nobody", "r\0", "\ud800"):
+        assert await store.summary(name) is None
 
 
 async def test_pruning_keeps_open_responses(store: ResponseStore) -> None:

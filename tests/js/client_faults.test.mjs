@@ -294,6 +294,21 @@ test('a page without items is not the last one', async () => {
   assert.equal(stream.get('r')?.text, 'text');
 });
 
+test('responses that end while open ones are read do not end the reading', async () => {
+  const open = [1, 2, 3].map((at) => record(`open${at}`, 'o', { status: 'streaming', startedAt: at }));
+  const ended = ['a', 'b'].map((id) => record(id, 'd'));
+  const pages = [
+    { items: [ended[0]], next: '1', moreOpen: true },
+    { items: [open[0], ended[1]], next: '2', moreOpen: true },
+    { items: [open[1], open[2], record('done', 'd')], next: '3' },
+    { items: [record('older', 'd')], next: null },
+  ];
+  const api = await serve(({ searchParams }, response) => json(response, pages[Number(searchParams.get('before') ?? 0)]));
+  const stream = follow(new Channel(), { api: api.url, limit: 1 });
+  await stream.ready;
+  assert.deepEqual(stream.responses.map(({ id }) => id).toSorted(), ['a', 'b', 'done', 'open1', 'open2', 'open3']);
+});
+
 test('an API that repeats its cursor is asked twice only', async () => {
   const api = await serve((_, response) => json(response, { items: [record('r', 'text')], next: 'same' }));
   const stream = follow(new Channel(), { api: api.url });

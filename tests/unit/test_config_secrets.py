@@ -102,7 +102,12 @@ def test_a_start_without_credentials_off_loopback_says_so() -> None:
         "api_token_short",
     ]
     assert "API_TOKENS" in said[0]["detail"]
-    assert [line["readers"] for line in said[1:5]] == ["credentials", "this machine", "this machine", "credentials"]
+    assert [line["readers"] for line in said[1:5]] == [
+        "credentials",
+        "loopback connections",
+        "loopback connections",
+        "credentials",
+    ]
     assert said[5]["entry"] == 1
 
 

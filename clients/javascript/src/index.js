@@ -217,7 +217,10 @@ class Stream {
     }
   }
 
-  /** The API gives open responses first, then finished ones; a page with a cursor is not the last one. */
+  /**
+   * The API gives open responses first, then finished ones; a page with a cursor is not the last one. Where open ones are left,
+   * finished ones in the page ended meanwhile, and count for nothing.
+   */
   async #hydrate() {
     const { limit } = this.#options;
     let finished = 0;
@@ -228,7 +231,7 @@ class Stream {
       const asked = `limit=${Math.min(MOST_ITEMS, limit - finished)}`;
       const page = await this.#hydration(before === null ? asked : `${asked}&before=${encodeURIComponent(before)}`);
       for (const record of page.items.reverse()) {
-        if (record.status !== 'streaming') finished += 1;
+        if (record.status !== 'streaming' && !page.moreOpen) finished += 1;
         this.#changed(this.#reader.hydrate(record));
       }
       next = page.next ?? null;

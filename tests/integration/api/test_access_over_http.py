@@ -72,6 +72,12 @@ async def test_a_page_that_rebinds_its_name_reads_nothing(store: ResponseStore) 
         assert (await api.ask("/v1/openapi.json", Host="evil.example"))[0] == 403
 
 
+async def test_what_a_proxy_on_this_machine_passes_on_is_not_from_this_machine(store: ResponseStore) -> None:
+    async with serving(store, Access(open=True, loopback_only=True)) as api:
+        for name in ("X_Forwarded_For", "Forwarded", "X_Envoy_Internal"):
+            assert (await api.ask("/v1/channels/a/hydrate", Host="localhost", **{name: "127.0.0.1"}))[0] == 403
+
+
 async def test_no_answer_names_the_server_s_versions(api: Api) -> None:
     for path in ("/v1/responses/x", "/healthz", "/metrics", "/nothing"):
         async with api.http.get(api.url + path) as response:

@@ -190,7 +190,7 @@ class FailingStore:
     def __init__(self, error: BaseException | None) -> None:
         self._error = error
 
-    async def get(self, response_id: str) -> None:
+    async def summary(self, response_id: str) -> None:
         if self._error is None:
             await asyncio.Event().wait()
         else:
@@ -208,7 +208,7 @@ class FailingStore:
 async def test_a_store_that_fails_is_an_answer_in_time_without_its_words(
     error: BaseException | None, status: int, code: str
 ) -> None:
-    async with serving(FailingStore(error), limits=ApiLimits(request_seconds=0.2)) as api:  # type: ignore[arg-type]  # only `get` is asked
+    async with serving(FailingStore(error), limits=ApiLimits(request_seconds=0.2)) as api:  # type: ignore[arg-type]  # only `summary` is asked
         got, body, _ = await api.ask("/v1/responses/r-1")
         assert (got, body["error"]["code"]) == (status, code)
         assert "hunter2" not in str(body)
@@ -250,3 +250,17 @@ async def test_roles_without_api_serve_health_only() -> None:
             assert response.status == 404
         async with http.get(f"http://127.0.0.1:{server.port}/readyz") as response:
             assert await response.text() == "ok\n"
+
+
+async def test_a_page_of_hydration_says_where_open_responses_are_left(api: Api) -> None:
+    texts = ["x" * 2_000_000] * 2
+    await api.store.upsert_batch(
+        [entry(f"open-{n}", offset=n, status=Status.STREAMING, text=text) for n, text in enumerate(texts)]
+    )
+    await api.store.upsert_batch([entry(f"r-{n}", offset=9 + n) for n in range(2)])
+    said, before = [], ""
+    while before is not None:
+        _, body, _ = await api.ask(f"/v1/channels/chat:1/hydrate?limit=1{before}")
+        said.append((sorted({item["status"] for item in body["items"]}), body.get("moreOpen")))
+        before = body["next"] and f"&before={body['next']}"
+    assert said == [(["streaming"], True), (["complete", "streaming"], None), (["complete"], None)]

@@ -3,15 +3,20 @@
 import asyncio
 import errno
 import socket
+from pathlib import Path
 
 import orjson
+import pytest
 from yarl import URL
 
 from api_server import Api, serving
+from processor.api.access import Access, fixed_tokens
 from processor.api.app import ApiLimits
 from processor.clock import Clock
+from processor.config_values import read_api_tokens
 from processor.store_port import STALE_MS, ResponseStore
 from records import entry
+from stores import opened
 from support import eventually
 from topics.records import Status
 
@@ -26,17 +31,50 @@ async def test_deleting_writes_the_tombstone_to_the_records_partition_and_emptie
     assert (await api.ask("/v1/responses/r-1"))[0] == 404
 
 
-async def test_an_open_response_is_not_deleted(api: Api) -> None:
-    await api.store.upsert_batch([entry("open", status=Status.STREAMING, updated_at=Clock().wall_ms())])
+@pytest.mark.parametrize("ts", [0, 1_763_860_000, 2**53 - 1])
+async def test_an_open_response_is_not_deleted_whatever_times_its_producer_gives(api: Api, ts: int) -> None:
+    await api.store.upsert_batch([entry("open", status=Status.STREAMING, started_at=ts, updated_at=ts)])
     status, body, _ = await api.delete("open")
     assert (status, body["error"]["code"]) == (409, "response_open")
     assert api.tombstones.written == []
 
 
-async def test_an_open_response_that_no_relay_will_end_is_deleted(api: Api) -> None:
-    stale = Clock().wall_ms() - STALE_MS - 1
-    await api.store.upsert_batch([entry("stale", status=Status.STREAMING, updated_at=stale)])
+async def store_long_ago(directory: Path, ts: int = 2**53 - 1) -> None:
+    """Into the store of the fixture `store`."""
+    long_ago = Clock().wall() - STALE_MS / 1000 - 1
+    async with opened(f"sqlite:///{directory}/s.db", Clock(wall=lambda: long_ago)) as before:
+        await before.upsert_batch([entry("stale", status=Status.STREAMING, started_at=ts, updated_at=ts)])
+
+
+async def test_an_open_response_that_no_relay_will_end_is_deleted(api: Api, tmp_path: Path) -> None:
+    await store_long_ago(tmp_path)
     assert (await api.delete("stale"))[0] == 204
+    assert api.tombstones.written == [("stale", 0)]
+    assert (await api.ask("/v1/responses/stale"))[0] == 404
+
+
+@pytest.mark.parametrize("status", [Status.STREAMING, Status.COMPLETE])
+async def test_a_response_that_goes_on_before_its_tombstone_is_kept(api: Api, tmp_path: Path, status: Status) -> None:
+    await store_long_ago(tmp_path)
+
+    async def goes_on() -> None:
+        await api.store.upsert_batch([entry("stale", offset=9, status=status)])
+
+    api.tombstones.before = goes_on
+    status_code, body, _ = await api.delete("stale")
+    assert (status_code, body["error"]["code"]) == (409, "response_open")
+    assert api.tombstones.written == []
+    assert (await api.ask("/v1/responses/stale"))[0] == 200
+
+
+async def test_what_goes_on_after_its_tombstone_is_deleted_as_the_archive_deletes_it(api: Api, tmp_path: Path) -> None:
+    await store_long_ago(tmp_path)
+    api.tombstones.held = asyncio.Event()
+    deleting = asyncio.create_task(api.delete("stale"))
+    await eventually(lambda: api.tombstones.written == [("stale", 0)])
+    await api.store.upsert_batch([entry("stale", offset=9, status=Status.STREAMING)])
+    api.tombstones.held.set()
+    assert (await deleting)[0] == 204
     assert (await api.ask("/v1/responses/stale"))[0] == 404
 
 
@@ -71,6 +109,34 @@ async def test_a_deletion_runs_to_its_end_though_its_caller_leaves(api: Api) -> 
         return await api.store.get("r-1") is None
 
     await eventually(deleted)
+
+
+async def test_deletions_that_wait_for_kafka_take_no_memory_from_readers(store: ResponseStore) -> None:
+    await store.upsert_batch([entry(f"r-{n}", offset=n) for n in range(12)])
+    async with serving(store, limits=ApiLimits(buffered_bytes=1)) as api, asyncio.TaskGroup() as tasks:
+        api.tombstones.held = asyncio.Event()
+        deleting = [tasks.create_task(api.delete(f"r-{n}")) for n in range(9)]
+        await eventually(lambda: len(api.tombstones.written) == 9)
+        assert (await api.ask("/v1/channels/chat:1/hydrate"))[0] == 200
+        api.tombstones.held.set()
+    assert [task.result()[0] for task in deleting] == [204] * 9
+
+
+async def test_what_needs_no_record_is_answered_while_the_answers_take_all_memory(store: ResponseStore) -> None:
+    await store.upsert_batch([entry("r-1"), entry("large", offset=1, text="x" * 8_000_000)])
+    access = Access(open=False, tokens=fixed_tokens(*read_api_tokens("anything=*")))
+    limits = ApiLimits(buffered_bytes=1, write_seconds=60)
+    async with serving(store, access, limits=limits) as api:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+            client.connect(("127.0.0.1", URL(api.url).port))
+            client.sendall(b"GET /v1/responses/large HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer anything\r\n\r\n")
+            await asyncio.to_thread(client.recv, 1)
+            assert (await api.ask("/v1/openapi.json", Authorization="Bearer anything"))[0] == 200
+            assert (await api.ask("/v1/responses/r-1"))[0] == 401
+            assert (await api.ask("/v1/responses/nobody", Authorization="Bearer anything"))[0] == 404
+            assert (await api.ask("/v1/responses/r-1", Authorization="Bearer anything"))[0] == 503
+            assert (await api.delete("r-1"))[0] == 204
 
 
 async def test_callers_that_leave_at_any_moment_leave_nothing_behind(store: ResponseStore) -> None:

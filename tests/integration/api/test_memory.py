@@ -38,7 +38,7 @@ class Server:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
     async def free(self) -> bool:
-        async with aiohttp.ClientSession() as http, http.get(f"{self.url}/v1/responses/done") as answer:
+        async with aiohttp.ClientSession() as http, http.get(f"{self.url}/v1/channels/other/hydrate") as answer:
             return answer.status == 200
 
 

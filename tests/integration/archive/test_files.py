@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from processor.archive.bucket import Bucket, Stored
 from processor.archive.directory import STAGED, STAGED_SECONDS
+from processor.archive.object_names import pointer_key
+from processor.archive.object_pointers import decode_pointer, encode_pointer
 from processor.archive.objects import ObjectStore
 from processor.clock import Clock
-from processor.store_port import Deletion
+from processor.store_port import Deletion, Entry
 from records import START, entry
 from stores import new_store_url, opened
 from topics.records import Status
@@ -105,3 +108,46 @@ async def test_names_of_an_older_version_are_listed_in_order(tmp_path: Path) -> 
         items = (await store.list_channel("chat:1", limit=9)).items
         assert [item.response_id for item in items] == ["r-2", "r-1", "r-0"]
         assert await store.delete("r-1") is Deletion.DELETED
+
+
+class RepairedBucket(Bucket):
+    """After the pointer was read once, another process writes the record by force."""
+
+    def __init__(self, url: str, other: ObjectStore, repaired: Entry) -> None:
+        super().__init__(url)
+        self._other = other
+        self._repaired = repaired
+        self._happened = False
+
+    async def get(self, key: str) -> Stored | None:
+        stored = await super().get(key)
+        if key == pointer_key("r-1") and not self._happened:
+            self._happened = True
+            await self._other.upsert_batch([self._repaired], force=True)
+        return stored
+
+
+async def test_a_record_that_a_repair_has_made_current_is_not_removed(tmp_path: Path) -> None:
+    url = await new_store_url("files", tmp_path)
+    other = ObjectStore(url, clock=Clock())
+    await other.upsert_batch([entry("r-1", offset=9)])
+    earlier = entry("r-1", offset=4, text="repaired")
+    store = ObjectStore(url, clock=Clock(), bucket=RepairedBucket(url, other, earlier))
+    await store.upsert_batch([earlier])
+    stored = await other.get("r-1")
+    assert stored is not None
+    assert stored.value == earlier.value
+
+
+async def test_a_pointer_without_a_time_is_as_old_as_its_object(tmp_path: Path) -> None:
+    url = await new_store_url("files", tmp_path)
+    store = ObjectStore(url, clock=Clock())
+    await store.upsert_batch([entry("r-1", status=Status.STREAMING)])
+    old = await store.bucket.get(pointer_key("r-1"))
+    assert old is not None
+    await store.bucket.put(pointer_key("r-1"), encode_pointer(replace(decode_pointer(old.body), stored_at=0)))
+    written = await store.bucket.get(pointer_key("r-1"))
+    stored = await store.summary("r-1")
+    assert stored is not None
+    assert written is not None
+    assert stored.stored_at == written.written_at > 0

@@ -11,6 +11,7 @@ from processor.clock import Clock
 from processor.errors import SchemaOutdated, SettingsError, StoreUnavailable
 from records import entry
 from stores import new_store_url, opened
+from topics.records import Status
 
 
 async def change_revision(store: SqlStore, revision: str) -> None:
@@ -23,8 +24,30 @@ async def test_an_empty_postgresql_is_made_by_itself_and_migrating_again_changes
     async with opened(url) as store:
         assert isinstance(store, SqlStore)
         before, after = await store.migrate()
-        assert before == after == "0001"
+        assert before == after == "0002"
         await store.upsert_batch([entry("r-1")])
+
+
+async def test_an_older_schema_is_brought_up_to_date_and_its_responses_count_as_stored_now(tmp_path: Path) -> None:
+    began = Clock().wall_ms()
+    for kind in ("sqlite", "postgres"):
+        url = await new_store_url(kind, tmp_path)
+        async with opened(url) as store:
+            assert isinstance(store, SqlStore)
+            await store.upsert_batch([entry("r-1", status=Status.STREAMING)])
+            async with store._write() as connection:
+                await connection.execute(text("ALTER TABLE responses DROP COLUMN stored_at"))
+            await change_revision(store, "0001")
+        store = SqlStore(url, clock=Clock())
+        if kind == "postgres":
+            with pytest.raises(SchemaOutdated, match="archive migrate"):
+                await store.start()
+            assert await store.migrate() == ("0001", "0002")
+        await store.start()
+        stored = await store.summary("r-1")
+        assert stored is not None
+        assert began <= stored.stored_at <= Clock().wall_ms()
+        await store.close()
 
 
 async def test_a_schema_of_a_newer_program_is_refused_in_one_sentence(tmp_path: Path) -> None:

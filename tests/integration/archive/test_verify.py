@@ -9,6 +9,7 @@ from processor.archive.retention import NotDeletable, delete_response
 from processor.archive.verify import verify
 from processor.clock import Clock
 from processor.local.kafka import LocalKafka
+from processor.store_port import STALE_MS
 from processor.tombstones import KafkaTombstones
 from records import START, entry, record
 from stores import opened
@@ -70,16 +71,22 @@ class Written:
     def __init__(self) -> None:
         self.ids: list[str] = []
 
+    async def connect(self) -> None:
+        """It is always ready."""
+
     async def write(self, response_id: str, partition: int) -> None:
         self.ids.append(response_id)
 
 
 async def test_an_open_response_is_deleted_by_force_or_by_age(tmp_path: Path) -> None:
-    fresh = Clock().wall_ms()
-    async with opened(f"sqlite:///{tmp_path}/s.db") as store:
-        opens = [entry(name, offset=n, status=Status.STREAMING, updated_at=fresh) for n, name in enumerate("ab")]
+    url = f"sqlite:///{tmp_path}/s.db"
+    long_ago = Clock().wall() - STALE_MS / 1000 - 1
+    async with opened(url, Clock(wall=lambda: long_ago)) as store:
+        await store.upsert_batch([entry("stale", offset=9, status=Status.STREAMING, updated_at=2**53 - 1)])
+    async with opened(url) as store:
+        opens = [entry(name, offset=n, status=Status.STREAMING, updated_at=1_763_860) for n, name in enumerate("ab")]
         far = entry("far", offset=5, status=Status.STREAMING, updated_at=2**53 - 1)
-        await store.upsert_batch([*opens, far, entry("stale", offset=9, status=Status.STREAMING)])
+        await store.upsert_batch([*opens, far])
         tombstones = Written()
         with pytest.raises(NotDeletable, match="--force"):
             await delete_response(store, tombstones, "a")

@@ -7,7 +7,17 @@ import jwt
 import orjson
 import pytest
 
-from processor.api.access import DELETE, READ, Access, Asked, Grant, fixed_keys, fixed_tokens, is_loopback
+from processor.api.access import (
+    DELETE,
+    READ,
+    Access,
+    Asked,
+    Grant,
+    fixed_keys,
+    fixed_tokens,
+    is_loopback,
+    was_forwarded,
+)
 from processor.api.capability import covers
 from processor.api.errors import ApiError
 from processor.config_values import read_api_tokens
@@ -27,9 +37,9 @@ async def grant(credential: str, *, tokens: str = "right=*", keys: tuple[str, ..
     return await access.grant(Asked((f"Bearer {credential}",), **asked))
 
 
-async def refusal(access: Access, *authorization: str, hosts: tuple[str, ...] = (), deletes: bool = False) -> int:
+async def refusal(access: Access, *authorization: str, hosts: tuple[str, ...] = (), **asked: Any) -> int:
     with pytest.raises(ApiError) as told:
-        await access.grant(Asked(authorization, hosts, deletes))
+        await access.grant(Asked(authorization, hosts, **asked))
     return told.value.status
 
 
@@ -47,7 +57,43 @@ async def test_an_open_server_lets_anyone_read_and_nobody_delete() -> None:
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8484", "127.0.0.1:80", "127.1.2.3", "[::1]", "[::1]:8484"])
 async def test_a_loopback_server_is_open_to_loopback_hosts(host: str) -> None:
-    assert (await Access(open=True, loopback_only=True).grant(Asked((), (host,)))).allows(READ, "any")
+    assert (await Access(open=True, loopback_only=True).grant(Asked((), (host,), peer="127.0.0.1"))).allows(READ, "any")
+
+
+@pytest.mark.parametrize("peer", ["127.0.0.6", "::1", "::ffff:127.0.0.1"])
+async def test_a_loopback_server_is_open_to_loopback_peers(peer: str) -> None:
+    access = Access(open=True, loopback_only=True)
+    assert (await access.grant(Asked((), ("localhost",), peer=peer))).allows(READ, "any")
+
+
+@pytest.mark.parametrize("peer", [None, "", "172.18.0.1", "10.0.0.7", "::ffff:10.0.0.7", "fe80::1%eth0", "nonsense"])
+async def test_a_loopback_server_asks_other_peers_for_a_credential_whatever_their_host(peer: str | None) -> None:
+    access = Access(open=True, loopback_only=True, tokens=fixed_tokens(*read_api_tokens("right=chat:*")))
+    assert await refusal(access, hosts=("localhost",), peer=peer) == 403
+    assert (await access.grant(Asked(("Bearer right",), ("localhost",), peer=peer))).allows(READ, "chat:1")
+
+
+async def test_a_loopback_server_asks_for_a_credential_through_a_proxy() -> None:
+    access = Access(open=True, loopback_only=True)
+    assert await refusal(access, hosts=("localhost",), peer="127.0.0.1", forwarded=True) == 403
+    assert (await Access(open=True).grant(Asked((), ("any",), forwarded=True))).allows(READ, "any")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("X-Forwarded-For", True),
+        ("x-forwarded-proto", True),
+        ("Forwarded", True),
+        ("VIA", True),
+        ("X-Real-IP", True),
+        ("X-Envoy-External-Address", True),
+        ("Accept", False),
+        ("X-Requested-With", False),
+    ],
+)
+def test_headers_that_proxies_add_are_noticed(name: str, expected: bool) -> None:
+    assert was_forwarded(["Host", name]) is expected
 
 
 @pytest.mark.parametrize(
@@ -56,8 +102,8 @@ async def test_a_loopback_server_is_open_to_loopback_hosts(host: str) -> None:
 )
 async def test_a_loopback_server_asks_other_hosts_for_a_credential(hosts: tuple[str, ...]) -> None:
     access = Access(open=True, loopback_only=True, tokens=fixed_tokens(*read_api_tokens("right=chat:*")))
-    assert await refusal(access, hosts=hosts) == 403
-    assert await refusal(access, "Bearer wrong", hosts=hosts) == 401
+    assert await refusal(access, hosts=hosts, peer="127.0.0.1") == 403
+    assert await refusal(access, "Bearer wrong", hosts=hosts, peer="127.0.0.1") == 401
     assert (await access.grant(Asked(("Bearer right",), hosts))).allows(READ, "chat:1")
 
 

@@ -57,6 +57,24 @@ async def test_what_does_not_become_free_in_time_is_refused() -> None:
     assert budget.free == 100
 
 
+async def test_who_reserves_nothing_waits_for_nobody() -> None:
+    budget = Budget(max_bytes=100, max_requests=9, wait_seconds=0.01)
+    async with budget.reserve(100), budget.reserve(0) as share:
+        with pytest.raises(ApiError):
+            await share.grow(1)
+    assert budget.free == 100
+
+
+async def test_a_share_that_grows_gives_back_all_it_has() -> None:
+    budget = Budget(max_bytes=100, max_requests=9)
+    async with budget.reserve(10) as share:
+        await share.grow(50)
+        assert budget.free == 40
+        share.shrink(20)
+        assert budget.free == 80
+    assert budget.free == 100
+
+
 async def test_too_many_requests_are_refused_at_once() -> None:
     budget = Budget(max_bytes=100, max_requests=2)
     async with AsyncExitStack() as stack:

@@ -1,4 +1,4 @@
-"""A relay that publishes nothing though it connects is restarted; one whose service is away, or refuses, is not."""
+"""A relay that publishes nothing though it connects says so; one whose service is away, or refuses, says that instead."""
 
 import pytest
 
