@@ -165,7 +165,7 @@ def _response_id(fields: JsonObject) -> str:
 
 def _needs_header(fields: JsonObject) -> bool:
     """Events of the Responses API never go by the key: their ids change, and most have none."""
-    return openai_responses.is_responses_event(fields) and "error" not in fields
+    return openai_responses.is_responses_event(fields) and error_of(fields.get("error")) is None
 
 
 def _decoded(text: bytes) -> str | None:

@@ -186,9 +186,11 @@ def _functions(delta: JsonObject) -> Iterator[JsonObject]:
 
 
 def _take_usage(draft: Draft, fields: JsonObject) -> None:
-    groq = _object(fields, "x_groq").get("usage")
-    usage = fields.get("usage")
-    draft.take_usage(usage if isinstance(usage, dict) else groq)
+    """Usage is at the top; some providers put it into `x_groq` or into the choice that finishes."""
+    places = [fields, _object(fields, "x_groq"), *reversed(choices_of(fields))]
+    found = [place["usage"] for place in places if isinstance(place.get("usage"), dict)]
+    if found:
+        draft.take_usage(found[0])
 
 
 def _string(fields: JsonObject, name: str) -> str:

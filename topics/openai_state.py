@@ -39,8 +39,7 @@ class Given(msgspec.Struct, frozen=True, omit_defaults=True):
     def rest(self, whole: str) -> str:
         """What of the whole text was not given. Nothing where it does not begin with what was given."""
         encoded = _utf16(whole)
-        begun = encoded[: 2 * self.length]
-        if len(begun) < 2 * self.length or zlib.crc32(begun) != self.checksum:
+        if zlib.crc32(encoded[: 2 * self.length]) != self.checksum:
             return ""
         return encoded[2 * self.length :].decode("utf-16-le", "surrogatepass")
 

@@ -273,6 +273,13 @@ def test_a_given_name_is_not_taken_twice() -> None:
     assert parts(*values) == {"tool_call_1": "1", "tool_call_2": "2", "tool_call_3": "3"}
 
 
+def test_an_id_is_no_name_where_another_call_has_it() -> None:
+    assert parts(tools(tool("1", "w", id="x" * 65)), tools(tool("2", "w", id="tool_call_0"))) == {
+        "tool_call_0": "1",
+        "tool_call_1": "2",
+    }
+
+
 def test_deltas_wait_for_the_name() -> None:
     outcome = read([tools(tool("\ud83d", id="a", index=0)), tools(tool("\ude00", index=0))])
     assert outcome.tokens == []
@@ -335,9 +342,10 @@ def test_parts_beyond_the_bound_are_dropped_and_counted() -> None:
 
 def test_an_index_reused_by_a_dropped_call_is_not_the_older_calls() -> None:
     calls = [tools(tool("1", "w", id=f"c{number}", index=number)) for number in range(MAX_PARTS)]
-    outcome = read([*calls, tools(tool("2", "w", id="new", index=0)), tools(tool("3", index=0))])
-    assert outcome.parts["c0"] == "1"
-    assert outcome.dropped == 2
+    new = [tools(tool("2", "w", id=given, index=index)) for index, given in enumerate(["d", "e"])]
+    outcome = read([*calls, *new, tools(tool("3", index=0)), tools(tool("4", index=2))])
+    assert [outcome.parts[part] for part in ("c0", "c1", "c2")] == ["1", "1", "14"]
+    assert outcome.dropped == 3
 
 
 def test_a_waiting_call_keeps_its_place() -> None:
@@ -375,6 +383,7 @@ def test_usage_before_the_finish_is_kept_and_does_not_end_it() -> None:
 def test_usage_may_come_in_another_place_or_with_choices() -> None:
     assert read([finish(x_groq={"usage": USAGE})]).usage == USAGE
     assert read([finish(usage=USAGE, x_groq={"usage": {"n": 1}})]).usage == USAGE
+    assert read([chat(delta({}, finish_reason="stop", usage=USAGE))]).usage == USAGE
     outcome = read([text("a"), finish(), chat(delta({"role": "assistant", "content": ""}), usage=USAGE)])
     assert (outcome.parts, outcome.usage) == ({"text": "a"}, USAGE)
 
@@ -419,6 +428,10 @@ def test_a_finish_reason_without_usage_is_kept_too() -> None:
 @pytest.mark.parametrize("given", [None, "", 5, ["stop"]])
 def test_a_finish_reason_that_is_no_text_finishes_nothing(given: object) -> None:
     assert read([chat(delta({}, finish_reason=given)), USAGE_CHUNK]).stop is None
+
+
+def test_the_first_finish_of_a_choice_counts() -> None:
+    assert read([finish("length"), finish("stop"), DONE]).reason == "length"
 
 
 def test_done_ends_what_has_finished() -> None:
