@@ -31,7 +31,7 @@ _SCHEMA_PREFIX: Final = 5
 
 
 class Format(StrEnum):
-    """What the values of the tokens topic are, where no header says more. `auto` looks at each value."""
+    """What the values of the tokens topic are, where no header declares it. `auto` looks at each value."""
 
     AUTO = "auto"
     TOKENSTREAM = "tokenstream"
@@ -46,7 +46,7 @@ class Body(msgspec.Struct, frozen=True):
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """A record in OpenAI's format, and its response. `opens` says whether it may be that response's first record."""
+    """A record in OpenAI's format, and its response. `opens` is whether it may be that response's first record."""
 
     response_id: str
     body: Body
@@ -58,7 +58,7 @@ def recognize(
 ) -> Body | Invalid | None:
     """Returns the body of a record in OpenAI's format, or None for a record that is not.
 
-    `Invalid` is only for records that a header or the format says to be OpenAI's. With `auto`, what is not JSON is not OpenAI's.
+    `Invalid` is only for records that a header or the format declares to be OpenAI's. With `auto`, what is not JSON is not OpenAI's.
     """
     content_type = header(headers, _CONTENT_TYPE_HEADER) or b""
     forced = tokens_format is Format.OPENAI or content_type.split(b";", 1)[0].strip().lower() == CONTENT_TYPE
@@ -95,9 +95,7 @@ def identify(body: Body, key: bytes | None, headers: Headers | None = ()) -> Chu
         return Invalid(
             Reason.NO_KEY, f"the record has no id, no key and no header {RESPONSE_ID_HEADER}; set the header"
         )
-    return Invalid(
-        Reason.INVALID, f"the record does not say which response it belongs to; set header {RESPONSE_ID_HEADER}"
-    )
+    return Invalid(Reason.INVALID, f"the record has no id of its response; set header {RESPONSE_ID_HEADER}")
 
 
 def header(headers: Headers | None, name: str) -> bytes | None:
@@ -116,7 +114,7 @@ def _without_prefixes(value: bytes) -> bytes:
 
 
 def _read(text: bytes) -> Any:
-    """The JSON value, or why there is none."""
+    """The JSON value, or why the text holds no JSON."""
     if len(text) > MAX_NESTING and (deep := check_nesting(text)):
         return deep
     try:

@@ -59,11 +59,11 @@ def end_finished(draft: Draft) -> bool:
 
 
 def choices_of(fields: JsonObject) -> list[JsonObject]:
-    """The choices that say anything."""
+    """The choices with a delta, a text or a finish reason."""
     choices = fields.get("choices")
     if not isinstance(choices, list):
         return []
-    return [choice for choice in choices if isinstance(choice, dict) and _says_anything(choice)]
+    return [choice for choice in choices if isinstance(choice, dict) and _has_content(choice)]
 
 
 def bears_text(fields: JsonObject) -> bool:
@@ -105,7 +105,7 @@ def _kept(text: str, characters: int) -> str:
     return text[:characters].encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def _says_anything(choice: JsonObject) -> bool:
+def _has_content(choice: JsonObject) -> bool:
     return (
         isinstance(choice.get("delta"), dict)
         or isinstance(choice.get("text"), str)

@@ -19,7 +19,7 @@ from topics.records import Event, JsonObject
 
 TOOL_CALL: Final = "tool_call"
 FUNCTION_CALL_INDEX: Final = -1
-"""Stands in for the index of the deprecated `function_call`, of which a choice has one."""
+"""The index of the deprecated `function_call`, of which a choice has at most one."""
 
 _MAX_PIECE: Final = MAX_TEXT_BYTES // 4
 """Characters of one token's text: a character takes at most 4 bytes of UTF-8."""
@@ -87,7 +87,7 @@ class Draft:
     def slot(self, key: str, kind: str, name: str, text: str, *, whole: bool = False) -> None:
         """Adds text to the part of `key`. The first part of a kind is called as the kind, each further one `name`.
 
-        `whole` says that `text` is all of it: only what no delta gave is added.
+        With `whole`, `text` is all of it: only what no delta gave is added.
         """
         at = next((at for at, slot in enumerate(self.slots) if slot.key == key), len(self.slots))
         slot = self.slots[at] if at < len(self.slots) else Slot(key, name if kind in self.parts else kind)
@@ -128,8 +128,8 @@ class Draft:
     ) -> None:
         """Takes a delta of a tool call. A new id opens a call; else the index decides; else the newest call is meant.
 
-        `strict` says that each call has an index of its own. `whole` says that `arguments` are all of them: only what
-        no delta gave is added.
+        With `strict`, each call has an index of its own, and an unknown index opens a call. With `whole`, `arguments`
+        are all of them: only what no delta gave is added.
         """
         opens = strict or (bool(name) and index is not None)
         at = self._find(choice, index, _label(given_id), opens=opens)
@@ -160,7 +160,7 @@ class Draft:
 
     def _add_call(self, choice: int) -> int:
         full = self._full
-        if full:  # one dropped call of a choice is enough: what can't be told apart goes to the newest
+        if full:  # one dropped call of a choice is kept: deltas that match no call go to the newest
             self.calls = [call for call in self.calls if not (call.dropped and call.choice == choice)]
         self.calls.append(Call(choice, dropped=full))
         self._changed = True

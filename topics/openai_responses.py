@@ -1,6 +1,6 @@
 """What an event of OpenAI's Responses API means for its response.
 
-Texts are told apart by `output_index` and `content_index` or `summary_index`, never by `item_id`: those change in mid-stream.
+Texts are keyed by `output_index` and `content_index` or `summary_index`, never by `item_id`: those change in mid-stream.
 """
 
 from typing import Any, Final, NamedTuple

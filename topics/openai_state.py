@@ -26,7 +26,7 @@ class Choice(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Given(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How much of a text was given in deltas: enough to tell what a repetition of the whole text adds to it."""
+    """How much of a text was given in deltas: enough to find what a repetition of the whole text adds."""
 
     length: int = 0
     """In UTF-16 code units."""
