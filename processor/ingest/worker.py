@@ -24,11 +24,11 @@ from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Raw
 from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge
-from processor.ingest.caution import Caution, caution, poison_of, without
+from processor.ingest.caution import PROMPT_SECONDS, QUIET_SECONDS, Caution, caution, poison_of, without
 from processor.ingest.commit_metadata import CommitMetadata, Trying
 from processor.ingest.dead_letters import headers_of, value_of
 from processor.ingest.ports import OffsetsReader, PartitionWriter, Record, RecordsReader, TokensConsumer
-from processor.ingest.takeover import beginning, restore
+from processor.ingest.takeover import Beginning, beginning, restore
 from processor.metrics import Metrics
 from topics.codec import Decoder, decode_response, encode_response
 from topics.records import ResponseRecord
@@ -104,8 +104,10 @@ class PartitionWorker:
         self._caution: Caution | None = None
         self._caution_here: Caution | None = None
         """After an error here: how to read on."""
+        self._raised: tuple[int, str] | None = None
+        """Where feeding one record alone raised an error last, and which."""
         self._poison: dict[int, str] = {}
-        """Offsets of records that are refused unread, with why."""
+        """Offsets of records that are refused unread, with why. Durable until the committed offset is beyond them."""
         self._dead_letter_bytes = parts.dead_letter_bytes
         self._wrote_at = self._clock.monotonic()
 
@@ -212,11 +214,16 @@ class PartitionWorker:
         self.pipeline.begin(begin.offset, end, clean=begin.clean_after(responses_end), lost=begin.lost)
         self._committed = CommitPoint(begin.offset, begin.restore)
         self._begun_at, self._attempts = begin.offset, begin.attempts
-        self._poison |= poison_of(begin.metadata)
-        self._caution = self._caution_here or caution(begin.metadata, begin.attempts, begin.offset, end)
-        self._trying = begin.metadata.trying if self._caution is not None else None
+        self._take_up_suspicion(begin, end)
         await self._write_batch(Batch((), ()), clean=False, keep=self._committed)
         parts.consumer.seek(number, begin.offset)
+
+    def _take_up_suspicion(self, begin: Beginning, end: int) -> None:
+        trying = begin.metadata.trying
+        self._poison |= poison_of(begin.metadata)
+        self._caution = self._caution_here or caution(begin.metadata, begin.attempts, begin.offset, end)
+        # What raised an error here has not ended this owner.
+        self._trying = trying if self._caution is not None and self._caution_here is None else None
 
     async def _own(self) -> None:
         """Fence the predecessor, then hear from the group, after that, that the partition is still ours."""
@@ -250,7 +257,8 @@ class PartitionWorker:
     def _take_over_with_care(self, records: Sequence[Raw], error: Exception) -> None:
         """Begin again from what is durable: what the pipeline holds after an error can't be trusted.
 
-        A record that was fed alone is what raised it, and is refused the next time; of several, each is fed alone then.
+        Of several records, each is fed alone then. A record is refused that raised the same error twice, each time alone and
+        after a takeover. An error that comes again although the record was taken in ends this owner.
         """
         first, end = records[0].offset, records[-1].offset + 1
         topic, cause = self._parts.consumer.topic, f"{type(error).__name__}: {error}"
@@ -258,29 +266,58 @@ class PartitionWorker:
             "records_failed", topic=topic, partition=self.number, offset=first, end=end, cause=cause, exc_info=error
         )
         if len(records) == 1:
-            self._poison[first] = f"reading it raised {cause}"
+            if self._raised == (first, cause):
+                if self.pipeline.position > first:
+                    raise error
+                self._poison[first] = f"reading it raised {cause}"
+            self._raised = first, cause
         self._caution_here = Caution(1, end)
         self.state = State.TAKING_OVER
         self._lanes.stop()
         self._kicked.set()
 
     async def _feed_carefully(self, care: Caution) -> None:
-        """Feed what is next of what waits, once it is durable that it is tried."""
-        if records := care.take():
-            self._trying = care.marker(records)
-            await self._write()
-            if self.running:
-                self._feed(records, records[-1].offset + 1)
-        if self.running and not care.holds and care.position >= care.until:
+        """Feed what is next of what waits, once it is durable that it is tried; then write that this owner lives."""
+        records = care.take()
+        suspected = care.suspects(records) if records else False
+        if records:
+            await self._announce(care, records, suspected=suspected)
+            if not self.running:
+                return
+            end = records[-1].offset + 1
+            self._feed(records, end)
+            await asyncio.sleep(0)
+            self._trying = None
+            care.survived(end)
+        if self.running and care.over:
             self._feed((), care.position)
-            self._caution = self._caution_here = self._trying = None
+            self._caution = self._caution_here = None
+            await self._write()
+        elif records and (suspected or not self._may_feed):
+            await self._write()
+
+    async def _announce(self, care: Caution, records: Sequence[Raw], *, suspected: bool) -> None:
+        """Make durable what is tried. An end counts against a suspect only where nothing else was amiss: see `caution`."""
+        self._trying = known = care.marker(records)
+        await self._write()
+        if not suspected or records[0].offset in self._poison:
+            return
+        shortest, longest = QUIET_SECONDS
+        await asyncio.sleep(shortest + (longest - shortest) * self._parts.random.random())
+        if not self.running or not self._may_publish():
+            return
+        began = self._clock.monotonic()
+        self._trying = known.raised()
+        await self._write()
+        if self._clock.monotonic() - began > PROMPT_SECONDS or not self._may_publish():
+            self._trying = known
             await self._write()
 
     async def _turn(self) -> None:
         pipeline, care = self.pipeline, self._caution
         now = self._clock.monotonic()
         pipeline.tick(now)
-        if care is not None and (self._may_feed or not care.holds):
+        if care is not None and (self._may_feed or care.over):
             await self._feed_carefully(care)
             if not self.running:
                 return
@@ -365,10 +402,7 @@ class PartitionWorker:
             nonlocal point
             if keep is None:
                 point = self.pipeline.commit_point(batch, offsets[: len(batch.saves)])
-            attempts = self._attempts if point.offset == self._begun_at else 0
-            return point.offset, CommitMetadata(
-                point.restore, clean, attempts, None if clean else self._trying
-            ).encode()
+            return point.offset, self._metadata(point, clean=clean).encode()
 
         attempt = 0
         while True:
@@ -391,10 +425,21 @@ class PartitionWorker:
         self.stuck = None
         self._wrote_at = self._clock.monotonic()
         self._committed = point
+        self._poison = {offset: why for offset, why in self._poison.items() if offset >= point.offset}
         if keep is None:
             self.pipeline.committed(batch, point, self._wrote_at)
             self._count(batch)
             self._lanes.wake()
+
+    def _metadata(self, point: CommitPoint, *, clean: bool) -> CommitMetadata:
+        """An orderly end is none that a record caused: of what is suspected, it keeps what this owner has not fed."""
+        orderly = self.state is State.DRAINING
+        attempts = self._attempts if point.offset == self._begun_at and not orderly else 0
+        trying = self._trying
+        if orderly:
+            trying = None if self._caution is None else self._caution.suspect
+        poison = sorted(offset for offset in self._poison if offset >= point.offset)
+        return CommitMetadata(point.restore, clean, attempts, trying, tuple(poison))
 
     def _records(self, batch: Batch) -> list[Record]:
         parts = self._parts
