@@ -152,11 +152,13 @@ class Connection:
         self._acknowledged = False
         options = self._options.realtime()
         self._key = options["key"]
-        loop = asyncio.get_running_loop()
-        client = self._client = await asyncio.to_thread(Client, options, loop)
+        client = self._client = await self._new_client(options)
         client.connect(
             lambda change: self._on_change(client, change), lambda reason: self._lost(client, "disconnected", reason)
         )
+
+    async def _new_client(self, options: dict[str, Any]) -> Client:
+        return await asyncio.to_thread(Client, options, asyncio.get_running_loop())
 
     def _on_change(self, client: Client, change: Any) -> None:
         if client is not self._client:

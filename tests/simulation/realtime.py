@@ -156,7 +156,7 @@ class Change:
 
 
 class SimClient:
-    """As much of `ably.AblyRealtime` as the product uses, of one node."""
+    """As much of the product's `Client`, and of the SDK behind it, as its connection uses, of one node."""
 
     def __init__(self, service: Service, sender: str) -> None:
         self._service = service
@@ -174,17 +174,19 @@ class SimClient:
         self.closed = False
         self.connection = self
         self.connection_manager = self
+        self.sdk = self.manager = self
         self.transport = None
         """No socket, whose writes could be gathered."""
         self.request_state: Any = None
         service.clients.append(self)
 
-    def connect(self) -> None:
+    def connect(self, changed: Callable[[Any], None], disconnected: Callable[[Any], None]) -> None:
+        del disconnected  # here that is a change like others
+        self._listener = changed
         self._tell(ConnectionState.CONNECTING, 0.0)
         self._later(self._random.uniform(0.01, 0.1), self._connect)
 
-    def on(self, listener: Callable[[Change], None]) -> None:
-        self._listener = listener
+    def was_connected(self) -> None: ...
 
     def _later(self, delay: float, callback: Callable[..., None], *args: object) -> None:
         """In the node's own context: a frozen SDK does nothing."""
@@ -236,7 +238,7 @@ class SimClient:
         else:
             self._service.coverage.fault("ack_forgotten")
 
-    async def close(self) -> None:
+    async def discard(self) -> None:
         self.closed = True
         self.connected = False
         self._life += 1
