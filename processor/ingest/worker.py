@@ -20,6 +20,7 @@ import structlog
 from processor.clock import Clock
 from processor.core.backoff import Backoff
 from processor.core.book import Batch, CommitPoint
+from processor.core.items import end_of
 from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Raw
@@ -260,7 +261,7 @@ class PartitionWorker:
         Of several records, each is fed alone then. A record is refused that raised the same error twice, each time alone and
         after a takeover. An error that comes again although the record was taken in ends this owner.
         """
-        first, end = records[0].offset, records[-1].offset + 1
+        first, end = records[0].offset, end_of(records)
         topic, cause = self._parts.consumer.topic, f"{type(error).__name__}: {error}"
         log.error(
             "records_failed", topic=topic, partition=self.number, offset=first, end=end, cause=cause, exc_info=error
@@ -284,7 +285,7 @@ class PartitionWorker:
             await self._announce(care, records, suspected=suspected)
             if not self.running:
                 return
-            end = records[-1].offset + 1
+            end = end_of(records)
             self._feed(records, end)
             await asyncio.sleep(0)
             self._trying = None

@@ -202,7 +202,7 @@ class Owner:
             await self.task
 
     async def drain(self) -> None:
-        await self.worker.drain(0.1)
+        await self.worker.drain(2.0)
         await self.kill()
 
 
@@ -211,7 +211,7 @@ LONG = tuple("x" * 200 for _ in range(60))
 
 async def test_handovers_during_an_outage_blame_no_record() -> None:
     partition = Partition(*LONG)
-    for _ in range(8):
+    for _ in range(5):
         owner = await partition.owner(Limits(buffered=len(LONG) * 300))
         await owner.read()
         assert owner.worker.pipeline.paused
