@@ -22,10 +22,10 @@ from processor.ingest.commit_metadata import CommitMetadata, Trying
 from topics.records import Reason
 
 CAUTIOUS_AFTER: Final = 2
-POISON_AFTER: Final = 3
-QUIET_SECONDS: Final = (0.5, 3.0)
+POISON_AFTER: Final = 4
+QUIET_SECONDS: Final = (0.5, 5.0)
 """How long an owner lives beside a suspect before it feeds it: by chance, so that no other cause keeps the same time."""
-PROMPT_SECONDS: Final = 1.0
+PROMPT_SECONDS: Final = 0.25
 """What the commit of a raised count may take. Where Kafka is slower, the record is fed without it."""
 STRETCH: Final = 500
 """Records, so that a long backlog costs few transactions: each takes some tens of milliseconds."""

@@ -105,7 +105,7 @@ class PartitionWorker:
         self._caution: Caution | None = None
         self._caution_here: Caution | None = None
         """After an error here: how to read on."""
-        self._raised: tuple[int, str] | None = None
+        self._raised: tuple[int, type[Exception]] | None = None
         """Where feeding one record alone raised an error last, and which."""
         self._poison: dict[int, str] = {}
         """Offsets of records that are refused unread, with why. Durable until the committed offset is beyond them."""
@@ -267,11 +267,11 @@ class PartitionWorker:
             "records_failed", topic=topic, partition=self.number, offset=first, end=end, cause=cause, exc_info=error
         )
         if len(records) == 1:
-            if self._raised == (first, cause):
+            if self._raised == (first, type(error)):
                 if self.pipeline.position > first:
                     raise error
                 self._poison[first] = f"reading it raised {cause}"
-            self._raised = first, cause
+            self._raised = first, type(error)
         self._caution_here = Caution(1, end)
         self.state = State.TAKING_OVER
         self._lanes.stop()
