@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
+from processor.ingest.kafka.consumer import _advice
 from processor.record_batches.batches import Trouble
 from processor.record_batches.fetches import FAILED_READS, Fetches
 
@@ -46,3 +47,9 @@ async def test_a_corrupt_batch_stays_until_it_is_gone_or_passed() -> None:
     fetches.note(corrupt)
     answer(fetches, 0, at=110, end=200)
     assert fetches.troubles == {}
+
+
+def test_only_a_batch_that_is_corrupt_is_to_be_skipped() -> None:
+    assert "tokenstream skip 0 100" in _advice(Trouble("t", 0, 100, 110, "the checksum is wrong"))
+    of_broker = Trouble("t", 0, 100, None, "the broker answers KafkaStorageError", of_broker=True)
+    assert "skip" not in _advice(of_broker)
