@@ -290,11 +290,13 @@ class PartitionWorker:
             await asyncio.sleep(0)
             self._trying = None
             care.survived(end)
+            if suspected:
+                await self._commit_trying()
         if self.running and care.over:
             self._feed((), care.position)
             self._caution = self._caution_here = None
             await self._write()
-        elif records and (suspected or not self._may_feed):
+        elif records and not self._may_feed:
             await self._write()
 
     async def _announce(self, care: Caution, records: Sequence[Raw], *, suspected: bool) -> None:
@@ -309,10 +311,16 @@ class PartitionWorker:
             return
         began = self._clock.monotonic()
         self._trying = known.raised()
-        await self._write()
+        await self._commit_trying()
         if self._clock.monotonic() - began > PROMPT_SECONDS or not self._may_publish():
             self._trying = known
-            await self._write()
+            await self._commit_trying()
+
+    async def _commit_trying(self) -> None:
+        """Make durable what is tried, and nothing else: what is refused of the rest must not keep that from it."""
+        async with self._writing:
+            if self.state in {State.RUNNING, State.DRAINING}:
+                await self._write_batch(Batch((), ()), clean=False, keep=self._committed)
 
     async def _turn(self) -> None:
         pipeline, care = self.pipeline, self._caution

@@ -6,7 +6,7 @@ the same seeds give the same runs.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -19,8 +19,9 @@ from processor.core.outflow import AskHistory
 from processor.core.response import Gap, Raw, Response, Stop
 from processor.core.timers import Due, Timers
 from processor.errors import PublishRetry
-from processor.ingest.commit_metadata import CommitMetadata
+from processor.ingest.caution import CAUTIOUS_AFTER
 from processor.ingest.ports import Record
+from processor.ingest.takeover import Beginning
 from processor.ingest.worker import State
 from processor.ports import Slot
 from processor.store_port import Entry, Page, merge_hydration
@@ -246,10 +247,11 @@ class MeasuresTheLeaseByTheWrongClock(SeenWorker):
         return self.state in {State.RUNNING, State.DRAINING} and in_time
 
 
-class CountsEveryEndAgainstWhatIsTried(SeenWorker):
-    def _metadata(self, point: CommitPoint, *, clean: bool) -> CommitMetadata:
-        metadata = super()._metadata(point, clean=clean)
-        return replace(metadata, trying=metadata.trying and metadata.trying.raised())
+class BlamesTheNextRecordForEndsOfOwners(SeenWorker):
+    def _take_up_suspicion(self, begin: Beginning, end: int) -> None:
+        super()._take_up_suspicion(begin, end)
+        if begin.attempts >= CAUTIOUS_AFTER:
+            self._poison[begin.offset] = "owners ended before it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,5 +308,5 @@ PLANTS = (
     Plant("takes deleted text for new", 1000, pipeline=TakesDeletedTextForNew),
     Plant("passes over what looks old", 1000, pipeline=PassesOverWhatLooksOld),
     Plant("measures the lease by the wrong clock", 1000, worker=MeasuresTheLeaseByTheWrongClock),
-    Plant("counts every end against what is tried", 1000, worker=CountsEveryEndAgainstWhatIsTried),
+    Plant("blames the next record for ends of owners", 1000, worker=BlamesTheNextRecordForEndsOfOwners),
 )

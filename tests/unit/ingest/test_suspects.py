@@ -13,6 +13,7 @@ from processor.clock import Clock
 from processor.core.limits import Limits
 from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
+from processor.errors import RecordTooLarge
 from processor.ingest.caution import POISON_AFTER
 from processor.ingest.commit_metadata import CommitMetadata, Trying
 from processor.ingest.worker import PartitionWorker, State, WorkerParts
@@ -96,6 +97,7 @@ class Partition:
         self.membership = Membership()
         self.answers: Callable[[CommitMetadata], bool] = lambda _: True
         """Whether Kafka answers to a commit that it carried out."""
+        self.refuses_records = False
 
     @property
     def metadata(self) -> CommitMetadata:
@@ -124,6 +126,8 @@ class Partition:
                 self.dead_letters.append(
                     (named["tokenstream-reason"].decode(), int(named["tokenstream-offset"].decode()))
                 )
+        if records and self.refuses_records:
+            raise RecordTooLarge("responses", 1)
         self.committed = commit(range(len(records)))
         if not self.answers(self.metadata):
             await asyncio.Event().wait()
@@ -257,6 +261,18 @@ async def test_ends_beside_a_suspect_do_not_count_against_it() -> None:
         await owner.until(lambda: partition.metadata.trying == suspicion)
         await owner.kill()
         assert partition.metadata.trying == suspicion
+
+
+async def test_what_kafka_refuses_to_take_of_a_record_does_not_count_against_it() -> None:
+    suspicion = Trying(3, 4, POISON_AFTER - 1)
+    partition = Partition("a", "b", metadata=CommitMetadata(attempts=3, trying=suspicion))
+    partition.log[3] = LogRecord(3, b"not JSON")  # the dead letter is refused
+    partition.refuses_records = True
+    owner = await partition.owner()
+    owner.worker.feed(partition.log, len(partition.log))
+    await owner.until(lambda: owner.worker.stuck is not None)
+    await owner.kill()
+    assert partition.metadata.trying is None
 
 
 async def test_an_orderly_end_before_a_suspect_was_fed_keeps_its_count() -> None:
