@@ -308,5 +308,5 @@ PLANTS = (
     Plant("takes deleted text for new", 1000, pipeline=TakesDeletedTextForNew),
     Plant("passes over what looks old", 1000, pipeline=PassesOverWhatLooksOld),
     Plant("measures the lease by the wrong clock", 1000, worker=MeasuresTheLeaseByTheWrongClock),
-    Plant("blames the next record for ends of owners", 1000, worker=BlamesTheNextRecordForEndsOfOwners),
+    Plant("blames the next record for ends of owners", 100, worker=BlamesTheNextRecordForEndsOfOwners),
 )
