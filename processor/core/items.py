@@ -1,6 +1,7 @@
 """What waits in a response's queue: its start, its tokens in runs or one by one, gaps, its stop; and its parts' texts."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -40,15 +41,19 @@ def time_or_zero(ms: int | None) -> int:
 
 
 class Refused:
-    """A record that is not to be looked into: it goes to the dead letters at once. Its own `value` is never there."""
+    """A record that is not to be looked into: it goes to the dead letters at once. Its own `value` is never there.
 
-    __slots__ = ("detail", "original", "reason")
+    It may be in the place of several, up to the offset `last`.
+    """
+
+    __slots__ = ("detail", "last", "original", "reason")
     value = None
 
-    def __init__(self, original: Raw, reason: Reason, detail: str) -> None:
+    def __init__(self, original: Raw, reason: Reason, detail: str, last: int | None = None) -> None:
         self.original = original
         self.reason = reason
         self.detail = detail
+        self.last = original.offset if last is None else last
 
     @property
     def offset(self) -> int:
@@ -65,6 +70,12 @@ class Refused:
     @property
     def headers(self) -> Any:
         return self.original.headers
+
+
+def end_of(records: Sequence[Raw]) -> int:
+    """The offset after what the records are or are in the place of."""
+    newest = records[-1]
+    return (newest.last if isinstance(newest, Refused) else newest.offset) + 1
 
 
 def cost(raw: Raw) -> int:

@@ -1,17 +1,21 @@
 """The metadata beside a committed offset: where a successor finds what is open, and whether the end was clean.
 
 `{"v":1,"restore":N,"clean":false}`; absent or unreadable means: read `responses` from its start, unclean. `attempts` counts the
-unclean ends at this offset, `trying` is what was about to be read with care: [first offset, offset after the last, how often].
+unclean ends at this offset, `trying` is what was about to be read with care: [first offset, offset after the last, ends that
+count against it], and `poison` the offsets from the committed one on that are not to be read at all.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
+MOST_POISON: Final = 100
+"""Brokers refuse metadata of more than 4 KiB, unless they are configured otherwise."""
+
 
 class Trying(NamedTuple):
-    """Offsets from `first` to before `end`, and how many owners have tried them so."""
+    """Offsets from `first` to before `end`, and how many ends of owners count against them."""
 
     first: int
     end: int
@@ -21,6 +25,9 @@ class Trying(NamedTuple):
     def single(self) -> bool:
         return self.end - self.first == 1
 
+    def raised(self) -> "Trying":
+        return self._replace(times=self.times + 1)
+
 
 @dataclass(frozen=True, slots=True)
 class CommitMetadata:
@@ -28,6 +35,7 @@ class CommitMetadata:
     clean: bool = False
     attempts: int = 0
     trying: Trying | None = None
+    poison: tuple[int, ...] = ()
 
     def encode(self) -> str:
         fields: dict[str, Any] = {"v": 1, "restore": self.restore, "clean": self.clean}
@@ -35,6 +43,8 @@ class CommitMetadata:
             fields["attempts"] = self.attempts
         if self.trying is not None:
             fields["trying"] = list(self.trying)
+        if self.poison:
+            fields["poison"] = self.poison[:MOST_POISON]
         return orjson.dumps(fields).decode()
 
     @classmethod
@@ -44,6 +54,7 @@ class CommitMetadata:
             if fields["v"] != 1:
                 return cls()
             trying = Trying(*map(int, fields["trying"])) if "trying" in fields else None
-            return cls(int(fields["restore"]), fields["clean"] is True, int(fields.get("attempts", 0)), trying)
+            poison = tuple(map(int, fields.get("poison", ())))
+            return cls(int(fields["restore"]), fields["clean"] is True, int(fields.get("attempts", 0)), trying, poison)
         except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
             return cls()

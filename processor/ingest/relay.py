@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 
+from processor.core.items import end_of
 from processor.core.limits import Limits, allowances
 from processor.errors import KafkaUnavailable, PartitionLost, RecordsGone
 from processor.ingest.kafka import ClientOptions, TransactionalWriter
@@ -186,7 +187,7 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
                 fetched = {}
             for number, records in fetched.items():
                 if (worker := self._workers.get(number)) is not None and records:
-                    worker.feed(records, records[-1].offset + 1)
+                    worker.feed(records, end_of(records))
             if self._kafka_trouble is None:
                 self._follow_positions()
             if await self._is_cut_off_for_good() and not self._stopping:

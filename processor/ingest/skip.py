@@ -101,4 +101,8 @@ async def _trouble(connection: KafkaConnection, place: TopicPartition, offset: i
     if not troubles or troubles[0].offset != offset:
         at = f" It can't be read at offset {troubles[0].offset}." if troubles else ""
         raise NothingToSkip(f"{place.topic}-{place.partition} can be read at offset {offset}: nothing was deleted.{at}")
+    if troubles[0].of_broker:
+        raise KafkaUnavailable(
+            f"{troubles[0]}, which may pass. Try again; if it stays, check the broker's log and its disks. Nothing was deleted."
+        )
     return troubles[0], first

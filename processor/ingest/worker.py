@@ -4,7 +4,7 @@
          |                       |                          |
          '-----------------------'--- fenced, or too late --'-----> GONE, and nothing was committed
 
-Everything but the decisions of the pipeline is here; the lanes belong to another shell and come through `LanesOf` (see `parts`).
+Everything but the pipeline's decisions is here; the lanes are another shell's and come by `LanesOf`.
 """
 
 import asyncio
@@ -16,16 +16,17 @@ import structlog
 
 from processor.core.backoff import Backoff
 from processor.core.book import Batch, CommitPoint
+from processor.core.items import end_of
 from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Raw
 from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge
 from processor.ingest.batch_records import BatchRecords
-from processor.ingest.careful_reading import CarefulReading
-from processor.ingest.commit_metadata import CommitMetadata
+from processor.ingest.caution import PROMPT_SECONDS, QUIET_SECONDS, Caution, caution, poison_of, without
+from processor.ingest.commit_metadata import CommitMetadata, Trying
 from processor.ingest.parts import WorkerParts
 from processor.ingest.ports import PartitionWriter, Record
-from processor.ingest.takeover import beginning, record_at, restore
+from processor.ingest.takeover import Beginning, beginning, record_at, restore
 from topics.records import ResponseRecord
 
 log = structlog.get_logger(__name__)
@@ -66,7 +67,14 @@ class PartitionWorker:
         self._committed = CommitPoint(-1, 0)
         self._begun_at = -1
         self._attempts = 0
-        self._care = CarefulReading(number)
+        self._trying: Trying | None = None
+        self._caution: Caution | None = None
+        self._caution_here: Caution | None = None
+        """After an error here: how to read on."""
+        self._raised: tuple[int, type[Exception]] | None = None
+        """Where feeding one record alone raised an error last, and which."""
+        self._poison: dict[int, str] = {}
+        """Offsets of records that are refused unread, with why. Durable until the committed offset is beyond them."""
         self._encoding = BatchRecords(
             number,
             responses_topic=parts.responses_topic,
@@ -92,17 +100,18 @@ class PartitionWorker:
     @property
     def position(self) -> int:
         """The next offset to be fetched."""
-        return max(self._care.position, self.pipeline.position)
+        held = -1 if self._caution is None else self._caution.position
+        return max(held, self.pipeline.position)
 
     @property
     def paused(self) -> bool:
         """Whether fetching should stop."""
-        return self.pipeline.paused or self._care.holds
+        return self.pipeline.paused or (self._caution is not None and self._caution.holds)
 
     @property
     def _may_feed(self) -> bool:
         """Whether something waits to be fed with care, and there is room for it."""
-        return self._care.holds and not self.pipeline.paused
+        return self._caution is not None and self._caution.holds and not self.pipeline.paused
 
     def progressed(self) -> None:
         """Something was read or answered. Wakes the task only where that left it something to do before it wakes by itself."""
@@ -177,9 +186,16 @@ class PartitionWorker:
         self.pipeline.begin(begin.offset, end, clean=begin.clean_after(responses_end), lost=begin.lost)
         self._committed = CommitPoint(begin.offset, begin.restore)
         self._begun_at, self._attempts = begin.offset, begin.attempts
-        self._care.begin(begin, end)
+        self._take_up_suspicion(begin, end)
         await self._write_batch(Batch((), ()), clean=False, keep=self._committed)
         parts.consumer.seek(number, begin.offset)
+
+    def _take_up_suspicion(self, begin: Beginning, end: int) -> None:
+        trying = begin.metadata.trying
+        self._poison |= poison_of(begin.metadata)
+        self._caution = self._caution_here or caution(begin.metadata, begin.attempts, begin.offset, end)
+        # What raised an error here has not ended this owner.
+        self._trying = trying if self._caution is not None and self._caution_here is None else None
 
     async def _own(self) -> None:
         """Fence the predecessor, then hear from the group, after that, that the partition is still ours."""
@@ -191,46 +207,98 @@ class PartitionWorker:
     def feed(self, records: Sequence[Raw], position: int) -> None:
         if self.state is not State.RUNNING:
             return
-        if self._care.is_on:
-            self._care.add(records, position)
+        if self._caution is not None:
+            self._caution.add(records, position)
             self._kicked.set()
         else:
             self._feed(records, position)
 
     def _feed(self, records: Sequence[Raw], position: int) -> None:
         try:
-            self.pipeline.feed(self._care.screened(records), position, self._clock.monotonic())
+            self.pipeline.feed(
+                without(records, self._poison) if self._poison else records, position, self._clock.monotonic()
+            )
         except Exception as error:
-            if not self._care.failed(self._parts.consumer.topic, records, error):
+            if not records or records[0].offset in self._poison:
                 raise
-            self._take_over_again()
+            self._take_over_with_care(records, error)
             return
         self._lanes.wake()
         self.progressed()
 
-    def _take_over_again(self) -> None:
-        """Begin again from what is durable: what the pipeline holds after an error can't be trusted."""
+    def _take_over_with_care(self, records: Sequence[Raw], error: Exception) -> None:
+        """Begin again from what is durable: what the pipeline holds after an error can't be trusted.
+
+        Of several records, each is fed alone then. A record is refused that raised the same error twice, each time alone and
+        after a takeover. An error that comes again although the record was taken in ends this owner.
+        """
+        first, end = records[0].offset, end_of(records)
+        topic, cause = self._parts.consumer.topic, f"{type(error).__name__}: {error}"
+        log.error(
+            "records_failed", topic=topic, partition=self.number, offset=first, end=end, cause=cause, exc_info=error
+        )
+        if len(records) == 1:
+            if self._raised == (first, type(error)):
+                if self.pipeline.position > first:
+                    raise error
+                self._poison[first] = f"reading it raised {cause}"
+            self._raised = first, type(error)
+        self._caution_here = Caution(1, end)
         self.state = State.TAKING_OVER
         self._lanes.stop()
         self._kicked.set()
 
-    async def _feed_carefully(self) -> None:
-        """Feed what is next of what waits, once it is durable that it is tried."""
-        if records := self._care.take():
+    async def _feed_carefully(self, care: Caution) -> None:
+        """Feed what is next of what waits, once it is durable that it is tried; then write that this owner lives."""
+        records = care.take()
+        suspected = care.suspects(records) if records else False
+        if records:
+            await self._announce(care, records, suspected=suspected)
+            if not self.running:
+                return
+            end = end_of(records)
+            self._feed(records, end)
+            await asyncio.sleep(0)
+            self._trying = None
+            care.survived(end)
+            if suspected:
+                await self._commit_trying()
+        if self.running and care.over:
+            self._feed((), care.position)
+            self._caution = self._caution_here = None
             await self._write()
-            if self.running:
-                self._feed(records, records[-1].offset + 1)
-        if self.running and self._care.is_through:
-            self._feed((), self._care.position)
-            self._care.stop()
+        elif records and not self._may_feed:
             await self._write()
 
+    async def _announce(self, care: Caution, records: Sequence[Raw], *, suspected: bool) -> None:
+        """Make durable what is tried. An end counts against a suspect only where nothing else was amiss: see `caution`."""
+        self._trying = known = care.marker(records)
+        await self._write()
+        if not suspected or records[0].offset in self._poison:
+            return
+        shortest, longest = QUIET_SECONDS
+        await asyncio.sleep(shortest + (longest - shortest) * self._parts.random.random())
+        if not self.running or not self._may_publish():
+            return
+        began = self._clock.monotonic()
+        self._trying = known.raised()
+        await self._commit_trying()
+        if self._clock.monotonic() - began > PROMPT_SECONDS or not self._may_publish():
+            self._trying = known
+            await self._commit_trying()
+
+    async def _commit_trying(self) -> None:
+        """Make durable what is tried, and nothing else: what is refused of the rest must not keep that from it."""
+        async with self._writing:
+            if self.state in {State.RUNNING, State.DRAINING}:
+                await self._write_batch(Batch((), ()), clean=False, keep=self._committed)
+
     async def _turn(self) -> None:
-        pipeline, care = self.pipeline, self._care
+        pipeline, care = self.pipeline, self._caution
         now = self._clock.monotonic()
         pipeline.tick(now)
-        if care.is_on and (self._may_feed or not care.holds):
-            await self._feed_carefully()
+        if care is not None and (self._may_feed or care.over):
+            await self._feed_carefully(care)
             if not self.running:
                 return
         if pipeline.wants_end_offset:
@@ -307,10 +375,7 @@ class PartitionWorker:
             nonlocal point
             if keep is None:
                 point = self.pipeline.commit_point(batch, offsets[: len(batch.saves)])
-            attempts = self._attempts if point.offset == self._begun_at else 0
-            return point.offset, CommitMetadata(
-                point.restore, clean, attempts, None if clean else self._care.trying
-            ).encode()
+            return point.offset, self._metadata(point, clean=clean).encode()
 
         attempt = 0
         while True:
@@ -333,10 +398,21 @@ class PartitionWorker:
         self.stuck = None
         self._wrote_at = self._clock.monotonic()
         self._committed = point
+        self._poison = {offset: why for offset, why in self._poison.items() if offset >= point.offset}
         if keep is None:
             self.pipeline.committed(batch, point, self._wrote_at)
             self._count(batch)
             self._lanes.wake()
+
+    def _metadata(self, point: CommitPoint, *, clean: bool) -> CommitMetadata:
+        """An orderly end is none that a record caused: of what is suspected, it keeps what this owner has not fed."""
+        orderly = self.state is State.DRAINING
+        attempts = self._attempts if point.offset == self._begun_at and not orderly else 0
+        trying = self._trying
+        if orderly:
+            trying = None if self._caution is None else self._caution.suspect
+        poison = sorted(offset for offset in self._poison if offset >= point.offset)
+        return CommitMetadata(point.restore, clean, attempts, trying, tuple(poison))
 
     def _records(self, batch: Batch) -> list[Record]:
         return self._encoding.of(batch, self._parts.consumer.topic, self._clock.wall_ms())

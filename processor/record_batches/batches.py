@@ -77,13 +77,17 @@ class Corrupt(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a partition can't be read on from `offset`. `end`: the offset after the batch, where its header says so."""
+    """Why a partition can't be read on from `offset`. `end`: the offset after the batch, where its header says so.
+
+    With `of_broker`, the broker could not read its own log, which may pass: nothing is known of the batch.
+    """
 
     topic: str
     partition: int
     offset: int
     end: int | None
     cause: str
+    of_broker: bool = False
 
     def __str__(self) -> str:
         return f"{self.topic}-{self.partition} can't be read at offset {self.offset}: {self.cause}"

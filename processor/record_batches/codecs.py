@@ -14,6 +14,9 @@ GROWTH: Final = 4
 XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
 XERIAL_HEADER: Final = 16
 GZIP: Final = 16 + zlib.MAX_WBITS
+FIRST_PIECE: Final = 1024
+MOST_MEMBERS: Final = 10_000
+"""Of gzip data. Producers write one; each costs some microseconds, though it may hold nothing."""
 
 
 class Codec(IntEnum):
@@ -56,18 +59,24 @@ def decompress(codec: int, data: bytes, limit: int) -> bytes | memoryview:
 
 def _gzip(data: bytes, limit: int) -> bytes:
     """One member or several."""
-    chunks: list[bytes] = []
-    size = 0
-    while data:
-        member = zlib.decompressobj(GZIP)
-        chunk = member.decompress(data, limit + 1 - size)
-        size += len(chunk)
-        if size > limit:
-            raise TooLarge
-        if not member.eof:
-            raise EOFError("the data ends before its end marker")
-        chunks.append(chunk)
-        data = member.unused_data
+    view, chunks = memoryview(data), [b""]
+    size = position = members = 0
+    while position < len(view):
+        members += 1
+        if members > MOST_MEMBERS:
+            raise ValueError(f"more than {MOST_MEMBERS} members")
+        member, length = zlib.decompressobj(GZIP), FIRST_PIECE
+        while not member.eof:
+            # What follows a member is copied where it ends: pieces keep that small.
+            piece = view[position : position + length]
+            if not piece:
+                raise EOFError("the data ends before its end marker")
+            chunks.append(member.decompress(piece, limit + 1 - size))
+            size += len(chunks[-1])
+            if size > limit:
+                raise TooLarge
+            position += len(piece) - len(member.unused_data)
+            length *= GROWTH
     return b"".join(chunks)
 
 

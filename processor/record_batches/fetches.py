@@ -93,11 +93,19 @@ class Fetches:
         partition, data = TopicPartition(topic, number), rest[-1] or b""
         if code in FAILED_READS:
             cause = f"the broker answers {for_code(code).__name__}"
-            self.note(Trouble(topic, number, asked.get((topic, number), -1), None, cause))
+            self.note(Trouble(topic, number, asked.get((topic, number), -1), None, cause, of_broker=True))
+        if code == 0 and (trouble := self.troubles.get(partition)) is not None:
+            self._look_again(trouble, asked.get((topic, number), -1), rest[0], empty=not data)
         if code == 0 and data:
             self._answers[partition] = data
             return (number, code, *rest[:-1], PLACEHOLDER)
         return (number, code, *rest[:-1], b"")
+
+    def _look_again(self, trouble: Trouble, asked: int, end: int, *, empty: bool) -> None:
+        """Forget a trouble that an answer shows to be over: `end` is the log's. A batch that can be read shows it, too."""
+        gone = empty and asked == trouble.offset and end <= trouble.offset  # a restored log may end there
+        if trouble.of_broker or gone or asked > trouble.offset:
+            del self.troubles[TopicPartition(trouble.topic, trouble.partition)]
 
     def take(self, partition: TopicPartition, records: Any) -> "Fetched":
         """The records of the newest answer, in the place of the library's."""

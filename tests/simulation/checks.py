@@ -128,6 +128,7 @@ class Judge:
                 headers = {name: value or b"" for name, value in entry.headers}
                 reason = headers["tokenstream-reason"].decode()
                 at = (int(headers["tokenstream-partition"]), int(headers["tokenstream-offset"]))
+                demand(reason != Reason.POISON, f"no record here ends an owner, and {at} is given up as poison")
                 self._check_deleted(at, entry, reason)
                 self.dead[at].add(reason)
                 self.dead_values.add(entry.value)

@@ -19,7 +19,9 @@ from processor.core.outflow import AskHistory
 from processor.core.response import Gap, Raw, Response, Stop
 from processor.core.timers import Due, Timers
 from processor.errors import PublishRetry
+from processor.ingest.caution import CAUTIOUS_AFTER
 from processor.ingest.ports import Record
+from processor.ingest.takeover import Beginning
 from processor.ingest.worker import State
 from processor.ports import Slot
 from processor.store_port import Entry, Page, merge_hydration
@@ -245,6 +247,13 @@ class MeasuresTheLeaseByTheWrongClock(SeenWorker):
         return self.state in {State.RUNNING, State.DRAINING} and in_time
 
 
+class BlamesTheNextRecordForEndsOfOwners(SeenWorker):
+    def _take_up_suspicion(self, begin: Beginning, end: int) -> None:
+        super()._take_up_suspicion(begin, end)
+        if begin.attempts >= CAUTIOUS_AFTER:
+            self._poison[begin.offset] = "owners ended before it"
+
+
 @dataclass(frozen=True, slots=True)
 class Plant:
     name: str
@@ -299,4 +308,5 @@ PLANTS = (
     Plant("takes deleted text for new", 1000, pipeline=TakesDeletedTextForNew),
     Plant("passes over what looks old", 1000, pipeline=PassesOverWhatLooksOld),
     Plant("measures the lease by the wrong clock", 1000, worker=MeasuresTheLeaseByTheWrongClock),
+    Plant("blames the next record for ends of owners", 100, worker=BlamesTheNextRecordForEndsOfOwners),
 )

@@ -200,7 +200,7 @@ class Consumer:
 
 
 def _refuse(_: TopicPartition, unreadable: Unreadable) -> Refused:
-    return Refused(unreadable, Reason(unreadable.fault), unreadable.detail)
+    return Refused(unreadable, Reason(unreadable.fault), unreadable.detail, unreadable.last)
 
 
 def _log_trouble(trouble: Trouble) -> None:
@@ -208,7 +208,7 @@ def _log_trouble(trouble: Trouble) -> None:
 
 
 def _advice(trouble: Trouble) -> str:
-    return (
-        f"{trouble}. It is tried again every {HOLD:g} s; other partitions go on. Restore the broker's log, or give up the batch:"
-        f" `tokenstream skip {trouble.partition} {trouble.offset}`"
-    )
+    tried = f"{trouble}. It is tried again every {HOLD:g} s; other partitions go on."
+    if trouble.of_broker:
+        return f"{tried} If that does not pass, check the broker's log and its disks"
+    return f"{tried} Restore the broker's log, or give up the batch: `tokenstream skip {trouble.partition} {trouble.offset}`"

@@ -2,19 +2,21 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
 
 from conftest import MakeTopics
-from lab import Lab, RelayProcess, laboratory
+from lab import Lab, RelayProcess, free_port, laboratory
 from processor.local.kafka import LocalKafka
 from support import eventually
 
 pytestmark = pytest.mark.timeout(240)
 
-MOST_OWNERS = 6
+MOST_OWNERS = 20
+"""An owner whose commit is slow ends without counting."""
 HERE = Path(__file__).parent
 
 
@@ -43,6 +45,10 @@ async def letters(lab: Lab) -> list[tuple[str, int, str]]:
         assert own["tokenstream-topic"] == lab.names.tokens
         found.append((own["tokenstream-reason"], int(own["tokenstream-offset"]), json.loads(record.value)["text"]))
     return found
+
+
+async def has_read(relay: RelayProcess) -> bool:
+    return await relay.has_started() and await relay.metric("tokenstream_records_consumed_total") > 0
 
 
 class Owners:
@@ -112,3 +118,15 @@ async def test_a_record_that_raises_costs_itself_and_no_owner(
         assert await letters(lab) == [("poison", 6, harm)]
         assert (relay.returncode, await text_of(lab, "before")) == (None, "one two")
         assert lab.verdict().repeated_as_published == 0
+
+
+async def test_owners_that_end_during_an_outage_cost_no_record(kafka: LocalKafka, make_topics: MakeTopics) -> None:
+    async with laboratory(kafka.bootstrap, await make_topics(partitions=1)) as lab:
+        await write(lab, "healthy", "one ", "two")
+        for end in ("kill", "kill", "kill", "stop", "kill", "kill"):
+            relay = await lab.relay(ready=False, ABLY_ENDPOINT=f"127.0.0.1:{free_port()}")
+            assert await eventually(partial(has_read, relay), deadline=60, every=0.1)
+            await getattr(relay, end)()
+        await lab.relay()
+        assert await eventually(lambda: text_of(lab, "healthy"), deadline=60, every=0.3) == "one two"
+        assert await letters(lab) == []

@@ -38,22 +38,38 @@ def test_the_stretch_an_owner_ended_at_is_read_one_by_one() -> None:
     assert care == Caution(1, 1100)
 
 
-def test_a_clean_end_forgets_it() -> None:
-    assert caution(CommitMetadata(clean=True, trying=Trying(600, 601, 1)), 0, 5, 9_000) is None
+def test_an_orderly_end_forgets_a_stretch_and_keeps_a_suspect() -> None:
+    assert caution(CommitMetadata(clean=True, trying=Trying(600, 700, 0)), 0, 5, 9_000) is None
+    care = caution(CommitMetadata(clean=True, trying=Trying(600, 601, 1)), 0, 5, 9_000)
+    assert care == Caution(1, 601, Trying(600, 601, 1))
+
+
+def test_with_a_record_that_is_given_up_there_is_no_care() -> None:
+    assert caution(CommitMetadata(trying=Trying(600, 601, POISON_AFTER)), 1, 5, 9_000) is None
 
 
 def test_a_record_is_poison_only_once_it_was_tried_alone_often_enough() -> None:
     assert poison_of(CommitMetadata(trying=Trying(6, 7, POISON_AFTER - 1))) == {}
     assert poison_of(CommitMetadata(trying=Trying(6, 8, POISON_AFTER))) == {}
-    assert poison_of(CommitMetadata(clean=True, trying=Trying(6, 7, POISON_AFTER))) == {}
     assert list(poison_of(CommitMetadata(trying=Trying(6, 7, POISON_AFTER)))) == [6]
+    assert list(poison_of(CommitMetadata(poison=(3, 9), trying=Trying(6, 7, 1)))) == [3, 9]
 
 
-def test_another_record_than_the_suspect_counts_from_one() -> None:
+def test_only_the_suspect_has_ends_against_it() -> None:
     care = Caution(1, 9, Trying(6, 7, 1))
     care.add(RECORDS, 9)
-    assert [care.marker(care.take()) for _ in RECORDS] == [(5, 6, 1), (6, 7, 2), (7, 8, 1), (8, 9, 1)]
-    assert (care.take(), care.holds, care.position) == ([], False, 9)
+    taken = [care.take() for _ in RECORDS]
+    assert [care.marker(records) for records in taken] == [(5, 6, 0), (6, 7, 1), (7, 8, 0), (8, 9, 0)]
+    assert [care.suspects(records) for records in taken] == [False, True, False, False]
+    assert (care.take(), care.over, care.position) == ([], True, 9)
+
+
+def test_a_suspect_that_is_survived_is_none() -> None:
+    care = Caution(1, 9, Trying(6, 7, 1))
+    care.survived(6)
+    assert care.suspect == Trying(6, 7, 1)
+    care.survived(7)
+    assert care.suspect is None
 
 
 def test_only_the_poison_is_refused() -> None:
@@ -80,10 +96,16 @@ def test_unclean_ends_are_counted_at_their_offset() -> None:
         CommitMetadata(7, clean=True),
         CommitMetadata(7, attempts=2),
         CommitMetadata(7, trying=Trying(1, 2, 3)),
+        CommitMetadata(7, poison=(1, 5)),
     ],
 )
 def test_metadata_survives_the_commit(metadata: CommitMetadata) -> None:
     assert CommitMetadata.decode(metadata.encode()) == metadata
+
+
+def test_metadata_fits_the_bound_of_brokers() -> None:
+    most = CommitMetadata(1 << 62, attempts=1 << 30, trying=Trying(1 << 62, 1 << 62, 9), poison=(1 << 62,) * 10_000)
+    assert len(most.encode()) < 4096
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import cramjam
 import pytest
 from aiokafka.codec import snappy_encode
 
-from processor.record_batches.codecs import Codec, TooLarge, Undecodable, decompress
+from processor.record_batches.codecs import MOST_MEMBERS, Codec, TooLarge, Undecodable, decompress
 
 MIB = 1 << 20
 ENCODERS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
@@ -61,3 +61,11 @@ def test_unknown_codecs_are_undecodable() -> None:
     for codec in (5, 6, 7):
         with pytest.raises(Undecodable, match=f"codec {codec}"):
             decompress(codec, b"data", MIB)
+
+
+def test_gzip_of_many_members_is_read_up_to_a_bound() -> None:
+    empty = gzip.compress(b"")
+    some = gzip.compress(b"a" * 5_000) + empty * (MOST_MEMBERS - 2) + gzip.compress(b"z")
+    assert bytes(decompress(Codec.GZIP, some, MIB)) == b"a" * 5_000 + b"z"
+    with pytest.raises(Undecodable, match="members"):
+        decompress(Codec.GZIP, empty * 1_000_000, MIB)
