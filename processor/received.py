@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import orjson
 
+from topics.limits import MAX_SEQ
+
 TEXT_PART = "text"
 WHOLE_NUMBER = re.compile(r"[0-9]{1,16}", re.ASCII)
 
@@ -86,7 +88,7 @@ def parse_frame(message: Message) -> Frame | None:
     seq, seq_end, offset = (int(number) for number in numbers if number is not None)
     part = TEXT_PART if name == "token" else headers.get("part", "")
     wrong_text = name in ("token", "part") and (not isinstance(message.data, str) or not part)
-    if seq_end < seq or wrong_text:
+    if seq_end < seq or max(seq_end, offset) > MAX_SEQ or wrong_text:
         return None
     kind = TEXT_PART if name == "token" else headers.get("kind", part)
     info = _object(headers.get("partInfo")) if name == "part" else None

@@ -146,7 +146,7 @@ def test_readers_keep_what_they_saw_however_little_memory_an_owner_has(seed: int
         texts, wrong = read(world.published, response_id)
         assert not wrong, (response_id, wrong)
         assert {part.part: part.text for part in record.parts} == texts
-        assert is_told(world, response_id, record), response_id
+        assert is_told(world, response_id, record), (response_id, seed, buffered)
     assert world.committed == len(world.log)
     assert not world.pipeline.open_responses
 

@@ -14,7 +14,7 @@
 
 const NAMES = ['start', 'token', 'part', 'gap', 'stop'];
 const STREAMING = 'streaming';
-const number = (text) => (/^[0-9]{1,16}$/.test(text) ? Number(text) : NaN);
+const number = (text) => (/^[0-9]{1,16}$/.test(text) && Number.isSafeInteger(+text) ? +text : NaN);
 const isObject = (value) => value !== null && typeof value === 'object' && !Array.isArray(value);
 
 function parsedObject(json) {

@@ -208,12 +208,14 @@ export class Chat {
     this.#place(article.node, orderOf(response));
   }
 
-  /** By when it began. A record tells that better than the first frame did, so an article may move once. */
+  /** By when it began, then by id. A record has the better time than the first frame, so an article may move once. */
   #place(article, order) {
     if (article.dataset.order === String(order) && article.isConnected) return;
     article.dataset.order = order;
     let before = this.messages.lastElementChild;
-    while (before && (before === article || Number(before.dataset.order) > order)) before = before.previousElementSibling;
+    const isLater = ({ dataset }) =>
+      Number(dataset.order) > order || (Number(dataset.order) === order && dataset.id > article.dataset.id);
+    while (before && (before === article || isLater(before))) before = before.previousElementSibling;
     if (before) before.after(article);
     else this.messages.prepend(article);
   }
