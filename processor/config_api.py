@@ -9,7 +9,7 @@ import structlog
 from processor.config import Settings
 from processor.config_secrets import WatchedFile
 from processor.config_sources import PREFIX
-from processor.config_values import LEAST_SECRET, ApiToken, can_check, read_ably_keys, read_api_tokens
+from processor.config_values import LEAST_KEY_SECRET, LEAST_SECRET, ApiToken, can_check, read_ably_keys, read_api_tokens
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ def log_access(settings: Settings) -> None:
             )
     if not keys and settings.ably_key is not None and not can_check(settings.ably_key.get_secret_value()):
         log.warning(
-            "jwt_key_short", detail=f"ABLY_KEY's secret has fewer than {LEAST_SECRET} characters: no JWT is taken."
+            "jwt_key_short", detail=f"ABLY_KEY's secret has fewer than {LEAST_KEY_SECRET} characters: no JWT is taken."
         )
 
 

@@ -25,7 +25,9 @@ MAX_PORT: Final = 65535
 READ_ONLY: Final = "read:"
 LOOPBACK: Final = "loopback"
 LEAST_SECRET: Final = 16
-"""Characters of a secret that checks signatures. Below it an API token deserves a warning."""
+"""Characters of an API token, below which the log warns that it can be guessed."""
+LEAST_KEY_SECRET: Final = 6
+"""Characters of a key's secret, below which it checks no signature: a cut-off key must not be trusted. Ably's have 43."""
 
 
 def _reader(read: Callable[[str], object]) -> BeforeValidator:
@@ -159,13 +161,15 @@ def read_ably_keys(text: str) -> tuple[str, ...]:
         if _ABLY_KEY.fullmatch(key) is None:
             raise ValueError(f"must be Ably API keys, app.key:secret, with commas between; entry {number} is not")
         if not can_check(key):
-            raise ValueError(f"needs secrets of at least {LEAST_SECRET} characters; that of entry {number} is shorter")
+            raise ValueError(
+                f"needs secrets of at least {LEAST_KEY_SECRET} characters; that of entry {number} is shorter"
+            )
     return keys
 
 
 def can_check(key: str) -> bool:
     """Whether an Ably key's secret is long enough to check signatures with."""
-    return len(key.partition(":")[2]) >= LEAST_SECRET
+    return len(key.partition(":")[2]) >= LEAST_KEY_SECRET
 
 
 def _read_origins(text: str) -> tuple[str, ...]:
