@@ -183,23 +183,28 @@ def _strip_payload(record: logging.LogRecord) -> bool:
 
 
 class _GroupBeginnings:
-    """Spares people what aiokafka logs as an error while a cluster makes the topic of its groups: that is how it begins.
+    """Hides what aiokafka logs while a group finds its coordinator: a new cluster creates the topic of its groups first.
 
-    Kept where it goes on for longer than `_COORDINATOR_PATIENCE` seconds.
+    Shows it once it goes on for longer than `_COORDINATOR_PATIENCE` seconds.
     """
 
     def __init__(self) -> None:
         self._since = self._last = float("-inf")
 
     def __call__(self, record: logging.LogRecord) -> bool:
-        if not record.name.startswith("aiokafka.") or not isinstance(record.args, tuple) or not record.args:
-            return True
-        if getattr(record.args[0], "errno", None) != _COORDINATOR_NOT_AVAILABLE:
+        if not record.name.startswith("aiokafka.") or not _is_about_a_coordinator(record):
             return True
         if record.created - self._last > _COORDINATOR_PATIENCE:
             self._since = record.created
         self._last = record.created
         return record.created - self._since > _COORDINATOR_PATIENCE
+
+
+def _is_about_a_coordinator(record: logging.LogRecord) -> bool:
+    if str(record.msg).startswith("Marking the coordinator dead"):
+        return True
+    first = record.args[0] if isinstance(record.args, tuple) and record.args else None
+    return getattr(first, "errno", None) == _COORDINATOR_NOT_AVAILABLE
 
 
 def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
