@@ -193,7 +193,7 @@ class World:
         self.loop.spawn(self._watch())
         faults = Faults(self)
         faults.schedule()
-        await asyncio.sleep(self.plan.faults_end + 1)
+        await asyncio.sleep(self.plan.calm_from + 1)
         faults.heal()
         until = self.loop.now + FINISH_WITHIN
         while (waits := self.judge.settled()) is not None:
