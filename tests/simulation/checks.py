@@ -41,6 +41,7 @@ class Judge:
         """When the final record of a response was committed."""
         self._stopped_at: dict[str, float] = {}
         self._copied_late = {each.response_id for each in plan.responses if "late_copy" in each.perturbed}
+        self._seqless = {each.response_id for each in plan.responses if "seqless" in each.perturbed}
         self.second_lives: dict[str, Durable] = {}
         """Of responses whose start came again when they were remembered no more. What they are is the first life's."""
         self._of_second_lives: list[Message] = []
@@ -89,14 +90,16 @@ class Judge:
         demand(len(data.encode()) + len(message.id or "") < FRAME_BYTES, f"too large: {where}")
         if message.name in {"token", "part"}:
             part, offset = headers.get("part", "text"), int(headers["offset"])
-            demand(offset <= shown.units.get(part, 0), f"a hole in the text before {where}")
+            whole = offset <= shown.units.get(part, 0) or self._counts_anew(response_id)
+            demand(whole, f"a hole in the text before {where}")
             shown.units[part] = max(shown.units.get(part, 0), offset + utf16_length(data))
         elif message.name == "gap":
             self._check_decided_gap(response_id, seq, seq_end, where)
             shown.gaps.add((seq, seq_end))
         elif message.name == "stop":
             self._check_stop(response_id, seq, message.data, where)
-            demand(shown.stop is None or shown.stop == message.data, f"another stop: {where}")
+            same = shown.stop in (None, message.data) or self._counts_anew(response_id)
+            demand(same, f"another stop: {where}")
             shown.stop = message.data
             self._stopped_at.setdefault(response_id, self._now())
         shown.through = max(shown.through, seq_end)
@@ -195,11 +198,20 @@ class Judge:
     def _check_shown(self, record: dict[str, Any], where: str) -> None:
         """A record holds what was acknowledged, and so published."""
         shown = self.shown[record["responseId"]]
-        if record["status"] == "streaming" or record["reason"] != "unpublishable":
+        counts_anew = self._counts_anew(record["responseId"])
+        if not counts_anew and (record["status"] == "streaming" or record["reason"] != "unpublishable"):
             demand(record["seq"] <= shown.through, f"ahead of what is published: {where}, {shown.through}")
         for part in record["parts"]:
-            demand(part["length"] <= shown.units.get(part["part"], 0), f"text ahead of what is published: {where}")
+            published = counts_anew or part["length"] <= shown.units.get(part["part"], 0)
+            demand(published, f"text ahead of what is published: {where}")
             demand(part["length"] == utf16_length(part["text"]), f"the length of a part is wrong: {where}")
+
+    def _counts_anew(self, response_id: str) -> bool:
+        """Whether its records have no numbers, and its log lost some.
+
+        Who reads the log again counts others as those that were published, and no committed offset need tell of it.
+        """
+        return response_id in self.produced.torn and response_id in self._seqless
 
     # Offsets
 

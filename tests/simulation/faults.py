@@ -33,6 +33,7 @@ UNCLEAN = frozenset(
 class Faults:
     def __init__(self, world: "World") -> None:
         self._world = world
+        self._healed = False
 
     def schedule(self) -> None:
         for fault in self._world.plan.faults:
@@ -169,6 +170,8 @@ class Faults:
     def _strike_archive(self, fault: Fault, process: ArchiveProcess, patience: int) -> None:
         """As soon as a batch of it is half stored, which is when it hurts."""
         world = self._world
+        if self._healed:
+            return  # it waited for its moment beyond the last of the faults
         if patience and process.node not in world.store.busy:
             world.loop.outside(0.01, self._strike_archive, fault, process, patience - 1)
         elif fault.kind == "archive_crash":
@@ -223,8 +226,9 @@ class Faults:
             self._disconnect_all()
 
     def heal(self) -> None:
-        """Everything works again from now on."""
+        """Everything works again from now on, and nobody is struck any more: a dead process never ends its stop."""
         world = self._world
+        self._healed = True
         world.service.trouble = Trouble()
         for process in world.processes:
             process.network.brokers_cut = process.network.coordinator_cut = False

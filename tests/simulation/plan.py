@@ -91,6 +91,11 @@ class Plan:
     faults_end: float = FAULTS_END
 
     @property
+    def calm_from(self) -> float:
+        """When the last fault has struck: later than `faults_end` where one was drawn for after it."""
+        return max([self.faults_end, *(fault.at for fault in self.faults)])
+
+    @property
     def outlives_ids(self) -> bool:
         """Whether the realtime service is away for longer than it remembers ids, or nearly so."""
         return any(fault.kind == "ably_outage" and fault.length > 90.0 for fault in self.faults)

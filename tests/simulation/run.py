@@ -59,7 +59,7 @@ class World:
         self.brokers = Brokers(self.loop, PARTITIONS, self.clock.wall_ms)
         self.group = Group(self.loop, self.random, PARTITIONS, SESSION_TIMEOUT, REBALANCE_TIMEOUT)
         self.service = Service(self.loop, self.random, coverage)
-        self.judge = Judge(plan, self.brokers, self.service, coverage, self.loop.time)
+        self.judge = Judge(plan, self.brokers, self.service, coverage, lambda: self.loop.now)
         self.processes: list[Process] = []
         self.mains: list[asyncio.Task[None]] = []
         self._paused: dict[int, float] = {}
@@ -193,7 +193,7 @@ class World:
         self.loop.spawn(self._watch())
         faults = Faults(self)
         faults.schedule()
-        await asyncio.sleep(self.plan.faults_end + 1)
+        await asyncio.sleep(self.plan.calm_from + 1)
         faults.heal()
         until = self.loop.now + FINISH_WITHIN
         while (waits := self.judge.settled()) is not None:
