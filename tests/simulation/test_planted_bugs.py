@@ -8,6 +8,7 @@ from simulation.many import seeds_until_found
 from simulation.plants import PLANTS, Plant
 
 
+@pytest.mark.timeout(1_200)
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name.replace(" ", "_"))
 def test_a_relay_is_found_out_that(plant: Plant) -> None:
     found = seeds_until_found(plant.kit, plant.within)
