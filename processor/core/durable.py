@@ -92,7 +92,7 @@ def restored(record: ResponseRecord, offset: int, now: float) -> Response:
         response.size += json_length(part.text) + encoded_size(part.info)
     response.size += encoded_size(record.metadata) + GAP_SIZE * len(record.gaps)
     decided = relay.get("decided") or {}
-    response.decided_gaps = [(int(first), int(last)) for first, last in decided.get("gaps", [])]
+    response.decided_gaps = sorted((int(first), int(last)) for first, last in decided.get("gaps", []))
     response.to_obey = dict(response.decided_gaps)
     if end := decided.get("end"):
         response.decided_end = End(str(end["reason"]), int(end["seq"]))

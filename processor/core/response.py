@@ -173,7 +173,7 @@ class Response:
         """Its channel refuses for good: what is left of it goes to the dead letters."""
         # Decided and durable
         self.decided_gaps: list[tuple[int, int]] = []
-        """Gaps given up and not yet acknowledged."""
+        """Gaps given up and not yet acknowledged, by number."""
         self.to_obey: dict[int, int] = {}
         """Of those, by first number, what a predecessor decided and the sequence has not come to yet."""
         self.decided_end: End | None = None

@@ -3,6 +3,7 @@
 Works on one open response; knows nothing of lanes, offsets or storage.
 """
 
+from bisect import insort
 from enum import Enum, auto
 
 import orjson
@@ -134,7 +135,7 @@ def give_up_gap(response: Response, last: int) -> None:
     """Decide that the numbers up to `last` never come. To be made durable before it is published."""
     first = response.next_seq
     response.settle_torn(determined=False)
-    response.decided_gaps.append((first, last))
+    insort(response.decided_gaps, (first, last))  # gaps that a predecessor decided may come later in the sequence
     response.queue.append(Gap(first, last, durable=False))
     response.next_seq = last + 1
     response.size += GAP_SIZE

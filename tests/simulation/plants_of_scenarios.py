@@ -1,6 +1,7 @@
 """The bugs of the product that a frozen scenario was kept for, put in again: it still shows them."""
 
 from processor.core.ended import EndedIds
+from processor.core.response import Response
 from simulation.plants import Plant
 from simulation.process import SeenIntake, SeenPipeline
 
@@ -22,7 +23,19 @@ class ForgetsByTheClock(SeenPipeline):
         self._book.finished._ended = EndedIds(0)
 
 
+class AppendsGapsAsTheyAreGivenUp(SeenIntake):
+    def give_up(self, response: Response, now: float) -> None:
+        before = set(response.decided_gaps)
+        super().give_up(response, now)
+        response.decided_gaps.sort(key=lambda gap: gap not in before)
+
+
+class Appends(SeenPipeline):
+    intake = AppendsGapsAsTheyAreGivenUp
+
+
 PLANTS = (
+    ("a_record_of_a_gap_between_decided_ones", Plant("appends gaps as they are given up", 40, pipeline=Appends)),
     ("early_tokens_given_up_after_a_takeover_1", Plant("relieves as if nothing were published", 40, pipeline=Relieves)),
     ("an_id_used_again_while_paused", Plant("forgets by the clock", 40, pipeline=ForgetsByTheClock)),
 )
