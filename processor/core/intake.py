@@ -184,7 +184,7 @@ class Intake:
                 self._start(response, record, raw, now)
             else:
                 self._continue(response, record, raw, now)
-        elif (finished := self._book.finished.get(record.response_id)) is not None:
+        elif (finished := self._book.finished.meet(record.response_id, raw.offset)) is not None:
             replayed = self._book.finished.replayed_before
             self._settle(judge_after_end(finished, record, raw, _digest(raw), replayed), raw)
         else:

@@ -1,9 +1,11 @@
 """The bugs of the product that a frozen scenario was kept for, put in again: it still shows them."""
 
 from processor.core.ended import EndedIds
-from processor.core.response import Response
+from processor.core.finished import Finished
+from processor.core.response import Raw, Response
 from simulation.plants import Plant
 from simulation.process import SeenIntake, SeenPipeline
+from topics.codec import Invalid, TokenRecord
 
 
 class RelievesAsIfNothingWerePublished(SeenIntake):
@@ -34,7 +36,21 @@ class Appends(SeenPipeline):
     intake = AppendsGapsAsTheyAreGivenUp
 
 
+class ForgetsWhatCameAfterAnEnd(SeenIntake):
+    def _take(self, record: TokenRecord | Invalid, raw: Raw, now: float) -> None:
+        ended = self._book.finished.get(record.response_id) if isinstance(record, TokenRecord) else None
+        known = ended.known_offset if isinstance(ended, Finished) else 0
+        super()._take(record, raw, now)
+        if isinstance(ended, Finished):
+            ended.known_offset = known
+
+
+class Forgets(SeenPipeline):
+    intake = ForgetsWhatCameAfterAnEnd
+
+
 PLANTS = (
+    ("an_id_used_again_before_a_late_takeover", Plant("forgets what came after an end", 40, pipeline=Forgets)),
     ("a_record_of_a_gap_between_decided_ones", Plant("appends gaps as they are given up", 40, pipeline=Appends)),
     ("early_tokens_given_up_after_a_takeover_1", Plant("relieves as if nothing were published", 40, pipeline=Relieves)),
     ("an_id_used_again_while_paused", Plant("forgets by the clock", 40, pipeline=ForgetsByTheClock)),
