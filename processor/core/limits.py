@@ -68,11 +68,11 @@ class Limits:
     finals: int = REMEMBERED_FINALS
     ended: int = REMEMBERED_ENDS
     open_responses: int = 50_000
-    partitions: int = 1
-    """Among which the process's budget is split, but for `open_responses`: see `allowances`."""
+    whole: int | None = None
+    """`buffered` of the whole process, exactly: every owner of a partition has the same, however it is split. None where it is not split."""
 
     def share(self, partitions: int) -> "Limits":
-        """Of each of this many partitions."""
+        """Of each of this many partitions. `open_responses` is not split: see `allowances`."""
         count = max(1, partitions)
         return replace(
             self,
@@ -80,7 +80,7 @@ class Limits:
             transcript=self.transcript // count,
             finals=max(1, min(REMEMBERED_FINALS, self.finals // count)),
             ended=self.ended // count,
-            partitions=count,
+            whole=self.buffered,
         )
 
     @property
@@ -90,4 +90,4 @@ class Limits:
     @property
     def whole_low_water(self) -> int:
         """Of the whole process."""
-        return self.buffered * self.partitions // 2
+        return (self.buffered if self.whole is None else self.whole) // 2
