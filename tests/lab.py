@@ -249,7 +249,7 @@ class Lab:
                 produced.texts[part] = produced.texts.get(part, "") + text
                 produced.tokens += 1
 
-    async def progress(self, frames: int, deadline: float = 40.0) -> None:
+    async def progress(self, frames: int, deadline: float = 60.0) -> None:
         """Wait until so many more frames have been published."""
         before = self.published()
         await eventually(lambda: self.published() >= before + frames, deadline=deadline)

@@ -54,6 +54,16 @@ async def eventually(look: Callable[[], T | Awaitable[T]], *, deadline: float = 
         await asyncio.sleep(every)
 
 
+async def comes_to(wanted: object, look: Callable[[], Awaitable[object]], *, deadline: float = 60.0) -> None:
+    """Wait until `look` returns `wanted`. An AssertionError shows how the last value differs."""
+
+    async def is_there() -> bool:
+        assert await look() == wanted
+        return True
+
+    await eventually(is_there, deadline=deadline, every=0.2)
+
+
 class Works(Protocol):
     """A way to the realtime service: see `processor.publish.pool.Link`."""
 

@@ -38,6 +38,6 @@ async def test_a_clean_run_logs_no_warning(
         process = await lab.relay(role=role, STORE_URL=f"sqlite:///{tmp_path}/store.db")
         await lab.stream(responses=8, tokens=20)
         await lab.all_finished()
-        await eventually(lambda: stored(lab), deadline=30, every=0.3)
+        await eventually(lambda: stored(lab), deadline=60, every=0.3)
         assert await process.stop() == 0
         assert warnings(process) == []

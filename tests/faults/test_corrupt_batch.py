@@ -80,12 +80,12 @@ async def test_other_partitions_go_on_and_the_batch_can_be_given_up(
         await kafka.start()
         relay = await lab.relay(ready=False)
         await eventually(lambda: names_it(relay, names), deadline=60, every=0.2)
-        await eventually(lambda: statuses_are(lab, {"before": "complete"}), deadline=30, every=0.3)
+        await eventually(lambda: statuses_are(lab, {"before": "complete"}), deadline=60, every=0.3)
 
         await other_partition_is_served(lab)
         code, output = await command(lab, "skip", "0", "0")
         assert (code, "3" in output, "nothing was deleted" in output) == (1, True, True), output
-        output = await eventually(lambda: skipped(lab), deadline=30, every=1.0)
+        output = await eventually(lambda: skipped(lab), deadline=60, every=1.0)
         assert "begins at offset 6 now" in output
         await eventually(lambda: finished(lab, "after"), deadline=60, every=0.3)
         await relay.ready()
@@ -98,7 +98,7 @@ async def other_partition_is_served(lab: Lab) -> None:
     async with AIOKafkaProducer(bootstrap_servers=lab.bootstrap) as producer:
         for key, value, _ in whole("other", "text"):
             await producer.send_and_wait(lab.names.tokens, value, key=key, partition=1)
-    await eventually(lambda: finished(lab, "other"), deadline=30, every=0.3)
+    await eventually(lambda: finished(lab, "other"), deadline=60, every=0.3)
 
 
 async def skipped(lab: Lab) -> str:

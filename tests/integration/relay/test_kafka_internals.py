@@ -54,7 +54,7 @@ async def joined(kafka: LocalKafka, make_topics: MakeTopics) -> AsyncIterator[tu
     )
     await consumer.start(listener)
     polling = asyncio.create_task(poll(consumer, listener))
-    await eventually(lambda: listener.assigned, deadline=20)
+    await eventually(lambda: listener.assigned, deadline=60)
     consumer.seek(0, 0)  # as a takeover does: nothing is read before it
     yield consumer, listener, names
     polling.cancel()
@@ -84,7 +84,7 @@ async def test_a_rejoin_that_is_asked_for_revokes_and_assigns_again(
 ) -> None:
     consumer, listener, _ = joined
     consumer.membership.rejoin()
-    await eventually(lambda: listener.revoked == 1 and listener.assigned == 2, deadline=20)
+    await eventually(lambda: listener.revoked == 1 and listener.assigned == 2, deadline=60)
 
 
 async def test_heartbeats_go_on_while_partitions_are_being_given_back(
@@ -92,7 +92,7 @@ async def test_heartbeats_go_on_while_partitions_are_being_given_back(
 ) -> None:
     consumer, listener, _ = joined
     consumer.membership.rejoin()
-    await eventually(lambda: listener.assigned == 2, deadline=20)
+    await eventually(lambda: listener.assigned == 2, deadline=60)
     assert listener.beats_while_revoked == 1
 
 
@@ -108,7 +108,7 @@ async def test_fetched_records_come_as_they_were_read_and_with_all_that_is_kept_
             for number in range(20)
         ]
         await asyncio.gather(*sent)
-    await eventually(lambda: len(listener.fetched) == len(sent), deadline=20)
+    await eventually(lambda: len(listener.fetched) == len(sent), deadline=60)
     kept = [(each.offset, each.timestamp, each.key, each.value, list(each.headers)) for each in listener.fetched]
     assert kept == [(number, 7, b"k", b"v%d" % number, [("h", b"x")]) for number in range(20)]
     # They are fetched one by one: but for the first, each is surely of what had come before it was asked for.
@@ -129,7 +129,7 @@ async def test_the_end_offset_is_the_logs_even_behind_an_open_transaction(
     await producer.commit_transaction()
     await producer.stop()
     # The marker has an offset of its own, and no record: the position must come to stand behind it.
-    await eventually(lambda: at_end(consumer), deadline=10)
+    await eventually(lambda: at_end(consumer), deadline=60)
 
 
 async def at_end(consumer: Consumer) -> bool:

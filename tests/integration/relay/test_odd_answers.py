@@ -192,7 +192,7 @@ async def survives(link: Link, odd: int) -> None:
         async with asyncio.timeout(60):
             for _ in range(odd):
                 await published(link, 0.2)
-            await eventually(lambda: published(link, 2.0), deadline=30)
+            await eventually(lambda: published(link, 2.0), deadline=60)
         assert not running.done()
     finally:
         running.cancel()

@@ -77,7 +77,7 @@ async def test_one_that_ends_ends_all_and_a_killed_parent_leaves_none(
             relays = await both_relays(process)
             process.kill()
             await process.wait()
-            await eventually(lambda: not psutil.wait_procs(relays, timeout=0)[1], deadline=40)
+            await eventually(lambda: not psutil.wait_procs(relays, timeout=0)[1], deadline=60)
 
 
 def test_each_process_has_its_own_port_and_member_id() -> None:
