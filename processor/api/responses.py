@@ -12,9 +12,9 @@ from processor.api.errors import ApiError, bad_request, forbidden, not_found, un
 from processor.api.render import Pieces, render, render_page
 from processor.api.sending import Answer
 from processor.clock import Clock
-from processor.deleting import delete_everywhere
+from processor.ports.deletion import delete_everywhere
 from processor.errors import KafkaUnavailable, TombstoneUndetermined
-from processor.store_port import (
+from processor.ports.store import (
     PAGE_BYTES,
     STALE_MS,
     Cursor,

@@ -12,8 +12,8 @@ from faultlab.results import Result, load, save
 from faultlab.rows import ROWS, Row
 from faultlab.running import run
 from faultlab.stand import KAFKA_DEADLINE
-from lab import tied
-from processor.local.kafka import LocalKafka
+from support.lab import tied
+from devtools.kafka import LocalKafka
 
 TREE = Path(__file__).resolve().parent.parent.parent
 CACHE = TREE / ".cache" / "faults"

@@ -13,7 +13,7 @@ import psutil
 
 from faultlab.results import Counts, Result
 from faultlab.rows import Row
-from processor.local.kafka import VERSION as KAFKA
+from devtools.kafka import VERSION as KAFKA
 
 TEMPLATE = Path(__file__).with_name("reliability.md")
 HEAD = (

@@ -14,8 +14,8 @@ from faultlab.results import Counts, Result
 from faultlab.rows import Row
 from faultlab.scenarios import gather_refused
 from faultlab.stand import KAFKA_DEADLINE, Stand, built
-from processor.local.kafka import LocalKafka, free_ports
-from proxy import GroupProxy
+from devtools.kafka import LocalKafka, free_ports
+from support.proxy import GroupProxy
 
 SMALL_DISK_MB = 24
 

@@ -24,13 +24,13 @@ from faultlab.sides import (
     plain_side,
     tokenstream_side,
 )
-from lab import KEY, Lab
-from processor.ingest.connection import KafkaConnection
-from processor.ingest.topics_admin import TopicsWanted, apply
-from processor.local.realtime.server import LocalRealtime
-from processor.store_port import ResponseStore
-from stores import LocalPostgres, opened
-from support import eventually
+from support.lab import KEY, Lab
+from processor.kafka.connection import KafkaConnection
+from processor.kafka.topics_admin import TopicsWanted, apply
+from devtools.emulator.server import LocalRealtime
+from processor.ports.store import ResponseStore
+from support.stores import LocalPostgres, opened
+from support.waiting import eventually
 from topics.specs import TopicNames
 
 KAFKA_DEADLINE = 300.0

@@ -9,7 +9,7 @@ from faultlab.rows import Row
 from faultlab.running import run_row
 from faultlab.scenarios import poisoned_with
 from faultlab.stand import Setup, Stand
-from processor.local.kafka import LocalKafka
+from devtools.kafka import LocalKafka
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -7,10 +7,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from processor.errors import KafkaUnavailable, TopicsUnfit
-from processor.ingest.connection import KafkaConnection
-from processor.ingest.topics_admin import TopicsWanted, apply, check, verify_startup
-from processor.local.kafka import LocalKafka, free_ports
-from support import eventually
+from processor.kafka.connection import KafkaConnection
+from processor.kafka.topics_admin import TopicsWanted, apply, check, verify_startup
+from devtools.kafka import LocalKafka, free_ports
+from support.waiting import eventually
 from topics.specs import TopicNames
 
 MakeKafka = Callable[..., Awaitable[LocalKafka]]

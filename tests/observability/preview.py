@@ -6,11 +6,11 @@ import pickle
 import sys
 from pathlib import Path
 
-from lab import ROOT
+from support.lab import ROOT
 from observability.dashboard_rules import committed
 from observability.drawing import draw
 from observability.observed import Seen, observe
-from processor.local.kafka import LocalKafka
+from devtools.kafka import LocalKafka
 
 IMAGES = ROOT / "docs" / "images"
 

@@ -12,7 +12,7 @@ from observability.dashboard_rules import committed, panels
 from observability.drawing import draw
 from observability.observed import Seen, observe
 from observability.questions import unanswered
-from processor.local.kafka import LocalKafka
+from devtools.kafka import LocalKafka
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -8,7 +8,7 @@ from processor.core.limits import Limits
 from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
 from topics.codec import Decoder, decode_response, encode_response
-from world import LogRecord
+from support.world import LogRecord
 
 CLOCK = 1_700_000_000_000
 

@@ -8,7 +8,7 @@ import pytest
 
 from processor.core.limits import Limits
 from topics.codec import decode_response
-from world import World
+from support.world import World
 
 EVENTS = ({"event": "start", "channel": "c"}, {"event": "token", "text": "x"}, {"event": "stop"})
 

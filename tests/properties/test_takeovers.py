@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from processor.core.limits import Limits
 from properties.test_partition import check, events, read, shuffle_within, workloads
 from topics.records import ResponseRecord, Status
-from world import World
+from support.world import World
 
 Workload = tuple[list[bytes], dict[str, list[tuple[str, str]]], int]
 

@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from checker import check
-from processor.received import Message, sha256_of, utf16_length
+from support.checker import check
+from processor.reader.frames import Message, sha256_of, utf16_length
 from simulation.archive import SimStore
 from simulation.coverage import Coverage
 from simulation.known import RELAY_ENDS, Durable, Shown, Violation, demand

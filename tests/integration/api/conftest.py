@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from api_server import Api, serving
-from processor.store_port import ResponseStore
-from stores import opened
+from support.api_server import Api, serving
+from processor.ports.store import ResponseStore
+from support.stores import opened
 
 
 @pytest.fixture

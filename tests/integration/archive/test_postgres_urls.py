@@ -18,9 +18,9 @@ from processor.archive.sql import SqlStore
 from processor.archive.stores import open_store
 from processor.clock import Clock
 from processor.errors import SettingsError
-from processor.store_port import ResponseStore
-from records import entry
-from stores import new_store_url, opened
+from processor.ports.store import ResponseStore
+from support.records import entry
+from support.stores import new_store_url, opened
 from topics.records import Status
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")

@@ -8,11 +8,11 @@ from aiokafka import AIOKafkaProducer
 from processor.archive.retention import NotDeletable, delete_response
 from processor.archive.verify import verify
 from processor.clock import Clock
-from processor.local.kafka import LocalKafka
-from processor.store_port import STALE_MS
-from processor.tombstones import KafkaTombstones
-from records import START, entry, record
-from stores import opened
+from devtools.kafka import LocalKafka
+from processor.ports.store import STALE_MS
+from processor.kafka.tombstones import KafkaTombstones
+from support.records import START, entry, record
+from support.stores import opened
 from topics.codec import encode_response
 from topics.records import Status
 from topics.specs import TopicNames

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from processor.local.bench.model import Demand, messages_of
-from processor.local.bench.results import Report, Result, read_report
-from processor.local.bench.scenarios import SCENARIOS, Scene, Wanted
-from processor.local.kafka import LocalKafka
+from devtools.bench.model import Demand, messages_of
+from devtools.bench.results import Report, Result, read_report
+from devtools.bench.scenarios import SCENARIOS, Scene, Wanted
+from devtools.kafka import LocalKafka
 
 ROOT = Path(__file__).parents[3]
 PAGE = "# Figures\n<!-- bench:targets -->\n<!-- /bench:targets -->\n"

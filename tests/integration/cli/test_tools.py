@@ -7,9 +7,9 @@ from pathlib import Path
 
 from conftest import MakeTopics
 from integration.cli.commands import Terminal, start, tokenstream
-from lab import Lab, free_port, laboratory
-from processor.local.kafka import LocalKafka
-from support import eventually
+from support.lab import Lab, free_port, laboratory
+from devtools.kafka import LocalKafka
+from support.waiting import eventually
 
 TEXT = "Hello wörld 日本語 👩‍👩‍👧\n second line \x1b[31m\n"
 

@@ -7,9 +7,9 @@ import pytest
 from ably import AblyRest
 
 from processor.errors import PublishRetry
-from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime
-from processor.publish.answers import read_error, read_results
-from processor.publish.refusals import Refusal
+from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
+from processor.ably.answers import read_error, read_results
+from processor.ably.refusals import Refusal
 
 
 @pytest.fixture

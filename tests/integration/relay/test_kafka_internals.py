@@ -10,9 +10,9 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 from conftest import MakeTopics
 from processor.clock import Clock
 from processor.core.items import Raw
-from processor.ingest.kafka import Consumer
-from processor.local.kafka import LocalKafka
-from support import eventually
+from processor.kafka import Consumer
+from devtools.kafka import LocalKafka
+from support.waiting import eventually
 from topics.specs import TopicNames
 
 SESSION = 3.0

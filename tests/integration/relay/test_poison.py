@@ -9,9 +9,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from conftest import MakeTopics
-from lab import Lab, RelayProcess, free_port, laboratory
-from processor.local.kafka import LocalKafka
-from support import eventually
+from support.lab import Lab, RelayProcess, free_port, laboratory
+from devtools.kafka import LocalKafka
+from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)
 

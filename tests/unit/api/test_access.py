@@ -20,7 +20,7 @@ from processor.api.access import (
 )
 from processor.api.capability import covers
 from processor.api.errors import ApiError
-from processor.config_values import read_api_tokens
+from processor.config.values import read_api_tokens
 
 KEY = "app.key:a-secret-of-some-length-for-hs256"
 

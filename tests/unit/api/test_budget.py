@@ -7,7 +7,7 @@ import pytest
 
 from processor.api.budget import Budget
 from processor.api.errors import ApiError
-from support import eventually
+from support.waiting import eventually
 
 
 async def hold(budget: Budget, size: int, until: asyncio.Event, order: list[int] | None = None) -> None:

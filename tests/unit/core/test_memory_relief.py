@@ -12,7 +12,7 @@ from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Early
 from topics.codec import Decoder
-from world import LogRecord
+from support.world import LogRecord
 
 BIG = "x" * 200_000
 WHOLE = Limits()

@@ -8,7 +8,7 @@ from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
 from topics.codec import Decoder, decode_response, encode_response
 from topics.records import ResponseRecord, Status
-from world import LogRecord
+from support.world import LogRecord
 
 LATEST = 2**53 - 1
 

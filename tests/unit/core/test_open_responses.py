@@ -11,7 +11,7 @@ from processor.core.partition import PartitionPipeline
 from processor.core.response import Phase
 from topics.codec import Decoder
 from topics.records import Reason
-from world import LogRecord
+from support.world import LogRecord
 
 
 class Partition:

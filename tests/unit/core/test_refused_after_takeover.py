@@ -7,7 +7,7 @@ from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
 from topics.codec import Decoder, decode_response, encode_response
 from topics.records import Reason
-from world import LogRecord
+from support.world import LogRecord
 
 LOG = [
     LogRecord(offset, orjson.dumps(fields))
