@@ -13,11 +13,11 @@ from pathlib import Path
 
 import aiohttp
 
+from devtools.children import Child, ChildFailed
+from devtools.emulator.server import DEFAULT_KEY
+from devtools.kafka import LocalKafka, free_ports
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.topics_admin import TopicsWanted, apply
-from devtools.children import Child, ChildFailed
-from devtools.kafka import LocalKafka, free_ports
-from devtools.emulator.server import DEFAULT_KEY
 from topics.specs import TopicNames
 
 HOST = "127.0.0.1"

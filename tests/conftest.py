@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
+from devtools.kafka import LocalKafka
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.topics_admin import TopicsWanted, apply
-from devtools.kafka import LocalKafka
 from topics.specs import TopicNames
 
 MakeTopics = Callable[..., Awaitable[TopicNames]]

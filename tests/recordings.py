@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from integration.cli.commands import Terminal, start
-from devtools.deployment import Deployment, deployed
 from devtools.demo.model import Pace, SampleModel
+from devtools.deployment import Deployment, deployed
+from integration.cli.commands import Terminal, start
 from support.waiting import eventually
 from topics.producer import TokenProducer
 

@@ -4,11 +4,11 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from processor.errors import Fatal
 from devtools.bench.model import Capacity, Demand, Measured, capacity, measured_from
 from devtools.bench.results import Report, Result
 from devtools.bench.show import shown
 from devtools.bench.targets import TARGETS
+from processor.errors import Fatal
 
 PLACE = re.compile(r"(<!-- bench:([a-z-]+) -->\n).*?(<!-- /bench:\2 -->)", re.DOTALL)
 SIZES = (100, 1_000, 10_000, 100_000, 1_000_000)

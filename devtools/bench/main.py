@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from processor.errors import TokenstreamError
 from devtools.bench.document import fill_file
 from devtools.bench.plots import check_plots, draw
 from devtools.bench.results import (
@@ -23,6 +22,7 @@ from devtools.bench.results import (
 from devtools.bench.scenarios import SCENARIOS, Scene, Wanted
 from devtools.bench.show import table
 from devtools.kafka import VERSION, LocalKafka
+from processor.errors import TokenstreamError
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from processor.errors import Fatal
 from devtools.bench.results import Report, Result
+from processor.errors import Fatal
 
 SIZE = (7.2, 3.6)
 INK = "#6b7280"
@@ -23,14 +23,14 @@ def check_plots() -> None:
 
 def _pyplot() -> Any:
     try:
-        import matplotlib as mpl  # noqa: PLC0415 - an extra, and slow to import
+        import matplotlib as mpl
     except ImportError:
         raise PlotsUnavailable(
             "Plots need matplotlib, which is not installed: `pip install '.[bench]'` in a clone, or leave --images out."
         ) from None
     mpl.use("svg")
     mpl.rcParams.update({"svg.hashsalt": "tokenstream", "svg.fonttype": "none", "font.size": 9})
-    import matplotlib.pyplot as plt  # noqa: PLC0415
+    import matplotlib.pyplot as plt
 
     return plt
 

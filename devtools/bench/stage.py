@@ -12,12 +12,12 @@ from pathlib import Path
 
 import aiohttp
 
+from devtools.children import Child
+from devtools.emulator.server import DEFAULT_KEY
+from devtools.kafka import LocalKafka, free_ports
 from processor.errors import Fatal
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.topics_admin import TopicsWanted, apply
-from devtools.children import Child
-from devtools.kafka import LocalKafka, free_ports
-from devtools.emulator.server import DEFAULT_KEY
 from topics.specs import TopicNames
 
 HOST = "127.0.0.1"

@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
-from devtools.deployment import Deployment
 from devtools.demo.web.server import Fault
+from devtools.deployment import Deployment
 
 REFUSE_SECONDS = 15.0
 BROKER_SECONDS = 6.0

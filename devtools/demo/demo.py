@@ -9,13 +9,13 @@ from collections.abc import Awaitable
 from rich.console import Console
 from rich.table import Table
 
-from processor.errors import TokenstreamError
 from devtools.demo.breaking import Breaker
-from devtools.deployment import Deployment, deployed
 from devtools.demo.model import Pace, SampleModel
 from devtools.demo.once import run_once
-from devtools.emulator.server import demo_token
 from devtools.demo.web.server import Collaborators, DemoPage, Prompt, check_servable
+from devtools.deployment import Deployment, deployed
+from devtools.emulator.server import demo_token
+from processor.errors import TokenstreamError
 from topics.producer import DeliveryError, TokenProducer
 
 CHANNEL = "chat:demo"

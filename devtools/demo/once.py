@@ -11,13 +11,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from devtools.deployment import Deployment
 from devtools.demo.model import Pace, Produced, SampleModel
 from devtools.demo.scripts import PROMPTS
+from devtools.deployment import Deployment
 from processor.ably.ably import AblyOptions
 from processor.ably.subscription import Subscription
-from processor.reader.reader import Reader, Response
 from processor.reader.frames import Message
+from processor.reader.reader import Reader, Response
 from topics.producer import TokenProducer
 
 CHANNELS = ("demo:red", "demo:blue")

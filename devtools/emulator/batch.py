@@ -10,8 +10,7 @@ import secrets
 import msgspec
 from aiohttp import web
 
-from devtools.emulator import faults
-from devtools.emulator import wire
+from devtools.emulator import faults, wire
 from devtools.emulator.auth import Grant, Refused, refuse
 from devtools.emulator.limits import RateWindow
 from devtools.emulator.links import Links

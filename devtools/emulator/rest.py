@@ -12,8 +12,7 @@ from urllib.parse import quote, unquote_to_bytes
 import msgspec
 from aiohttp import web
 
-from devtools.emulator import faults
-from devtools.emulator import wire
+from devtools.emulator import faults, wire
 from devtools.emulator.auth import Grant, Refused, refuse
 from devtools.emulator.channels import Entry, Page, split_qualifier, standalone
 from devtools.emulator.connections import Connection

@@ -22,11 +22,6 @@ from ably.types.connectionstate import ConnectionState
 from ably.util.exceptions import AblyException
 from ably.util.helper import validate_message_size
 
-from processor.core.backoff import Backoff
-from processor.core.framer import Frame
-from processor.core.limits import FRAME_BYTES, FRAME_OVERHEAD
-from processor.core.pacing import Pace
-from processor.errors import PublishRetry, SettingsError
 from processor.ably.answers import UNREADABLE, number, refusal_of
 from processor.ably.client import Client
 from processor.ably.deadlines import Deadlines
@@ -34,6 +29,11 @@ from processor.ably.gathering import gather_writes
 from processor.ably.history import ChannelHistory, PastMessage
 from processor.ably.pages import history_pages
 from processor.ably.refusals import Meaning
+from processor.core.backoff import Backoff
+from processor.core.framer import Frame
+from processor.core.limits import FRAME_BYTES, FRAME_OVERHEAD
+from processor.core.pacing import Pace
+from processor.errors import PublishRetry, SettingsError
 
 log = structlog.get_logger(__name__)
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from processor.errors import PublishRetry
 from processor.ably.refusals import Refusal
+from processor.errors import PublishRetry
 
 LONGEST = 300
 """Characters of the service's own words that are kept."""

@@ -20,13 +20,13 @@ import structlog
 from ably import AblyRest
 from ably.util.exceptions import AblyException
 
+from processor.ably.ably import KEY_CHECK, RETRY, RETRY_REFUSED, AblyOptions, message_of
+from processor.ably.answers import UNREADABLE, read_error, read_results, refusal_of
+from processor.ably.refusals import Meaning, Refusal
 from processor.clock import Clock
 from processor.core.framer import Frame
 from processor.core.pacing import Pace
 from processor.errors import PublishRetry, SettingsError
-from processor.ably.ably import KEY_CHECK, RETRY, RETRY_REFUSED, AblyOptions, message_of
-from processor.ably.answers import UNREADABLE, read_error, read_results, refusal_of
-from processor.ably.refusals import Meaning, Refusal
 
 log = structlog.get_logger(__name__)
 

@@ -11,10 +11,10 @@ from ably.types.connectionstate import ConnectionState
 from ably.types.message import Message as AblyMessage
 from ably.util.exceptions import AblyException
 
-from processor.errors import Fatal, Retryable
 from processor.ably.ably import AblyOptions
 from processor.ably.answers import UNREADABLE
 from processor.ably.pages import history_pages
+from processor.errors import Fatal, Retryable
 from processor.reader.frames import Message
 
 ATTACH_SECONDS = 10.0

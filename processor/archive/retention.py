@@ -5,8 +5,8 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from processor.clock import Clock
-from processor.ports.deletion import delete_everywhere
 from processor.errors import Fatal
+from processor.ports.deletion import delete_everywhere
 from processor.ports.store import STALE_MS, Deletion, Progress, PruneReport, ResponseStore, Tombstones
 
 _AGE = re.compile(r"(\d+)\s*(s|m|h|d|w)")

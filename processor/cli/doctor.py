@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from processor.ably.ably import AblyOptions
+from processor.ably.diagnosis import NEEDED, NEEDED_TO_PROBE, Service, ServiceRefusal
 from processor.archive.objects import ObjectStore
 from processor.archive.stores import open_store
 from processor.config.settings import Settings
 from processor.errors import KafkaUnavailable, TokenstreamError
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.topics_admin import TopicsWanted, check
-from processor.ably.ably import AblyOptions
-from processor.ably.diagnosis import NEEDED, NEEDED_TO_PROBE, Service, ServiceRefusal
 from processor.ports.store import ResponseStore
 
 APPLY = "Run `tokenstream topics apply`, or have an operator run it."

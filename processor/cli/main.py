@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from devtools import cli_bench
+from processor.cli import commands
 from processor.cli import dead_letters as cli_dead_letters
 from processor.cli import responses as cli_responses
 from processor.cli import tools as cli_tools
@@ -26,7 +26,6 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
-app.add_typer(cli_bench.app, name="bench")
 app.add_typer(cli_dead_letters.app, name="dead-letters")
 app.add_typer(cli_responses.app, name="responses")
 app.command()(cli_responses.verify)
@@ -196,13 +195,4 @@ def topics_check(config: Config = None) -> None:
     print("The topics are as they should be.")
 
 
-@app.command()
-def demo(
-    *,
-    once: Annotated[bool, typer.Option(help="Stream, check every text, print a table, and exit.")] = False,
-    port: Annotated[int, typer.Option(help="Port of the page.")] = 8400,
-) -> None:
-    """Run everything on this machine, offline: Kafka, a local realtime server, a sample model, and a page."""
-    from devtools.demo.demo import run_demo
-
-    sys.exit(asyncio.run(run_demo(once=once, port=port)))
+commands.add_to(app)

@@ -10,10 +10,10 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
-from processor.reader.happenings import Appended, GapSeen, Happening, RepairNeeded, Replaced, Started, Stopped
 from processor.ably.subscription import Interrupted, SubscriptionUnavailable
-from processor.reader.reader import Reader, Response
 from processor.reader.frames import Message
+from processor.reader.happenings import Appended, GapSeen, Happening, RepairNeeded, Replaced, Started, Stopped
+from processor.reader.reader import Reader, Response
 
 TICK_SECONDS = 1.0
 REPAIR_PAUSE = 0.5

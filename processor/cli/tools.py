@@ -14,9 +14,9 @@ from processor.cli.shared import EXIT_FAILED, Config, Json, print_json, quiet_lo
 from processor.errors import Fatal, KafkaUnavailable
 
 if TYPE_CHECKING:
-    from processor.config.settings import Settings
-    from processor.cli.doctor import Finding
     from processor.ably.ably import AblyOptions
+    from processor.cli.doctor import Finding
+    from processor.config.settings import Settings
     from topics.producer import ResponseWriter
 
 WORD = re.compile(r"\s*\S+\s*")
@@ -157,8 +157,8 @@ def tail(
     quiet_logs()
 
     async def work() -> None:
-        from processor.cli import tail as tailing
         from processor.ably.subscription import Subscription
+        from processor.cli import tail as tailing
 
         name = channel or await _channel_of(settings, str(response))
         options = _ably(settings)
@@ -192,8 +192,8 @@ async def _channel_of(settings: "Settings", response: str) -> str:
 
 
 def _ably(settings: "Settings") -> "AblyOptions | None":
-    from processor.errors import SettingsError
     from processor.ably.ably import AblyOptions
+    from processor.errors import SettingsError
 
     def key() -> str:
         secret = settings.current_secret("ably_key")

@@ -13,8 +13,8 @@ from processor.errors import Retryable
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from processor.config.settings import Settings
     from processor.cli.top import Look, Now
+    from processor.config.settings import Settings
 
 FETCH_SECONDS = 5.0
 LAGS_SHOWN = 24

@@ -6,8 +6,8 @@ from typing import TypeVar
 
 import structlog
 
-from processor.config.settings import Settings
 from processor.config.secrets import WatchedFile
+from processor.config.settings import Settings
 from processor.config.sources import PREFIX
 from processor.config.values import LEAST_KEY_SECRET, LEAST_SECRET, ApiToken, can_check, read_ably_keys, read_api_tokens
 

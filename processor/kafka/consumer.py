@@ -16,7 +16,6 @@ from processor.errors import KafkaUnavailable, RecordsGone
 from processor.kafka.membership import GroupMembership
 from processor.kafka.options import CLIENT_ERRORS, STOP_DEADLINE, ClientOptions
 from processor.kafka.readers import LogEnds
-from processor.kafka.unreachable import why_unreachable
 from processor.kafka.record_batches import (
     DEFAULT_MAX_BATCH_BYTES,
     HOLD,
@@ -26,6 +25,7 @@ from processor.kafka.record_batches import (
     read_safely,
     report_trouble,
 )
+from processor.kafka.unreachable import why_unreachable
 from topics.records import Reason
 
 log = structlog.get_logger(__name__)

@@ -9,9 +9,9 @@ from itertools import pairwise
 from typing import Any
 
 from processor.errors import Fatal, KafkaUnavailable
+from processor.kafka import ResponsesReader
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.dead_letter_reader import Source, StoredDeadLetter
-from processor.kafka import ResponsesReader
 from topics.codec import TokenRecord, decode_record, decode_response
 from topics.producer import DeliveryError, ResponseWriter, TokenProducer
 from topics.records import Event, JsonObject, Reason, ResponseRecord

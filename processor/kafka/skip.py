@@ -12,8 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from processor.errors import Fatal, KafkaUnavailable
-from processor.kafka.connection import KafkaConnection
 from processor.kafka import CommittedOffsets
+from processor.kafka.connection import KafkaConnection
 from processor.kafka.record_batches import Trouble, read_safely
 
 READ_SECONDS = 15.0

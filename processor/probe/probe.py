@@ -19,10 +19,10 @@ from typing import Protocol
 import structlog
 
 from processor.errors import StoreUnavailable, TokenstreamError
-from processor.telemetry.metrics import Metrics
-from processor.reader.reader import Reader
-from processor.reader.frames import Message
 from processor.ports.store import StoredResponse
+from processor.reader.frames import Message
+from processor.reader.reader import Reader
+from processor.telemetry.metrics import Metrics
 from topics.producer import DeliveryError, TokenProducer
 from topics.records import Status
 

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from processor.reader.happenings import Appended, GapSeen, Happening, RepairNeeded, Replaced, Started, Stopped
 from processor.reader.frames import TEXT_PART, Frame, Message, PartText, digests, parse_frame, sha256_of, utf16_length
+from processor.reader.happenings import Appended, GapSeen, Happening, RepairNeeded, Replaced, Started, Stopped
 
 __all__ = ["Counts", "Limits", "Message", "Reader", "Response"]
 

@@ -3,8 +3,8 @@
 import structlog
 
 from processor.core.book import Batch
+from processor.core.dead_letters import headers_of, value_of
 from processor.errors import RecordTooLarge
-from processor.kafka.dead_letters import headers_of, value_of
 from processor.ports.log import Record
 from topics.codec import encode_response
 

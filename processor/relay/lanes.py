@@ -12,15 +12,15 @@ from random import Random
 import structlog
 from opentelemetry.trace import Tracer
 
+from processor.ably.refusals import PATIENCE, Stubbornness
 from processor.clock import Clock
 from processor.core.backoff import Backoff
 from processor.core.framer import Frame
 from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
 from processor.errors import ChannelRefused, FrameTooLarge, PublishRetry
-from processor.telemetry.metrics import Metrics
 from processor.ports.realtime import Realtime, Slot
-from processor.ably.refusals import PATIENCE, Stubbornness
+from processor.telemetry.metrics import Metrics
 from processor.telemetry.spans import ResponseSpans
 
 log = structlog.get_logger(__name__)

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol, Self
 
-from processor.clock import Clock
-from processor.core.framer import Frame
-from processor.core.pacing import Pace
-from processor.telemetry.metrics import CONNECTION_STATES, Metrics
 from processor.ably.ably import ACK_DEADLINE, MAX_ACK_DEADLINE, AblyOptions, Connection, HistoryReader
 from processor.ably.batches import BatchLink, RequestPace
 from processor.ably.history import ChannelHistory
 from processor.ably.progress import Progress
 from processor.ably.refusals import Meaning, Refusal
+from processor.clock import Clock
+from processor.core.framer import Frame
+from processor.core.pacing import Pace
+from processor.telemetry.metrics import CONNECTION_STATES, Metrics
 
 IDLE_RELEASE = 60.0
 SWEEP = 15.0

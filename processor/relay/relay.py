@@ -15,9 +15,9 @@ from processor.core.items import end_of
 from processor.core.limits import Limits, allowances
 from processor.errors import KafkaUnavailable, PartitionLost, RecordsGone
 from processor.kafka import ClientOptions, TransactionalWriter
+from processor.ports.log import PartitionWriter
 from processor.relay.measures import Measures
 from processor.relay.parts import WorkerParts
-from processor.ports.log import PartitionWriter
 from processor.relay.worker import PartitionWorker
 
 log = structlog.get_logger(__name__)

@@ -6,8 +6,8 @@ import structlog
 
 from processor.clock import Clock
 from processor.core.partition import PartitionPipeline
-from processor.relay.commit_metadata import CommitMetadata
 from processor.ports.log import RecordsReader
+from processor.relay.commit_metadata import CommitMetadata
 from topics.codec import decode_response
 from topics.records import ResponseRecord
 

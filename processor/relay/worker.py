@@ -21,11 +21,11 @@ from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Raw
 from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge
+from processor.ports.log import PartitionWriter, Record
 from processor.relay.batch_records import BatchRecords
 from processor.relay.caution import PROMPT_SECONDS, QUIET_SECONDS, Caution, caution, poison_of, without
 from processor.relay.commit_metadata import CommitMetadata, Trying
 from processor.relay.parts import WorkerParts
-from processor.ports.log import PartitionWriter, Record
 from processor.relay.takeover import Beginning, beginning, record_at, restore
 from topics.records import ResponseRecord
 

@@ -2,16 +2,16 @@
 
 from random import Random
 
+from processor.ably.ably import AblyOptions
+from processor.ably.subscription import Subscription
 from processor.api.access import Grant
 from processor.api.app import ApiParts
 from processor.api.responses import Responses
 from processor.config.settings import Settings
 from processor.config.values import ApiToken
 from processor.errors import SettingsError
-from processor.telemetry.metrics import Metrics
 from processor.probe.probe import Plan, Probe, ProbeParts
-from processor.ably.ably import AblyOptions
-from processor.ably.subscription import Subscription
+from processor.telemetry.metrics import Metrics
 from topics.producer import TokenProducer
 
 PRODUCER_SECONDS = 10.0

@@ -5,18 +5,18 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from processor.ably.ably import AblyOptions
 from processor.clock import Clock
 from processor.config.settings import Settings
 from processor.core.limits import PROCESS_FINALS, Limits
 from processor.core.partition import PartitionPipeline
 from processor.errors import KafkaUnavailable, SettingsError
 from processor.kafka import CommittedOffsets, Consumer, ResponsesReader
+from processor.relay.lanes import LaneParts, Lanes
 from processor.relay.parts import PartitionLanes, WorkerParts
+from processor.relay.pool import ConnectionPool, PoolOptions
 from processor.relay.relay import Relay, RelayOptions
 from processor.telemetry.metrics import Metrics
-from processor.ably.ably import AblyOptions
-from processor.relay.lanes import LaneParts, Lanes
-from processor.relay.pool import ConnectionPool, PoolOptions
 from topics.codec import Decoder
 
 RECORD_ROOM = 1024 * 1024

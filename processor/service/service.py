@@ -18,22 +18,22 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from processor.config import api as config_api
 from processor.api.access import Access, is_loopback
 from processor.api.app import ApiLimits, ApiParts, make_app
-from processor.telemetry.health import Check, Health
 from processor.api.memory import release_large_buffers
-from processor.telemetry.server import HttpServer
 from processor.clock import Clock
+from processor.config import api as config_api
+from processor.config.plain_text import plain_text_warnings
 from processor.config.settings import Settings
 from processor.errors import KafkaUnavailable
 from processor.kafka.connection import KafkaConnection
+from processor.kafka.tombstones import KafkaTombstones
 from processor.kafka.topics_admin import TopicsWanted, verify_startup
+from processor.ports.store import ResponseStore
+from processor.telemetry.health import Check, Health
 from processor.telemetry.loop_watch import LoopWatch
 from processor.telemetry.metrics import Metrics
-from processor.config.plain_text import plain_text_warnings
-from processor.ports.store import ResponseStore
-from processor.kafka.tombstones import KafkaTombstones
+from processor.telemetry.server import HttpServer
 from topics.specs import TopicNames
 
 if TYPE_CHECKING:

@@ -2,15 +2,15 @@
 
 import asyncio
 import socket
+import struct
 from http import HTTPStatus
 from typing import Any, Self
 
 import structlog
 from aiohttp import web
 
-from processor.api.errors import ApiError
-from processor.api.sending import abort
 from processor.errors import Fatal
+from processor.telemetry.answers import ApiError
 from processor.telemetry.log import where
 
 STOP_SECONDS = 5.0
@@ -133,3 +133,11 @@ class HttpServer:
 
     async def __aexit__(self, *_exception: object) -> None:
         await self.stop()
+
+
+def abort(transport: asyncio.WriteTransport) -> None:
+    """Resets the connection. What is unsent is dropped here and in the kernel, which would else go on offering it."""
+    connected = transport.get_extra_info("socket")
+    if connected is not None and connected.fileno() >= 0:
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

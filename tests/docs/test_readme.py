@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from conftest import MakeTopics
-from support.lab import ROOT, laboratory
-from processor.config.settings import Settings
 from devtools.kafka import LocalKafka
+from processor.config.settings import Settings
+from support.lab import ROOT, laboratory
 from support.waiting import eventually
 
 README = (ROOT / "README.md").read_text()

@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 import aiohttp
 
-from support.lab import KEY
 from processor.ably.ably import AblyOptions
 from processor.ably.subscription import (
     Interrupted,
@@ -20,6 +19,7 @@ from processor.ably.subscription import (
     SubscriptionUnavailable,
 )
 from processor.reader.reader import Limits, Message, Reader
+from support.lab import KEY
 
 TICK = 0.5
 PAUSE = 1.0

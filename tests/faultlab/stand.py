@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from devtools.emulator.server import LocalRealtime
 from faultlab.accounting import Tally, recovery
 from faultlab.around import Around
 from faultlab.lag import PARTITIONS, LagProbe
@@ -24,11 +25,10 @@ from faultlab.sides import (
     plain_side,
     tokenstream_side,
 )
-from support.lab import KEY, Lab
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.topics_admin import TopicsWanted, apply
-from devtools.emulator.server import LocalRealtime
 from processor.ports.store import ResponseStore
+from support.lab import KEY, Lab
 from support.stores import LocalPostgres, opened
 from support.waiting import eventually
 from topics.specs import TopicNames

@@ -6,8 +6,8 @@ import random
 import pytest
 
 from conftest import MakeTopics
-from support.lab import Lab, Produced, Script, laboratory
 from devtools.kafka import LocalKafka
+from support.lab import Lab, Produced, Script, laboratory
 from support.waiting import eventually
 from topics.producer import TokenProducer
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from conftest import MakeTopics
-from support.lab import Lab, RelayProcess, laboratory
 from devtools.kafka import LocalKafka
+from support.lab import Lab, RelayProcess, laboratory
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)

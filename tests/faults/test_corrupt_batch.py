@@ -10,8 +10,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from conftest import MakeTopics
-from support.lab import Lab, RelayProcess, laboratory
 from devtools.kafka import LocalKafka
+from support.lab import Lab, RelayProcess, laboratory
 from support.raw_batches import Entry, batch, send_raw
 from support.waiting import eventually
 from topics.specs import TopicNames

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from conftest import MakeKafka, MakeTopics
-from support.lab import KEY, Lab, RelayProcess, assert_faultless, ended, laboratory
 from devtools.kafka import LocalKafka
+from support.lab import KEY, Lab, RelayProcess, assert_faultless, ended, laboratory
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)

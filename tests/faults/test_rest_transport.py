@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from conftest import MakeTopics
-from support.lab import RelayProcess, assert_faultless, ended, laboratory
 from devtools.kafka import LocalKafka
+from support.lab import RelayProcess, assert_faultless, ended, laboratory
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)

@@ -19,10 +19,10 @@ from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
-from fidelity.echo import echo_app
 from devtools.emulator.auth import EVERYTHING, Key, parse_capability
 from devtools.emulator.rest import respond
 from devtools.emulator.server import HOST, LocalRealtime
+from fidelity.echo import echo_app
 
 ECHO = "echo.ably.io"
 

@@ -6,10 +6,10 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from devtools.kafka import LocalKafka, free_ports
 from processor.errors import KafkaUnavailable, TopicsUnfit
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.topics_admin import TopicsWanted, apply, check, verify_startup
-from devtools.kafka import LocalKafka, free_ports
 from support.waiting import eventually
 from topics.specs import TopicNames
 

@@ -5,8 +5,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from support.nodes import run
 from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
+from support.nodes import run
 
 ROOT = Path(__file__).parents[2]
 CLIENT = ROOT / "clients" / "javascript"

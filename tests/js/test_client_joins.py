@@ -5,16 +5,16 @@ from pathlib import Path
 
 from aiohttp import web
 
-from support.nodes import run
+from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
 from processor.api.access import Access
 from processor.api.app import ApiParts, make_app
-from processor.telemetry.health import Health
-from processor.telemetry.server import HttpServer
 from processor.archive.sql import SqlStore
 from processor.clock import Clock
-from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
-from processor.telemetry.metrics import Metrics
 from processor.ports.store import Entry, Position
+from processor.telemetry.health import Health
+from processor.telemetry.metrics import Metrics
+from processor.telemetry.server import HttpServer
+from support.nodes import run
 
 READERS = 100
 

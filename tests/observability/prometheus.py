@@ -10,9 +10,9 @@ from typing import Any
 import aiohttp
 import yaml
 
-from support.lab import ROOT
 from devtools.children import Child
 from devtools.kafka import free_ports
+from support.lab import ROOT
 from support.waiting import eventually
 
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yaml"

@@ -7,8 +7,8 @@ import orjson
 import pytest
 
 from processor.core.limits import Limits
-from topics.codec import decode_response
 from support.world import World
+from topics.codec import decode_response
 
 EVENTS = ({"event": "start", "channel": "c"}, {"event": "token", "text": "x"}, {"event": "stop"})
 

@@ -17,8 +17,8 @@ from typing import Any
 from ably.types.connectionstate import ConnectionState
 from ably.util.exceptions import AblyException
 
-from processor.errors import PublishRetry
 from processor.ably.history import ChannelHistory, PastMessage
+from processor.errors import PublishRetry
 from processor.reader.frames import Message
 from simulation.coverage import Coverage
 from simulation.loop import VirtualLoop

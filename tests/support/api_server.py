@@ -13,12 +13,12 @@ from yarl import URL
 
 from processor.api.access import Access, fixed_tokens
 from processor.api.app import ApiLimits, ApiParts, make_app
-from processor.telemetry.health import Check, Health
-from processor.telemetry.server import HttpServer
 from processor.config.values import read_api_tokens
 from processor.errors import KafkaUnavailable, TombstoneUndetermined
-from processor.telemetry.metrics import Metrics
 from processor.ports.store import ResponseStore
+from processor.telemetry.health import Check, Health
+from processor.telemetry.metrics import Metrics
+from processor.telemetry.server import HttpServer
 
 
 @dataclass

@@ -10,16 +10,16 @@ from pathlib import Path
 import orjson
 from aiokafka import AIOKafkaProducer
 
+from devtools.kafka import LocalKafka
 from processor.archive.app import Archive, ArchiveSettings
 from processor.core.backoff import Backoff
-from devtools.kafka import LocalKafka
-from processor.telemetry.metrics import Metrics
 from processor.ports.store import ResponseStore
+from processor.telemetry.metrics import Metrics
 from topics.codec import encode_response
 from topics.records import ResponseRecord
 from topics.specs import TopicNames
 
-RUNNER = Path(__file__).parent / "integration" / "archive" / "run_archive.py"
+RUNNER = Path(__file__).parents[1] / "integration" / "archive" / "run_archive.py"
 
 
 @asynccontextmanager

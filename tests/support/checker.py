@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from processor.reader.reader import Message, Reader
 from processor.reader.frames import Frame, digests, parse_frame, sha256_of, utf16_length
+from processor.reader.reader import Message, Reader
 
 Texts = Mapping[str, str]
 """By part."""

@@ -12,11 +12,11 @@ from processor.core.framer import Frame
 from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Raw
+from support.world import LogRecord
 from topics.codec import Decoder, encode_response, encode_token_event
 from topics.records import Event
-from support.world import LogRecord
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 COUNTED = (str(ROOT / "processor" / "core"), str(ROOT / "topics"))
 WORDS = ("Hello ", "the ", " quick", " brown", "né ", "日本", "code()\n", '"quoted" ', "a", ". ")
 

@@ -24,13 +24,13 @@ from aiokafka import AIOKafkaConsumer
 
 from devtools.emulator.server import LocalRealtime
 from processor.reader.reader import Limits, Reader
+from support.verdict import Verdict, as_received, judge_as_published, judge_for_reader
 from support.waiting import KINDS, WORDS, eventually
 from topics.producer import TokenProducer
 from topics.specs import TopicNames
-from support.verdict import Verdict, as_received, judge_as_published, judge_for_reader
 
 KEY = "local.key:secret"
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def free_port() -> int:
@@ -42,7 +42,7 @@ def free_port() -> int:
 
 def tied() -> tuple[str, ...]:
     """What to put before a command so that it dies with this process, also by SIGKILL."""
-    return (sys.executable, "-I", "-S", str(ROOT / "processor" / "local" / "tied.py"), str(os.getpid()))
+    return (sys.executable, "-I", "-S", str(ROOT / "devtools" / "tied.py"), str(os.getpid()))
 
 
 @functools.cache

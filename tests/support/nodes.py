@@ -4,7 +4,7 @@ from pathlib import Path
 
 from support.commands import run_command
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 async def run(*command: str, **environment: str) -> str:

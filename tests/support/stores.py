@@ -24,7 +24,7 @@ from processor.archive.stores import open_store
 from processor.clock import Clock
 from processor.ports.store import ResponseStore
 
-S3_SERVER = Path(__file__).parent.parent / ".cache" / "venv-s3" / "bin" / "moto_server"
+S3_SERVER = Path(__file__).parents[2] / ".cache" / "venv-s3" / "bin" / "moto_server"
 SQL = ("sqlite", "postgres")
 KINDS = (*SQL, "files", "s3")
 

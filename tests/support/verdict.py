@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from devtools.emulator.wire import Message as WireMessage
-from processor.reader.reader import Reader
 from processor.reader.frames import Message, utf16_length
+from processor.reader.reader import Reader
 
 
 @dataclass

@@ -54,7 +54,5 @@ def test_a_foreign_library_stays_in_its_package(library: str) -> None:
 
 
 def test_only_the_command_line_knows_the_local_mode() -> None:
-    strangers = {
-        path for path in users("devtools") if not path.startswith(("devtools/", "processor/cli"))
-    }
+    strangers = {path for path in users("devtools") if not path.startswith(("devtools/", "processor/cli"))}
     assert strangers == set()

@@ -18,7 +18,15 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.structs import ConsumerRecord
 
-from processor.kafka.record_batches.batches import CURRENT_FORMAT, Batch, Corrupt, Trouble, Unreadable, format_of, frames
+from processor.kafka.record_batches.batches import (
+    CURRENT_FORMAT,
+    Batch,
+    Corrupt,
+    Trouble,
+    Unreadable,
+    format_of,
+    frames,
+)
 from processor.kafka.record_batches.legacy import LegacyBatch
 from processor.kafka.record_batches.limits import DEFAULT_MAX_BATCH_BYTES
 

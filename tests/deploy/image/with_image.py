@@ -15,8 +15,8 @@ import aiohttp
 import pytest
 
 from conftest import MakeTopics
-from support.lab import ROOT, RelayProcess, laboratory
 from devtools.kafka import LocalKafka
+from support.lab import ROOT, RelayProcess, laboratory
 from support.waiting import eventually
 
 INSIDE = Path(__file__).parent / "inside"

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from support.checker import Report, check
-from processor.kafka.connection import KafkaConnection
-from processor.kafka.topics_admin import TopicsWanted, apply
-from devtools.kafka import LocalKafka
 from devtools.emulator.server import LocalRealtime
+from devtools.kafka import LocalKafka
 from processor.ably.ably import AblyOptions
 from processor.ably.subscription import Interrupted, Subscription
+from processor.kafka.connection import KafkaConnection
+from processor.kafka.topics_admin import TopicsWanted, apply
 from processor.reader.frames import Message
+from support.checker import Report, check
 from support.stores import LocalPostgres
 from support.waiting import eventually
 from topics.specs import TopicNames

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from support.api_server import Api, serving
 from processor.ports.store import ResponseStore
+from support.api_server import Api, serving
 from support.stores import opened
 
 

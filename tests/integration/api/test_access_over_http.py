@@ -3,9 +3,9 @@
 import orjson
 from structlog.testing import capture_logs
 
-from support.api_server import Api, serving, tokens
 from processor.api.access import Access
 from processor.ports.store import ResponseStore
+from support.api_server import Api, serving, tokens
 from support.records import entry
 from topics.records import Status
 

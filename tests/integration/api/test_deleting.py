@@ -9,12 +9,12 @@ import orjson
 import pytest
 from yarl import URL
 
-from support.api_server import Api, serving
 from processor.api.access import Access, fixed_tokens
 from processor.api.app import ApiLimits
 from processor.clock import Clock
 from processor.config.values import read_api_tokens
 from processor.ports.store import STALE_MS, ResponseStore
+from support.api_server import Api, serving
 from support.records import entry
 from support.stores import opened
 from support.waiting import eventually

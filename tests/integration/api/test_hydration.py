@@ -8,12 +8,12 @@ import aiohttp
 import pytest
 
 from conftest import MakeTopics
-from support.lab import KEY, Lab, RelayProcess, laboratory
 from devtools.kafka import LocalKafka
 from processor.ably.ably import AblyOptions
 from processor.ably.subscription import Subscription
-from processor.reader.reader import Limits, Reader
 from processor.reader.frames import Message
+from processor.reader.reader import Limits, Reader
+from support.lab import KEY, Lab, RelayProcess, laboratory
 
 CHANNELS = 4
 

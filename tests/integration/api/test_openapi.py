@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from support.api_server import tokens
 from processor.api.app import ApiParts, make_app
 from processor.telemetry.health import Health
-from processor.telemetry.server import HttpServer
 from processor.telemetry.metrics import Metrics
+from processor.telemetry.server import HttpServer
+from support.api_server import tokens
 from support.records import START, entry
 from support.stores import opened
 from topics.records import Status

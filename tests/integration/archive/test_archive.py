@@ -5,8 +5,8 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer
 
-from support.archives import archiving, producing, send
 from devtools.kafka import LocalKafka
+from support.archives import archiving, producing, send
 from support.records import record
 from support.stores import opened
 from support.waiting import eventually

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from support.archives import archive_process, archiving, producing, send
+from devtools.kafka import LocalKafka
 from processor.archive.sql import SqlStore
 from processor.archive.verify import VerifyReport, verify
 from processor.clock import Clock
 from processor.errors import StoreUnavailable
-from devtools.kafka import LocalKafka
-from processor.telemetry.metrics import Metrics
 from processor.ports.store import Entry, ResponseStore
+from processor.telemetry.metrics import Metrics
+from support.archives import archive_process, archiving, producing, send
 from support.records import record
 from support.stores import LocalPostgres, new_store_url, opened
 from support.waiting import eventually

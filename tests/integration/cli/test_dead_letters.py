@@ -8,9 +8,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from conftest import MakeTopics
+from devtools.kafka import LocalKafka
 from integration.cli.commands import kafka_settings, tokenstream
 from support.lab import Lab, laboratory
-from devtools.kafka import LocalKafka
 from support.records import record
 from support.waiting import eventually
 from topics.codec import encode_response

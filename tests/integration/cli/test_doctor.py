@@ -4,14 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from conftest import MakeTopics
+from devtools.emulator.server import LocalRealtime
+from devtools.kafka import LocalKafka
 from integration.cli.commands import kafka_settings, tokenstream
-from support.lab import KEY, free_port
+from processor.ably.ably import AblyOptions
 from processor.cli.doctor import Finding, kafka_findings, service_findings, store_findings
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.topics_admin import TopicsWanted
-from devtools.kafka import LocalKafka
-from devtools.emulator.server import LocalRealtime
-from processor.ably.ably import AblyOptions
+from support.lab import KEY, free_port
 
 LINES = ["kafka", "topics", "sizes", "service", "clock", "key", "capabilities", "history", "store"]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 
+from devtools.kafka import LocalKafka
 from integration.cli.commands import Terminal, kafka_settings, start, tokenstream
 from processor.archive.stores import open_store
-from devtools.kafka import LocalKafka
 from processor.ports.store import Entry, Position
 from support.records import entry, record
 from support.waiting import eventually

@@ -6,9 +6,9 @@ import signal
 from pathlib import Path
 
 from conftest import MakeTopics
+from devtools.kafka import LocalKafka
 from integration.cli.commands import Terminal, start, tokenstream
 from support.lab import Lab, free_port, laboratory
-from devtools.kafka import LocalKafka
 from support.waiting import eventually
 
 TEXT = "Hello wörld 日本語 👩‍👩‍👧\n second line \x1b[31m\n"

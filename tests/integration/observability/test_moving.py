@@ -8,8 +8,8 @@ from collections import defaultdict
 import pytest
 
 from conftest import MakeTopics
-from support.lab import RelayProcess, laboratory
 from devtools.kafka import LocalKafka
+from support.lab import RelayProcess, laboratory
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(300)

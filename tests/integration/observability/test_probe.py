@@ -12,14 +12,14 @@ from random import Random
 import pytest
 
 from conftest import MakeTopics
-from support.lab import ROOT, Lab, laboratory
+from devtools.kafka import LocalKafka
 from processor.api.access import Access
 from processor.api.app import ApiParts
 from processor.config.settings import load_settings
-from devtools.kafka import LocalKafka
-from processor.telemetry.metrics import Metrics
 from processor.probe.probe import Plan, Probe, Result
 from processor.service.probe_role import build_probe
+from processor.telemetry.metrics import Metrics
+from support.lab import ROOT, Lab, laboratory
 from support.stores import opened
 from support.waiting import eventually
 

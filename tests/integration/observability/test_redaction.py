@@ -16,9 +16,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from conftest import MakeTopics
-from support.lab import Lab, RelayProcess
-from devtools.kafka import LocalKafka
 from devtools.emulator.server import LocalRealtime
+from devtools.kafka import LocalKafka
+from support.lab import Lab, RelayProcess
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(400)

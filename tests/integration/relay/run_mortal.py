@@ -20,9 +20,9 @@ import orjson
 
 from processor.clock import Clock
 from processor.config.settings import Settings, load_settings
+from processor.service.relay_role import build_relay, connection_pool
 from processor.telemetry.log import configure_logging
 from processor.telemetry.metrics import Metrics
-from processor.service.relay_role import build_relay, connection_pool
 from topics.codec import Decoder, Invalid, TokenRecord
 from topics.plain import PlainToken
 from topics.records import Event

@@ -7,8 +7,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from conftest import MakeTopics
-from support.lab import Lab, RelayProcess, assert_faultless, laboratory
 from devtools.kafka import LocalKafka
+from support.lab import Lab, RelayProcess, assert_faultless, laboratory
 from support.raw_batches import Entry, batch, sealed, send_raw
 from support.waiting import eventually
 

@@ -7,8 +7,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from conftest import MakeTopics
-from support.lab import Lab, laboratory
 from devtools.kafka import LocalKafka
+from support.lab import Lab, laboratory
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(120)

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from processor.clock import Clock
-from processor.core.framer import Frame
-from processor.errors import PublishRetry
 from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
 from processor.ably.ably import AblyOptions
 from processor.ably.batches import MAX_BYTES, BatchLink, RequestPace, Waiting, batches
 from processor.ably.refusals import Meaning, Refusal
+from processor.clock import Clock
+from processor.core.framer import Frame
+from processor.errors import PublishRetry
 from support.waiting import working
 
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 from ably import AblyRest
 
-from processor.errors import PublishRetry
 from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
 from processor.ably.ably import HISTORIES_AT_ONCE, HOPELESS, AblyOptions, HistoryReader
 from processor.ably.pages import history_pages
+from processor.errors import PublishRetry
 
 MANY = 100
 

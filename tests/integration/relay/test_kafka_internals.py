@@ -8,10 +8,10 @@ import pytest
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 
 from conftest import MakeTopics
+from devtools.kafka import LocalKafka
 from processor.clock import Clock
 from processor.core.items import Raw
 from processor.kafka import Consumer
-from devtools.kafka import LocalKafka
 from support.waiting import eventually
 from topics.specs import TopicNames
 

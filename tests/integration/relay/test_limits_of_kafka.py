@@ -12,8 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from conftest import MakeTopics
-from support.lab import Lab, laboratory
 from devtools.kafka import LocalKafka
+from support.lab import Lab, laboratory
 from support.waiting import eventually
 from topics.codec import encode_token_event
 from topics.records import Event

@@ -17,14 +17,14 @@ from aiohttp import WSMsgType, web
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from processor.ably.ably import AblyOptions, Connection, HistoryReader
+from processor.ably.batches import BatchLink, RequestPace
+from processor.ably.refusals import Refusal
 from processor.clock import Clock
 from processor.core.framer import Frame
 from processor.core.pacing import Pace
 from processor.errors import PublishRetry
-from processor.ably.ably import AblyOptions, Connection, HistoryReader
-from processor.ably.batches import BatchLink, RequestPace
 from processor.relay.pool import Link
-from processor.ably.refusals import Refusal
 from support.waiting import eventually
 
 Answer = tuple[int, str, bytes]

@@ -9,8 +9,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from conftest import MakeTopics
-from support.lab import Lab, RelayProcess, free_port, laboratory
 from devtools.kafka import LocalKafka
+from support.lab import Lab, RelayProcess, free_port, laboratory
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)

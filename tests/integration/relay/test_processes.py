@@ -11,10 +11,10 @@ from pathlib import Path
 import psutil
 
 from conftest import MakeTopics
-from support.lab import Lab, laboratory
-from processor.config.settings import load_settings
 from devtools.kafka import LocalKafka
+from processor.config.settings import load_settings
 from processor.service.processes import environments, exit_code
+from support.lab import Lab, laboratory
 from support.waiting import eventually
 
 

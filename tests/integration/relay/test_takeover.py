@@ -3,8 +3,8 @@
 import pytest
 
 from conftest import MakeTopics
-from support.lab import Lab, Produced, laboratory
 from devtools.kafka import LocalKafka
+from support.lab import Lab, Produced, laboratory
 from support.waiting import eventually
 from topics.producer import ResponseWriter, TokenProducer
 

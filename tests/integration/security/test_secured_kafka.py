@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 
 from conftest import MakeTopics
-from support.lab import Lab, RelayProcess, laboratory
 from devtools.kafka import LocalKafka
+from support.lab import Lab, RelayProcess, laboratory
 from support.secured import KEY_PASSWORD, PASSWORD, Certificates, bearer_token
 from support.waiting import eventually
 

@@ -9,8 +9,8 @@ from processor.clock import Clock
 from processor.core.framer import Frame
 from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
-from processor.telemetry.metrics import Metrics
 from processor.relay.lanes import LaneParts, Lanes
+from processor.telemetry.metrics import Metrics
 from topics.codec import Decoder
 
 

@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from processor.ably.refusals import Meaning, Refusal, meaning
 from processor.clock import Clock
 from processor.core.backoff import Backoff
 from processor.core.framer import Frame
@@ -13,12 +14,11 @@ from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Published
 from processor.errors import PublishRetry
-from processor.telemetry.metrics import Metrics
 from processor.relay.lanes import LaneParts, Lanes
-from processor.ably.refusals import Meaning, Refusal, meaning
+from processor.telemetry.metrics import Metrics
+from support.world import LogRecord
 from topics.codec import Decoder, encode_token_event
 from topics.records import Event, Reason
-from support.world import LogRecord
 
 STEP = 10.0
 

@@ -19,8 +19,8 @@ from processor.api.access import (
     was_forwarded,
 )
 from processor.api.capability import covers
-from processor.api.errors import ApiError
 from processor.config.values import read_api_tokens
+from processor.telemetry.answers import ApiError
 
 KEY = "app.key:a-secret-of-some-length-for-hs256"
 

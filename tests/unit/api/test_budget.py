@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from processor.api.budget import Budget
-from processor.api.errors import ApiError
+from processor.telemetry.answers import ApiError
 from support.waiting import eventually
 
 

@@ -8,9 +8,9 @@ from processor.core.limits import Limits
 from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
 from processor.ports.store import check_storable
+from support.world import LogRecord
 from topics.codec import Decoder
 from topics.records import ResponseRecord, Status
-from support.world import LogRecord
 
 
 def event(offset: int, timestamp: int | None, **fields: object) -> LogRecord:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from processor.telemetry.metrics import PROBE_RESULTS
 from processor.probe.probe import Judgement, Result, Sent
-from processor.reader.reader import Reader
 from processor.reader.frames import Message, digests, sha256_of, utf16_length
+from processor.reader.reader import Reader
+from processor.telemetry.metrics import PROBE_RESULTS
 
 WELL = Judgement(lost=0, repeated=0, out_of_order=0, altered=False)
 TOKENS = 6

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from processor.reader.frames import sha256_of, utf16_length
 from processor.reader.happenings import Appended, RepairNeeded, Started, Stopped
 from processor.reader.reader import Limits, Message, Reader, Response
-from processor.reader.frames import sha256_of, utf16_length
 
-VECTORS = Path(__file__).parents[1] / "vectors"
+VECTORS = Path(__file__).parents[2] / "vectors"
 LIMIT_NAMES = {"finished": "finished", "open": "open", "heldFrames": "held_frames", "heldUnits": "held_units"}
 
 

@@ -6,8 +6,8 @@ from processor.core.items import Refused
 from processor.relay.caution import CAUTIOUS_AFTER, POISON_AFTER, STRETCH, Caution, caution, poison_of, without
 from processor.relay.commit_metadata import CommitMetadata, Trying
 from processor.relay.takeover import beginning
-from topics.records import Reason
 from support.world import LogRecord
+from topics.records import Reason
 
 RECORDS = [LogRecord(offset, b"{}") for offset in range(5, 9)]
 

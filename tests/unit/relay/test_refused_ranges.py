@@ -13,8 +13,8 @@ from processor.relay.parts import WorkerParts
 from processor.relay.relay import Relay, RelayOptions
 from processor.relay.worker import PartitionWorker
 from processor.telemetry.metrics import Metrics
-from topics.records import Reason
 from support.world import LogRecord
+from topics.records import Reason
 
 RANGE = Refused(LogRecord(5, b""), Reason.TOO_LARGE, "the batch of offsets 5 to 8", 8)
 

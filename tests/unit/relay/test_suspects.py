@@ -19,9 +19,9 @@ from processor.relay.commit_metadata import CommitMetadata, Trying
 from processor.relay.parts import WorkerParts
 from processor.relay.worker import PartitionWorker, State
 from processor.telemetry.metrics import Metrics
+from support.world import LogRecord
 from topics.codec import Decoder
 from topics.plain import PlainToken
-from support.world import LogRecord
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -18,9 +18,9 @@ from processor.relay.parts import WorkerParts
 from processor.relay.takeover import beginning, restore
 from processor.relay.worker import PartitionWorker
 from processor.telemetry.metrics import Metrics
+from support.world import LogRecord
 from topics.codec import Decoder, encode_response
 from topics.records import Reason
-from support.world import LogRecord
 
 Take = Callable[[int, bytes, bytes | None], None]
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from support.checker import check
-from processor.reader.reader import Message
 from processor.reader.frames import sha256_of, utf16_length
+from processor.reader.reader import Message
+from support.checker import check
 
 TEXT = {"r": {"text": "a😀bc"}}
 

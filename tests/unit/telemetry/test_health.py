@@ -8,9 +8,9 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
+from processor.service.service import ended
 from processor.telemetry.health import Check, Finding, Health, look
 from processor.telemetry.metrics import Metrics
-from processor.service.service import ended
 
 NO_REQUEST = cast("web.Request", None)
 """Neither answer depends on what the request holds."""

@@ -6,7 +6,7 @@ import pytest
 from devtools.bench.checking import Checker, Verdict
 from devtools.bench.load import Load
 from processor.reader.frames import Message
-from unit.bench.bench_world import frame, frames_of, record_of
+from unit.devtools.bench.bench_world import frame, frames_of, record_of
 
 LOAD = Load(name="t", responses=3, tokens=20, channels=2, seed=7)
 

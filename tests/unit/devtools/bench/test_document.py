@@ -3,14 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from devtools.cli_bench import SCENARIOS as LISTED
 from devtools.bench.document import PLACE, SECTIONS, PageUnfit, fill
 from devtools.bench.plots import PLOTS
 from devtools.bench.results import Machine, Report, Result, merged
 from devtools.bench.scenarios import SCENARIOS
 from devtools.bench.targets import TARGETS
+from devtools.cli_bench import SCENARIOS as LISTED
 
-PAGE = Path(__file__).parents[3] / "docs" / "performance.md"
+PAGE = Path(__file__).parents[4] / "docs" / "performance.md"
 ALSO = {"against", "takeover-killed"}
 """Results that a scenario gives besides its own."""
 

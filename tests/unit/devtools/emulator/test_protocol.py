@@ -5,7 +5,7 @@ import pytest
 from devtools.emulator.auth import Key, issue_token
 from devtools.emulator.channels import Bounds, Page
 from devtools.emulator.wire import Action, Auth, Flag, Message, MessageAction, ProtocolMessage
-from unit.realtime.world import KEY, World
+from unit.devtools.emulator.world import KEY, World
 
 
 @pytest.fixture
