@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from devtools.bench.document import fill_file
-from devtools.bench.plots import check_plots, draw
+from devtools.bench.plots import draw
 from devtools.bench.results import (
     Report,
     Result,
@@ -35,8 +35,6 @@ class Outputs:
 
     def check(self) -> None:
         """Raises what would only be found out after minutes."""
-        if self.images is not None:
-            check_plots()
         if self.json is not None:
             read_report(self.json)
 

@@ -5,29 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from devtools.bench.results import Report, Result
-from processor.errors import Fatal
 
 SIZE = (7.2, 3.6)
 INK = "#6b7280"
 COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777")
 
 
-class PlotsUnavailable(Fatal):
-    """matplotlib is not installed."""
-
-
-def check_plots() -> None:
-    """Raises PlotsUnavailable; to be asked before minutes are spent on what can't be drawn."""
-    _pyplot()
-
-
 def _pyplot() -> Any:
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        raise PlotsUnavailable(
-            "Plots need matplotlib, which is not installed: `pip install '.[bench]'` in a clone, or leave --images out."
-        ) from None
+    """Imported where plots are drawn: the import takes a second."""
+    import matplotlib as mpl
+
     mpl.use("svg")
     mpl.rcParams.update({"svg.hashsalt": "tokenstream", "svg.fonttype": "none", "font.size": 9})
     import matplotlib.pyplot as plt

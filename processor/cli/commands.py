@@ -1,8 +1,8 @@
 """Commands that other distributions add to `tokenstream`, by the entry point group `tokenstream.commands`."""
 
 import sys
-from collections.abc import Callable
-from importlib.metadata import entry_points
+from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
 
 import typer
 
@@ -11,9 +11,13 @@ DEVELOPMENT = ("demo", "bench")
 """Commands of the development tools, which are never in the wheel or the image."""
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds every installed command. A development command that is not installed prints where it comes from, and exits with 1."""
-    found = {entry.name: entry for entry in entry_points(group=GROUP)}
+def installed() -> Mapping[str, EntryPoint]:
+    """Returns the commands of this installation by name."""
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def add_to(app: typer.Typer, found: Mapping[str, EntryPoint]) -> None:
+    """Adds every command in `found`. A development command that is missing prints where it comes from, and exits with 1."""
     for entry in found.values():
         app.add_typer(entry.load(), name=entry.name)
     for name in DEVELOPMENT:

@@ -195,4 +195,4 @@ def topics_check(config: Config = None) -> None:
     print("The topics are as they should be.")
 
 
-commands.add_to(app)
+commands.add_to(app, commands.installed())
