@@ -122,7 +122,7 @@ async def test_without_an_answer_the_client_is_replaced_and_the_next_one_publish
     server.faults.add({"drop_publish": {"times": 1}})
     with pytest.raises(PublishRetry, match="no answer in time"):
         await connection.publish(frame("c", 1), 0.1)
-    await eventually(lambda: connection._up.is_set() and connection._client is not before, deadline=20)
+    await eventually(lambda: connection._up.is_set() and connection._client is not before, deadline=60)
     await connection.publish(frame("c", 1), 5.0)
     assert [message.id for message in server.log["c"]] == ["r/token/1-1/0"]
 
@@ -132,7 +132,7 @@ async def test_a_transport_that_ends_late_costs_one_connect(server: LocalRealtim
     before, client = server.connects, connection._client
     assert client is not None
     client.manager.deactivate_transport()
-    await eventually(lambda: connection._client not in (client, None) and connection._up.is_set(), deadline=20)
+    await eventually(lambda: connection._client not in (client, None) and connection._up.is_set(), deadline=60)
     for number in range(20):
         await connection.publish(frame("c", number), 5.0)
     assert server.connects - before == 1

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -55,7 +54,7 @@ async def test_an_owner_cut_off_from_the_coordinator_alone_stops_publishing(
             await lab.relay()
             await lab.progress(60)
             proxy.cut = True
-            await eventually(lambda: proxy.swallowed, deadline=20)
+            await eventually(lambda: proxy.swallowed, deadline=60)
             await lab.progress(200, deadline=100)
             proxy.cut = False
             await lab.progress(60)
@@ -129,7 +128,7 @@ async def test_only_the_last_commit_of_a_clean_end_says_clean(kafka: LocalKafka,
     names = await make_topics(partitions=2)
     async with laboratory(kafka.bootstrap, names) as lab:
         relay = await lab.relay()
-        running = await eventually(lambda: committed(kafka, names), deadline=10)
+        running = await eventually(lambda: committed(kafka, names), deadline=60)
         assert {CommitMetadata.decode(metadata).clean for _, metadata in running.values()} == {False}
         await lab.stream(responses=4, tokens=10, channels=4)
         await lab.all_finished()
@@ -174,18 +173,16 @@ def taken_over(log: str) -> dict[str, Any] | None:
 
 async def test_a_second_sigterm_stops_at_once_and_loses_nothing(kafka: LocalKafka, make_topics: MakeTopics) -> None:
     async with laboratory(kafka.bootstrap, await make_topics(partitions=2)) as lab:
-        relay = await lab.relay()
+        relay = await lab.relay(DRAIN_TIMEOUT="100")
         async with lab.streaming(responses=8, channels=4, pause=0.05):
             await lab.progress(40)
-            lab.realtime.faults.add({"delay_ack": {"ms": 4000}})
+            lab.realtime.faults.add({"delay_ack": {"ms": 100_000}})
             await lab.progress(2)
             relay.signal(signal.SIGTERM)
             relay.signal(signal.SIGTERM)
-            await eventually(lambda: "stopping" in relay.log.read_text(), deadline=10)
-            asked = time.monotonic()
+            await eventually(lambda: "stopping" in relay.log.read_text(), deadline=60)
             relay.signal(signal.SIGTERM)
-            assert await relay.ended(10) == 1
-            assert time.monotonic() - asked < 3
+            assert await relay.ended(60) == 1
             lab.realtime.faults.clear()
             await lab.relay()
             await lab.progress(20)
