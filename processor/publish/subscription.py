@@ -11,7 +11,7 @@ from ably.types.connectionstate import ConnectionState
 from ably.types.message import Message as AblyMessage
 from ably.util.exceptions import AblyException
 
-from processor.errors import Fatal, Retryable
+from processor.errors import Fatal, Retryable, SettingsError
 from processor.publish.ably import AblyOptions
 from processor.publish.pages import history_pages
 from processor.received import Message
@@ -97,7 +97,7 @@ class Subscription:
             raise SubscriptionUnavailable(f"Channel {self._channel} can't be followed: {why}.") from error
         except ValueError as error:
             raise SubscriptionRefused(f"TOKENSTREAM_ABLY_KEY: the service's library refuses it: {error}") from error
-        except Fatal:
+        except (Fatal, SettingsError):
             raise
         except Exception as error:
             raise SubscriptionUnavailable(f"Channel {self._channel} can't be followed: {_told(error)}.") from error
