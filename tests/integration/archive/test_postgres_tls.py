@@ -14,9 +14,9 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from processor.errors import StoreUnavailable
-from records import entry
-from secured import KEY_PASSWORD, Certificates, make_certificates
-from stores import new_store_url, opened
+from support.records import entry
+from support.secured import KEY_PASSWORD, Certificates, make_certificates
+from support.stores import new_store_url, opened
 
 SSL_REQUEST = struct.pack(">ii", 8, 80877103)
 CHUNK = 65_536

@@ -6,10 +6,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from conftest import MakeTopics
+from devtools.kafka import LocalKafka
 from processor.errors import KafkaUnavailable
-from processor.ingest.connection import KafkaConnection
-from processor.ingest.skip import NothingToSkip, skip
-from processor.local.kafka import LocalKafka
+from processor.kafka.connection import KafkaConnection
+from processor.kafka.skip import NothingToSkip, skip
 
 MakeKafka = Callable[..., Awaitable[LocalKafka]]
 
