@@ -1,12 +1,14 @@
 """The transactional writer of a partition's durable state."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     InvalidProducerEpoch,
+    KafkaConnectionError,
     MessageSizeTooLargeError,
     ProducerFenced,
     RecordListTooLargeError,
@@ -134,8 +136,26 @@ def _too_large(record: Record) -> RecordTooLarge:
 
 async def _stop_quietly(producer: AIOKafkaProducer) -> None:
     """Stop a producer that may be half dead: what it still held is written again by whoever comes next."""
+    stopped = False
     try:
         async with asyncio.timeout(STOP_DEADLINE):
             await producer.stop()
+        stopped = True
     except Exception as error:  # noqa: BLE001 - it is thrown away whatever it says
         log.debug("stopping a producer failed", error=type(error).__name__)
+    finally:
+        if not stopped:
+            await _cut(producer)
+
+
+async def _cut(producer: AIOKafkaProducer) -> None:
+    """Ends what a `stop` leaves that was cut short: connections, and tasks that would wait for answers over them."""
+    sender = producer._sender.sender_task  # noqa: SLF001 - see the package's docstring
+    if sender is not None:
+        sender.cancel()
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(STOP_DEADLINE):
+            await producer.client.close()
+            if sender is not None:
+                await asyncio.wait([sender])
+    producer._message_accumulator.fail_all(KafkaConnectionError("the producer was stopped"))  # noqa: SLF001

@@ -250,7 +250,7 @@ class PartitionWorker:
 
     async def _feed_carefully(self, care: Caution) -> None:
         """Feed what is next of what waits, once it is durable that it is tried; then write that this owner lives."""
-        records = care.take()
+        records = care.take() if not care.over else []
         suspected = care.suspects(records) if records else False
         if records:
             await self._announce(care, records, suspected=suspected)
@@ -264,11 +264,19 @@ class PartitionWorker:
             if suspected:
                 await self._commit_trying()
         if self.running and care.over:
-            self._feed((), care.position)
-            self._caution = self._caution_here = None
-            await self._write()
+            await self._read_as_usual(care)
         elif records and not self._may_feed:
             await self._write()
+
+    async def _read_as_usual(self, care: Caution) -> None:
+        """End the care. What came with the last of it is fed once it is durable that the owner lived."""
+        if care.holds:
+            await self._commit_trying()
+            if not self.running:
+                return
+        self._caution = self._caution_here = None
+        self._feed(care.rest(), care.position)
+        await self._write()
 
     async def _announce(self, care: Caution, records: Sequence[Raw], *, suspected: bool) -> None:
         """Make durable what is tried. An end counts against a suspect only where nothing else was amiss: see `caution`."""
@@ -297,7 +305,7 @@ class PartitionWorker:
         pipeline, care = self.pipeline, self._caution
         now = self._clock.monotonic()
         pipeline.tick(now)
-        if care is not None and (self._may_feed or care.over):
+        if care is not None and (self._may_feed or (care.over and not care.holds)):
             await self._feed_carefully(care)
             if not self.running:
                 return

@@ -174,9 +174,7 @@ async def test_sigterm_and_a_new_start_are_exact(kafka: LocalKafka, make_topics:
         relay = await lab.relay()
         async with lab.streaming(responses=20, channels=10, pause=0.03):
             await lab.progress(80)
-            asked = time.monotonic()
             assert await relay.stop() == 0
-            assert time.monotonic() - asked < 10
             await lab.relay()
             await lab.progress(80)
         await lab.all_finished()

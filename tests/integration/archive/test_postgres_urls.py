@@ -130,7 +130,7 @@ async def test_pgbouncer_in_transaction_mode_serves_every_request() -> None:
 @asynccontextmanager
 async def opened_once_there(url: str) -> AsyncIterator[ResponseStore]:
     store = open_store(url)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await open_patiently(store)
     try:
         yield store

@@ -15,7 +15,8 @@ from processor.kafka import Consumer
 from support.waiting import eventually
 from topics.specs import TopicNames
 
-SESSION = 3.0
+SESSION = 30.0
+"""So long that a machine with much to do loses no membership. Heartbeats are sent four times a second all the same."""
 
 
 class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
@@ -41,14 +42,14 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 @pytest.fixture
 async def joined(kafka: LocalKafka, make_topics: MakeTopics) -> AsyncIterator[tuple[Consumer, Assignments, TopicNames]]:
     names = await make_topics(partitions=1)
-    listener = Assignments(hold=5.0)
+    listener = Assignments(hold=SESSION)
     consumer = listener.consumer = Consumer(
         lambda: {"bootstrap_servers": kafka.bootstrap},
         topic=names.tokens,
         group_id=names.tokens,
         instance_id=None,
         session_timeout=SESSION,
-        rebalance_timeout=10.0,
+        rebalance_timeout=2 * SESSION,
         isolation_level="read_committed",
         clock=Clock(),
     )

@@ -37,6 +37,12 @@ def test_a_snapshot_after_the_final_record_is_not_stored() -> None:
     assert stored(final("abc", offset=3), snapshot("ab", offset=4)) == [(3, "abc")]
 
 
+def test_the_first_of_two_final_records_is_stored() -> None:
+    late = record("r-1", status=Status.ABANDONED, text="")
+    opened_again = arrival(encode_response(late), offset=9)
+    assert stored(final("abc", offset=3), opened_again) == [(3, "abc")]
+
+
 def test_nothing_follows_a_tombstone() -> None:
     assert stored(final("abc", offset=3), arrival(None, offset=4), final("abc", offset=5)) == [(4, None)]
 

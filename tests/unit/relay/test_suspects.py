@@ -236,6 +236,23 @@ async def test_ends_in_a_pause_after_a_record_do_not_count_against_it() -> None:
     assert partition.dead_letters == []
 
 
+@pytest.mark.parametrize("trying", [None, Trying(0, 1, 0), Trying(0, 400, 0)])
+async def test_a_backlog_after_unclean_ends_costs_few_transactions(trying: Trying | None) -> None:
+    partition = Partition(*("x" for _ in range(400)), metadata=CommitMetadata(attempts=1, trying=trying))
+    commits: list[CommitMetadata] = []
+
+    def counted(metadata: CommitMetadata) -> bool:
+        commits.append(metadata)
+        return True
+
+    partition.answers = counted
+    owner = await partition.owner()
+    await owner.read()
+    await owner.kill()
+    assert owner.worker.pipeline.position == len(partition.log)
+    assert len(commits) < 30
+
+
 async def test_a_record_that_was_never_fed_is_not_blamed() -> None:
     partition = Partition("a", "b", metadata=CommitMetadata(attempts=1))
     partition.answers = lambda metadata: metadata.trying is None
