@@ -207,7 +207,8 @@ class PartitionWriter(Protocol):
     async def write(self, records: Sequence[Record], commit: Callable[[Sequence[int]], Committed]) -> Committed:
         """Writes the records and the group's offset in one transaction: all of it, or nothing. Returns what `commit` returned.
 
-        `commit` is called once with the offsets of the records, in their order, and returns what to commit. Raises PartitionLost when a
+        `commit` is called once with the offsets of the records, in their order, and returns what to commit; what it raises is raised, and nothing
+        was written. Readers see what was written soon after it returned, at the latest when the next writer has started. Raises PartitionLost when a
         later writer was started; KafkaUnavailable when it is not known whether the transaction committed: `start`, and write the same again. Of
         these, RecordTooLarge says that the same can't be written. Takes a minute at most.
         """
