@@ -11,8 +11,6 @@ PROCESS_FINALS = 120_000
 """The same for all partitions of a process."""
 REMEMBERED_ENDS = 2_000_000
 """Ids of ended responses kept after that: 16 bytes each."""
-FRAME_BYTES = 65_536
-"""Ably's limit for one message, with its id, name, headers and data."""
 FRAME_OVERHEAD = 2_048
 """Room for what surrounds a frame's data: keys, client id, header names, the numbers in headers and id."""
 REWRITE_DISTANCE = 5_000
@@ -70,6 +68,8 @@ class Limits:
     open_responses: int = 50_000
     whole: int | None = None
     """`buffered` of the whole process, exactly: every owner of a partition has the same, however it is split. None where it is not split."""
+    frame_bytes: int = 60 * 1024
+    """Of one message, with its id, name, headers and data. What a relay uses is in the profile of its realtime service."""
 
     def share(self, partitions: int) -> "Limits":
         """Of each of this many partitions. `open_responses` is not split: see `allowances`."""
