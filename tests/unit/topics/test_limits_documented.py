@@ -1,9 +1,6 @@
-"""The documentation and the JSON Schemas give the limits that the code keeps."""
+"""The documentation gives the limits that the code keeps."""
 
-import json
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -30,34 +27,3 @@ ROWS = [
 @pytest.mark.parametrize("row", ROWS)
 def test_the_documented_limit_is_the_one_kept(row: str) -> None:
     assert row in DOCUMENT.read_text(encoding="utf-8")
-
-
-def schema(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(files("topics").joinpath(f"schemas/{name}.json").read_text(encoding="utf-8"))
-    return found
-
-
-def test_the_schema_of_a_token_record_has_these_limits() -> None:
-    defined = schema("token-record")["$defs"]
-    start, token, stop = (defined[event]["properties"] for event in ("start", "token", "stop"))
-    assert defined["responseId"]["maxLength"] == limits.MAX_RESPONSE_ID_BYTES
-    assert start["channel"]["maxLength"] == limits.MAX_CHANNEL_BYTES
-    for event in (start, token, stop):
-        assert event["ts"]["maximum"] == limits.MAX_TIME_MS
-    for event in (token, stop):
-        assert event["seq"]["maximum"] == limits.MAX_SEQ
-    assert token["kind"]["pattern"] == f"^{limits.KIND_PATTERN.pattern}$"
-    assert token["part"]["maxLength"] == limits.MAX_PART_CHARACTERS
-    assert stop["reason"]["enum"] == [*STATUS_BY_REASON, None]
-
-
-def test_the_schema_of_a_response_record_has_these_limits() -> None:
-    fields = schema("response-record")["properties"]
-    part = fields["parts"]["items"]["properties"]
-    assert fields["responseId"]["maxLength"] == limits.MAX_RESPONSE_ID_BYTES
-    assert fields["channel"]["maxLength"] == limits.MAX_CHANNEL_BYTES
-    assert fields["parts"]["maxItems"] == limits.MAX_PARTS
-    assert part["part"]["maxLength"] == limits.MAX_PART_CHARACTERS
-    assert part["kind"]["pattern"] == f"^{limits.KIND_PATTERN.pattern}$"
-    for name in ("startedAt", "firstTokenAt", "updatedAt", "finishedAt"):
-        assert fields[name]["maximum"] == limits.MAX_TIME_MS
