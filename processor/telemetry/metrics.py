@@ -242,6 +242,13 @@ class Metrics:
         self.oldest_unsent_seconds = self._gauge(
             "oldest_unsent_seconds", "Since the oldest token not yet acknowledged was read; 0 without one.", partition
         )
+        self.of_a_partition = (
+            self.consumer_lag_records,
+            self.consumed_offset,
+            self.committed_offset,
+            self.partition_open_responses,
+            self.oldest_unsent_seconds,
+        )
         self.pace_ratio = self._gauge(
             "pace_ratio",
             "Lowest current rate as a share of the one set: below 1 after refusals for the rate.",
@@ -323,13 +330,7 @@ class Metrics:
 
     def forget_partition(self, topic: str, partition: int) -> None:
         """End the series of a partition given up, so that nobody alerts on their last values."""
-        for gauge in (
-            self.consumer_lag_records,
-            self.consumed_offset,
-            self.committed_offset,
-            self.partition_open_responses,
-            self.oldest_unsent_seconds,
-        ):
+        for gauge in self.of_a_partition:
             gauge.remove(topic, str(partition))
 
     def render(self, accept: str) -> tuple[bytes, str]:
