@@ -9,6 +9,6 @@ ROOT = Path(__file__).parents[3]
 
 def test_all_documents_are_up_to_date() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "devtools.documents", "--check"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "devtools.documents", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, f"run `make documents`:\n{done.stdout}{done.stderr}"
