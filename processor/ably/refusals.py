@@ -61,7 +61,7 @@ def meaning(code: int, status: int) -> Meaning:
     return Meaning.RETRY
 
 
-class Refusal(Exception):
+class Refusal(TokenstreamError):
     """The service answered a publish with an error. Inside this package only; others get what `error` makes of it."""
 
     def __init__(self, code: int, status: int, message: str) -> None:

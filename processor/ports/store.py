@@ -15,7 +15,7 @@ from typing import Protocol
 
 import orjson
 
-from processor.errors import StoreRefused, TokenstreamError
+from processor.errors import Fatal, StoreRefused
 from topics.codec import MAX_RESPONSE_ID_BYTES, decode_response
 from topics.limits import MAX_CHANNEL_BYTES, MAX_TIME_MS
 from topics.records import ResponseRecord, Status
@@ -31,7 +31,7 @@ MARKER_DAYS = 14
 """How long it is remembered that a response was deleted: twice as long as the `responses` topic keeps records."""
 
 
-class CursorInvalid(TokenstreamError):
+class CursorInvalid(Fatal):
     """The cursor was not returned by a page of this store."""
 
     def __init__(self) -> None:

@@ -65,6 +65,18 @@ PROBE_RESULTS: Final = (
     "not_stored",  # received, but the store had no finished record of it before the deadline
     "stored_differs",  # the stored record is not what was sent
 )
+RETRIED: Final = (
+    "archive_dead_letters",  # the archive writes what cannot be stored to the dead letters
+    "archive_read",  # the archive connects to Kafka again
+    "fetch",  # the relay reads the tokens topic
+    "join",  # the relay connects to Kafka
+    "open_store",
+    "read_record",  # the relay reads the text of an open response back
+    "store",
+    "takeover",
+    "transaction",
+    "verify_topics",
+)
 PACES: Final = ("connection", "channel")
 
 # Upper bounds, in seconds. Close together where the targets are: delivery 3 ms (p50) and 10 ms (p99), a first token 15 ms (p99).
@@ -204,6 +216,7 @@ class Metrics:
         self.rebalances = self._counter("rebalances", "Assignments received from the consumer group.")
         self.takeovers = self._counter("takeovers", "Partitions taken over.")
         self.transaction_retries = self._counter("transaction_retries", "Kafka transactions tried once more.")
+        self.retries = self._counter("retries", "Operations tried once more.", operation=RETRIED)
         self.event_loop_stalls = self._counter("event_loop_stalls", "Times the event loop stood still for seconds.")
         self.probe_responses = self._counter(
             "probe_responses", "Probes sent, by what came of them.", result=PROBE_RESULTS
