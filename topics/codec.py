@@ -43,7 +43,6 @@ from topics.records import (
     TEXT_PART,
     Event,
     JsonObject,
-    Part,
     Reason,
     ResponseRecord,
 )
@@ -336,37 +335,15 @@ def encode_token_event(
         return json.dumps(given, separators=(",", ":"), allow_nan=False).encode()
 
 
+_encode_response: Final = msgspec.json.Encoder().encode
+
+
 def encode_response(record: ResponseRecord) -> bytes:
-    """The value of one `responses` record, fields in the order of the public format.
+    """Returns the value of one `responses` record, fields in the order of the public format.
 
-    Raises TypeError where an object can't be written: what `Decoder` let through always can.
+    Raises TypeError or ValueError where an object cannot be JSON: what `Decoder` accepts always can.
     """
-    return orjson.dumps(
-        {
-            "v": record.v,
-            "responseId": record.response_id,
-            "channel": record.channel,
-            "status": record.status,
-            "reason": record.reason,
-            "error": record.error,
-            "parts": [_part_fields(part) for part in record.parts],
-            "seq": record.seq,
-            "tokens": record.tokens,
-            "gaps": record.gaps,
-            "metadata": record.metadata,
-            "usage": record.usage,
-            "startedAt": record.started_at,
-            "firstTokenAt": record.first_token_at,
-            "updatedAt": record.updated_at,
-            "finishedAt": record.finished_at,
-            "relay": record.relay,
-        }
-    )
-
-
-def _part_fields(part: Part) -> JsonObject:
-    info = {} if part.info is None else {"info": part.info}
-    return {"part": part.part, "kind": part.kind, **info, "text": part.text, "length": part.length}
+    return _encode_response(record)
 
 
 def decode_response(value: bytes) -> ResponseRecord:

@@ -24,6 +24,8 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.admin import DescribeConfigsRequest
 
+from topics.errors import TokenstreamError
+
 _HANG_UP_SECONDS = 5.0
 _DESCRIBE_SECONDS = 5.0
 _TOPIC = 2  # resource type in DescribeConfigs
@@ -39,7 +41,7 @@ _OF_THE_BATCH = (
 _T = TypeVar("_T")
 
 
-class DeliveryError(Exception):
+class DeliveryError(TokenstreamError):
     """Kafka did not take a record. Raised by the next call on the response, or when its block is left."""
 
 

@@ -71,9 +71,9 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     part: str
     kind: str
-    text: str = msgspec.field()
-    length: int = msgspec.field()
     info: JsonObject | None = None
+    text: str
+    length: int
 
 
 class ResponseRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

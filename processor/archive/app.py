@@ -21,6 +21,7 @@ from processor.core.backoff import Backoff
 from processor.errors import CredentialsChanged, Fatal, KafkaUnavailable, StoreRefused, StoreUnavailable
 from processor.ports.store import Entry, ResponseStore
 from processor.telemetry.metrics import Metrics
+from processor.telemetry.retry import Retry
 from topics.records import Reason
 
 LAG_SECONDS = 1.0
@@ -134,29 +135,25 @@ class Archive:
             return ArchiveStatus(ok=True, reason="no partition is assigned to this process", lag=None)
         return ArchiveStatus(ok=True, reason=f"{len(self._stream.assigned)} partitions{behind}", lag=lag)
 
+    def _retry(self, operation: str) -> Retry:
+        return Retry(self._backoff, random.random, self._metrics.retries.labels(operation).inc)
+
     async def _open_store(self) -> None:
-        attempt = 0
-        while True:
-            try:
-                await self._store.start()
-            except StoreUnavailable as error:
-                await self._store_failed(error, attempt)
-                attempt += 1
-            else:
-                self._store_trouble = None
-                return
+        await self._retry("open_store").until_done(self._store.start, StoreUnavailable, self._store_failed)
+        self._store_trouble = None
 
     # Reading
 
     async def _keep_reading(self) -> None:
-        attempt = 0
+        retry = self._retry("archive_read")
         while True:
             began = self._clock.monotonic()
             error = await self._read_until_failed()
             self._kafka_trouble = f"Kafka can't be read: {describe(error)}"
-            log.warning("archive_reading_failed", error=describe(error), attempt=attempt)
-            attempt = 0 if self._clock.monotonic() - began > self._backoff.cap else attempt + 1
-            await self._pause(attempt)
+            log.warning("archive_reading_failed", error=describe(error), attempt=retry.attempt)
+            if self._clock.monotonic() - began > self._backoff.cap:
+                retry.succeeded()
+            await retry.pause()
 
     async def _read_until_failed(self) -> BaseException:
         self._intake.clear()
@@ -227,53 +224,46 @@ class Archive:
             await self._put_aside(refused)
 
     async def _upsert(self, entries: Sequence[Entry]) -> list[tuple[Entry, StoreRefused]]:
-        """Store for ever; what the store refuses for itself is found by halving, and returned."""
+        """Stores without end; what the store refuses for itself is found by halving, and returned."""
         if not entries:
             return []
-        attempt = 0
-        while True:
-            try:
-                async with asyncio.timeout(ATTEMPT_SECONDS):
-                    await self._store.upsert_batch(entries)
-            except StoreRefused as error:
-                if len(entries) == 1:
-                    return [(entries[0], error)]
-                half = len(entries) // 2
-                return [*await self._upsert(entries[:half]), *await self._upsert(entries[half:])]
-            except Exception as error:  # noqa: BLE001 - a record lost for a bug in a driver would be lost for good
-                await self._store_failed(error, attempt)
-                attempt += 1
-            else:
-                self._store_trouble = None
-                return []
+        # Any exception: a record lost for a bug in a driver would be lost permanently.
+        refused = await self._retry("store").until_done(lambda: self._attempt(entries), Exception, self._store_failed)
+        self._store_trouble = None
+        if refused is None:
+            return []
+        if len(entries) == 1:
+            return [(entries[0], refused)]
+        half = len(entries) // 2
+        return [*await self._upsert(entries[:half]), *await self._upsert(entries[half:])]
 
-    async def _store_failed(self, error: BaseException, attempt: int) -> None:
+    async def _attempt(self, entries: Sequence[Entry]) -> StoreRefused | None:
+        """Returns why the store refuses one of them; None where all are stored."""
+        try:
+            async with asyncio.timeout(ATTEMPT_SECONDS):
+                await self._store.upsert_batch(entries)
+        except StoreRefused as error:
+            return error
+        return None
+
+    def _store_failed(self, error: Exception, attempt: int) -> None:
         self._metrics.archive_failures.inc()
         told = str(error) if isinstance(error, StoreUnavailable) else f"the store failed: {describe(error)}"
         self._store_trouble = told
         log.warning("archive_store_failed", error=told, attempt=attempt)
-        await self._pause(attempt)
 
     async def _put_aside(self, refused: Sequence[Refused]) -> None:
-        attempt = 0
-        while True:
-            try:
-                await self._letters.write(refused)
-            except KafkaUnavailable as error:
-                log.warning("archive_dead_letters_failed", error=str(error), attempt=attempt)
-                await self._pause(attempt)
-                attempt += 1
-            else:
-                break
+        def failed(error: KafkaUnavailable, attempt: int) -> None:
+            log.warning("archive_dead_letters_failed", error=str(error), attempt=attempt)
+
+        retry = self._retry("archive_dead_letters")
+        await retry.until_done(lambda: self._letters.write(refused), KafkaUnavailable, failed)
         for one in refused:
             self._metrics.dead_letters.labels(one.reason).inc()
             at = one.arrival.position
             log.warning(
                 "archive_record_refused", reason=one.reason, partition=at.partition, offset=at.offset, detail=one.detail
             )
-
-    async def _pause(self, attempt: int) -> None:
-        await asyncio.sleep(self._backoff.delay(attempt, random.random()))  # noqa: S311 - jitter
 
     # Measuring
 

@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Protocol
 
-from processor.errors import StoreRefused, TokenstreamError
+from processor.errors import Fatal, StoreRefused
 from topics.codec import MAX_RESPONSE_ID_BYTES, decode_response
 from topics.limits import MAX_CHANNEL_BYTES, MAX_TIME_MS
 from topics.records import ResponseRecord, Status
@@ -30,7 +30,7 @@ MARKER_DAYS = 14
 """How long it is remembered that a response was deleted: twice as long as the `responses` topic keeps records."""
 
 
-class CursorInvalid(TokenstreamError):
+class CursorInvalid(Fatal):
     """The cursor was not returned by a page of this store."""
 
     def __init__(self) -> None:

@@ -2,32 +2,59 @@
 
 The rebalance callbacks only gate and drain: *assigned* returns at once, since no heartbeat is sent before it does, and
 the takeover is a task; *revoked* waits until the partitions are given back, and heartbeats go on meanwhile.
+
+    JOINING --assigned--> MEMBER --group silent, or credentials changed--> LEAVING --left--> JOINING
+       |                    |                                                |
+       '--------------------'---------------------- stop --------------------'-----> STOPPING
+
+JOINING: a client joins the group, or is to be connected; nothing is owned. MEMBER: the group has assigned partitions, perhaps
+none. LEAVING: partitions are given back, to join with a new client; what the group assigns is not taken. STOPPING: the same, for ever.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
 
 import structlog
 
+from processor.core.backoff import Backoff
+from processor.core.group_watch import GroupWatch
 from processor.core.items import end_of
 from processor.core.limits import Limits, allowances
+from processor.core.response import Raw
 from processor.errors import KafkaUnavailable, PartitionLost, RecordsGone
 from processor.relay.measures import Measures
 from processor.relay.parts import WorkerParts
 from processor.relay.worker import PartitionWorker
+from processor.telemetry.retry import Retry
 
 log = structlog.get_logger(__name__)
 
 FETCH_RECORDS = 2_000
 """Takes about 6 ms to take in: what else waits for the loop waits so long at most for a fetch."""
 FETCH_WAIT = 0.2
-RETRY_WAIT = 0.5
+RETRY = Backoff(first=0.5, cap=1.0)
 STARVED = 0.002
 MEASURE_INTERVAL = 0.25
-ASK_INTERVAL = 2.0
 STANDSTILL = 120.0
 """Seconds beyond the drain timeout: every wait of the fetching loop has a deadline far below it."""
+
+
+class RelayState(Enum):
+    JOINING = auto()
+    MEMBER = auto()
+    LEAVING = auto()
+    STOPPING = auto()
+
+
+TRANSITIONS: Final = {
+    RelayState.JOINING: {RelayState.MEMBER, RelayState.LEAVING, RelayState.STOPPING},
+    RelayState.MEMBER: {RelayState.MEMBER, RelayState.LEAVING, RelayState.STOPPING},
+    RelayState.LEAVING: {RelayState.JOINING, RelayState.STOPPING},
+    RelayState.STOPPING: {RelayState.STOPPING},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +84,24 @@ class Relay:
         self._workers: dict[int, PartitionWorker] = {}
         self._running: dict[int, asyncio.Task[None]] = {}
         self._paused: set[int] = set()
-        self._stopping = False
-        self._leaving = False
+        self.state = RelayState.JOINING
         self._giving_back = asyncio.Lock()
         self._credentials = options.credentials()
         self._kafka_trouble: str | None = None
-        self._assigned_once = False
-        self._asked = float("-inf")
-        self._answering_since: float | None = None
+        self._watch = GroupWatch(parts.consumer.patience)
+        self._fetching = self._retry("fetch")
         self._turned_at = parts.clock.monotonic()
+
+    def _retry(self, operation: str) -> Retry:
+        return Retry(RETRY, self._parts.random.random, self._metrics.retries.labels(operation).inc)
+
+    def _become(self, state: RelayState) -> None:
+        assert state in TRANSITIONS[self.state], (self.state, state)
+        self.state = state
+
+    @property
+    def _stopping(self) -> bool:
+        return self.state is RelayState.STOPPING
 
     @property
     def workers(self) -> Iterable[PartitionWorker]:
@@ -75,7 +111,7 @@ class Relay:
         """Why tokens are not flowing, as a sentence; None when they are."""
         if self._kafka_trouble is not None:
             return self._kafka_trouble
-        if not self._assigned_once:
+        if self.state is RelayState.JOINING:
             return "waiting for the consumer group to assign partitions"
         for worker in self._workers.values():
             if worker.stuck is not None:
@@ -95,11 +131,11 @@ class Relay:
 
     async def on_partitions_assigned(self, numbers: Sequence[int]) -> None:
         self._metrics.rebalances.inc()
-        self._assigned_once = True
-        if self._leaving:
+        if self.state in {RelayState.LEAVING, RelayState.STOPPING}:
             # The group may still assign while this member gives back what it had: nobody would end those workers.
             log.info("assignment_not_taken", partitions=list(numbers))
             return
+        self._become(RelayState.MEMBER)
         self._consumer.pause(*numbers)
         self._paused = set(numbers)
         limits = self._share(len(numbers))
@@ -162,57 +198,50 @@ class Relay:
         measured = 0.0
         while not self._stopping:
             self._turned_at = self._parts.clock.monotonic()
-            try:
-                fetched = await self._consumer.fetch(FETCH_RECORDS, FETCH_WAIT)
-                self._kafka_trouble = None
-            except KafkaUnavailable as error:
-                if isinstance(error, RecordsGone):
-                    self._take_over_again(error)
-                else:
-                    self._read_again()
-                self._kafka_trouble = str(error)
-                await asyncio.sleep(RETRY_WAIT)
-                fetched = {}
+            fetched = await self._fetch()
             for number, records in fetched.items():
                 if (worker := self._workers.get(number)) is not None and records:
                     worker.feed(records, end_of(records))
             if self._kafka_trouble is None:
                 self._follow_positions()
-            if await self._is_cut_off_for_good() and not self._stopping:
+            if await self._is_cut_off() and not self._stopping:
                 log.warning("group_silent", seconds=round(self._consumer.membership.silence(), 1))
-                await self._begin_anew()
+                await self._join_again()
             self._gate()
             if self._parts.clock.monotonic() - measured >= MEASURE_INTERVAL:
                 measured = self._parts.clock.monotonic()
                 if self._credentials_changed():
                     log.info("kafka_credentials_changed")
-                    await self._begin_anew()
+                    await self._join_again()
                 self._measure()
             # Under a backlog fetching never waits: let lanes and writers have their turns.
             await asyncio.sleep(0 if fetched else STARVED)
 
-    async def _is_cut_off_for_good(self) -> bool:
-        """Whether the group stays silent though Kafka answers others: then this client's look-up of its coordinator hangs, or
-        its part in the group has ended.
+    async def _fetch(self) -> Mapping[int, Sequence[Raw]]:
+        """Returns what was fetched, by partition; nothing after a failure and a pause."""
+        try:
+            fetched = await self._consumer.fetch(FETCH_RECORDS, FETCH_WAIT)
+        except RecordsGone as error:
+            self._take_over_again(error)
+            self._kafka_trouble = str(error)
+        except KafkaUnavailable as error:
+            self._read_again()
+            self._kafka_trouble = str(error)
+        else:
+            self._kafka_trouble = None
+            self._fetching.succeeded()
+            return fetched
+        await self._fetching.pause()
+        return {}
 
-        While Kafka itself is away there is nothing to mend: this client comes back with it, knows what it published, and
-        can still hand over cleanly. A new one would have to ask the channels' histories.
-        """
-        now = self._parts.clock.monotonic()
-        patience = self._consumer.patience
-        ended = self._consumer.membership.ended
-        if not ended and self._consumer.membership.silence() <= patience:
-            self._answering_since = None
+    async def _is_cut_off(self) -> bool:
+        """Whether the group has to be joined with a new client: see `GroupWatch`."""
+        now, membership = self._parts.clock.monotonic(), self._consumer.membership
+        ended = membership.ended
+        if not self._watch.asks(now, silence=membership.silence(), ended=ended):
             return False
-        if now - self._asked < ASK_INTERVAL:
-            return False
-        self._asked = now
-        if not await self._consumer.reachable():
-            self._answering_since = None
-            return False
-        if self._answering_since is None:
-            self._answering_since = now
-        return ended or now - self._answering_since > patience
+        reachable = await self._consumer.reachable()
+        return self._watch.answered(now, reachable=reachable, ended=ended)
 
     def _read_again(self) -> None:
         """Fetch from where the partitions are: the client may have passed over what it read of one when it failed at another.
@@ -234,18 +263,19 @@ class Relay:
                 log.error("records_gone_unread", partition=number, position=offset)
                 self._consumer.membership.rejoin()
 
-    async def _begin_anew(self) -> None:
+    async def _join_again(self) -> None:
         """Join the group with a new client.
 
         Either the group has not answered for long, although fetching goes on or fails quietly; or what this client is let in
         by may soon be refused.
         """
-        self._leaving = True
-        self._answering_since = None
+        self._become(RelayState.LEAVING)
+        self._watch.renewed()
         await self._give_back(self._options.drain_timeout)
         await self._consumer.renew()
-        self._leaving = False
-        await self._start()
+        if self.state is RelayState.LEAVING:  # and not asked to stop meanwhile
+            self._become(RelayState.JOINING)
+            await self._start()
 
     def _credentials_changed(self) -> bool:
         """Whether they changed into others that can be used; as long as not, the old ones may still do."""
@@ -261,6 +291,7 @@ class Relay:
         return True
 
     async def _start(self) -> None:
+        retry = self._retry("join")
         while not self._stopping:
             self._turned_at = self._parts.clock.monotonic()
             try:
@@ -268,7 +299,7 @@ class Relay:
             except KafkaUnavailable as error:
                 self._kafka_trouble = str(error)
                 log.warning("kafka_unavailable", cause=str(error))
-                await asyncio.sleep(RETRY_WAIT)
+                await retry.pause()
             else:
                 return
 
@@ -305,7 +336,7 @@ class Relay:
 
     async def stop(self) -> None:
         """Hand the partitions over cleanly, inside the drain timeout, and leave the group."""
-        self._stopping = self._leaving = True
+        self._become(RelayState.STOPPING)
         await self._give_back(self._options.drain_timeout)
         await self._consumer.stop()
         await self._parts.committed.close()

@@ -20,13 +20,14 @@ from processor.core.items import end_of
 from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Raw
-from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge
+from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge, TokenstreamError
 from processor.ports.log import PartitionWriter, Record
 from processor.relay.batch_records import BatchRecords
 from processor.relay.caution import PROMPT_SECONDS, QUIET_SECONDS, Caution, caution, poison_of, without
 from processor.relay.commit_metadata import CommitMetadata, Trying
 from processor.relay.parts import WorkerParts
 from processor.relay.takeover import Beginning, beginning, record_at, restore
+from processor.telemetry.retry import Retry
 from topics.records import ResponseRecord
 
 log = structlog.get_logger(__name__)
@@ -144,18 +145,9 @@ class PartitionWorker:
 
     async def _take_over(self) -> None:
         began = self._clock.monotonic()
-        attempt = 0
-        while True:
-            try:
-                await self._try_take_over()
-                if self.state is not State.TAKING_OVER:
-                    raise PartitionLost(f"partition {self.number} was given back while it was taken over")
-                break
-            except KafkaUnavailable as error:
-                self.stuck = str(error)
-                log.warning("takeover_retry", partition=self.number, attempt=attempt, cause=str(error))
-                await asyncio.sleep(RETRY.delay(attempt, self._parts.random.random()))
-                attempt += 1
+        await self._retry("takeover").until_done(self._try_take_over, KafkaUnavailable, self._takeover_failed)
+        if self.state is not State.TAKING_OVER:
+            raise PartitionLost(f"partition {self.number} was given back while it was taken over")
         self.stuck = None
         self.state = State.RUNNING
         seconds = self._clock.monotonic() - began
@@ -169,6 +161,13 @@ class PartitionWorker:
             seconds=round(seconds, 3),
         )
         self._lanes.wake()
+
+    def _takeover_failed(self, error: KafkaUnavailable, attempt: int) -> None:
+        self.stuck = str(error)
+        log.warning("takeover_retry", partition=self.number, attempt=attempt, cause=str(error))
+
+    def _retry(self, operation: str) -> Retry:
+        return Retry(RETRY, self._parts.random.random, self._parts.metrics.retries.labels(operation).inc)
 
     async def _try_take_over(self) -> None:
         parts, number = self._parts, self.number
@@ -356,14 +355,12 @@ class PartitionWorker:
             self.pipeline.read_back(record)
 
     async def _read_record(self, offset: int) -> ResponseRecord | None:
-        attempt = 0
-        while True:
-            try:
-                return await record_at(self._parts.responses, self.number, offset)
-            except KafkaUnavailable as error:
-                self.stuck = str(error)
-                await asyncio.sleep(RETRY.delay(attempt, self._parts.random.random()))
-                attempt += 1
+        def failed(error: KafkaUnavailable, _attempt: int) -> None:
+            self.stuck = str(error)
+
+        return await self._retry("read_record").until_done(
+            lambda: record_at(self._parts.responses, self.number, offset), KafkaUnavailable, failed
+        )
 
     # Writing
 
@@ -376,7 +373,6 @@ class PartitionWorker:
             await self._write_batch(batch, clean=clean)
 
     async def _write_batch(self, batch: Batch, *, clean: bool, keep: CommitPoint | None = None) -> None:
-        records = self._records(batch)
         point = keep or self._committed
 
         def commit(offsets: Sequence[int]) -> tuple[int, str]:
@@ -385,24 +381,14 @@ class PartitionWorker:
                 point = self.pipeline.commit_point(batch, offsets[: len(batch.saves)])
             return point.offset, self._metadata(point, clean=clean).encode()
 
-        attempt = 0
-        while True:
-            try:
-                if not self._writer.started:
-                    await self._own()
-                began = self._clock.monotonic()
-                await self._writer.write(records, commit)
-                self._parts.metrics.transaction_seconds.observe(self._clock.monotonic() - began)
-                break
-            except KafkaUnavailable as error:
-                if isinstance(error, RecordTooLarge) and self._encoding.cut_dead_letters(error):
-                    records = self._records(batch)
-                self._parts.metrics.transaction_retries.inc()
-                self.stuck = str(error)
-                log.warning("transaction_retry", partition=self.number, attempt=attempt, cause=str(error))
-                self.pipeline.unreachable(self._clock.monotonic())
-                await asyncio.sleep(RETRY.delay(attempt, self._parts.random.random()))
-                attempt += 1
+        async def write() -> None:
+            if not self._writer.started:
+                await self._own()
+            began = self._clock.monotonic()
+            await self._writer.write(self._records(batch), commit)
+            self._parts.metrics.transaction_seconds.observe(self._clock.monotonic() - began)
+
+        await self._retry("transaction").until_done(write, (KafkaUnavailable, RecordTooLarge), self._transaction_failed)
         self.stuck = None
         self._wrote_at = self._clock.monotonic()
         self._committed = point
@@ -411,6 +397,14 @@ class PartitionWorker:
             self.pipeline.committed(batch, point, self._wrote_at)
             self._count(batch)
             self._lanes.wake()
+
+    def _transaction_failed(self, error: TokenstreamError, attempt: int) -> None:
+        if isinstance(error, RecordTooLarge):
+            self._encoding.cut_dead_letters(error)  # a response record waits until the topic takes it
+        self._parts.metrics.transaction_retries.inc()
+        self.stuck = str(error)
+        log.warning("transaction_retry", partition=self.number, attempt=attempt, cause=str(error))
+        self.pipeline.unreachable(self._clock.monotonic())
 
     def _metadata(self, point: CommitPoint, *, clean: bool) -> CommitMetadata:
         """An orderly end is none that a record caused: of what is suspected, it keeps what this owner has not fed."""

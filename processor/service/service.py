@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import random
 import signal
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from enum import StrEnum
@@ -25,6 +26,7 @@ from processor.clock import Clock
 from processor.config import api as config_api
 from processor.config.plain_text import plain_text_warnings
 from processor.config.settings import Settings
+from processor.core.backoff import Backoff
 from processor.errors import KafkaUnavailable
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.tombstones import KafkaTombstones
@@ -33,6 +35,7 @@ from processor.ports.store import ResponseStore
 from processor.telemetry.health import Check, Health
 from processor.telemetry.loop_watch import LoopWatch
 from processor.telemetry.metrics import Metrics
+from processor.telemetry.retry import Retry
 from processor.telemetry.server import HttpServer
 from topics.specs import TopicNames
 
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("tokenstream")
 
-TOPICS_RETRY = 2.0
+TOPICS_RETRY = Backoff(first=2.0, cap=4.0)
 STOPPED_AT_ONCE = 1
 
 
@@ -188,18 +191,20 @@ class Service:
         """Wait for Kafka; raise TopicsUnfit where the topics can't work, warn where they are not as they should be."""
         trouble: list[str | None] = ["not verified yet"]
         self._checks = [Check("kafka", lambda: trouble[0])]
-        while True:
-            try:
-                warnings = await verify_startup(kafka_connection(self._settings), topics_wanted(self._settings))
-            except KafkaUnavailable as error:
-                log.warning("kafka_unavailable", cause=str(error))
-                trouble[0] = str(error)
-                await asyncio.sleep(TOPICS_RETRY)
-            else:
-                for warning in warnings:
-                    log.warning("topics_differ", detail=warning)
-                self._checks = []
-                return
+
+        def failed(error: KafkaUnavailable, _attempt: int) -> None:
+            log.warning("kafka_unavailable", cause=str(error))
+            trouble[0] = str(error)
+
+        retry = Retry(TOPICS_RETRY, random.random, self._metrics.retries.labels("verify_topics").inc)
+        warnings = await retry.until_done(
+            lambda: verify_startup(kafka_connection(self._settings), topics_wanted(self._settings)),
+            KafkaUnavailable,
+            failed,
+        )
+        for warning in warnings:
+            log.warning("topics_differ", detail=warning)
+        self._checks = []
 
     async def _unless_stopped(self, work: Coroutine[None, None, None]) -> bool:
         """Whether `work` finished before the stop was asked for; otherwise it is cancelled. Raises what it raises."""
@@ -220,7 +225,7 @@ class Service:
     ) -> None:
         from processor.archive.opening import open_patiently  # noqa: PLC0415
 
-        opening = tasks.create_task(open_patiently(store))
+        opening = tasks.create_task(open_patiently(store, self._metrics))
         running.callback(opening.cancel)
         self._checks.append(Check("store", lambda: _store_trouble(store)))
 

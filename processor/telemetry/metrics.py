@@ -42,6 +42,18 @@ PROBE_RESULTS: Final = (
     "not_stored",  # received, but the store had no finished record of it before the deadline
     "stored_differs",  # the stored record is not what was sent
 )
+RETRIED: Final = (
+    "archive_dead_letters",  # the archive writes what cannot be stored to the dead letters
+    "archive_read",  # the archive connects to Kafka again
+    "fetch",  # the relay reads the tokens topic
+    "join",  # the relay connects to Kafka
+    "open_store",
+    "read_record",  # the relay reads the text of an open response back
+    "store",
+    "takeover",
+    "transaction",
+    "verify_topics",
+)
 PACES: Final = ("connection", "channel")
 
 # Upper bounds, in seconds. Close together where the targets are: delivery 3 ms (p50) and 10 ms (p99), a first token 15 ms (p99).
@@ -182,6 +194,7 @@ class Metrics:
         self.rebalances = self._counter("rebalances", "Assignments received from the consumer group.")
         self.takeovers = self._counter("takeovers", "Partitions taken over.")
         self.transaction_retries = self._counter("transaction_retries", "Kafka transactions tried once more.")
+        self.retries = self._counter("retries", "Operations tried once more.", operation=RETRIED)
         self.event_loop_stalls = self._counter("event_loop_stalls", "Times the event loop stood still for seconds.")
         self.probe_responses = self._counter(
             "probe_responses", "Probes sent, by what came of them.", result=PROBE_RESULTS
@@ -219,6 +232,13 @@ class Metrics:
         )
         self.oldest_unsent_seconds = self._gauge(
             "oldest_unsent_seconds", "Since the oldest token not yet acknowledged was read; 0 without one.", partition
+        )
+        self.of_a_partition = (
+            self.consumer_lag_records,
+            self.consumed_offset,
+            self.committed_offset,
+            self.partition_open_responses,
+            self.oldest_unsent_seconds,
         )
         self.pace_ratio = self._gauge(
             "pace_ratio",
@@ -309,13 +329,7 @@ class Metrics:
 
     def forget_partition(self, topic: str, partition: int) -> None:
         """End the series of a partition given up, so that nobody alerts on their last values."""
-        for gauge in (
-            self.consumer_lag_records,
-            self.consumed_offset,
-            self.committed_offset,
-            self.partition_open_responses,
-            self.oldest_unsent_seconds,
-        ):
+        for gauge in self.of_a_partition:
             gauge.remove(topic, str(partition))
 
     def render(self, accept: str) -> tuple[bytes, str]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 
+from processor.errors import Fatal
 from processor.kafka.record_batches.codecs import TooLarge, Undecodable, decompress
 
 FRAME: Final = struct.Struct(">qi")
@@ -71,7 +72,7 @@ class Unreadable:
     headers: Headers = ()
 
 
-class Corrupt(Exception):
+class Corrupt(Fatal):
     """The bytes are not what was written, or this cannot be verified: nothing at or after this place may be passed over."""
 
 

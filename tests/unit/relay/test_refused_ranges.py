@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -67,7 +68,7 @@ def test_the_offset_after_a_range_is_after_its_last() -> None:
 
 async def test_after_a_failed_fetch_reading_goes_on_behind_a_range() -> None:
     consumer = FailingConsumer()
-    parts: Any = SimpleNamespace(consumer=consumer, metrics=Metrics(), clock=Clock())
+    parts: Any = SimpleNamespace(random=Random(0), consumer=consumer, metrics=Metrics(), clock=Clock())
     options = RelayOptions(
         credentials=lambda: None,
         check_credentials=lambda: None,

@@ -1,6 +1,7 @@
 """What the group assigns to a member that is leaving is not taken: its workers would outlive it."""
 
 import asyncio
+from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ class LateGroup:
     """A consumer whose group assigns a partition while it is being stopped."""
 
     topic = "tokens"
+    patience = 10.0
     relay: Relay
     stopped = False
 
@@ -34,7 +36,12 @@ class Closable:
 
 def relay_of(consumer: LateGroup, tasks: asyncio.TaskGroup) -> Relay:
     parts: Any = SimpleNamespace(
-        consumer=consumer, metrics=Metrics(), clock=Clock(), committed=Closable(), responses=Closable()
+        random=Random(0),
+        consumer=consumer,
+        metrics=Metrics(),
+        clock=Clock(),
+        committed=Closable(),
+        responses=Closable(),
     )
     options = RelayOptions(
         credentials=lambda: None,

@@ -1,6 +1,7 @@
 """A group that is silent because Kafka is away is waited for; only one that is silent while Kafka answers is joined anew."""
 
 import asyncio
+from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -79,7 +80,7 @@ async def turn_until(kafka_is_up: bool, seconds: float, *, ended: bool = False) 
     group = SilentGroup(clock, kafka_is_up=kafka_is_up)
     group.ended = ended
     parts: Any = SimpleNamespace(
-        consumer=group, metrics=Metrics(), clock=clock, committed=Closable(), responses=Closable()
+        random=Random(0), consumer=group, metrics=Metrics(), clock=clock, committed=Closable(), responses=Closable()
     )
     options = RelayOptions(
         credentials=lambda: None,

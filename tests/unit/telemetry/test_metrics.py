@@ -12,7 +12,7 @@ COUNTERS = {
     "snapshots_total", "archived_total", "archive_failures_total", "rebalances_total", "api_requests_total",
     "messages_saved_total", "pace_wait_seconds_total", "takeovers_total", "transaction_retries_total",
     "event_loop_stalls_total", "probe_responses_total", "probe_tokens_total", "probe_lost_total", "probe_repeated_total",
-    "probe_out_of_order_total",
+    "probe_out_of_order_total", "retries_total",
 }  # fmt: skip
 GAUGES = {
     "open_responses", "buffered_bytes", "transcript_bytes", "paused_partitions", "consumer_lag_records", "ably_connections",
