@@ -16,8 +16,7 @@ TokenstreamError                        the root, in `topics.errors`
 │   ├── RecordTooLarge                  Kafka takes no record of this size: cut it, or change the topic
 │   └── RecordsGone                     records were deleted before they were read: take the partition over again
 ├── Fatal                               the same fails again, and a person decides
-│   ├── ChannelRefused                  this channel can't be published to: its responses fail
-│   ├── FrameTooLarge                   the frame must be split
+│   ├── PublishRefused                  the frame is too large, or its channel can't be published to
 │   ├── SubscriptionRefused             the key may not subscribe to the channel
 │   ├── StoreRefused                    the store refuses this one record for itself
 │   ├── SchemaOutdated                  the store's schema is not this program's; names the command that corrects it
