@@ -60,7 +60,7 @@ class DeliveryParts:
     reset: Callable[[], None]
 
 
-class Delivery:
+class StreamDelivery:
     """One stream. `close` ends it with `bye`."""
 
     def __init__(self, parts: DeliveryParts, client: StreamClient, wire: StreamWire) -> None:
@@ -214,7 +214,7 @@ class Delivery:
             raise ReaderStalled from None
 
 
-async def spread(deliveries: Sequence[Delivery], seconds: float, least_gap: float = 0.02) -> AsyncIterator[Delivery]:
+async def spread(deliveries: Sequence[StreamDelivery], seconds: float, least_gap: float = 0.02) -> AsyncIterator[StreamDelivery]:
     """Yields the deliveries spread over at most so many seconds, so that not all readers reconnect in one moment."""
     gap = min(least_gap, seconds / max(1, len(deliveries)))
     for delivery in deliveries:

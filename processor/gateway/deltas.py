@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from processor.received import Frame, utf16_length, utf16_tail
+from processor.reader.frames import Frame, utf16_length, utf16_tail
 
 
 @dataclass(frozen=True, slots=True)

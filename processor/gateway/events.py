@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from processor.received import Frame, Message, parse_frame
+from processor.reader.frames import Frame, Message, parse_frame
 
 KEEP_ALIVE = b": keep-alive\n\n"
 PUBLISHER = "tokenstream"

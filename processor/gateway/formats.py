@@ -9,7 +9,7 @@ import orjson
 from processor.gateway.events import LoggedFrame, event, snapshot_line
 from processor.gateway.openai_stream import OpenAiStream
 from processor.gateway.ui_stream import UiMessageStream
-from processor.received import Frame
+from processor.reader.frames import Frame
 
 
 class StreamFormat(StrEnum):

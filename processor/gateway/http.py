@@ -12,22 +12,23 @@ from aiohttp.abc import AbstractStreamWriter
 
 from processor.api.access import READ, Access, Asked, Grant, was_forwarded
 from processor.api.cors import Cors
-from processor.api.errors import ApiError, forbidden, not_found, overloaded, unavailable
+from processor.api.errors import forbidden, not_found, overloaded, unavailable
 from processor.api.refusals import Refusals
 from processor.api.routes import authority
-from processor.api.sending import abort
 from processor.clock import Clock
 from processor.errors import SettingsError, StoreUnavailable
 from processor.gateway.clients import MAX_QUEUE_BYTES, StreamClient, StreamState
-from processor.gateway.delivery import Delivery, DeliveryParts, ReaderStalled, spread
+from processor.gateway.delivery import DeliveryParts, ReaderStalled, StreamDelivery, spread
 from processor.gateway.events import KEEP_ALIVE
 from processor.gateway.formats import StreamFormat, headers_of, new_stream
 from processor.gateway.hub import Hub
 from processor.gateway.resume import BeginWithSnapshots, ResumeAfter, beginning
 from processor.gateway.routes import StreamQuery, StreamRoute, Streams, read_query
 from processor.gateway.snapshots import FirstPage, Snapshots, StoredRecords
-from processor.log import where
-from processor.metrics import Metrics
+from processor.telemetry.answers import ApiError
+from processor.telemetry.log import where
+from processor.telemetry.metrics import Metrics
+from processor.telemetry.server import abort
 
 KEEP_ALIVE_SECONDS = 15.0
 SWEEP_SECONDS = 0.5
@@ -80,7 +81,7 @@ class HttpWire:
 class OpenStream:
     """A connected reader; times are monotonic seconds."""
 
-    delivery: Delivery
+    delivery: StreamDelivery
     wire: HttpWire
     next_comment: float
     next_position: float
@@ -218,7 +219,7 @@ class EventsV1:
     @contextlib.asynccontextmanager
     async def _stream(
         self, request: web.Request, query: StreamQuery, partitions: frozenset[int], *, only: str | None = None
-    ) -> AsyncIterator[tuple[web.StreamResponse, Delivery | None]]:
+    ) -> AsyncIterator[tuple[web.StreamResponse, StreamDelivery | None]]:
         """A stream whose headers are sent, and whose client the hub knows. Without a delivery only headers were asked for."""
         response = web.StreamResponse(headers=HEADERS | headers_of(query.format) | self._cors.headers(request))
         writer = await response.prepare(request)
@@ -230,7 +231,7 @@ class EventsV1:
         stream = new_stream(query.format, only) if only is not None else None
         client = StreamClient(query.channels, partitions, wire, only=only, stream=stream)
         client.move_to(self._hub.buffer.ends, self._hub.buffer.serial)
-        delivery = Delivery(self._delivery, client, wire)
+        delivery = StreamDelivery(self._delivery, client, wire)
         if stream is None or stream.resumable:
             wire.write(b"retry: %d\n\n" % delivery.retry_ms())
         now = self._parts.clock.monotonic()

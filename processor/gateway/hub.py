@@ -7,6 +7,7 @@ from processor.gateway.buffer import FrameBuffer
 from processor.gateway.clients import StreamClient, shared_event
 from processor.gateway.events import FrameRead, LoggedFrame, read_frame
 from processor.gateway.transcripts import Transcripts
+from processor.ports.followed import FollowedRecord
 
 IDLE_OPEN_MS = 3_600_000
 """An open response of which nothing came for so long is forgotten; the store has it."""
@@ -18,17 +19,6 @@ class HubLimits:
     transcript_bytes: int
     retention_ms: int = 900_000
     """How long the frames topic keeps records."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogRecord:
-    """A record of Kafka. `written` is its time in milliseconds."""
-
-    partition: int
-    offset: int
-    written: int
-    key: bytes
-    value: bytes | None
 
 
 class Hub:
@@ -43,7 +33,7 @@ class Hub:
         self.unreadable = 0
         """Records of both topics that are neither frames nor response records."""
 
-    def take_frames(self, records: Iterable[LogRecord], now_ms: int) -> None:
+    def take_frames(self, records: Iterable[FollowedRecord], now_ms: int) -> None:
         for record in records:
             read = read_frame(record.partition, record.offset, record.written, record.value)
             if read is None:
@@ -53,7 +43,7 @@ class Hub:
                 self.transcripts.apply(read, now_ms)
                 self._publish(read)
 
-    def take_responses(self, records: Iterable[LogRecord], now_ms: int) -> None:
+    def take_responses(self, records: Iterable[FollowedRecord], now_ms: int) -> None:
         for record in records:
             try:
                 self.transcripts.take_record(record.key.decode(), record.value, now_ms)

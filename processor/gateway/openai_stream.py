@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from processor.gateway.deltas import Deltas, PartDelta, ResponseEnd
-from processor.received import Frame
+from processor.reader.frames import Frame
 
 _CHOICE = re.compile(r"([1-9][0-9]{0,2})\.(.+)", re.ASCII)
 _FIELDS = {"text": "content", "reasoning": "reasoning_content", "refusal": "refusal"}

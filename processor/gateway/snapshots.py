@@ -11,7 +11,7 @@ from processor.clock import Clock
 from processor.errors import StoreUnavailable
 from processor.gateway.hub import Hub
 from processor.gateway.transcripts import EndedResponse, ResponseSnapshot, read_summary
-from processor.store_port import Page, StoredResponse
+from processor.ports.store import Page, StoredResponse
 
 STORE_READS_AT_ONCE = 8
 STORE_SECONDS = 15.0

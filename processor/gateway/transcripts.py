@@ -14,7 +14,7 @@ import msgspec
 import orjson
 
 from processor.gateway.events import FrameRead, encode_json
-from processor.reader import Limits, Reader, Response
+from processor.reader.reader import Limits, Reader, Response
 from topics.records import Status
 
 TRANSCRIPT_COST = 4096

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from processor.gateway.deltas import Deltas, PartDelta, ResponseEnd
-from processor.received import Frame
+from processor.reader.frames import Frame
 
 _FINISH_REASONS = {"length": "length", "tool_calls": "tool-calls", "content_filter": "content-filter", "stop": "stop"}
 _BLOCKS = {"text": "text", "refusal": "text", "reasoning": "reasoning"}

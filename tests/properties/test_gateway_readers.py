@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from gateway_log import logged, record_value, response_record, start, stop, token
-from gateway_readers import Connection, EventReader, Gateway
+from support.gateway_log import logged, record_value, response_record, start, stop, token
+from support.gateway_readers import Connection, EventReader, Gateway
 
 CHANNELS = ("x", "y", "z")
 PLACES = {"x": 0, "y": 1, "z": 1}

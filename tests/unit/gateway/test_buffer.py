@@ -1,8 +1,8 @@
 """The buffer holds the newest frames, and knows exactly which positions it can resume."""
 
-from gateway_log import read, start, token
 from processor.gateway.buffer import FrameBuffer
 from processor.gateway.events import LoggedFrame
+from support.gateway_log import read, start, token
 
 MIB = 1024 * 1024
 

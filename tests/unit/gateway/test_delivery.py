@@ -5,14 +5,14 @@ import json
 
 import pytest
 
-from gateway_log import logged, record_value, response_record, start, stop, token
-from gateway_readers import Connection, EventReader, Gateway, MemoryRecords
 from processor.errors import StoreUnavailable
 from processor.gateway.clients import MAX_QUEUE_BYTES, StreamState
 from processor.gateway.formats import StreamFormat
 from processor.gateway.positions import StreamPosition
-from processor.store_port import Page
-from support import eventually
+from processor.ports.store import Page
+from support.gateway_log import logged, record_value, response_record, start, stop, token
+from support.gateway_readers import Connection, EventReader, Gateway, MemoryRecords
+from support.waiting import eventually
 
 
 def publish(gateway: Gateway, *values: bytes, partition: int = 0) -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_log import frame_value, read, token
 from processor.gateway.events import encode_json, event, event_line, read_frame, snapshot_line
+from support.gateway_log import frame_value, read, token
 
 json_values = st.recursive(
     st.none()

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from gateway_log import part, read, record_value, sha256, start, stop, token, units
 from processor.gateway.deltas import FrameMissing
 from processor.gateway.formats import ResponseStream, StreamFormat, headers_of, new_stream
+from support.gateway_log import part, read, record_value, sha256, start, stop, token, units
 
 CALL = {"name": "weather", "id": "call-x"}
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from gateway_log import part, read, record_value, start, stop, token
 from processor.gateway.transcripts import TRANSCRIPT_COST, Transcripts
+from support.gateway_log import part, read, record_value, start, stop, token
 
 MIB = 1024 * 1024
 

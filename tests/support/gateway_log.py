@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from processor.gateway.events import FrameRead, read_frame
-from processor.gateway.hub import LogRecord
+from processor.ports.followed import FollowedRecord
 
 
 def frame_value(
@@ -68,8 +68,8 @@ def read(value: bytes, offset: int = 0, partition: int = 0, written: int = 1_000
     return found
 
 
-def logged(values: list[bytes], *, partition: int = 0, first: int = 0, written: int = 1_000) -> list[LogRecord]:
-    return [LogRecord(partition, first + index, written, b"", value) for index, value in enumerate(values)]
+def logged(values: list[bytes], *, partition: int = 0, first: int = 0, written: int = 1_000) -> list[FollowedRecord]:
+    return [FollowedRecord(partition, first + index, written, b"", value) for index, value in enumerate(values)]
 
 
 def record_value(
@@ -104,5 +104,5 @@ def record_value(
     return json.dumps(fields | more).encode()
 
 
-def response_record(value: bytes | None, response_id: str = "r1", offset: int = 0) -> LogRecord:
-    return LogRecord(0, offset, 1_000, response_id.encode(), value)
+def response_record(value: bytes | None, response_id: str = "r1", offset: int = 0) -> FollowedRecord:
+    return FollowedRecord(0, offset, 1_000, response_id.encode(), value)

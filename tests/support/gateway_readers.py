@@ -9,13 +9,13 @@ from typing import Any, Self
 
 from processor.clock import Clock
 from processor.gateway.clients import StreamClient
-from processor.gateway.delivery import Delivery, DeliveryParts
+from processor.gateway.delivery import DeliveryParts, StreamDelivery
 from processor.gateway.formats import StreamFormat, new_stream
 from processor.gateway.hub import Hub, HubLimits
 from processor.gateway.resume import BeginWithSnapshots, beginning
 from processor.gateway.snapshots import Snapshots
-from processor.reader import Limits, Message, Reader
-from processor.store_port import Page, Position, StoredResponse
+from processor.ports.store import Page, Position, StoredResponse
+from processor.reader.reader import Limits, Message, Reader
 
 MIB = 1024 * 1024
 
@@ -178,7 +178,7 @@ class Connection:
         self._partitions = frozenset(places.get(channel, 0) for channel in channels)
         stream = None if only is None else new_stream(wanted, only)
         self.client = StreamClient(frozenset(channels), self._partitions, self.wire, only=only, stream=stream)
-        self.delivery = Delivery(gateway.parts, self.client, self.wire)
+        self.delivery = StreamDelivery(gateway.parts, self.client, self.wire)
         self.task: asyncio.Task[None] | None = None
 
     async def _run(self) -> None:
