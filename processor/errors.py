@@ -4,15 +4,14 @@ TokenstreamError
 ├── SettingsError           a wrong setting; the process exits with 2, one line a mistake
 ├── Retryable               may succeed if tried again as it is
 │   ├── CredentialsChanged  secrets or certificates rotated: connect anew
-│   ├── PublishRetry        the publish is undetermined or was refused for now
+│   ├── PublishRetry        the publish is undetermined or was refused for now: send the same frame again
 │   ├── KafkaUnavailable    no broker answered
 │   │   ├── TombstoneUndetermined  sent, and not acknowledged in time
 │   │   ├── RecordTooLarge  Kafka takes no record of this size: it has to be cut, or the topic changed
 │   │   └── RecordsGone     records were deleted before they were read: take the partition over again
 │   └── StoreUnavailable    the store did not answer
 └── Fatal                   will not succeed, however often it is tried
-    ├── ChannelRefused      this channel can't be published to: its responses fail
-    ├── FrameTooLarge       the frame must be split
+    ├── PublishRefused      the frame is too large, or its channel can't be published to
     ├── StoreRefused        the store refuses this one record for itself
     ├── SchemaOutdated      the store's schema is not this program's; says which command mends it
     ├── TopicsUnfit         the topics can't work as they are; says which command mends it
@@ -20,6 +19,7 @@ TokenstreamError
 """
 
 from collections.abc import Mapping
+from enum import Enum, auto
 
 
 class TokenstreamError(Exception):
@@ -40,17 +40,36 @@ class CredentialsChanged(Retryable):
     """A client was made with secrets or certificates that have changed since."""
 
 
+class RefusalKind(Enum):
+    """Why the realtime service did not publish a frame. An adapter maps every code of its service to one of these."""
+
+    UNDETERMINED = auto()
+    """No answer that can be believed: the frame may be published."""
+    PASSING = auto()
+    """Refused for now, for a reason that is expected to pass."""
+    SLOW_LINK = auto()
+    """The rate of the link is too high."""
+    SLOW_CHANNEL = auto()
+    """The rate of the channel is too high."""
+    SLOW_ALL = auto()
+    """The rate is too high: the channel's, the link's, or that of the whole account."""
+    CREDENTIALS = auto()
+    """The credentials or the whole account: nothing can be published until a person corrects it."""
+    UNEXPLAINED = auto()
+    """This frame, for a reason that is not known to pass."""
+    TOO_LARGE = auto()
+    """The frame is larger than the service takes."""
+    CHANNEL = auto()
+    """The channel, or this publisher on it, permanently."""
+
+
 class PublishRetry(Retryable):
-    """`code` is Ably's, or 0 where the answer never came; `slow_down` asks for a lower pace.
+    """`code` is the realtime service's own, or 0 where no answer came."""
 
-    `unexplained`: the service refused the message for a reason that is not known to pass.
-    """
-
-    def __init__(self, message: str, *, code: int = 0, slow_down: bool = False, unexplained: bool = False) -> None:
+    def __init__(self, message: str, *, kind: RefusalKind = RefusalKind.UNDETERMINED, code: int = 0) -> None:
         super().__init__(message)
+        self.kind = kind
         self.code = code
-        self.slow_down = slow_down
-        self.unexplained = unexplained
 
 
 class KafkaUnavailable(Retryable):
@@ -88,14 +107,13 @@ class Fatal(TokenstreamError):
     pass
 
 
-class ChannelRefused(Fatal):
-    def __init__(self, message: str, *, code: int) -> None:
+class PublishRefused(Fatal):
+    """`kind` is TOO_LARGE or CHANNEL; `code` is the realtime service's own. Nothing of the frame was delivered."""
+
+    def __init__(self, message: str, *, kind: RefusalKind, code: int) -> None:
         super().__init__(message)
+        self.kind = kind
         self.code = code
-
-
-class FrameTooLarge(Fatal):
-    pass
 
 
 class StoreRefused(Fatal):

@@ -94,12 +94,13 @@ def _serve(config: Path | None, *roles: str) -> None:
 
 def _prepared(config: Path | None, *roles: str) -> "Settings":
     """The settings, checked for these roles; logging is set up by them."""
+    from processor.ably import LOGGERS
     from processor.telemetry.log import configure_logging
 
     settings = read_settings(config, require_ably="relay" in roles)
     if "api" in roles and settings.probe_channel is not None and settings.ably_key is None:
         raise SettingsError(["TOKENSTREAM_ABLY_KEY: must be set where TOKENSTREAM_PROBE_CHANNEL is"])
-    configure_logging(settings.log_level, settings.log_format, sys.stderr, secrets=settings.secrets)
+    configure_logging(settings.log_level, settings.log_format, sys.stderr, secrets=settings.secrets, quoting=LOGGERS)
     return settings
 
 

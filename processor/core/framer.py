@@ -7,7 +7,7 @@ frame sent again has the same id, and anything else another.
 import msgspec
 import orjson
 
-from processor.core.limits import FRAME_BYTES, FRAME_OVERHEAD, MIN_FRAME_TEXT, STOP_ROOM
+from processor.core.limits import FRAME_OVERHEAD, MIN_FRAME_TEXT, STOP_ROOM
 from processor.core.response import Gap, Item, PartText, Response, Run, Start, Stop, Token
 from processor.core.text import cut, json_length, utf16_length
 from topics.records import TEXT_PART, JsonObject
@@ -52,11 +52,14 @@ class Built(msgspec.Struct):
     """The part whose first frame this is."""
 
 
-def build(response: Response) -> Built:
-    """The next frame of a response whose first waiting item is sendable. Takes its items off the queue."""
+def build(response: Response, frame_bytes: int) -> Built:
+    """The next frame of a response whose first waiting item is sendable. Takes its items off the queue.
+
+    `frame_bytes` is the largest message that the service takes.
+    """
     head = response.queue[0]
     if isinstance(head, Run | Token):
-        return _text(response, head)
+        return _text(response, head, frame_bytes)
     response.queue.popleft()
     if type(head) is Start:
         return _control(response, head, "start", 0, 0, response.metadata)
@@ -119,10 +122,10 @@ def _encoded(value: JsonObject | None) -> int:
     return 0 if value is None else json_length(orjson.dumps(value).decode())
 
 
-def text_budget(response: Response, part: PartText, info: str | None) -> int:
+def text_budget(response: Response, part: PartText, info: str | None, frame_bytes: int) -> int:
     """Encoded bytes of text one frame may carry. The same for the same response, part and `partInfo`."""
     names = 3 * json_length(response.id) + 2 * (json_length(part.name) + json_length(part.kind))
-    return FRAME_BYTES - FRAME_OVERHEAD - names - (json_length(info) if info else 0)
+    return frame_bytes - FRAME_OVERHEAD - names - (json_length(info) if info else 0)
 
 
 def _control(response: Response, item: Item, name: str, seq: int, seq_end: int, content: JsonObject | None) -> Built:
@@ -151,11 +154,11 @@ def _trace(item: Item) -> tuple[tuple[str, str], ...]:
     return tuple((name, (value or b"").decode("ascii", "replace")) for name, value in raw.headers if name in TRACE)
 
 
-def _text(response: Response, head: Run | Token) -> Built:
+def _text(response: Response, head: Run | Token, frame_bytes: int) -> Built:
     part = head.part
     first = not part.framed
     info = orjson.dumps(part.info).decode() if first and part.info is not None else None
-    budget = text_budget(response, part, info)
+    budget = text_budget(response, part, info, frame_bytes)
     part.framed = True
     announces = part if first else None
     if type(head) is Token:

@@ -11,8 +11,6 @@ PROCESS_FINALS = 120_000
 """The same for all partitions of a process."""
 REMEMBERED_ENDS = 2_000_000
 """Ids of ended responses kept after that: 16 bytes each."""
-FRAME_BYTES = 65_536
-"""Ably's limit for one message, with its id, name, headers and data."""
 FRAME_OVERHEAD = 2_048
 """Room for what surrounds a frame's data: keys, client id, header names, the numbers in headers and id."""
 REWRITE_DISTANCE = 5_000
@@ -68,6 +66,8 @@ class Limits:
     finals: int = REMEMBERED_FINALS
     ended: int = REMEMBERED_ENDS
     open_responses: int = 50_000
+    frame_bytes: int = 60 * 1024
+    """Of one message, with its id, name, headers and data. What a relay uses is in the profile of its realtime service."""
     partitions: int = 1
     """Among which the process's budget is split, but for `open_responses`: see `allowances`."""
 

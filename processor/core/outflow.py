@@ -28,6 +28,7 @@ class Outflow:
         "_changed",
         "_dead_letters",
         "_finished",
+        "_frame_bytes",
         "_lanes",
         "_woken",
         "in_flight",
@@ -35,12 +36,15 @@ class Outflow:
         "transcript_bytes",
     )
 
-    def __init__(self, dead_letters: DeadLetters, finished: Callable[[Response, float], None]) -> None:
+    def __init__(
+        self, dead_letters: DeadLetters, finished: Callable[[Response, float], None], frame_bytes: int
+    ) -> None:
         self._lanes: dict[str, Lane] = {}
         self._woken: list[str] = []
         self._changed: list[Response] = []
         self._dead_letters = dead_letters
         self._finished = finished
+        self._frame_bytes = frame_bytes
         self.queued_bytes = 0
         """Cost of all tokens accepted and not acknowledged."""
         self.transcript_bytes = 0
@@ -117,7 +121,7 @@ class Outflow:
                 if response.phase is not Phase.FINISHED:
                     lane.enqueue(response)
                 continue
-            built = build(response)
+            built = build(response, self._frame_bytes)
             lane.in_flight = built
             response.in_flight = True
             self.in_flight += 1
@@ -139,14 +143,14 @@ class Outflow:
             self._acknowledge(response, built.items, frame.data or "", now)
         self._go_on(lane, response)
 
-    def too_large(self, frame: Frame, now: float) -> None:
+    def too_large(self, frame: Frame, code: int, now: float) -> None:
         lane, built = self._landed(frame)
         if shrink(built):
             put_back(built)
             self._go_on(lane, built.response)
         else:
             put_back(built)
-            self._fail(built.response, 40009, "a frame of it is too large for the channel", now)
+            self._fail(built.response, code, "a frame of it is too large for the channel", now)
             self._go_on(lane, built.response)
 
     def refused(self, frame: Frame, candidates: Mapping[str, Response], code: int, message: str, now: float) -> None:

@@ -33,7 +33,7 @@ class PartitionPipeline:
     def __init__(self, decoder: Decoder, limits: Limits) -> None:
         self._timers = Timers()
         self._book = Book(limits.finals, limits.ended)
-        self._outflow = Outflow(self._book, self._finished)
+        self._outflow = Outflow(self._book, self._finished, limits.frame_bytes)
         self._intake = Intake(decoder, limits, self._book, self._outflow, self._timers)
         self._open = self._intake.open
         self._reads = ReadTimes()
@@ -205,9 +205,9 @@ class PartitionPipeline:
         self._outflow.done(frame, now)
         self._arm_snapshots(now)
 
-    def too_large(self, frame: Frame, now: float) -> None:
+    def too_large(self, frame: Frame, code: int, now: float) -> None:
         """The frame was refused for its size: cut it smaller, or fail the response where that can't be."""
-        self._outflow.too_large(frame, now)
+        self._outflow.too_large(frame, code, now)
 
     def refused(self, frame: Frame, code: int, message: str, now: float) -> None:
         """The channel refuses for good: its responses fail, and what is left of them goes to the dead letters."""

@@ -3,7 +3,7 @@
     HTTP up (health) -> topics verified -> relay, archive, api -> SIGTERM -> relay drained -> archive, HTTP down
 
 A role that fails for good ends the process; what it was doing, the next process does again. What only one role needs is
-imported when that role is built: a relay does not load a database driver, an api does not load Ably.
+imported when that role is built: a relay does not load a database driver, an api does not load the client of the realtime service.
 """
 
 import asyncio
@@ -257,7 +257,7 @@ class Service:
     @contextlib.contextmanager
     def _probing(self, api: ApiParts, channel: str, tasks: asyncio.TaskGroup) -> Iterator[None]:
         """No check asks about it: an api whose probes fail serves as well as before."""
-        from processor.service.probe_role import build_probe  # noqa: PLC0415 - it brings Ably's SDK
+        from processor.service.probe_role import build_probe  # noqa: PLC0415 - it brings the realtime service's client
 
         probe = build_probe(self._settings, channel, api, self._metrics, self._random)
         task = tasks.create_task(probe.run())
@@ -268,10 +268,12 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def _relay(self, tasks: asyncio.TaskGroup) -> AsyncIterator[None]:
-        from processor.service.relay_role import build_relay, connection_pool  # noqa: PLC0415 - it brings Ably's SDK
+        from processor.service import relay_role  # noqa: PLC0415 - it brings the realtime service's client
 
-        async with connection_pool(self._settings, self._metrics, self._clock, self._random) as pool:
-            relay = build_relay(self._settings, pool, self._metrics, self._clock, self._random, tasks)
+        settings, metrics, clock, random = self._settings, self._metrics, self._clock, self._random
+        provider = relay_role.realtime_provider(settings, clock, random)
+        async with relay_role.connection_pool(settings, provider, metrics, clock, random) as pool:
+            relay = relay_role.build_relay(settings, provider.profile, pool, metrics, clock, random, tasks)
             self._checks.append(Check("kafka", relay.trouble))
             self._checks.append(Check("realtime", lambda: realtime_trouble(pool)))
             task = tasks.create_task(relay.run())

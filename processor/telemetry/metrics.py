@@ -19,34 +19,11 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from processor.ports.realtime import LinkState
 from topics.records import Reason, Status
 
 FRAME_NAMES: Final = ("start", "token", "part", "gap", "stop")
 FINISHED: Final = tuple(status for status in Status if status.finished)
-CONNECTION_STATES: Final = (
-    "initialized",
-    "connecting",
-    "connected",
-    "disconnected",
-    "suspended",
-    "closing",
-    "closed",
-    "failed",
-)
-PUBLISH_CODES: Final = frozenset(
-    {
-        "timeout",  # no answer came in time, or the connection it was sent on ended
-        *("40009", "40012", "40031", "40034"),  # the message, or its ids, refused
-        *("40101", "40111", "40112", "40114", "40115", "40142", "40160", "40171"),  # credentials, capability, quotas
-        *("42910", "42911", "42912", "42913", "42914", "42917", "42918"),  # rates: account, connection, channel
-        *("42920", "42921", "42922", "42924"),  # rates broken badly enough to end the connection
-        *("50000", "50003"),  # Ably's own failures
-        *("80000", "80002", "80003", "80008", "80014", "80017", "80019"),  # the connection
-        *("90000", "90001", "90003", "90007", "90010", "93002"),  # the channel
-    }
-)
-"""Codes with a time series of their own; any other is counted as `other`."""
-
 API_ROUTES: Final = (
     "/v1/responses/{responseId}",
     "/v1/channels/{channel}/responses",
@@ -191,9 +168,10 @@ class Metrics:
         )
         self.publish_failures = self._counter(
             "publish_failures",
-            "Publishes refused or unanswered, by Ably's code.",
-            code=(*sorted(PUBLISH_CODES), "other"),
+            "Publishes refused or unanswered, by the realtime service's code.",
+            code=("timeout", "other"),
         )
+        self._publish_codes: frozenset[int] = frozenset()
         self.publish_retries = self._counter("publish_retries", "Frames sent once more, with the same id.")
         self.pace_wait_seconds = self._counter("pace_wait_seconds", "Time channels waited for their turn by the pace.")
         self.duplicates = self._counter("duplicates", "Records dropped because their event was taken in before.")
@@ -256,9 +234,11 @@ class Metrics:
         for scope in PACES:
             self.pace_ratio.labels(scope).set(1)
             self.paces_lowered.labels(scope)
-        self.ably_connections = self._gauge("ably_connections", "Connections to Ably, by state.", ("state",))
-        for state in CONNECTION_STATES:
-            self.ably_connections.labels(state)
+        self.realtime_connections = self._gauge(
+            "ably_connections", "Connections to the realtime service, by state.", ("state",)
+        )
+        for state in LinkState:
+            self.realtime_connections.labels(state)
         self.gateway_clients = self._gauge("gateway_clients", "Readers connected to the gateway.")
         self.gateway_buffer_bytes = self._gauge("gateway_buffer_bytes", "Frames that the gateway holds to resume readers.")
         self.gateway_transcript_bytes = self._gauge(
@@ -316,10 +296,16 @@ class Metrics:
         self._folded.append(made)
         return made
 
+    def expect_publish_codes(self, codes: frozenset[int]) -> None:
+        """Gives each of these codes of the realtime service a series of its own, from zero on."""
+        self._publish_codes = codes
+        for code in sorted(codes):
+            self.publish_failures.labels(str(code))
+
     def count_publish_failure(self, code: int) -> None:
-        """`code` is Ably's, or 0 where no answer came. Codes without a series of their own count as `other`."""
-        label = str(code) if code else "timeout"
-        self.publish_failures.labels(label if label in PUBLISH_CODES else "other").inc()
+        """`code` is the realtime service's, or 0 where no answer came in time. Codes that are not expected count as `other`."""
+        label = str(code) if code in self._publish_codes else "other"
+        self.publish_failures.labels(label if code else "timeout").inc()
 
     def count_api_request(self, route: str, status: int) -> None:
         """`route` is the pattern of a route, never a path asked for; statuses no server of ours gives count as 500."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from processor.ably.ably import Connection
 from processor.archive.batch import newest_offsets
 from processor.core.book import Batch, CommitPoint
 from processor.core.finished import DELETED_SEQ, FinishedMemory
@@ -30,7 +31,7 @@ from simulation.clients import SimWriter
 from simulation.coverage import Coverage
 from simulation.group import SESSION_TIMEOUT
 from simulation.log import Producing
-from simulation.process import Kit, SeenIntake, SeenLanes, SeenPipeline, SeenWorker, SimConnection, SimRelay
+from simulation.process import Kit, SeenIntake, SeenLanes, SeenPipeline, SeenWorker, SimRelay
 from topics.records import ResponseRecord
 
 
@@ -57,11 +58,11 @@ class CountsAsAcknowledgedWhatIsSent(SeenLanes):
                 return
 
 
-class ForgetsTheEpoch(SimConnection):
+class ForgetsTheEpoch(Connection):
     _epoch: int = property(lambda _: 0, lambda _self, _epoch: None)  # type: ignore[assignment]  # it never grows
 
 
-class TakesSilenceForAnswer(SimConnection):
+class TakesSilenceForAnswer(Connection):
     async def publish(self, frame: Frame, deadline: float) -> None:
         try:
             await super().publish(frame, deadline)
@@ -69,7 +70,7 @@ class TakesSilenceForAnswer(SimConnection):
             return
 
 
-class RetriesUnderANewId(SimConnection):
+class RetriesUnderANewId(Connection):
     attempts = 0
 
     async def publish(self, frame: Frame, deadline: float) -> None:
@@ -146,7 +147,7 @@ class RegroupsUnderAnOldId(SeenLanes):
         if built.piece is not None:
             return frame
         put_back(built)
-        lane.in_flight = build(built.response)
+        lane.in_flight = build(built.response, self._pipeline.limits.frame_bytes)
         lane.in_flight.frame = msgspec.structs.replace(lane.in_flight.frame, id=frame.id)
         return lane.in_flight.frame
 
@@ -262,7 +263,7 @@ class Plant:
     worker: type[SeenWorker] = SeenWorker
     relay: type[SimRelay] | None = None
     lanes: type[SeenLanes] = SeenLanes
-    connection: type[SimConnection] = SimConnection
+    connection: type[Connection] = Connection
     writer: type[SimWriter] = SimWriter
     archive: type[SimArchive] = SimArchive
     store: type[SimStore] = SimStore

@@ -2,28 +2,24 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from random import Random
-from typing import Any
 
-from processor.ably.ably import AblyOptions, Connection
-from processor.ably.history import ChannelHistory
+from processor.ably.ably import Connection
 from processor.clock import Clock
 from processor.core.backoff import Backoff
 from processor.core.framer import Frame
 from processor.core.intake import Intake
 from processor.core.limits import Limits
-from processor.core.pacing import Pace
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Raw, Response
 from processor.core.sequencer import Verdict
 from processor.core.timers import Timers
-from processor.errors import PublishRetry
-from processor.ports.realtime import Realtime
+from processor.ports.realtime import RealtimeProfile
 from processor.relay.lanes import LaneParts, Lanes
 from processor.relay.parts import WorkerParts
-from processor.relay.pool import ConnectionPool, PoolOptions, RatePace
+from processor.relay.pool import ConnectionPool, PoolOptions
 from processor.relay.relay import Relay, RelayOptions
 from processor.relay.worker import PartitionWorker, State
 from processor.telemetry.metrics import Metrics
@@ -33,7 +29,7 @@ from simulation.coverage import Coverage
 from simulation.group import Group
 from simulation.log import Brokers
 from simulation.loop import Node, VirtualLoop
-from simulation.realtime import Service, SimClient
+from simulation.realtime import Service, sim_provider
 from topics.codec import Decoder, TokenRecord
 from topics.records import Reason
 
@@ -115,46 +111,6 @@ class SeenLanes(Lanes):
         return await super()._in_history(frame)
 
 
-class SimConnection(Connection):
-    """The product's connection on the world's SDK."""
-
-    service: Service
-    sender: str
-
-    async def _new_client(self, options: dict[str, Any]) -> Any:
-        del options
-        return SimClient(self.service, self.sender)
-
-
-class SimPool(ConnectionPool):
-    def __init__(
-        self, kit: "Kit", service: Service, sender: str, metrics: Metrics, clock: Clock, random: Random
-    ) -> None:
-        options = AblyOptions(key=lambda: "key", client_id="tokenstream")
-        super().__init__(options, PoolOptions(), metrics, clock, random)
-        self._kit = kit
-        self._service = service
-        self._sender = sender
-
-    def _new_connection(self, pace: Pace) -> Connection:
-        connection = self._kit.connection(self._ably, pace, self._random, self._show_states)
-        connection.service, connection.sender = self._service, self._sender
-        return connection
-
-    async def history(self, channel: str, within: float) -> ChannelHistory:
-        await asyncio.sleep(self._random.uniform(0.01, 0.3))
-        if self._service.trouble.away:
-            await asyncio.sleep(within)
-            raise PublishRetry("the history of a channel could not be read")
-        return self._service.history(channel)
-
-    def _show_states(self) -> None:
-        pass  # many processes share one registry here
-
-    def _show_paces(self, scope: str, paces: Sequence[RatePace]) -> None:
-        pass  # metrics cost time, and nothing here reads them
-
-
 @dataclass(frozen=True, kw_only=True)
 class Kit:
     """The product's classes, or what a planted bug puts in their place."""
@@ -165,7 +121,7 @@ class Kit:
     relay: "type[SimRelay] | None" = None
     """None is the product's own."""
     lanes: type[SeenLanes] = SeenLanes
-    connection: type[SimConnection] = SimConnection
+    connection: type[Connection] = Connection
     writer: type[SimWriter] = SimWriter
     archive: type[SimArchive] = SimArchive
     store: type[SimStore] = SimStore
@@ -226,19 +182,21 @@ class Process:
         return self.relay._workers if self.relay is not None else {}
 
     async def main(self) -> None:
-        pool = SimPool(self._kit, self._service, self.node.name, self._metrics, self._clock, self._random)
+        provider = sim_provider(self._service, self.node.name, self._clock, self._random, self._kit.connection)
+        pool = ConnectionPool(provider, PoolOptions(), self._metrics, self._clock, self._random)
         async with pool, asyncio.TaskGroup() as tasks:
-            self.relay = self._build(pool, tasks)
+            self.relay = self._build(provider.profile, pool, tasks)
             await self.relay.run()
         self.over = True
 
-    def _build(self, pool: Realtime, tasks: asyncio.TaskGroup) -> SimRelay:
+    def _build(self, profile: RealtimeProfile, pool: ConnectionPool, tasks: asyncio.TaskGroup) -> SimRelay:
         brokers, network = self._brokers, self.network
         lane_parts = LaneParts(
             realtime=pool,
             metrics=self._metrics,
             clock=self._clock,
             random=self._random,
+            duplicate_window=profile.duplicate_window,
             backoff=Backoff(first=0.05, cap=2.0),
         )
         lanes = self._kit.lanes
@@ -260,7 +218,7 @@ class Process:
             client=dict,
             credentials=lambda: None,
             group_id="relay",
-            limits=self._limits,
+            limits=replace(self._limits, frame_bytes=profile.max_frame_bytes),
             drain_timeout=DRAIN_TIMEOUT,
             max_record_bytes=1_000_000,
         )

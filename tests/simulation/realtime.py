@@ -17,8 +17,13 @@ from typing import Any
 from ably.types.connectionstate import ConnectionState
 from ably.util.exceptions import AblyException
 
-from processor.ably.history import ChannelHistory, PastMessage
+from processor.ably.ably import AblyOptions, Connection
+from processor.ably.provider import AblyRates, profile_of
+from processor.clock import Clock
+from processor.core.channel_history import ChannelHistory, PastMessage
+from processor.core.pacing import Pace
 from processor.errors import PublishRetry
+from processor.ports.realtime import Link, Provider
 from processor.reader.frames import Message
 from simulation.coverage import Coverage
 from simulation.loop import VirtualLoop
@@ -283,6 +288,41 @@ class SimClient:
         if life == self._life and answer in self._pending:
             self._pending.remove(answer)
             _answer(answer, error)
+
+
+class SimHistories:
+    """The histories of channels, as one node reads them."""
+
+    def __init__(self, service: Service, random: Random) -> None:
+        self._service = service
+        self._random = random
+
+    async def read(self, channel: str, within: float) -> ChannelHistory:
+        await asyncio.sleep(self._random.uniform(0.01, 0.3))
+        if self._service.trouble.away:
+            await asyncio.sleep(within)
+            raise PublishRetry("the history of a channel could not be read")
+        return self._service.history(channel)
+
+    async def close(self) -> None:
+        pass
+
+
+def sim_provider(
+    service: Service, sender: str, clock: Clock, random: Random, connection: type[Connection] = Connection
+) -> Provider:
+    """The service for one node: the product's connections, over the SDK of this world."""
+    options = AblyOptions(key=lambda: "key", client_id=CLIENT_ID)
+    rates = AblyRates()
+
+    async def new_client(_options: dict[str, Any]) -> Any:
+        return SimClient(service, sender)
+
+    def new_link(changed: Callable[[], None]) -> Link:
+        pace = Pace(rates.connection, rates.connection / 9, clock.monotonic())
+        return connection(options, pace, random, changed, new_client)
+
+    return Provider(profile=profile_of(rates), new_link=new_link, histories=SimHistories(service, random))
 
 
 def _answer(answer: asyncio.Future[None], error: Exception | None) -> None:

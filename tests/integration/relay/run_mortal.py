@@ -18,9 +18,10 @@ from typing import Any
 import msgspec
 import orjson
 
+from processor.ably import LOGGERS
 from processor.clock import Clock
 from processor.config.settings import Settings, load_settings
-from processor.service.relay_role import build_relay, connection_pool
+from processor.service.relay_role import build_relay, connection_pool, realtime_provider
 from processor.telemetry.log import configure_logging
 from processor.telemetry.metrics import Metrics
 from topics.codec import Decoder, Invalid, TokenRecord
@@ -69,8 +70,9 @@ async def main(settings: Settings, notes: Path) -> None:
     metrics, clock, chance = Metrics(), Clock(), random.Random(1)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    async with connection_pool(settings, metrics, clock, chance) as pool, asyncio.TaskGroup() as tasks:
-        relay = build_relay(settings, pool, metrics, clock, chance, tasks)
+    provider = realtime_provider(settings, clock, chance)
+    async with connection_pool(settings, provider, metrics, clock, chance) as pool, asyncio.TaskGroup() as tasks:
+        relay = build_relay(settings, provider.profile, pool, metrics, clock, chance, tasks)
         relay._parts = replace(relay._parts, decoder=MortalDecoder(notes))
         running = tasks.create_task(relay.run())
         await stopped.wait()
@@ -80,5 +82,5 @@ async def main(settings: Settings, notes: Path) -> None:
 
 if __name__ == "__main__":
     loaded = load_settings(dict(os.environ), require_ably=True)
-    configure_logging("info", "json", sys.stderr)
+    configure_logging("info", "json", sys.stderr, quoting=LOGGERS)
     asyncio.run(main(loaded, Path(orjson.loads(sys.argv[1])["notes"])))

@@ -12,10 +12,9 @@ from ably.types.message import Message
 from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
 from processor.ably.ably import AblyOptions, Connection, message_of
 from processor.ably.gathering import GatheringTransport
-from processor.ably.refusals import Meaning, Refusal
 from processor.core.framer import Frame
 from processor.core.pacing import Pace
-from processor.errors import PublishRetry
+from processor.errors import PublishRefused, PublishRetry, RefusalKind
 from support.waiting import eventually, working
 
 CLIENT = "tokenstream"
@@ -109,9 +108,9 @@ async def test_no_channel_object_is_made_in_the_sdk(connection: Connection) -> N
 async def test_a_message_above_the_services_size_is_refused_before_it_is_sent(
     server: LocalRealtime, connection: Connection
 ) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(PublishRefused) as refused:
         await connection.publish(frame("c", 1, "x" * 65_536), 5.0)
-    assert refused.value.meaning is Meaning.TOO_LARGE
+    assert refused.value.kind is RefusalKind.TOO_LARGE
     assert "c" not in server.log
 
 

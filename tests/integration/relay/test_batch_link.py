@@ -10,10 +10,10 @@ import pytest
 from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
 from processor.ably.ably import AblyOptions
 from processor.ably.batches import MAX_BYTES, BatchLink, RequestPace, Waiting, batches
-from processor.ably.refusals import Meaning, Refusal
+from processor.ably.refusals import refusal
 from processor.clock import Clock
 from processor.core.framer import Frame
-from processor.errors import PublishRetry
+from processor.errors import PublishRefused, PublishRetry, RefusalKind
 from support.waiting import working
 
 
@@ -27,7 +27,7 @@ class Refusing(BatchLink):
     async def _request(self, batch: list[Waiting]) -> list[Exception | None]:
         self.requests.append([one.frame.channel for one in batch])
         if "wrong" in self.requests[-1]:
-            raise Refusal(40009, 413, "too large")
+            raise refusal(40009, 413, "too large")
         return [None] * len(batch)
 
 
@@ -55,8 +55,8 @@ async def test_after_a_request_refused_as_a_whole_each_message_goes_alone(link: 
     assert all(isinstance(result, PublishRetry) for result in first), "nobody fails for another's message"
     a, wrong, b = await publish(link, ["a", "wrong", "b"])
     assert (a, b) == (None, None)
-    assert isinstance(wrong, Refusal)
-    assert wrong.meaning is Meaning.TOO_LARGE
+    assert isinstance(wrong, PublishRefused)
+    assert wrong.kind is RefusalKind.TOO_LARGE
     assert link.requests == [["a", "wrong", "b"], ["a"], ["wrong"], ["b"]]
     assert await publish(link, ["a", "b"]) == [None, None]
     assert link.requests[-1] == ["a", "b"], "and together again after that"
