@@ -123,6 +123,24 @@ class Settings(BaseSettings):
     )
     channel_template: str | None = Field(default=None, description="Not used by the format `tokenstream`")
 
+    realtime: Annotated[Literal["ably", "direct"], one_of("ably", "direct")] = Field(
+        default="ably",
+        description="Transport to readers: `ably`, or `direct`: a topic that gateways serve. `direct` reads no `ABLY_*` setting",
+    )
+    frames_topic: Topic = Field(
+        default="tokenstream.frames", description="Topic that `direct` publishes frames to and gateways read"
+    )
+    direct_channel_rate: Rate = Field(
+        default=50.0, description="Frames per second on one channel with `direct`; 0 sets no limit"
+    )
+    gateway_max_clients: Annotated[int, whole(1, 1_000_000)] = Field(
+        default=10_000, description="Readers connected to one gateway; above it 503"
+    )
+    gateway_max_buffered_bytes: Size = Field(
+        default=64 * MIB,
+        description="Frames that a gateway holds to resume readers; a reader that missed more gets snapshots",
+    )
+
     ably_key: Annotated[SecretStr, AblyKey] | None = Field(
         default=None, description="API key of the Ably app: `app.key:secret`"
     )
@@ -322,6 +340,8 @@ def load_settings(
     given: dict[str, Any] = {name.lower(): text for name, text in sources.texts.items()}
     files = {f"{name.lower()}_file": path for name, path in sources.files.items()}
     given |= {name: path for name, path in files.items() if name in Settings.model_fields}
+    if given.get("realtime") == "direct":
+        given = {name: value for name, value in given.items() if not name.startswith("ably_")}
     try:
         settings = Settings.model_validate(given)
     except ValidationError as error:

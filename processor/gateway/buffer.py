@@ -49,6 +49,12 @@ class FrameBuffer:
         """Reading of the partition begins at `offset`, or goes on there after records that were never seen."""
         self._ends[partition] = self._floors[partition] = offset - 1
 
+    def clear(self) -> None:
+        """Drops all frames: no position before the end can be resumed."""
+        while self._frames:
+            self._trim_oldest()
+        self._floors |= self._ends
+
     def read(self, partition: int, offset: int) -> None:
         """The record at `offset` was read, whether it holds a frame or not."""
         self._ends[partition] = offset

@@ -214,7 +214,9 @@ class StreamDelivery:
             raise ReaderStalled from None
 
 
-async def spread(deliveries: Sequence[StreamDelivery], seconds: float, least_gap: float = 0.02) -> AsyncIterator[StreamDelivery]:
+async def spread(
+    deliveries: Sequence[StreamDelivery], seconds: float, least_gap: float = 0.02
+) -> AsyncIterator[StreamDelivery]:
     """Yields the deliveries spread over at most so many seconds, so that not all readers reconnect in one moment."""
     gap = min(least_gap, seconds / max(1, len(deliveries)))
     for delivery in deliveries:

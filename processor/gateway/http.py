@@ -23,7 +23,7 @@ from processor.gateway.events import KEEP_ALIVE
 from processor.gateway.formats import StreamFormat, headers_of, new_stream
 from processor.gateway.hub import Hub
 from processor.gateway.resume import BeginWithSnapshots, ResumeAfter, beginning
-from processor.gateway.routes import StreamQuery, StreamRoute, Streams, read_query
+from processor.gateway.routes import StreamQuery, StreamRoute, Streams, find_stream, read_query
 from processor.gateway.snapshots import FirstPage, Snapshots, StoredRecords
 from processor.telemetry.answers import ApiError
 from processor.telemetry.log import where
@@ -109,8 +109,15 @@ class EventsV1:
             reset=parts.metrics.gateway_resets.inc,
         )
 
-    async def serve(self, request: web.Request, route: StreamRoute) -> web.StreamResponse:
-        """Raises only where the request is cancelled or its connection is lost."""
+    async def serve(self, request: web.Request) -> web.StreamResponse | None:
+        """Returns None for a path of others. Raises only where the request is cancelled or its connection is lost."""
+        try:
+            route = find_stream(request.raw_path)
+        except ApiError as error:
+            return error.response()
+        return None if route is None else await self._answer(request, route)
+
+    async def _answer(self, request: web.Request, route: StreamRoute) -> web.StreamResponse:
         template = route.streams.value
         try:
             response = await self._serve(request, route)

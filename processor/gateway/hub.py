@@ -33,8 +33,17 @@ class Hub:
         self.unreadable = 0
         """Records of both topics that are neither frames nor response records."""
 
+    @property
+    def retention_ms(self) -> int:
+        return self._limits.retention_ms
+
     def take_frames(self, records: Iterable[FollowedRecord], now_ms: int) -> None:
         for record in records:
+            end = self.buffer.ends.get(record.partition)
+            if end is not None and record.offset <= end:
+                continue
+            if end is None or record.offset > end + 1:
+                self.skip_to(record.partition, record.offset)
             read = read_frame(record.partition, record.offset, record.written, record.value)
             if read is None:
                 self.unreadable += 1
@@ -54,7 +63,9 @@ class Hub:
                 self._tell_if_ended(record.key.decode())
 
     def skip_to(self, partition: int, offset: int) -> None:
-        """Frames of the partition up to this offset were never read: its readers need snapshots."""
+        """Reading of the partition begins here, or goes on here without what was before: its readers need snapshots."""
+        if offset <= self.buffer.ends.get(partition, -1):
+            self.buffer.clear()  # another log, whose offsets begin again
         self.buffer.begin(partition, offset)
         for client in self.clients():
             if partition in client.partitions:

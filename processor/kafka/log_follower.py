@@ -161,7 +161,9 @@ class LogFollower:
         except CLIENT_ERRORS as error:
             raise KafkaUnavailable(f"describing {self._topic} failed: {error!r}") from error
         if known != self._partitions:
-            raise KafkaUnavailable(f"{self._topic} has {len(known)} partitions now: reading begins again with all of them")
+            raise KafkaUnavailable(
+                f"{self._topic} has {len(known)} partitions now: reading begins again with all of them"
+            )
 
     def _running(self) -> AIOKafkaConsumer:
         if self._consumer is None:

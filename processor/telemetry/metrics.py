@@ -240,7 +240,9 @@ class Metrics:
         for state in LinkState:
             self.realtime_connections.labels(state)
         self.gateway_clients = self._gauge("gateway_clients", "Readers connected to the gateway.")
-        self.gateway_buffer_bytes = self._gauge("gateway_buffer_bytes", "Frames that the gateway holds to resume readers.")
+        self.gateway_buffer_bytes = self._gauge(
+            "gateway_buffer_bytes", "Frames that the gateway holds to resume readers."
+        )
         self.gateway_transcript_bytes = self._gauge(
             "gateway_transcript_bytes", "Texts and records that the gateway holds in memory."
         )
