@@ -15,6 +15,8 @@ from processor.direct.encoding import frame_value
 from processor.errors import KafkaUnavailable, PublishRefused, PublishRetry, RecordTooLarge, RefusalKind
 from processor.ports.realtime import LinkState
 
+MAX_FRAME_BYTES = 64 * 1024
+"""As with Ably, so that a response is cut alike by either."""
 RETRY = Backoff(first=0.2, cap=3.0)
 TOO_LARGE = 413
 """The code of the one refusal there is."""
@@ -86,9 +88,13 @@ class DirectLink:
         if not self._up.is_set():
             raise PublishRetry("the producer is not connected")
         now = self._clock.wall_ms()
+        value = frame_value(frame, now)
+        if len(value) > MAX_FRAME_BYTES:
+            reason = f"a frame has {len(value)} bytes; the largest has {MAX_FRAME_BYTES}"
+            raise PublishRefused(reason, kind=RefusalKind.TOO_LARGE, code=TOO_LARGE)
         try:
             async with asyncio.timeout(deadline):
-                await self._writer.write(frame.channel, frame_value(frame, now), now)
+                await self._writer.write(frame.channel, value, now)
         except RecordTooLarge as error:
             raise PublishRefused(str(error), kind=RefusalKind.TOO_LARGE, code=TOO_LARGE) from error
         except TimeoutError:

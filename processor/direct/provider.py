@@ -5,19 +5,20 @@ from collections.abc import Callable
 from random import Random
 
 from processor.clock import Clock
-from processor.direct.link import TOO_LARGE, DirectLink
+from processor.direct.link import MAX_FRAME_BYTES, TOO_LARGE, DirectLink
 from processor.direct.tail import FramesTail
 from processor.kafka.frames_writer import FramesWriter
 from processor.kafka.log_follower import LogTail, partition_for
 from processor.kafka.options import ClientOptions
 from processor.ports.realtime import Link, Provider, RealtimeProfile
 
-MAX_FRAME_BYTES = 64 * 1024
-"""As with Ably, so that a response is cut alike by either."""
+DUPLICATE_WINDOW = 120.0
+"""Seconds. The topic keeps repeats; gateways drop those of which their buffer has the first one, which is so for far longer unless
+GATEWAY_MAX_BUFFERED_BYTES is small. A reader drops the others by the offset rule."""
 
 PROFILE = RealtimeProfile(
     max_frame_bytes=MAX_FRAME_BYTES,
-    duplicate_window=0.0,  # a gateway drops repeats while its buffer has the first one; the topic keeps both
+    duplicate_window=DUPLICATE_WINDOW,
     ack_deadline=5.0,
     max_ack_deadline=30.0,
     channels_per_link=sys.maxsize,

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from processor.clock import Clock
 from processor.core.partition import PartitionPipeline
-from processor.ports.log import OffsetsReader, RecordsReader, TokensConsumer
+from processor.ports.log import OffsetsReader, RecordsReader, TokensConsumer, WriterFactory
 from processor.telemetry.metrics import Metrics
 from topics.codec import Decoder
 
@@ -29,6 +29,7 @@ class WorkerParts:
     consumer: TokensConsumer
     committed: OffsetsReader
     responses: RecordsReader
+    writer_of: WriterFactory
     lanes_of: LanesOf
     decoder: Decoder
     metrics: Metrics

@@ -9,7 +9,7 @@ from processor.config.settings import Settings
 from processor.core.limits import PROCESS_FINALS, Limits
 from processor.core.partition import PartitionPipeline
 from processor.errors import SettingsError
-from processor.kafka import CommittedOffsets, Consumer, ResponsesReader
+from processor.kafka import CommittedOffsets, Consumer, ResponsesReader, transactional_writers
 from processor.ports.realtime import Provider, Realtime, RealtimeProfile
 from processor.relay.lanes import LaneParts, Lanes
 from processor.relay.parts import PartitionLanes, WorkerParts
@@ -114,10 +114,17 @@ def build_relay(
         clock=clock,
         max_batch_bytes=settings.max_batch_bytes,
     )
+    writer_of = transactional_writers(
+        client,
+        group_id=settings.kafka_group_id,
+        topic=settings.tokens_topic,
+        max_bytes=settings.max_response_bytes + RECORD_ROOM,
+    )
     parts = WorkerParts(
         consumer=consumer,
         committed=CommittedOffsets(client, settings.kafka_group_id, settings.tokens_topic),
         responses=ResponsesReader(client, settings.responses_topic, max_batch_bytes=settings.max_batch_bytes),
+        writer_of=writer_of,
         lanes_of=lanes_of,
         decoder=Decoder(settings.channel_pattern),
         metrics=metrics,
@@ -128,11 +135,9 @@ def build_relay(
         dead_letter_bytes=settings.max_response_bytes + RECORD_ROOM,
     )
     options = RelayOptions(
-        client=client,
         credentials=settings.kafka_credentials,
-        group_id=settings.kafka_group_id,
+        check_credentials=client,
         limits=limits_of(settings, profile.max_frame_bytes),
         drain_timeout=settings.drain_timeout,
-        max_record_bytes=settings.max_response_bytes + RECORD_ROOM,
     )
     return Relay(options, parts, tasks)

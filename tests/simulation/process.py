@@ -129,13 +129,12 @@ class Kit:
 
 class SimRelay(Relay):
     kit: Kit
-    world_writer: Callable[[int], SimWriter]
     unclean: Callable[[], None]
 
     def _new_worker(self, number: int, limits: Limits) -> PartitionWorker:
         worker = self.kit.worker.__new__(self.kit.worker)
         worker.kit, worker.unclean = self.kit, self.unclean
-        worker.__init__(number, self._parts, self.world_writer(number), limits)  # type: ignore[misc]
+        worker.__init__(number, self._parts, self._parts.writer_of(number), limits)  # type: ignore[misc]
         return worker
 
     def _measure(self) -> None:
@@ -205,6 +204,7 @@ class Process:
             consumer=self.consumer,
             committed=SimOffsets(brokers, network),
             responses=SimResponses(brokers, network),
+            writer_of=lambda number: self._kit.writer(brokers, network, number),
             lanes_of=lambda pipeline, may, progressed: lanes(lane_parts, pipeline, may, progressed, tasks),
             decoder=Decoder(CHANNELS),
             metrics=self._metrics,
@@ -215,16 +215,13 @@ class Process:
             dead_letter_bytes=1_000_000,
         )
         options = RelayOptions(
-            client=dict,
             credentials=lambda: None,
-            group_id="relay",
+            check_credentials=lambda: None,
             limits=replace(self._limits, frame_bytes=profile.max_frame_bytes),
             drain_timeout=DRAIN_TIMEOUT,
-            max_record_bytes=1_000_000,
         )
         relay = (self._kit.relay or SimRelay)(options, parts, tasks)
         relay.kit, relay.unclean = self._kit, self._unclean
-        relay.world_writer = lambda number: self._kit.writer(brokers, network, number)
         return relay
 
     async def stop(self) -> None:

@@ -83,6 +83,7 @@ class Service:
         self.channels: dict[str, Channel] = {}
         self.trouble = Trouble()
         self.clients: list[SimClient] = []
+        self.refused_keys: frozenset[str] = frozenset()
         self.watch: Callable[[str, Message, str], None] = lambda _channel, _message, _sender: None
         self.sending: Callable[[str], None] = lambda _sender: None
         """Told of every message that leaves a node, and of each that arrives."""
@@ -163,8 +164,9 @@ class Change:
 class SimClient:
     """As much of the product's `Client`, and of the SDK behind it, as its connection uses, of one node."""
 
-    def __init__(self, service: Service, sender: str) -> None:
+    def __init__(self, service: Service, sender: str, key: str) -> None:
         self._service = service
+        self._key = key
         self._loop = service.loop
         self._random = service.random
         self.sender = sender
@@ -209,6 +211,9 @@ class SimClient:
             return
         if self._service.trouble.away:
             self._later(1.0, self._connect)
+            return
+        if self._key in self._service.refused_keys:
+            self._listener(Change(ConnectionState.FAILED, AblyException("Invalid credentials", 401, 40101)))
             return
         self.connected = True
         self._listener(Change(ConnectionState.CONNECTED))
@@ -309,14 +314,20 @@ class SimHistories:
 
 
 def sim_provider(
-    service: Service, sender: str, clock: Clock, random: Random, connection: type[Connection] = Connection
+    service: Service,
+    sender: str,
+    clock: Clock,
+    random: Random,
+    connection: type[Connection] = Connection,
+    *,
+    key: Callable[[], str] = lambda: "key",
 ) -> Provider:
     """The service for one node: the product's connections, over the SDK of this world."""
-    options = AblyOptions(key=lambda: "key", client_id=CLIENT_ID)
+    options = AblyOptions(key=key, client_id=CLIENT_ID)
     rates = AblyRates()
 
-    async def new_client(_options: dict[str, Any]) -> Any:
-        return SimClient(service, sender)
+    async def new_client(options: dict[str, Any]) -> Any:
+        return SimClient(service, sender, options["key"])
 
     def new_link(changed: Callable[[], None]) -> Link:
         pace = Pace(rates.connection, rates.connection / 9, clock.monotonic())

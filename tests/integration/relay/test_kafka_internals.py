@@ -2,10 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from aiokafka import ConsumerRebalanceListener, TopicPartition
 
 from conftest import MakeTopics
 from devtools.kafka import LocalKafka
@@ -18,7 +17,7 @@ from topics.specs import TopicNames
 SESSION = 3.0
 
 
-class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+class Assignments:
     def __init__(self, hold: float = 0.0) -> None:
         self.hold = hold
         self.assigned = 0
@@ -27,10 +26,10 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self.consumer: Consumer | None = None
         self.fetched: list[Raw] = []
 
-    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
+    async def on_partitions_assigned(self, assigned: Sequence[int]) -> None:
         self.assigned += bool(assigned)
 
-    async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
+    async def on_partitions_revoked(self, revoked: Sequence[int]) -> None:
         self.revoked += bool(revoked)
         if revoked and self.hold and self.consumer is not None:
             async with asyncio.timeout(self.hold):

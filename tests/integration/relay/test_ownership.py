@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from conftest import MakeTopics
@@ -17,6 +16,7 @@ from processor.errors import PartitionLost
 from processor.kafka import TransactionalWriter
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.topics_admin import TopicsWanted, apply
+from processor.ports.log import Record
 from processor.relay.commit_metadata import CommitMetadata
 from support.lab import Lab, laboratory
 from support.proxy import GroupProxy
@@ -73,13 +73,14 @@ async def test_a_second_owner_fences_the_first(kafka: LocalKafka, make_topics: M
             lambda: {"bootstrap_servers": kafka.bootstrap},
             transactional_id=names.tokens,
             group_id=names.tokens,
-            source=TopicPartition(names.tokens, 0),
+            topic=names.tokens,
+            partition=0,
             max_bytes=1 << 20,
         )
 
     first, second = writer(), writer()
     await first.start()
-    record = (names.responses, 0, b"r", b"{}", ())
+    record = Record(names.responses, 0, b"r", b"{}", ())
     assert await first.write([record], lambda offsets: (offsets[0], "")) == (0, "")
     await second.start()
     with pytest.raises(PartitionLost):

@@ -69,12 +69,10 @@ async def test_after_a_failed_fetch_reading_goes_on_behind_a_range() -> None:
     consumer = FailingConsumer()
     parts: Any = SimpleNamespace(consumer=consumer, metrics=Metrics(), clock=Clock())
     options = RelayOptions(
-        client=dict,
         credentials=lambda: None,
-        group_id="g",
+        check_credentials=lambda: None,
         limits=Limits(),
         drain_timeout=1.0,
-        max_record_bytes=1_000_000,
     )
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
         relay = Unmeasured(options, cast("WorkerParts", parts), tasks)

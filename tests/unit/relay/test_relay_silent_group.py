@@ -82,12 +82,10 @@ async def turn_until(kafka_is_up: bool, seconds: float, *, ended: bool = False) 
         consumer=group, metrics=Metrics(), clock=clock, committed=Closable(), responses=Closable()
     )
     options = RelayOptions(
-        client=dict,
         credentials=lambda: None,
-        group_id="g",
+        check_credentials=lambda: None,
         limits=Limits(),
         drain_timeout=1.0,
-        max_record_bytes=1_000_000,
     )
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
         relay = Relay(options, cast("WorkerParts", parts), tasks)

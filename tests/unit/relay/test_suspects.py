@@ -142,6 +142,7 @@ class Partition:
             consumer=consumer,
             committed=nothing,
             responses=nothing,
+            writer_of=lambda _: consumer,
             lanes_of=lambda pipeline, *_: HungLanes(pipeline),
             decoder=DeadlyDecoder(),
             metrics=Metrics(),

@@ -292,6 +292,7 @@ def worker_of(consumer: Any, offsets: Any, topic: Topic, writer: Any, random: Ra
         consumer=consumer,
         committed=offsets,
         responses=topic,
+        writer_of=lambda _: writer,
         lanes_of=lambda *_: NoLanes(),
         decoder=Decoder(),
         metrics=Metrics(),

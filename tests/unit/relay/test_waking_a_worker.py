@@ -40,6 +40,7 @@ def worker() -> PartitionWorker:
         consumer=nothing,
         committed=nothing,
         responses=nothing,
+        writer_of=nothing,
         lanes_of=lambda *_: NoLanes(),
         decoder=Decoder(None),
         metrics=Metrics(),
