@@ -1,8 +1,27 @@
-import type { Connection, RealtimeChannel } from 'ably';
 import type { Counts, Limits, Status } from './reader.js';
 
 export { Reader } from './reader.js';
 export type { Counts, FrameMessage, Limits, Status } from './reader.js';
+
+/** A connection of ably-js, as far as it is used. */
+export interface AblyConnection {
+  readonly state: string;
+  on(listener: (change: any) => void): void;
+  off(listener: (change: any) => void): void;
+  connect(): void;
+}
+
+/** A `RealtimeChannel` of ably-js, as far as it is used. */
+export interface AblyChannel {
+  readonly name: string;
+  readonly state: string;
+  on(listener: (change: any) => void): void;
+  off(listener: (change: any) => void): void;
+  subscribe(listener: (message: any) => void): Promise<unknown>;
+  unsubscribe(listener: (message: any) => void): void;
+  attach(): Promise<unknown>;
+  history(range: any): Promise<any>;
+}
 
 export interface Part {
   readonly part: string;
@@ -72,7 +91,7 @@ export interface Options {
   reconnect?: boolean;
   limits?: Limits;
   /** The channel's connection; found by itself with ably-js. */
-  connection?: Connection;
+  connection?: AblyConnection;
 }
 
 /** Options for reading from a gateway. The API is at the same URL, if `api` names no other. */
@@ -131,6 +150,6 @@ export interface TokenStream {
 }
 
 /** Follows the responses of an ably-js channel. */
-export function tokenstream(channel: RealtimeChannel, options?: Options): TokenStream;
+export function tokenstream(channel: AblyChannel, options?: Options): TokenStream;
 /** Follows the responses of a channel by server-sent events, from the gateway at a URL such as `/v1`. */
 export function tokenstream(url: string, options: GatewayOptions): TokenStream;
