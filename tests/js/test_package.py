@@ -61,10 +61,12 @@ def test_publint_finds_nothing() -> None:
     run(TOOLS / "publint", "--strict", CLIENT)
 
 
+@pytest.mark.long
 def test_are_the_types_wrong_finds_nothing(tarball: Path) -> None:
     run(TOOLS / "attw", "--profile", "esm-only", tarball)
 
 
+@pytest.mark.long
 def test_the_types_are_those_the_documentation_promises(installed: Path) -> None:
     for file in (ROOT / "tests" / "js" / "types").iterdir():
         shutil.copy(file, installed)
