@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nodes import run
-from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime
+from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
+from support.nodes import run
 
 ROOT = Path(__file__).parents[2]
 CLIENT = ROOT / "clients" / "javascript"
