@@ -138,6 +138,24 @@ class Settings(BaseSettings):
     )
     channel_template: str | None = Field(default=None, description="Not used by the format `tokenstream`")
 
+    realtime: Annotated[Literal["ably", "direct"], LOWER] = Field(
+        default="ably",
+        description="Transport to readers: `ably`, or `direct`: a topic that gateways serve. `direct` reads no `ABLY_*` setting",
+    )
+    frames_topic: Topic = Field(
+        default="tokenstream.frames", description="Topic that `direct` publishes frames to and gateways read"
+    )
+    direct_channel_rate: Rate = Field(
+        default=50.0, description="Frames per second on one channel with `direct`; 0 sets no limit"
+    )
+    gateway_max_clients: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=10_000, description="Readers connected to one gateway; above it 503"
+    )
+    gateway_max_buffered_bytes: Size = Field(
+        default=ByteSize(64 * MIB),
+        description="Frames that a gateway holds to resume readers; a reader that missed more gets snapshots",
+    )
+
     ably_key: Annotated[SecretStr, AblyKey] | None = Field(
         default=None, description="API key of the Ably app: `app.key:secret`"
     )
@@ -347,6 +365,8 @@ def load_settings(
         mistakes += files.mistakes
         # A value replaces an earlier one together with the file that one came from.
         values = {name: value for name, value in values.items() if name.removesuffix("_file") not in found} | found
+    if values.get("realtime") == "direct":
+        values = {name: value for name, value in values.items() if not name.startswith("ably_")}
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:

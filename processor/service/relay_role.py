@@ -3,21 +3,19 @@
 import asyncio
 from collections.abc import Callable
 from random import Random
-from typing import Any
 
-from processor.ably.ably import AblyOptions
-from processor.ably.provider import AblyRates, ably_provider
 from processor.clock import Clock
 from processor.config.settings import Settings
 from processor.core.limits import PROCESS_FINALS, Limits
 from processor.core.partition import PartitionPipeline
-from processor.errors import KafkaUnavailable, SettingsError
+from processor.errors import SettingsError
 from processor.kafka import CommittedOffsets, Consumer, ResponsesReader, transactional_writers
 from processor.ports.realtime import Provider, Realtime, RealtimeProfile
 from processor.relay.lanes import LaneParts, Lanes
 from processor.relay.parts import PartitionLanes, WorkerParts
 from processor.relay.pool import ConnectionPool, PoolOptions
 from processor.relay.relay import Relay, RelayOptions
+from processor.service.kafka_clients import client_options
 from processor.telemetry.metrics import Metrics
 from topics.codec import Decoder
 
@@ -44,6 +42,16 @@ def limits_of(settings: Settings, frame_bytes: int) -> Limits:
 
 def realtime_provider(settings: Settings, clock: Clock, random: Random) -> Provider:
     """Chooses the realtime service."""
+    if settings.realtime == "direct":
+        from processor.direct.provider import direct_provider  # noqa: PLC0415 - only one of the two is needed
+
+        return direct_provider(client_options(settings), settings.frames_topic, clock, random)
+    return _ably(settings, clock, random)
+
+
+def _ably(settings: Settings, clock: Clock, random: Random) -> Provider:
+    from processor.ably.ably import AblyOptions  # noqa: PLC0415 - it brings Ably's SDK
+    from processor.ably.provider import AblyRates, ably_provider  # noqa: PLC0415
 
     def key() -> str:
         secret = settings.current_secret("ably_key")
@@ -69,7 +77,10 @@ def realtime_provider(settings: Settings, clock: Clock, random: Random) -> Provi
 def connection_pool(
     settings: Settings, provider: Provider, metrics: Metrics, clock: Clock, random: Random
 ) -> ConnectionPool:
-    options = PoolOptions(max_links=settings.ably_max_connections, channel_rate=settings.ably_channel_rate)
+    if settings.realtime == "direct":
+        options = PoolOptions(max_links=1, channel_rate=settings.direct_channel_rate)
+    else:
+        options = PoolOptions(max_links=settings.ably_max_connections, channel_rate=settings.ably_channel_rate)
     return ConnectionPool(provider, options, metrics, clock, random)
 
 
@@ -82,14 +93,7 @@ def build_relay(
     random: Random,
     tasks: asyncio.TaskGroup,
 ) -> Relay:
-    def client() -> dict[str, Any]:
-        try:
-            return settings.kafka_client_options()
-        except (
-            SettingsError
-        ) as error:  # a file that was good when the process started is gone or spoilt: it may come back
-            raise KafkaUnavailable(str(error)) from error
-
+    client = client_options(settings)
     lane_parts = LaneParts(
         realtime=pool, metrics=metrics, clock=clock, random=random, duplicate_window=profile.duplicate_window
     )

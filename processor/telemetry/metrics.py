@@ -31,6 +31,9 @@ API_ROUTES: Final = (
     "/v1/responses",
     "/v1/hydrate",
     "/v1/openapi.json",
+    "/v1/events",
+    "/v1/channels/{channel}/events",
+    "/v1/responses/{responseId}/events",
     "unknown",
 )
 _API_STATUSES: Final = ("200", "400", "401", "403", "404", "500", "503", "504")
@@ -203,6 +206,8 @@ class Metrics:
         self.probe_lost = self._counter("probe_lost", "Tokens of probes that never reached the reader.")
         self.probe_repeated = self._counter("probe_repeated", "Tokens of probes that the reader showed more than once.")
         self.probe_out_of_order = self._counter("probe_out_of_order", "Tokens of probes shown before an earlier one.")
+        self.gateway_events = self._counter("gateway_events", "Events written to readers, repeats of snapshots too.")
+        self.gateway_resets = self._counter("gateway_resets", "Readers that lost their place and got snapshots again.")
         self.api_requests = Counter(
             "tokenstream_api_requests", "HTTP requests answered.", ("route", "status"), registry=self.registry
         )
@@ -254,6 +259,13 @@ class Metrics:
         )
         for state in LinkState:
             self.realtime_connections.labels(state)
+        self.gateway_clients = self._gauge("gateway_clients", "Readers connected to the gateway.")
+        self.gateway_buffer_bytes = self._gauge(
+            "gateway_buffer_bytes", "Frames that the gateway holds to resume readers."
+        )
+        self.gateway_transcript_bytes = self._gauge(
+            "gateway_transcript_bytes", "Texts and records that the gateway holds in memory."
+        )
         self.ready = self._gauge("ready", "Whether what this process depends on works.", ("dependency",))
         self.event_loop_lag_now = self._gauge("event_loop_lag_now_seconds", "The newest of event_loop_lag_seconds.")
         self.probe_last_ok = self._gauge(
@@ -280,6 +292,9 @@ class Metrics:
         Saved(self.registry, self.tokens_per_frame)
         self.takeover_seconds = histogram("takeover_seconds", "Time to take over a partition.", _STORE)
         self.transaction_seconds = histogram("transaction_seconds", "Time a Kafka transaction took.", _STORE)
+        self.gateway_delivery_seconds = histogram(
+            "gateway_delivery_seconds", "From a frame's ts to its being written to its last reader's socket.", _DELIVERY
+        )
         self.archive_seconds = histogram("archive_seconds", "Time a batch took to store.", _STORE)
         self.event_loop_lag_seconds = histogram("event_loop_lag_seconds", "How late the event loop ran a timer.", _LOOP)
         self.probe_seconds = histogram("probe_seconds", "From making a probe's token to a reader's having it.", _PROBE)

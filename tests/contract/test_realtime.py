@@ -9,7 +9,7 @@ import pytest
 from processor.core.framer import Frame
 from processor.errors import PublishRefused, PublishRetry, RefusalKind
 from processor.ports.realtime import Link, LinkState, RatePace
-from support.realtime_stages import STAGES, Scenario, Stage
+from support.realtime_stages import REFUSING, STAGES, Scenario, Stage
 
 DEADLINE = 10.0
 SHORT = 0.5
@@ -18,6 +18,11 @@ SHORT = 0.5
 @pytest.fixture(params=STAGES)
 def on_stage(request: pytest.FixtureRequest) -> Callable[[Scenario], None]:
     return STAGES[request.param]
+
+
+@pytest.fixture(params=REFUSING)
+def on_refusing_stage(request: pytest.FixtureRequest) -> Callable[[Scenario], None]:
+    return REFUSING[request.param]
 
 
 def frame(channel: str, number: int, data: str = "Grüße 👋") -> Frame:
@@ -130,7 +135,7 @@ def test_the_largest_frame_is_published_and_a_larger_one_refused(on_stage: Calla
     on_stage(scenario)
 
 
-def test_a_forbidden_channel_is_refused_and_others_go_on(on_stage: Callable[[Scenario], None]) -> None:
+def test_a_forbidden_channel_is_refused_and_others_go_on(on_refusing_stage: Callable[[Scenario], None]) -> None:
     async def scenario(stage: Stage) -> None:
         stage.forbid("no")
         async with connected(stage) as link:
@@ -142,7 +147,7 @@ def test_a_forbidden_channel_is_refused_and_others_go_on(on_stage: Callable[[Sce
         assert stage.published("no") == []
         assert len(stage.published("yes")) == 1
 
-    on_stage(scenario)
+    on_refusing_stage(scenario)
 
 
 async def publish_until_refused(link: Link) -> None:
@@ -150,7 +155,7 @@ async def publish_until_refused(link: Link) -> None:
         await link.publish(frame("c", number), DEADLINE)
 
 
-def test_a_refusal_for_the_rate_asks_for_a_lower_pace(on_stage: Callable[[Scenario], None]) -> None:
+def test_a_refusal_for_the_rate_asks_for_a_lower_pace(on_refusing_stage: Callable[[Scenario], None]) -> None:
     async def scenario(stage: Stage) -> None:
         stage.slow("c")
         async with connected(stage) as link:
@@ -162,7 +167,7 @@ def test_a_refusal_for_the_rate_asks_for_a_lower_pace(on_stage: Callable[[Scenar
             await publish_again(link, frame("c", 4))
         assert stage.published("c")[-1][0] == frame("c", 4).id
 
-    on_stage(scenario)
+    on_refusing_stage(scenario)
 
 
 def test_a_frame_without_an_answer_is_undetermined_and_published_once_when_repeated(
@@ -216,7 +221,7 @@ def test_each_change_of_state_is_announced(on_stage: Callable[[Scenario], None])
     on_stage(scenario)
 
 
-def test_refused_credentials_are_named_and_others_are_taken_up(on_stage: Callable[[Scenario], None]) -> None:
+def test_refused_credentials_are_named_and_others_are_taken_up(on_refusing_stage: Callable[[Scenario], None]) -> None:
     async def scenario(stage: Stage) -> None:
         stage.refuse_credentials()
         link = stage.provider.new_link(lambda: None)
@@ -241,7 +246,7 @@ def test_refused_credentials_are_named_and_others_are_taken_up(on_stage: Callabl
         assert "refuses" in link.refusal
         return True
 
-    on_stage(scenario)
+    on_refusing_stage(scenario)
 
 
 def test_a_history_shows_what_was_published(on_stage: Callable[[Scenario], None]) -> None:
@@ -271,7 +276,7 @@ def test_a_history_that_cannot_be_read_is_asked_again(on_stage: Callable[[Scenar
     on_stage(scenario)
 
 
-def test_a_pace_that_is_slowed_down_shows_it_and_recovers(on_stage: Callable[[Scenario], None]) -> None:
+def test_a_pace_that_is_slowed_down_shows_it_and_recovers(on_refusing_stage: Callable[[Scenario], None]) -> None:
     async def scenario(stage: Stage) -> None:
         pace: RatePace = stage.provider.new_link(lambda: None).pace
         now = 100.0
@@ -283,7 +288,7 @@ def test_a_pace_that_is_slowed_down_shows_it_and_recovers(on_stage: Callable[[Sc
         assert pace.delay(now + 100) == 0.0
         assert pace.share(now + 100) == 1.0
 
-    on_stage(scenario)
+    on_refusing_stage(scenario)
 
 
 def test_the_profile_of_a_service_is_usable(on_stage: Callable[[Scenario], None]) -> None:

@@ -4,7 +4,7 @@ Another adapter joins by a stage of its own in `STAGES`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Protocol
 
@@ -12,7 +12,14 @@ from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
 from processor.ably.ably import AblyOptions
 from processor.ably.provider import AblyRates, ably_provider
 from processor.clock import Clock
-from processor.ports.realtime import Provider
+from processor.direct.link import DirectLink
+from processor.direct.provider import PROFILE
+from processor.direct.tail import FramesTail
+from processor.errors import KafkaUnavailable
+from processor.gateway.buffer import FrameBuffer
+from processor.gateway.events import read_frame
+from processor.ports.followed import FollowedRecord
+from processor.ports.realtime import Link, Provider
 from simulation.coverage import Coverage
 from simulation.loop import Node, VirtualLoop
 from simulation.realtime import Service, sim_provider
@@ -190,8 +197,122 @@ def on_simulation(scenario: Scenario) -> None:
         loop.bury(lambda: [node])
 
 
-STAGES: Mapping[str, Callable[[Scenario], None]] = {
+class MemoryTopic:
+    """The frames topic in memory, with what `FramesWriter` and `LogTail` do to it."""
+
+    def __init__(self) -> None:
+        self.records: list[FollowedRecord] = []
+        self.silent = self.away = self.unreadable = False
+        self.ends_next = False
+
+    def written(self, key: str, value: bytes, written_ms: int) -> None:
+        self.records.append(FollowedRecord(0, len(self.records), written_ms, key.encode(), value))
+
+
+class MemoryWriter:
+    def __init__(self, topic: MemoryTopic) -> None:
+        self._topic = topic
+
+    async def start(self) -> None:
+        if self._topic.away:
+            raise KafkaUnavailable("no broker")
+
+    async def write(self, key: str, value: bytes, written_ms: int) -> None:
+        await asyncio.sleep(0)
+        topic = self._topic
+        if topic.away:
+            raise KafkaUnavailable("no broker")
+        topic.written(key, value, written_ms)
+        if topic.ends_next:
+            topic.ends_next = False
+            raise KafkaUnavailable("the connection ended")
+        if topic.silent:
+            await asyncio.Event().wait()
+
+    async def stop(self) -> None:
+        pass
+
+
+class MemoryTail:
+    def __init__(self, topic: MemoryTopic) -> None:
+        self._topic = topic
+
+    async def partitions(self) -> int:
+        return 1
+
+    async def bounds(self, number: int) -> tuple[int, int]:
+        if self._topic.unreadable:
+            raise KafkaUnavailable("no broker")
+        return 0, len(self._topic.records)
+
+    async def read(self, number: int, start: int, end: int) -> Sequence[FollowedRecord]:
+        return self._topic.records[start:end]
+
+    async def stop(self) -> None:
+        pass
+
+
+class DirectStage:
+    """The adapter of the frames topic. Kafka refuses no channel, no rate and no frame of a size that a relay makes."""
+
+    def __init__(self) -> None:
+        self._topic = MemoryTopic()
+
+        def new_link(changed: Callable[[], None]) -> Link:
+            return DirectLink(MemoryWriter(self._topic), Clock(), Random(1), changed)
+
+        histories = FramesTail(MemoryTail(self._topic), lambda _channel, _count: 0)
+        self.provider = Provider(profile=PROFILE, new_link=new_link, histories=histories)
+
+    def published(self, channel: str) -> list[Published]:
+        """What a gateway gives."""
+        buffer = FrameBuffer(2**24)
+        buffer.begin(0, 0)
+        for record in self._topic.records:
+            if (read := read_frame(0, record.offset, record.written, record.value)) is not None:
+                buffer.add(read.logged)
+        frames = [frame.read_again() for frame in buffer.following([channel], 0, len(buffer))]
+        return [(each.logged.id, each.logged.name, each.frame.data) for each in frames]
+
+    def forbid(self, channel: str) -> None:
+        raise NotImplementedError
+
+    slow = forbid
+
+    def lose_answers(self) -> None:
+        self._topic.silent = True
+
+    def end_connections(self) -> None:
+        self._topic.ends_next = True
+
+    def go_away(self) -> None:
+        self._topic.away = True
+
+    def refuse_credentials(self) -> None:
+        raise NotImplementedError
+
+    change_credentials = refuse_credentials
+
+    def lose_histories(self) -> None:
+        self._topic.unreadable = True
+
+    def heal(self) -> None:
+        self._topic.silent = self._topic.away = self._topic.unreadable = self._topic.ends_next = False
+
+
+def on_direct(scenario: Scenario) -> None:
+    async def play() -> None:
+        async with asyncio.timeout(60):
+            await scenario(DirectStage())
+
+    asyncio.run(play())
+
+
+REFUSING: Mapping[str, Callable[[Scenario], None]] = {
     "simulation": on_simulation,
     "ably-realtime": lambda scenario: on_ably(scenario, batches=False),
     "ably-rest": lambda scenario: on_ably(scenario, batches=True),
 }
+"""Services that refuse a channel, a rate and credentials."""
+
+STAGES: Mapping[str, Callable[[Scenario], None]] = {**REFUSING, "direct": on_direct}
