@@ -432,6 +432,8 @@ class PartitionWorker:
         does again.
         """
         if self.state is not State.RUNNING or not self._parts.consumer.membership.holds():
+            if self.state is State.RUNNING:
+                log.info("partition_drained", partition=self.number, clean=False, leased=False)
             self.abandon()  # without the lease nothing in flight may be sent again: there is nothing to wait for
             return False
         self.state = State.DRAINING
@@ -447,6 +449,7 @@ class PartitionWorker:
             log.warning("drain_incomplete", partition=self.number, cause=type(error).__name__)
             return False
         else:
+            log.info("partition_drained", partition=self.number, clean=landed, leased=True)
             return landed
         finally:
             self.abandon()

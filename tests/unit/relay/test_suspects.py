@@ -19,6 +19,7 @@ from processor.relay.commit_metadata import CommitMetadata, Trying
 from processor.relay.parts import WorkerParts
 from processor.relay.worker import PartitionWorker, State
 from processor.telemetry.metrics import Metrics
+from support.measures import NoMeasures
 from support.world import LogRecord
 from topics.codec import Decoder
 from topics.plain import PlainToken
@@ -148,6 +149,7 @@ class Partition:
             metrics=Metrics(),
             clock=Clock(),
             random=Never(),
+            measures=NoMeasures(),
             responses_topic="responses",
             dead_letters_topic="dead-letters",
             dead_letter_bytes=1 << 20,

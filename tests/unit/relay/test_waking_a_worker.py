@@ -13,6 +13,7 @@ from processor.core.limits import Limits
 from processor.relay.parts import WorkerParts
 from processor.relay.worker import IDLE_WAIT, PartitionWorker, State
 from processor.telemetry.metrics import Metrics
+from support.measures import NoMeasures
 from topics.codec import Decoder
 
 SOON = IDLE_WAIT / 4
@@ -46,6 +47,7 @@ def worker() -> PartitionWorker:
         metrics=Metrics(),
         clock=Clock(),
         random=Random(1),
+        measures=NoMeasures(),
         responses_topic="responses",
         dead_letters_topic="dead-letters",
         dead_letter_bytes=1 << 20,
