@@ -13,12 +13,12 @@ from typing import Any, Protocol
 import structlog
 
 from processor.archive.batch import Arrival, Refused, newest_offsets, sort_out
-from processor.archive.dead_letters import DeadLetters
 from processor.archive.intake import BatchLimits, Intake
 from processor.archive.stream import Receive, ResponseStream, describe
 from processor.clock import Clock
 from processor.core.backoff import Backoff
 from processor.errors import CredentialsChanged, Fatal, KafkaUnavailable, StoreRefused, StoreUnavailable
+from processor.kafka.dead_letter_writer import DeadLetterWriter, SourcedLetter
 from processor.ports.store import Entry, ResponseStore
 from processor.telemetry.metrics import Metrics
 from topics.records import Reason
@@ -56,9 +56,9 @@ class Stream(Protocol):
 
 
 class Letters(Protocol):
-    """See `processor.archive.dead_letters.DeadLetters`."""
+    """See `processor.kafka.dead_letter_writer.DeadLetterWriter`."""
 
-    async def write(self, letters: Sequence[Refused]) -> None: ...
+    async def write(self, letters: Sequence[SourcedLetter]) -> None: ...
     async def close(self) -> None: ...
 
 
@@ -106,7 +106,9 @@ class Archive:
         self._clock = clock or Clock()
         self._backoff = backoff
         self._intake = Intake(settings.limits)
-        self._letters = letters or DeadLetters(client_options, topic=settings.dead_letters_topic, clock=self._clock)
+        self._letters = letters or DeadLetterWriter(
+            client_options, topic=settings.dead_letters_topic, clock=self._clock
+        )
         self._new_stream = new_stream or self._faust_stream
         self._chance = chance
         self._stream: Stream | None = None
@@ -289,7 +291,7 @@ class Archive:
         attempt = 0
         while True:
             try:
-                await self._letters.write(refused)
+                await self._letters.write([each.letter() for each in refused])
             except KafkaUnavailable as error:
                 log.warning("archive_dead_letters_failed", error=str(error), attempt=attempt)
                 await self._pause(attempt)

@@ -11,11 +11,12 @@ from random import Random
 from typing import Any
 
 from processor.archive.app import Archive, ArchiveSettings
-from processor.archive.batch import Arrival, Refused
+from processor.archive.batch import Arrival
 from processor.archive.stream import Receive
 from processor.clock import Clock
 from processor.core.backoff import Backoff
 from processor.errors import KafkaUnavailable, StoreUnavailable
+from processor.kafka.dead_letter_writer import SourcedLetter
 from processor.ports.store import Entry, Page, Position, StoredResponse, merge_hydration, outdoes
 from processor.telemetry.metrics import Metrics
 from simulation.clients import Network, SimConsumer
@@ -202,7 +203,7 @@ class SimStream:
 class NoLetters:
     """Nothing the relay writes is refused."""
 
-    async def write(self, letters: Sequence[Refused]) -> None:
+    async def write(self, letters: Sequence[SourcedLetter]) -> None:
         raise AssertionError(f"the archive refuses {letters}")
 
     async def close(self) -> None:
