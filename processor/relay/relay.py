@@ -25,7 +25,6 @@ from processor.core.items import end_of
 from processor.core.limits import Limits, allowances
 from processor.core.response import Raw
 from processor.errors import KafkaUnavailable, PartitionLost, RecordsGone
-from processor.relay.measures import Measures
 from processor.relay.parts import WorkerParts
 from processor.relay.worker import PartitionWorker
 from processor.telemetry.retry import Retry
@@ -78,7 +77,7 @@ class Relay:
         self._options = options
         self._parts = parts
         self._consumer = parts.consumer
-        self._measures = Measures(parts.metrics, parts.consumer)
+        self._measures = parts.measures
         self._metrics = parts.metrics
         self._tasks = tasks
         self._workers: dict[int, PartitionWorker] = {}

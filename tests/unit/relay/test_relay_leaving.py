@@ -11,6 +11,7 @@ from processor.relay.parts import WorkerParts
 from processor.relay.relay import Relay, RelayOptions
 from processor.relay.worker import PartitionWorker
 from processor.telemetry.metrics import Metrics
+from support.measures import NoMeasures
 
 
 class LateGroup:
@@ -42,6 +43,7 @@ def relay_of(consumer: LateGroup, tasks: asyncio.TaskGroup) -> Relay:
         clock=Clock(),
         committed=Closable(),
         responses=Closable(),
+        measures=NoMeasures(),
     )
     options = RelayOptions(
         credentials=lambda: None,
