@@ -69,7 +69,7 @@ class Limits:
     ended: int = REMEMBERED_ENDS
     open_responses: int = 50_000
     whole: int | None = None
-    """`buffered` of the whole process, exactly: every owner of a partition has the same, however it is split. None where it is not split."""
+    """`buffered` of the whole process, the same for every owner of a partition however it is split. None where it is not split."""
 
     def share(self, partitions: int) -> "Limits":
         """Of each of this many partitions. `open_responses` is not split: see `allowances`."""
