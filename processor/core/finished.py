@@ -137,7 +137,7 @@ class FinishedMemory:
         return self._entries.get(response_id) or self._ended.get(response_id)
 
     def meet(self, response_id: str, offset: int) -> Finished | Ended | None:
-        """The ended response that the record at `offset` is of. Whoever may read that record again knows the end, too."""
+        """Returns the ended response of the record at `offset`. Its end stays readable for a successor that may read the record again."""
         ended = self.get(response_id)
         if isinstance(ended, Finished):
             ended.known_offset = max(ended.known_offset, offset)

@@ -67,7 +67,7 @@ class Limits:
     ended: int = REMEMBERED_ENDS
     open_responses: int = 50_000
     whole: int | None = None
-    """`buffered` of the whole process, exactly: every owner of a partition has the same, however it is split. None where it is not split."""
+    """`buffered` of the whole process, the same for every owner of a partition however it is split. None where it is not split."""
     frame_bytes: int = 60 * 1024
     """Of one message, with its id, name, headers and data. What a relay uses is in the profile of its realtime service."""
 

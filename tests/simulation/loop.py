@@ -159,7 +159,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return asyncio.Task(coro, loop=self, context=context)
 
     def suspend(self, node: Node) -> None:
-        """Freeze it and stop its monotonic clock until it is thawed."""
+        """Freezes the process, and stops its monotonic clock until it is thawed."""
         node.frozen = True
         if node.suspended_since is None:
             node.suspended_since = self.now

@@ -55,7 +55,7 @@ async def eventually(look: Callable[[], T | Awaitable[T]], *, deadline: float = 
 
 
 async def comes_to(wanted: object, look: Callable[[], Awaitable[object]], *, deadline: float = 60.0) -> None:
-    """Wait until `look` returns `wanted`. An AssertionError shows how the last value differs."""
+    """Waits until `look` returns `wanted`. The AssertionError after `deadline` seconds shows how the last value differs."""
 
     async def is_there() -> bool:
         assert await look() == wanted
