@@ -25,7 +25,7 @@ from devtools.emulator.server import LocalRealtime
 from devtools.free_ports import free_port
 from processor.reader.reader import Limits, Reader
 from support.verdict import Verdict, as_received, judge_as_published, judge_for_reader
-from support.waiting import KINDS, WORDS, eventually
+from support.waiting import KINDS, WORDS, eventually, slowness
 from topics.producer import TokenProducer
 from topics.specs import TopicNames
 
@@ -119,7 +119,7 @@ class RelayProcess:
 
     async def ended(self, deadline: float = 30.0) -> int:
         assert self._process is not None
-        async with asyncio.timeout(deadline):
+        async with asyncio.timeout(deadline * slowness()):
             return await self._process.wait()
 
     async def stop(self) -> int:
