@@ -212,6 +212,13 @@ class Metrics:
         self.probe_lost = self._counter("probe_lost", "Tokens of probes that never reached the reader.")
         self.probe_repeated = self._counter("probe_repeated", "Tokens of probes that the reader showed more than once.")
         self.probe_out_of_order = self._counter("probe_out_of_order", "Tokens of probes shown before an earlier one.")
+        self.bridge_requests = self._counter("bridge_requests", "Requests the bridge answered.", status=())
+        self.bridge_upstream_failures = self._counter(
+            "bridge_upstream_failures", "Answers of the model server that were refused or not whole.", cause=()
+        )
+        self.bridge_responses_lost = self._counter(
+            "bridge_responses_lost", "Responses whose records Kafka did not all take."
+        )
         self.api_requests = Counter(
             "tokenstream_api_requests", "HTTP requests answered.", ("route", "status"), registry=self.registry
         )
@@ -259,6 +266,7 @@ class Metrics:
         self.probe_last_ok = self._gauge(
             "probe_last_ok_timestamp_seconds", "When the last probe that found all well ended."
         )
+        self.bridge_streams = self._gauge("bridge_streams", "Responses the bridge is writing.")
         self.build_info = self._gauge("build_info", "1, for the version that runs.", ("version",))
         self.build_info.labels(version("tokenstream")).set(1)
 
@@ -281,6 +289,9 @@ class Metrics:
         self.takeover_seconds = histogram("takeover_seconds", "Time to take over a partition.", _STORE)
         self.transaction_seconds = histogram("transaction_seconds", "Time a Kafka transaction took.", _STORE)
         self.archive_seconds = histogram("archive_seconds", "Time a batch took to store.", _STORE)
+        self.bridge_first_byte_seconds = histogram(
+            "bridge_first_byte_seconds", "From a request to the model server's first byte.", (*_STEP, 30, 60)
+        )
         self.event_loop_lag_seconds = histogram("event_loop_lag_seconds", "How late the event loop ran a timer.", _LOOP)
         self.probe_seconds = histogram("probe_seconds", "From making a probe's token to a reader's having it.", _PROBE)
         self.probe_store_seconds = histogram(

@@ -33,6 +33,10 @@ _NOT_FORWARDED: Final = frozenset(
 """Of the connection and of the body as the caller sent it. Cookies are for browsers."""
 
 
+_CREDENTIALS: Final = ("authorization", "api-key")
+Headers = tuple[tuple[str, str], ...]
+
+
 class Mode(StrEnum):
     """How the caller gets its answer: as a stream, whole, or not at all."""
 
@@ -57,12 +61,12 @@ class Asked:
     channel: str
     mode: Mode
     body: bytes
-    headers: tuple[tuple[str, str], ...]
+    headers: Headers
     trace: tuple[tuple[str, bytes], ...]
 
 
-def read_request(body: bytes, headers: Mapping[str, str], rules: Rules) -> Asked:
-    """Names of `headers` are looked up without case, by the mapping. Raises Refusal."""
+def read_request(body: bytes, headers: Mapping[str, str], rules: Rules, key: str | None = None) -> Asked:
+    """Names of `headers` are looked up without case, by the mapping. `key` is for callers without one. Raises Refusal."""
     fields = _read_body(body)
     response_id = headers.get(RESPONSE_ID_HEADER) or make_response_id()
     if (wrong := check_response_id(response_id)) is not None:
@@ -72,18 +76,25 @@ def read_request(body: bytes, headers: Mapping[str, str], rules: Rules) -> Asked
         channel=_channel(response_id, fields, headers, rules),
         mode=_mode(fields, headers),
         body=_streamed(fields),
-        headers=forwarded(headers),
+        headers=authorized(forwarded(headers), key),
         trace=tuple((name, headers[name].encode()) for name in _TRACE_HEADERS if headers.get(name)),
     )
 
 
-def forwarded(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def forwarded(headers: Mapping[str, str]) -> Headers:
     """The headers that go on to the model server."""
     return tuple(
         (name, value)
         for name, value in headers.items()
         if name.lower() not in _NOT_FORWARDED and not name.lower().startswith(_OURS)
     )
+
+
+def authorized(headers: Headers, key: str | None) -> Headers:
+    """With the bridge's key, where the caller sent none."""
+    if key is None or any(name.lower() in _CREDENTIALS for name, _ in headers):
+        return headers
+    return (*headers, ("Authorization", f"Bearer {key}"))
 
 
 def make_response_id() -> str:
@@ -148,7 +159,9 @@ def _from_template(
     response_id: str, fields: JsonObject, headers: Mapping[str, str], template: ChannelTemplate | None
 ) -> str:
     if template is None:
-        raise invalid(f"The request has no channel. Send header {CHANNEL_HEADER}, or set CHANNEL_TEMPLATE.", "no_channel")
+        raise invalid(
+            f"The request has no channel. Send header {CHANNEL_HEADER}, or set CHANNEL_TEMPLATE.", "no_channel"
+        )
     given = [(name, value.encode()) for name in template.headers if (value := headers.get(name))]
     user = fields.get("user")
     filled = template.fill(None, response_id, given, user if isinstance(user, str) else None)

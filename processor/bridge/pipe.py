@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 PIPE_BYTES: Final = 256 * 1024
@@ -55,7 +55,7 @@ class CallerPipe:
         self._room.set()
         self._changed.set()
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
         """All pieces until the end. What waits together is taken together."""
         while True:
             self._changed.clear()

@@ -1,5 +1,6 @@
 """The model server: asked over HTTP, its answer read piece by piece. What aiohttp raises ends here."""
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -66,7 +67,7 @@ class Upstream:
         """Returns the stream, or the answer of a model server that refused. Raises UpstreamFailed."""
         asked = {**headers, "Content-Type": _JSON, "Accept": "text/event-stream"}
         response = await self._send("POST", path, query, asked, body)
-        if response.status == 200 and response.content_type != _JSON:  # noqa: PLR2004
+        if response.status == 200 and response.content_type != _JSON:
             return UpstreamStream(response)
         return await _whole(response)
 
@@ -82,7 +83,7 @@ class Upstream:
             return await self._session.request(
                 method,
                 url,
-                data=body,
+                data=None if body is None else io.BytesIO(body),  # sent in pieces: it may be large
                 headers={**headers, "Accept-Encoding": "identity"},
                 timeout=self._timeout,
                 allow_redirects=False,
@@ -109,6 +110,13 @@ class UpstreamStream:
         except (aiohttp.ClientError, OSError, ValueError):
             raise UpstreamFailed(Cause.BROKEN, "The connection to the model server broke off.") from None
 
+    async def read_first(self) -> bytes:
+        """The first piece. Raises UpstreamFailed where there is none."""
+        piece = await self.read()
+        if not piece:
+            raise UpstreamFailed(Cause.BROKEN, "The model server ended its answer before the first byte.")
+        return piece
+
     def close(self) -> None:
         """Ends the connection, unless the answer was read to its end. A model server then stops the generation."""
         self._response.close()
@@ -117,6 +125,11 @@ class UpstreamStream:
 def passed_on(headers: CIMultiDictProxy[str]) -> dict[str, str]:
     """The headers of an answer that the caller gets."""
     return {name: value for name, value in headers.items() if name.lower() not in _NOT_PASSED}
+
+
+def without_type(headers: Mapping[str, str]) -> dict[str, str]:
+    """For an answer whose body is another."""
+    return {name: value for name, value in headers.items() if name.lower() != "content-type"}
 
 
 async def _whole(response: aiohttp.ClientResponse) -> Answer:
@@ -139,5 +152,3 @@ def make_session() -> aiohttp.ClientSession:
     """As many connections as there are streams. Nothing is kept of what a server asks to remember."""
     connector = aiohttp.TCPConnector(limit=0, limit_per_host=0, ttl_dns_cache=10)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-
-

@@ -11,10 +11,11 @@ from processor.bridge.refusals import Refusal
 from processor.patterns import LinearPattern
 from topics.openai_channel import ChannelTemplate
 
+NO_RULES = Rules()
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 
 
-def ask(body: Any = CHAT, rules: Rules = Rules(), /, **headers: str) -> Asked:
+def ask(body: Any = CHAT, rules: Rules = NO_RULES, /, **headers: str) -> Asked:
     given = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
     return read_request(body if isinstance(body, bytes) else json.dumps(body).encode(), given, rules)
 
@@ -23,7 +24,7 @@ def sent(asked: Asked) -> Any:
     return json.loads(asked.body)
 
 
-def refusal(body: Any = CHAT, rules: Rules = Rules(), /, **headers: str) -> Refusal:
+def refusal(body: Any = CHAT, rules: Rules = NO_RULES, /, **headers: str) -> Refusal:
     with pytest.raises(Refusal) as caught:
         ask(body, rules, **headers)
     return caught.value

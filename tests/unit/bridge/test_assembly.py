@@ -54,7 +54,9 @@ def test_tool_calls_are_joined_by_id_and_index() -> None:
 
 
 def test_a_new_id_with_a_used_index_is_another_call() -> None:
-    made = message(tools(tool("1", "a", index=0, id="x")), tools(tool("2", "b", index=0, id="y")), tools(tool("3", index=0)))
+    made = message(
+        tools(tool("1", "a", index=0, id="x")), tools(tool("2", "b", index=0, id="y")), tools(tool("3", index=0))
+    )
     assert [call["function"]["arguments"] for call in made["tool_calls"]] == ["1", "23"]
 
 
@@ -104,7 +106,9 @@ def test_a_completion_has_a_largest_size() -> None:
 ODD = st.sampled_from([None, True, 7, -1, "x", [], [None], ["x"], [{"a": ["b"]}], {}, {"a": None}, {"content": "x"}])
 CALLS = st.lists(ODD | st.fixed_dictionaries({"id": ODD, "index": ODD, "function": ODD}), max_size=2)
 DELTAS = ODD | st.fixed_dictionaries({"content": ODD, "tool_calls": ODD | CALLS})
-CHOICES = ODD | st.fixed_dictionaries({"index": ODD, "delta": DELTAS, "logprobs": ODD, "finish_reason": ODD, "text": ODD})
+CHOICES = ODD | st.fixed_dictionaries(
+    {"index": ODD, "delta": DELTAS, "logprobs": ODD, "finish_reason": ODD, "text": ODD}
+)
 CHUNKS = st.fixed_dictionaries({"id": ODD, "choices": ODD | st.lists(CHOICES, max_size=2), "usage": ODD, "object": ODD})
 
 

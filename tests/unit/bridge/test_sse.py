@@ -10,6 +10,11 @@ def events_of(*pieces: bytes) -> list[bytes]:
     return [event for piece in pieces for event in parser.feed(piece)] + parser.finish()
 
 
+def feed_often(parser: EventParser, piece: bytes) -> None:
+    for _ in range(20):
+        parser.feed(piece)
+
+
 def test_an_event_is_complete_at_its_empty_line() -> None:
     parser = EventParser()
     assert parser.feed(b'data: {"a":1}\n') == []
@@ -45,15 +50,13 @@ def test_the_last_empty_line_may_be_missing() -> None:
 def test_an_endless_line_is_refused() -> None:
     parser = EventParser(max_bytes=100)
     with pytest.raises(EventTooLarge):
-        for _ in range(20):
-            parser.feed(b"data: aaaaaa")
+        feed_often(parser, b"data: aaaaaa")
 
 
 def test_an_endless_event_is_refused() -> None:
     parser = EventParser(max_bytes=100)
     with pytest.raises(EventTooLarge):
-        for _ in range(20):
-            parser.feed(b"data: aaaaaa\n")
+        feed_often(parser, b"data: aaaaaa\n")
 
 
 LINES = st.lists(
