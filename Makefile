@@ -38,9 +38,9 @@ $(UV):
 	$(UV) pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.venv/.editable: pyproject.toml .venv/.locked
-	$(UV) pip install -q --python $(BIN)/python --no-deps -e .
-	$(BIN)/python -m compileall -q processor topics
+.venv/.editable: pyproject.toml devtools/pyproject.toml .venv/.locked
+	$(UV) pip install -q --python $(BIN)/python --no-deps -e . -e ./devtools
+	$(BIN)/python -m compileall -q processor topics devtools
 	@touch $@
 
 node_modules/.locked: package.json package-lock.json .npmrc | $(UV)
@@ -208,4 +208,4 @@ instrumentation-cost: setup ## what the metrics cost, as CPU time a token
 .PHONY: clean
 clean: ## remove what the above made in this tree; not Kafka's jars
 	rm -rf .venv .cache node_modules dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	find topics processor tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +
+	find topics processor devtools tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +

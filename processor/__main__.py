@@ -1,4 +1,4 @@
-from processor.cli import main
+from processor.cli.main import main
 
 if __name__ == "__main__":
     main()

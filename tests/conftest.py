@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
-from processor.ingest.connection import KafkaConnection
-from processor.ingest.topics_admin import TopicsWanted, apply
-from processor.local.kafka import LocalKafka
+from devtools.kafka import LocalKafka
+from processor.kafka.connection import KafkaConnection
+from processor.kafka.topics_admin import TopicsWanted, apply
 from topics.specs import TopicNames
 
 MakeTopics = Callable[..., Awaitable[TopicNames]]

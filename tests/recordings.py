@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+from devtools.demo.model import Pace, SampleModel
+from devtools.deployment import Deployment, deployed
 from integration.cli.commands import Terminal, start
-from processor.local.deployment import Deployment, deployed
-from processor.local.model import Pace, SampleModel
-from support import eventually
+from support.waiting import eventually
 from topics.producer import TokenProducer
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"

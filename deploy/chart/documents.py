@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deploy.chart.schema import rendered, schema_of
 from deploy.chart.values import CHART, Value, read_values
-from processor.config import Settings
+from processor.config.settings import Settings
 
 DEPLOY = CHART.parents[1] / "deploy"
 _BEGIN, _END = "<!-- values: made by `make chart-documents` -->\n", "<!-- end of values -->"

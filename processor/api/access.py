@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 
 from processor.api.capability import Capability, covers, verified
 from processor.api.errors import bad_request, forbidden, unauthorized
-from processor.config_values import ApiToken
+from processor.config.values import ApiToken
 
 READ = "history"
 DELETE = "message-delete-any"

@@ -15,17 +15,18 @@ from processor.api import query
 from processor.api.access import Access, Asked, Grant, was_forwarded
 from processor.api.budget import Budget
 from processor.api.cors import Cors
-from processor.api.errors import ApiError, unavailable
-from processor.api.health import Health
+from processor.api.errors import unavailable
 from processor.api.openapi import describe
 from processor.api.refusals import Refusals
 from processor.api.responses import Loading, Responses
 from processor.api.routes import Route, Serves, authority, find_route
 from processor.api.sending import Answer, Sender
 from processor.errors import SettingsError, StoreUnavailable
-from processor.log import where
-from processor.metrics import Metrics
-from processor.store_port import ResponseStore, Tombstones
+from processor.ports.store import ResponseStore, Tombstones
+from processor.telemetry.answers import ApiError
+from processor.telemetry.health import Health
+from processor.telemetry.log import where
+from processor.telemetry.metrics import Metrics
 
 REQUEST_SECONDS = 15.0
 

@@ -5,7 +5,7 @@ from time import monotonic
 
 import structlog
 
-from processor.api.errors import ApiError
+from processor.telemetry.answers import ApiError
 
 EVERY_SECONDS = 10.0
 

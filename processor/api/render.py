@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from processor.store_port import StoredResponse
+from processor.ports.store import StoredResponse
 from topics.records import TEXT_PART
 
 Fields = dict[str, msgspec.Raw]

@@ -8,13 +8,13 @@ from typing import TypeVar
 import structlog
 
 from processor.api.access import DELETE, READ, Grant
-from processor.api.errors import ApiError, bad_request, forbidden, not_found, unavailable
+from processor.api.errors import bad_request, forbidden, not_found, unavailable
 from processor.api.render import Pieces, render, render_page
 from processor.api.sending import Answer
 from processor.clock import Clock
-from processor.deleting import delete_everywhere
 from processor.errors import KafkaUnavailable, TombstoneUndetermined
-from processor.store_port import (
+from processor.ports.deletion import delete_everywhere
+from processor.ports.store import (
     PAGE_BYTES,
     STALE_MS,
     Cursor,
@@ -26,6 +26,7 @@ from processor.store_port import (
     Summary,
     Tombstones,
 )
+from processor.telemetry.answers import ApiError
 from topics.records import Status
 
 MAX_LIMIT = 500

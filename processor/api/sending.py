@@ -6,8 +6,6 @@ memory is released in bounded time, whatever the client does.
 
 import asyncio
 import contextlib
-import socket
-import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -16,6 +14,7 @@ import structlog
 from aiohttp import web
 
 from processor.api.render import Pieces
+from processor.telemetry.server import abort
 
 T = TypeVar("T")
 log = structlog.stdlib.get_logger("tokenstream.http")
@@ -107,14 +106,6 @@ class Sender:
             if request.transport is not None:
                 abort(request.transport)
             raise ConnectionResetError("the client did not read its answer in time") from None
-
-
-def abort(transport: asyncio.WriteTransport) -> None:
-    """Resets the connection. What is unsent is dropped here and in the kernel, which would else go on offering it."""
-    connected = transport.get_extra_info("socket")
-    if connected is not None and connected.fileno() >= 0:
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
 
 
 def _takes_gzip(request: web.Request) -> bool:

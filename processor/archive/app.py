@@ -19,8 +19,8 @@ from processor.archive.stream import ResponseStream, describe
 from processor.clock import Clock
 from processor.core.backoff import Backoff
 from processor.errors import CredentialsChanged, Fatal, KafkaUnavailable, StoreRefused, StoreUnavailable
-from processor.metrics import Metrics
-from processor.store_port import Entry, ResponseStore
+from processor.ports.store import Entry, ResponseStore
+from processor.telemetry.metrics import Metrics
 from topics.records import Reason
 
 LAG_SECONDS = 1.0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from processor.store_port import Entry, Position, outdoes
+from processor.ports.store import Entry, Position, outdoes
 from topics.records import FORMAT_VERSION, Reason
 
 

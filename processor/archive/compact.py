@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from processor.archive.object_names import Named, day_of
 from processor.archive.objects import ObjectStore
 from processor.clock import Clock
-from processor.store_port import Progress, StoredResponse
+from processor.ports.store import Progress, StoredResponse
 
 ROW_GROUP = 200
 SETTLED_MS = 2 * 3_600_000

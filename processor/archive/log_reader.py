@@ -10,8 +10,8 @@ from aiokafka.errors import KafkaError
 
 from processor.archive.batch import Arrival
 from processor.errors import KafkaUnavailable
-from processor.record_batches import Trouble, read_safely
-from processor.store_port import Position, Progress
+from processor.kafka.record_batches import Trouble, read_safely
+from processor.ports.store import Position, Progress
 
 ANSWER_SECONDS = 30.0
 

@@ -8,7 +8,7 @@ from processor.archive.bucket import Bucket, Listed
 from processor.archive.object_names import Named, channel_prefix, day_of, escape, open_prefix, pointer_key, read_name
 from processor.archive.object_pointers import Pointer, decode_pointer
 from processor.errors import StoreUnavailable
-from processor.store_port import Cursor, Page, StoredResponse, page_of
+from processor.ports.store import Cursor, Page, StoredResponse, page_of
 from topics.codec import decode_response
 from topics.records import Status
 

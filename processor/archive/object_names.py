@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from processor.store_port import Position
+from processor.ports.store import Position
 from topics.records import ResponseRecord, Status
 
 _UNSAFE = re.compile(rb"[^A-Za-z0-9_-]")

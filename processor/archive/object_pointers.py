@@ -5,7 +5,7 @@ import hashlib
 import msgspec
 
 from processor.archive.object_names import record_key
-from processor.store_port import Entry, Position, last_changed, outdoes
+from processor.ports.store import Entry, Position, last_changed, outdoes
 
 
 class Pointer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

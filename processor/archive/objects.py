@@ -32,7 +32,7 @@ from processor.archive.object_pointers import (
 )
 from processor.clock import Clock
 from processor.errors import StoreUnavailable
-from processor.store_port import (
+from processor.ports.store import (
     MARKER_DAYS,
     OPEN_PAGE,
     PAGE_BYTES,

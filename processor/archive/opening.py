@@ -7,7 +7,7 @@ import structlog
 
 from processor.core.backoff import Backoff
 from processor.errors import StoreUnavailable
-from processor.store_port import ResponseStore
+from processor.ports.store import ResponseStore
 
 log = structlog.get_logger("tokenstream.archive")
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from processor.clock import Clock
-from processor.deleting import delete_everywhere
 from processor.errors import Fatal
-from processor.store_port import STALE_MS, Deletion, Progress, PruneReport, ResponseStore, Tombstones
+from processor.ports.deletion import delete_everywhere
+from processor.ports.store import STALE_MS, Deletion, Progress, PruneReport, ResponseStore, Tombstones
 
 _AGE = re.compile(r"(\d+)\s*(s|m|h|d|w)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}

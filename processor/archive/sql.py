@@ -17,7 +17,7 @@ from processor.archive.finishing import Finishing
 from processor.archive.schema import DELETED, RESPONSES
 from processor.archive.sql_engine import Database
 from processor.clock import Clock
-from processor.store_port import (
+from processor.ports.store import (
     MARKER_DAYS,
     OPEN_PAGE,
     PAGE_BYTES,

@@ -4,7 +4,7 @@ from processor.archive.objects import ObjectStore
 from processor.archive.sql import SqlStore
 from processor.clock import Clock
 from processor.errors import SettingsError
-from processor.store_port import ResponseStore
+from processor.ports.store import ResponseStore
 
 SQL_SCHEMES = frozenset({"sqlite", "postgresql", "postgres"})
 OBJECT_SCHEMES = frozenset({"file", "s3", "gs", "az"})

@@ -24,8 +24,8 @@ from faust.types import TP
 
 from processor.archive.batch import Arrival
 from processor.errors import TokenstreamError, TopicsUnfit
-from processor.record_batches import SafeConsumer, Trouble, Unreadable, report_trouble, report_unreadable
-from processor.store_port import Position
+from processor.kafka.record_batches import SafeConsumer, Trouble, Unreadable, report_trouble, report_unreadable
+from processor.ports.store import Position
 
 COMMIT_SECONDS = 1.0
 FETCH_BYTES = 1024 * 1024

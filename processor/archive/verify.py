@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from processor.archive.batch import Arrival
 from processor.archive.log_reader import ClientOptions, read_log
-from processor.store_port import Entry, Held, Position, Progress, ResponseStore, last_changed, outdoes
+from processor.ports.store import Entry, Held, Position, Progress, ResponseStore, last_changed, outdoes
 
 CHUNK = 500
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from demo_process import running_demo
-from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime, demo_token
-from processor.local.web.server import Collaborators, DemoPage, Prompt
+from devtools.demo.web.server import Collaborators, DemoPage, Prompt
+from devtools.emulator.server import DEFAULT_KEY, LocalRealtime, demo_token
+from support.demo_process import running_demo
 
 BROWSER = Path(__file__).parent
 CHANNEL = "chat:lean"

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from demo_process import running_demo
+from support.demo_process import running_demo
 
 ROOT = Path(__file__).parents[2]
 

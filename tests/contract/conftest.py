@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from processor.store_port import ResponseStore
-from stores import KINDS, new_store_url, opened
+from processor.ports.store import ResponseStore
+from support.stores import KINDS, new_store_url, opened
 
 
 @pytest.fixture(params=KINDS)

@@ -15,9 +15,9 @@ from processor.archive.bucket import Bucket
 from processor.archive.object_names import record_key
 from processor.archive.objects import ObjectStore
 from processor.clock import Clock
-from processor.store_port import Deletion, Entry, ResponseStore
-from records import START, entry, tombstone
-from stores import opened
+from processor.ports.store import Deletion, Entry, ResponseStore
+from support.records import START, entry, tombstone
+from support.stores import opened
 from topics.records import Status
 
 DAY_MS = 86_400_000

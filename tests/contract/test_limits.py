@@ -15,14 +15,15 @@ from yarl import URL
 
 from processor.api.access import Access
 from processor.api.app import ApiParts, make_app
-from processor.api.health import Health
-from processor.api.server import HttpServer
 from processor.core.limits import FRAME_BYTES
 from processor.core.text import json_length
-from processor.metrics import Metrics
-from processor.reader import Message, Reader
-from processor.store_port import Entry, Position, ResponseStore
-from stores import opened
+from processor.ports.store import Entry, Position, ResponseStore
+from processor.reader.reader import Message, Reader
+from processor.telemetry.health import Health
+from processor.telemetry.metrics import Metrics
+from processor.telemetry.server import HttpServer
+from support.stores import opened
+from support.world import World
 from topics.codec import Decoder, Invalid, TokenRecord, encode_token_event
 from topics.limits import (
     MAX_CHANNEL_BYTES,
@@ -38,7 +39,6 @@ from topics.limits import (
 )
 from topics.producer import TokenProducer
 from topics.records import Event, JsonObject, Reason
-from world import World
 
 RUNNER = Path(__file__).parents[1] / "js" / "client_runner.mjs"
 NOW = 1_763_860_000_000

@@ -10,9 +10,9 @@ import pytest
 
 from processor.clock import Clock
 from processor.errors import StoreRefused
-from processor.store_port import CursorInvalid, Deletion, Entry, Position, ResponseStore
-from records import START, entry, record, tombstone
-from stores import opened
+from processor.ports.store import CursorInvalid, Deletion, Entry, Position, ResponseStore
+from support.records import START, entry, record, tombstone
+from support.stores import opened
 from topics.codec import encode_response
 from topics.records import Status
 

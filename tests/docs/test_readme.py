@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 from conftest import MakeTopics
-from lab import ROOT, laboratory
-from processor.config import Settings
-from processor.local.kafka import LocalKafka
-from support import eventually
+from devtools.kafka import LocalKafka
+from processor.config.settings import Settings
+from support.lab import ROOT, laboratory
+from support.waiting import eventually
 
 README = (ROOT / "README.md").read_text()
 

@@ -7,13 +7,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from devtools.kafka import LocalKafka
 from faultlab.report import MIN_SAMPLES, facts, render
 from faultlab.results import Result, load, save
 from faultlab.rows import ROWS, Row
 from faultlab.running import run
 from faultlab.stand import KAFKA_DEADLINE
-from lab import tied
-from processor.local.kafka import LocalKafka
+from support.lab import tied
 
 TREE = Path(__file__).resolve().parent.parent.parent
 CACHE = TREE / ".cache" / "faults"

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from processor.local.kafka import LocalKafka
-from proxy import GroupProxy
+from devtools.kafka import LocalKafka
+from support.proxy import GroupProxy
 
 
 class NotHere(Exception):

@@ -14,8 +14,8 @@ from aiokafka.structs import RecordMetadata
 from faultlab.lag import PARTITIONS
 from faultlab.sides import Side
 from faultlab.stand import KAFKA_DEADLINE, Stand, lab_of
-from processor.tombstones import KafkaTombstones
-from raw_batches import batch, sealed, send_raw
+from processor.kafka.tombstones import KafkaTombstones
+from support.raw_batches import batch, sealed, send_raw
 
 MOST_CONNECTS = 40
 """After one pause, of all connections of a relay."""

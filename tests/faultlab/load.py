@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from faultlab.accounting import Given
-from support import KINDS, WORDS
+from support.waiting import KINDS, WORDS
 from topics.producer import TokenProducer
 
 # A producer outlives the longest outage a row makes.

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 
 from faultlab.plain import READY
-from lab import RelayProcess
-from support import eventually
+from support.lab import RelayProcess
+from support.waiting import eventually
 
 PLAIN = Path(__file__).with_name("plain.py")
 RESTART_SECONDS = 1.0

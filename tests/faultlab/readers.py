@@ -11,15 +11,15 @@ from urllib.parse import quote
 
 import aiohttp
 
-from lab import KEY
-from processor.publish.ably import AblyOptions
-from processor.publish.subscription import (
+from processor.ably.ably import AblyOptions
+from processor.ably.subscription import (
     Interrupted,
     Subscription,
     SubscriptionRefused,
     SubscriptionUnavailable,
 )
-from processor.reader import Limits, Message, Reader
+from processor.reader.reader import Limits, Message, Reader
+from support.lab import KEY
 
 TICK = 0.5
 PAUSE = 1.0

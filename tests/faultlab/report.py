@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 
+from devtools.kafka import VERSION as KAFKA
 from faultlab.results import Counts, Result
 from faultlab.rows import Row
-from processor.local.kafka import VERSION as KAFKA
 
 TEMPLATE = Path(__file__).with_name("reliability.md")
 HEAD = (

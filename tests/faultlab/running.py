@@ -8,14 +8,15 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+from devtools.free_ports import free_ports
+from devtools.kafka import LocalKafka
 from faultlab.accounting import Tally
 from faultlab.around import Around, NotHere, SkewedClock, small_disk
 from faultlab.results import Counts, Result
 from faultlab.rows import Row
 from faultlab.scenarios import gather_refused
 from faultlab.stand import KAFKA_DEADLINE, Stand, built
-from processor.local.kafka import LocalKafka, free_ports
-from proxy import GroupProxy
+from support.proxy import GroupProxy
 
 SMALL_DISK_MB = 24
 

@@ -10,8 +10,8 @@ from typing import Any
 from faultlab import faults
 from faultlab.sides import letter_of
 from faultlab.stand import Stand, lab_of
-from lab import KEY
-from support import eventually
+from support.lab import KEY
+from support.waiting import eventually
 
 WARM_UP = 6.0
 AFTER = 12.0

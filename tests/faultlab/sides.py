@@ -8,16 +8,16 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from checker import check
+from devtools.emulator.server import LocalRealtime
+from devtools.emulator.wire import Message as WireMessage
 from faultlab.accounting import Given, Tally
 from faultlab.processes import Crew, PlainProcess
 from faultlab.readers import ChannelReader
-from lab import KEY, RelayProcess
-from processor.local.realtime.server import LocalRealtime
-from processor.local.realtime.wire import Message as WireMessage
-from processor.store_port import ResponseStore
+from processor.ports.store import ResponseStore
+from support.checker import check
+from support.lab import KEY, RelayProcess
+from support.verdict import as_received
 from topics.specs import TopicNames
-from verdict import as_received
 
 
 @dataclass(slots=True)

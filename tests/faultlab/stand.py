@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from devtools.emulator.server import LocalRealtime
 from faultlab.accounting import Tally, recovery
 from faultlab.around import Around
 from faultlab.lag import PARTITIONS, LagProbe
@@ -24,13 +25,12 @@ from faultlab.sides import (
     plain_side,
     tokenstream_side,
 )
-from lab import KEY, Lab
-from processor.ingest.connection import KafkaConnection
-from processor.ingest.topics_admin import TopicsWanted, apply
-from processor.local.realtime.server import LocalRealtime
-from processor.store_port import ResponseStore
-from stores import LocalPostgres, opened
-from support import eventually
+from processor.kafka.connection import KafkaConnection
+from processor.kafka.topics_admin import TopicsWanted, apply
+from processor.ports.store import ResponseStore
+from support.lab import KEY, Lab
+from support.stores import LocalPostgres, opened
+from support.waiting import eventually
 from topics.specs import TopicNames
 
 KAFKA_DEADLINE = 300.0

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from devtools.emulator.server import LocalRealtime
+from devtools.emulator.wire import Message
 from faultlab.accounting import Given, Tally
 from faultlab.processes import Crew, PlainProcess
 from faultlab.report import Facts, render
 from faultlab.results import Counts, Result, load, save
 from faultlab.rows import ROWS
 from faultlab.sides import Side, judge_plain, judge_published
-from processor.local.realtime.server import LocalRealtime
-from processor.local.realtime.wire import Message
-from processor.received import sha256_of, utf16_length
+from processor.reader.frames import sha256_of, utf16_length
 
 FACTS = Facts(date="2026-11-23", machine="a machine", versions={"Python": "3.11"})
 SIZE = len("word<1>")

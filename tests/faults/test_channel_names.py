@@ -6,9 +6,9 @@ import random
 import pytest
 
 from conftest import MakeTopics
-from lab import Lab, Produced, Script, laboratory
-from processor.local.kafka import LocalKafka
-from support import eventually
+from devtools.kafka import LocalKafka
+from support.lab import Lab, Produced, Script, laboratory
+from support.waiting import eventually
 from topics.producer import TokenProducer
 
 pytestmark = pytest.mark.timeout(240)

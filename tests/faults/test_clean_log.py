@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from conftest import MakeTopics
-from lab import Lab, RelayProcess, laboratory
-from processor.local.kafka import LocalKafka
-from support import eventually
+from devtools.kafka import LocalKafka
+from support.lab import Lab, RelayProcess, laboratory
+from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -10,10 +10,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from conftest import MakeTopics
-from lab import Lab, RelayProcess, laboratory
-from processor.local.kafka import LocalKafka
-from raw_batches import Entry, batch, send_raw
-from support import eventually
+from devtools.kafka import LocalKafka
+from support.lab import Lab, RelayProcess, laboratory
+from support.raw_batches import Entry, batch, send_raw
+from support.waiting import eventually
 from topics.specs import TopicNames
 
 pytestmark = pytest.mark.timeout(240)

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from conftest import MakeKafka, MakeTopics
-from lab import KEY, Lab, RelayProcess, assert_faultless, ended, laboratory
-from processor.local.kafka import LocalKafka
-from support import eventually
+from devtools.kafka import LocalKafka
+from support.lab import KEY, Lab, RelayProcess, assert_faultless, ended, laboratory
+from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -87,7 +87,7 @@ def alarming(relay: RelayProcess) -> list[str]:
 def is_calm(line: str) -> bool:
     try:
         event = json.loads(line)
-        of_kafka = event["logger"].startswith(("aiokafka", "processor.ingest"))
+        of_kafka = event["logger"].startswith(("aiokafka", "processor.relay"))
         return event["level"] in ("debug", "info") or of_kafka
     except (ValueError, LookupError, TypeError):
         return False

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from conftest import MakeTopics
-from lab import RelayProcess, laboratory
-from processor.local.kafka import LocalKafka
+from devtools.kafka import LocalKafka
+from support.lab import RelayProcess, laboratory
 
 pytestmark = pytest.mark.timeout(400)
 

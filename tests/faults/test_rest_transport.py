@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from conftest import MakeTopics
-from lab import RelayProcess, assert_faultless, ended, laboratory
-from processor.local.kafka import LocalKafka
-from support import eventually
+from devtools.kafka import LocalKafka
+from support.lab import RelayProcess, assert_faultless, ended, laboratory
+from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from devtools.kafka import LocalKafka
 from faultlab import faults
 from faultlab.load import Shape
 from faultlab.results import Result
@@ -9,7 +10,6 @@ from faultlab.rows import Row
 from faultlab.running import run_row
 from faultlab.scenarios import poisoned_with
 from faultlab.stand import Setup, Stand
-from processor.local.kafka import LocalKafka
 
 pytestmark = pytest.mark.timeout(300)
 

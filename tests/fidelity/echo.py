@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from processor.local.realtime.auth import EVERYTHING, Key, issue_token
+from devtools.emulator.auth import EVERYTHING, Key, issue_token
 
 TYPES = {"json": "application/json", "text": "text/plain", "jwt": "application/jwt"}
 

@@ -9,7 +9,7 @@ from fidelity.suites import SUITES, Suite
 
 HEAD = """# Fidelity of the local realtime double
 
-`processor/local/realtime` speaks Ably's protocol for development and tests. How well it does is measured with the test suites of
+`devtools/emulator` speaks Ably's protocol for development and tests. How well it does is measured with the test suites of
 Ably's own clients: they run unmodified against the double, and this page is what `make fidelity` found. It is written by that
 command; what is to be said about a failing test stands in `tests/fidelity/reasons.py`.
 

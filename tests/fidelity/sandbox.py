@@ -19,10 +19,10 @@ from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
+from devtools.emulator.auth import EVERYTHING, Key, parse_capability
+from devtools.emulator.rest import respond
+from devtools.emulator.server import HOST, LocalRealtime
 from fidelity.echo import echo_app
-from processor.local.realtime.auth import EVERYTHING, Key, parse_capability
-from processor.local.realtime.rest import respond
-from processor.local.realtime.server import HOST, LocalRealtime
 
 ECHO = "echo.ably.io"
 

@@ -2,7 +2,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from processor.local.realtime.server import LocalRealtime
+from devtools.emulator.server import LocalRealtime
 
 
 @pytest.fixture

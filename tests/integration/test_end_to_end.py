@@ -8,8 +8,8 @@ import os
 import pytest
 
 from conftest import MakeTopics
-from lab import ROOT, laboratory
-from processor.local.kafka import LocalKafka
+from devtools.kafka import LocalKafka
+from support.lab import ROOT, laboratory
 
 CHANNELS = 20
 

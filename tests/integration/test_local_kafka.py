@@ -11,8 +11,8 @@ import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from processor.local.kafka import VERSION, LocalKafka, LocalKafkaFailed
-from support import eventually
+from devtools.kafka import VERSION, LocalKafka, LocalKafkaFailed
+from support.waiting import eventually
 from topics.specs import TopicNames
 
 
@@ -92,7 +92,7 @@ async def test_without_the_jars_it_is_said_how_to_get_them(tmp_path: Path) -> No
 
 
 async def test_the_broker_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "processor.local.kafka", "--port", "0", "--data", str(tmp_path)]
+    command = [sys.executable, "-m", "devtools.kafka", "--port", "0", "--data", str(tmp_path)]
     parent = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert parent.stdout
     assert b"Ctrl-C stops it" in await parent.stdout.readline()
@@ -103,7 +103,7 @@ async def test_the_broker_dies_with_a_parent_that_is_killed(tmp_path: Path) -> N
 
 
 async def test_ctrl_c_stops_a_broker_in_the_foreground(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "processor.local.kafka", "--port", "0", "--data", str(tmp_path)]
+    command = [sys.executable, "-m", "devtools.kafka", "--port", "0", "--data", str(tmp_path)]
     parent = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert parent.stdout
     await parent.stdout.readline()

@@ -13,8 +13,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from processor.local.kafka import LocalKafka
-from support import eventually
+from devtools.kafka import LocalKafka
+from support.waiting import eventually
 from topics import TokenProducer
 from topics.codec import MAX_TEXT_BYTES, TokenRecord, decode_record
 from topics.producer import DeliveryError, RecordTooLargeError

@@ -6,11 +6,12 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from devtools.free_ports import free_ports
+from devtools.kafka import LocalKafka
 from processor.errors import KafkaUnavailable, TopicsUnfit
-from processor.ingest.connection import KafkaConnection
-from processor.ingest.topics_admin import TopicsWanted, apply, check, verify_startup
-from processor.local.kafka import LocalKafka, free_ports
-from support import eventually
+from processor.kafka.connection import KafkaConnection
+from processor.kafka.topics_admin import TopicsWanted, apply, check, verify_startup
+from support.waiting import eventually
 from topics.specs import TopicNames
 
 MakeKafka = Callable[..., Awaitable[LocalKafka]]

@@ -5,8 +5,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from nodes import run
-from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime
+from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
+from support.nodes import run
 
 ROOT = Path(__file__).parents[2]
 CLIENT = ROOT / "clients" / "javascript"

@@ -5,16 +5,16 @@ from pathlib import Path
 
 from aiohttp import web
 
-from nodes import run
+from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
 from processor.api.access import Access
 from processor.api.app import ApiParts, make_app
-from processor.api.health import Health
-from processor.api.server import HttpServer
 from processor.archive.sql import SqlStore
 from processor.clock import Clock
-from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime
-from processor.metrics import Metrics
-from processor.store_port import Entry, Position
+from processor.ports.store import Entry, Position
+from processor.telemetry.health import Health
+from processor.telemetry.metrics import Metrics
+from processor.telemetry.server import HttpServer
+from support.nodes import run
 
 READERS = 100
 

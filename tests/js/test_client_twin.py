@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from processor.reader import Limits, Message, Reader, Response
-from processor.received import sha256_of, utf16_length
+from processor.reader.frames import sha256_of, utf16_length
+from processor.reader.reader import Limits, Message, Reader, Response
 
 ROOT = Path(__file__).parents[2]
 RUNNER = Path(__file__).with_name("client_runner.mjs")

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lab import ROOT
-from processor.metrics import Metrics
+from processor.telemetry.metrics import Metrics
+from support.lab import ROOT
 
 DASHBOARDS = ROOT / "deploy" / "grafana" / "dashboards"
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}

@@ -14,13 +14,13 @@ from typing import Any
 import aiohttp
 from aiokafka import AIOKafkaProducer
 
-from lab import Lab, RelayProcess, laboratory
 from observability.dashboard_rules import Json
 from observability.prometheus import Prometheus, Target, scraping
 from observability.questions import Answer, Span, ask, choices
-from processor.ingest.connection import KafkaConnection
-from processor.ingest.topics_admin import TopicsWanted, apply
-from support import eventually
+from processor.kafka.connection import KafkaConnection
+from processor.kafka.topics_admin import TopicsWanted, apply
+from support.lab import Lab, RelayProcess, laboratory
+from support.waiting import eventually
 from topics.specs import TopicNames
 
 PARTITIONS = 4

@@ -6,11 +6,11 @@ import pickle
 import sys
 from pathlib import Path
 
-from lab import ROOT
+from devtools.kafka import LocalKafka
 from observability.dashboard_rules import committed
 from observability.drawing import draw
 from observability.observed import Seen, observe
-from processor.local.kafka import LocalKafka
+from support.lab import ROOT
 
 IMAGES = ROOT / "docs" / "images"
 

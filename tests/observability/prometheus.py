@@ -10,10 +10,10 @@ from typing import Any
 import aiohttp
 import yaml
 
-from lab import ROOT
-from processor.local.children import Child
-from processor.local.kafka import free_ports
-from support import eventually
+from devtools.children import Child
+from devtools.free_ports import free_ports
+from support.lab import ROOT
+from support.waiting import eventually
 
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yaml"
 SCRAPE_SECONDS = 1

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from lab import ROOT
 from observability.dashboard_rules import committed, known_series, panels
-from processor.metrics import Metrics
+from processor.telemetry.metrics import Metrics
+from support.lab import ROOT
 
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yaml"
 CASES = ROOT / "deploy" / "prometheus" / "alerts_test.yaml"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from devtools.kafka import LocalKafka
 from observability.dashboard_rules import committed, panels
 from observability.drawing import draw
 from observability.observed import Seen, observe
 from observability.questions import unanswered
-from processor.local.kafka import LocalKafka
 
 pytestmark = pytest.mark.timeout(400)
 

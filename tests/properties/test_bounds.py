@@ -7,8 +7,8 @@ from processor.core.framer import Frame
 from processor.core.limits import Limits
 from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
+from support.world import LogRecord
 from topics.codec import Decoder, decode_response, encode_response
-from world import LogRecord
 
 CLOCK = 1_700_000_000_000
 

@@ -7,8 +7,8 @@ import pytest
 
 from processor.core.framer import Frame
 from processor.core.limits import Limits
+from support.world import World
 from topics.records import Reason
-from world import World
 
 
 def record(seq: int, **fields: object) -> bytes:

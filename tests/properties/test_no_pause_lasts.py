@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from processor.core.limits import Limits
-from world import World
+from support.world import World
 
 common = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 TEXTS = ("x", "half \ud83d", "\ude00", "y" * 300)

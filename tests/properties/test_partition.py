@@ -12,7 +12,7 @@ from processor.core.book import Book, CommitPoint
 from processor.core.framer import Frame
 from processor.core.limits import Limits
 from processor.core.text import utf16_length
-from world import World
+from support.world import World
 
 TEXTS = ["", "a", "Hel", "lo ", "naïve", "日本", "👩‍👩‍👧", "\U0001f600", "line\n", '"q"\\', "\u0000x", "a" * 900]
 

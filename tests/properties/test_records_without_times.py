@@ -7,8 +7,8 @@ import orjson
 import pytest
 
 from processor.core.limits import Limits
+from support.world import World
 from topics.codec import decode_response
-from world import World
 
 EVENTS = ({"event": "start", "channel": "c"}, {"event": "token", "text": "x"}, {"event": "stop"})
 

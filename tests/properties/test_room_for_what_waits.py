@@ -5,7 +5,7 @@ from random import Random
 import orjson
 
 from processor.core.limits import Limits
-from world import World
+from support.world import World
 
 
 def record(response_id: str, seq: int, text: str) -> bytes:

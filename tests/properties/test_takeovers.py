@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from processor.core.limits import Limits
 from properties.test_partition import check, events, read, shuffle_within, workloads
+from support.world import World
 from topics.records import ResponseRecord, Status
-from world import World
 
 Workload = tuple[list[bytes], dict[str, list[tuple[str, str]]], int]
 

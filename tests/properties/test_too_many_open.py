@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from processor.core.limits import Limits
 from properties.test_partition import read
-from world import World
+from support.world import World
 
 common = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 

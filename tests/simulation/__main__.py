@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 
-from processor.metrics import Metrics
+from processor.telemetry.metrics import Metrics
 from simulation import run as running
 from simulation.coverage import ENOUGH, Coverage
 from simulation.many import Smaller, Tally, run_many, run_seed

@@ -16,8 +16,8 @@ from processor.archive.stream import Receive
 from processor.clock import Clock
 from processor.core.backoff import Backoff
 from processor.errors import KafkaUnavailable, StoreUnavailable
-from processor.metrics import Metrics
-from processor.store_port import Entry, Page, Position, StoredResponse, merge_hydration, outdoes
+from processor.ports.store import Entry, Page, Position, StoredResponse, merge_hydration, outdoes
+from processor.telemetry.metrics import Metrics
 from simulation.clients import Network, SimConsumer
 from simulation.coverage import Coverage
 from simulation.group import Group

@@ -10,8 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from checker import check
-from processor.received import Message, sha256_of, utf16_length
+from processor.reader.frames import Message, sha256_of, utf16_length
 from simulation.archive import SimStore
 from simulation.coverage import Coverage
 from simulation.known import RELAY_ENDS, Durable, Shown, Violation, demand
@@ -19,6 +18,7 @@ from simulation.log import Brokers, Log, LogRecord, Transaction
 from simulation.plan import Plan, Truth
 from simulation.produced import Produced, joined
 from simulation.realtime import Service
+from support.checker import check
 from topics.records import Reason
 
 METADATA_BYTES = 4096

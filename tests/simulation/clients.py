@@ -1,4 +1,4 @@
-"""Kafka's clients of one node, as `processor.ingest.ports` wants them, over a network that delays, cuts and loses."""
+"""Kafka's clients of one node, as `processor.ports.log` wants them, over a network that delays, cuts and loses."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -11,8 +11,8 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 
 from processor.clock import Clock
 from processor.errors import KafkaUnavailable, PartitionLost, RecordsGone
-from processor.ingest.kafka import GroupMembership
-from processor.ingest.ports import Record
+from processor.kafka import GroupMembership
+from processor.ports.log import Record
 from simulation.coverage import Coverage
 from simulation.group import Group
 from simulation.log import Brokers, Fenced, LogRecord

@@ -5,7 +5,7 @@ from enum import Enum
 
 from processor.core.response import Phase
 from processor.core.sequencer import Verdict
-from processor.ingest.worker import State
+from processor.relay.worker import State
 from topics.records import STATUS_BY_REASON, Reason
 
 FAULTS = (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
-from processor.metrics import Metrics
+from processor.telemetry.metrics import Metrics
 from simulation.coverage import Coverage
 from simulation.plan import Plan, make_plan
 from simulation.process import Kit

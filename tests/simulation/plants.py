@@ -19,12 +19,12 @@ from processor.core.outflow import AskHistory
 from processor.core.response import Gap, Raw, Response, Stop
 from processor.core.timers import Due, Timers
 from processor.errors import PublishRetry
-from processor.ingest.caution import CAUTIOUS_AFTER
-from processor.ingest.ports import Record
-from processor.ingest.takeover import Beginning
-from processor.ingest.worker import State
-from processor.ports import Slot
-from processor.store_port import Entry, Page, merge_hydration
+from processor.ports.log import Record
+from processor.ports.realtime import Slot
+from processor.ports.store import Entry, Page, merge_hydration
+from processor.relay.caution import CAUTIOUS_AFTER
+from processor.relay.takeover import Beginning
+from processor.relay.worker import State
 from simulation.archive import SimArchive, SimStore
 from simulation.clients import SimWriter
 from simulation.coverage import Coverage

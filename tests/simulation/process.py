@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from processor.ably.ably import AblyOptions, Connection
+from processor.ably.history import ChannelHistory
 from processor.clock import Clock
 from processor.core.backoff import Backoff
 from processor.core.framer import Frame
@@ -18,15 +20,13 @@ from processor.core.response import Raw, Response
 from processor.core.sequencer import Verdict
 from processor.core.timers import Timers
 from processor.errors import PublishRetry
-from processor.ingest.parts import WorkerParts
-from processor.ingest.relay import Relay, RelayOptions
-from processor.ingest.worker import PartitionWorker, State
-from processor.metrics import Metrics
-from processor.ports import Realtime
-from processor.publish.ably import AblyOptions, Connection
-from processor.publish.history import ChannelHistory
-from processor.publish.lanes import LaneParts, Lanes
-from processor.publish.pool import ConnectionPool, PoolOptions, RatePace
+from processor.ports.realtime import Realtime
+from processor.relay.lanes import LaneParts, Lanes
+from processor.relay.parts import WorkerParts
+from processor.relay.pool import ConnectionPool, PoolOptions, RatePace
+from processor.relay.relay import Relay, RelayOptions
+from processor.relay.worker import PartitionWorker, State
+from processor.telemetry.metrics import Metrics
 from simulation.archive import SimArchive, SimStore
 from simulation.clients import Network, SimConsumer, SimOffsets, SimResponses, SimWriter
 from simulation.coverage import Coverage

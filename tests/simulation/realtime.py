@@ -1,4 +1,4 @@
-"""The realtime service and its SDK: what `processor.publish.ably.Connection` talks to.
+"""The realtime service and its SDK: what `processor.ably.ably.Connection` talks to.
 
 The service keeps order per connection, drops repeats by id for two minutes, refuses by rate, size and channel, and has
 a history that may lag or be gone. The SDK, as the real one does when a connection fails under it, may forget a publish
@@ -17,9 +17,9 @@ from typing import Any
 from ably.types.connectionstate import ConnectionState
 from ably.util.exceptions import AblyException
 
+from processor.ably.history import ChannelHistory, PastMessage
 from processor.errors import PublishRetry
-from processor.publish.history import ChannelHistory, PastMessage
-from processor.received import Message
+from processor.reader.frames import Message
 from simulation.coverage import Coverage
 from simulation.loop import VirtualLoop
 

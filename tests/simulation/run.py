@@ -12,8 +12,8 @@ import structlog
 
 from processor.clock import Clock
 from processor.core.response import Phase
-from processor.ingest.worker import PartitionWorker
-from processor.metrics import Metrics
+from processor.relay.worker import PartitionWorker
+from processor.telemetry.metrics import Metrics
 from simulation.archive import ArchiveParts, ArchiveProcess
 from simulation.checks import Judge
 from simulation.coverage import Coverage

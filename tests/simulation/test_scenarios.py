@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from processor.metrics import Metrics
+from processor.telemetry.metrics import Metrics
 from simulation.coverage import Coverage
 from simulation.frozen import FOLDER, freeze, thaw
 from simulation.log import Brokers

@@ -5,7 +5,7 @@ import gc
 
 import pytest
 
-from processor.metrics import Metrics
+from processor.telemetry.metrics import Metrics
 from simulation.coverage import ENOUGH, Coverage
 from simulation.loop import Node, Stuck, VirtualLoop
 from simulation.many import Tally, run_many, run_seed

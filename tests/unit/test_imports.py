@@ -12,14 +12,14 @@ ROOT = Path(__file__).parents[2]
 PRODUCT = sorted(path for package in ("topics", "processor") for path in (ROOT / package).rglob("*.py"))
 # Each of these stays behind the package that knows its ways.
 HOMES = {
-    "ably": "processor/publish/",
+    "ably": "processor/ably/",
     "faust": "processor/archive/",
     "sqlalchemy": "processor/archive/",
     "alembic": "processor/archive/",
     "obstore": "processor/archive/",
 }
 # What the bench compares with: a program as others write it.
-PLAIN_PROGRAM = "processor/local/bench/plain_faust.py"
+PLAIN_PROGRAM = "devtools/bench/plain_faust.py"
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -54,7 +54,5 @@ def test_a_foreign_library_stays_in_its_package(library: str) -> None:
 
 
 def test_only_the_command_line_knows_the_local_mode() -> None:
-    strangers = {
-        path for path in users("processor.local") if not path.startswith(("processor/local/", "processor/cli"))
-    }
+    strangers = {path for path in users("devtools") if not path.startswith(("devtools/", "processor/cli"))}
     assert strangers == set()

@@ -10,7 +10,7 @@ import yaml
 from deploy.chart import documents
 from deploy.chart.schema import NEVER_PLAIN, SECRET
 from deploy.chart.values import CHART, Undocumented, read_values
-from processor.config import Settings
+from processor.config.settings import Settings
 
 CASES = sorted((Path(__file__).parent / "values").glob("*.yaml"))
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())

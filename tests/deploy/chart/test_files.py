@@ -12,8 +12,8 @@ import yaml
 
 from deploy.chart.renderings import RENDERED, ROOT
 from deploy.chart.values import CHART
-from processor.config import Settings
-from processor.local import kafka
+from devtools import kafka
+from processor.config.settings import Settings
 
 DEPLOY = ROOT / "deploy"
 BIN = ROOT / ".venv" / "bin"

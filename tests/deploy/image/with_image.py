@@ -15,9 +15,9 @@ import aiohttp
 import pytest
 
 from conftest import MakeTopics
-from lab import ROOT, RelayProcess, laboratory
-from processor.local.kafka import LocalKafka
-from support import eventually
+from devtools.kafka import LocalKafka
+from support.lab import ROOT, RelayProcess, laboratory
+from support.waiting import eventually
 
 INSIDE = Path(__file__).parent / "inside"
 SITE = "opt/tokenstream/lib/python3*/site-packages"

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from support import eventually
+from support.waiting import eventually
 
 Object = dict[str, Any]
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from deploy.node.cluster import Namespace, run
-from support import eventually
+from support.waiting import eventually
 
 
 async def drained(namespace: Namespace, selector: str) -> int:

@@ -9,7 +9,7 @@ import signal
 
 import aiohttp
 
-from processor.local.model import Pace, SampleModel
+from devtools.demo.model import Pace, SampleModel
 from topics.producer import TokenProducer
 
 AT_ONCE = 4

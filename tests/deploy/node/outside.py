@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from checker import Report, check
-from processor.ingest.connection import KafkaConnection
-from processor.ingest.topics_admin import TopicsWanted, apply
-from processor.local.kafka import LocalKafka
-from processor.local.realtime.server import LocalRealtime
-from processor.publish.ably import AblyOptions
-from processor.publish.subscription import Interrupted, Subscription
-from processor.received import Message
-from stores import LocalPostgres
-from support import eventually
+from devtools.emulator.server import LocalRealtime
+from devtools.kafka import LocalKafka
+from processor.ably.ably import AblyOptions
+from processor.ably.subscription import Interrupted, Subscription
+from processor.kafka.connection import KafkaConnection
+from processor.kafka.topics_admin import TopicsWanted, apply
+from processor.reader.frames import Message
+from support.checker import Report, check
+from support.stores import LocalPostgres
+from support.waiting import eventually
 from topics.specs import TopicNames
 
 NODE = "10.88.0.1"

@@ -27,8 +27,8 @@ from deploy.node.workload import (
     values,
     write_values,
 )
-from stores import opened
-from support import eventually
+from support.stores import opened
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(1200)]
 
@@ -114,7 +114,7 @@ async def test_what_was_produced_is_stored_and_served(world: Outside, release: R
 
 
 def _signed(key: str) -> str:
-    from processor.local.realtime.server import demo_token
+    from devtools.emulator.server import demo_token
 
     return demo_token(key, {"*": ["history"]}, None, 600)
 

@@ -31,7 +31,7 @@ from deploy.node.workload import (
     values,
     write_values,
 )
-from support import eventually
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(1200)]
 

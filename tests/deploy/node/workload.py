@@ -6,7 +6,7 @@ from typing import Any
 
 from deploy.node.cluster import Namespace, Object, is_ready, name_of
 from deploy.node.outside import NODE, PARTITIONS, WORK_PORT, Outside
-from support import eventually
+from support.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
 CHART = str(ROOT / "helm" / "tokenstream")

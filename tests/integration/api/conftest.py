@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from api_server import Api, serving
-from processor.store_port import ResponseStore
-from stores import opened
+from processor.ports.store import ResponseStore
+from support.api_server import Api, serving
+from support.stores import opened
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import sys
 
 from processor.api.access import Access
 from processor.api.app import ApiLimits, ApiParts, make_app
-from processor.api.health import Health
 from processor.api.memory import release_large_buffers
-from processor.api.server import HttpServer
 from processor.archive.stores import open_store
-from processor.metrics import Metrics
+from processor.telemetry.health import Health
+from processor.telemetry.metrics import Metrics
+from processor.telemetry.server import HttpServer
 
 
 async def serve(url: str, write_seconds: float) -> None:

@@ -3,10 +3,10 @@
 import orjson
 from structlog.testing import capture_logs
 
-from api_server import Api, serving, tokens
 from processor.api.access import Access
-from processor.store_port import ResponseStore
-from records import entry
+from processor.ports.store import ResponseStore
+from support.api_server import Api, serving, tokens
+from support.records import entry
 from topics.records import Status
 
 

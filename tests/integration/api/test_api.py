@@ -11,15 +11,15 @@ import msgspec
 import orjson
 import pytest
 
-from api_server import Api, serving
 from processor.api.access import Access
 from processor.api.app import ApiLimits, make_app
-from processor.api.health import Check, Health
-from processor.api.server import HttpServer, PortTaken
 from processor.errors import StoreUnavailable
-from processor.metrics import Metrics
-from processor.store_port import PAGE_BYTES, Entry, Position, ResponseStore
-from records import START, entry, record
+from processor.ports.store import PAGE_BYTES, Entry, Position, ResponseStore
+from processor.telemetry.health import Check, Health
+from processor.telemetry.metrics import Metrics
+from processor.telemetry.server import HttpServer, PortTaken
+from support.api_server import Api, serving
+from support.records import START, entry, record
 from topics.codec import encode_response
 from topics.records import Part, Status
 

@@ -9,15 +9,15 @@ import orjson
 import pytest
 from yarl import URL
 
-from api_server import Api, serving
 from processor.api.access import Access, fixed_tokens
 from processor.api.app import ApiLimits
 from processor.clock import Clock
-from processor.config_values import read_api_tokens
-from processor.store_port import STALE_MS, ResponseStore
-from records import entry
-from stores import opened
-from support import eventually
+from processor.config.values import read_api_tokens
+from processor.ports.store import STALE_MS, ResponseStore
+from support.api_server import Api, serving
+from support.records import entry
+from support.stores import opened
+from support.waiting import eventually
 from topics.records import Status
 
 

@@ -8,12 +8,12 @@ import aiohttp
 import pytest
 
 from conftest import MakeTopics
-from lab import KEY, Lab, RelayProcess, laboratory
-from processor.local.kafka import LocalKafka
-from processor.publish.ably import AblyOptions
-from processor.publish.subscription import Subscription
-from processor.reader import Limits, Reader
-from processor.received import Message
+from devtools.kafka import LocalKafka
+from processor.ably.ably import AblyOptions
+from processor.ably.subscription import Subscription
+from processor.reader.frames import Message
+from processor.reader.reader import Limits, Reader
+from support.lab import KEY, Lab, RelayProcess, laboratory
 
 CHANNELS = 4
 

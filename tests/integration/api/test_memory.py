@@ -10,9 +10,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from records import START, entry
-from stores import new_store_url, opened
-from support import eventually
+from support.records import START, entry
+from support.stores import new_store_url, opened
+from support.waiting import eventually
 from topics.records import Status
 
 MIB = 1024 * 1024

@@ -15,8 +15,8 @@ import orjson
 from processor.archive.app import Archive, ArchiveSettings
 from processor.archive.sql import SqlStore
 from processor.clock import Clock
-from processor.metrics import Metrics
-from processor.store_port import Entry
+from processor.ports.store import Entry
+from processor.telemetry.metrics import Metrics
 
 
 class DyingStore(SqlStore):

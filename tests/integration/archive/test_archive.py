@@ -5,11 +5,11 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer
 
-from archives import archiving, producing, send
-from processor.local.kafka import LocalKafka
-from records import record
-from stores import opened
-from support import eventually
+from devtools.kafka import LocalKafka
+from support.archives import archiving, producing, send
+from support.records import record
+from support.stores import opened
+from support.waiting import eventually
 from topics.records import Status
 from topics.specs import TopicNames
 

@@ -9,9 +9,9 @@ import pytest
 from processor.archive.compact import compact
 from processor.archive.objects import ObjectStore
 from processor.clock import Clock
-from processor.store_port import Deletion
-from records import START, entry
-from stores import new_store_url
+from processor.ports.store import Deletion
+from support.records import START, entry
+from support.stores import new_store_url
 from topics.records import Status
 
 DAY_MS = 86_400_000

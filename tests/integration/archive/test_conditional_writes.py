@@ -10,13 +10,13 @@ from enum import Enum, auto
 import pytest
 from aiohttp import web
 
-from commands import run_command
+from devtools.kafka import LocalKafka
 from processor.archive.bucket import Bucket
 from processor.archive.objects import ObjectStore
 from processor.archive.opening import open_patiently
 from processor.clock import Clock
 from processor.errors import SettingsError
-from processor.local.kafka import LocalKafka
+from support.commands import run_command
 from topics.specs import TopicNames
 
 URL = "s3://bucket"

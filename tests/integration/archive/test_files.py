@@ -15,9 +15,9 @@ from processor.archive.object_names import pointer_key
 from processor.archive.object_pointers import decode_pointer, encode_pointer
 from processor.archive.objects import ObjectStore
 from processor.clock import Clock
-from processor.store_port import Deletion, Entry
-from records import START, entry
-from stores import new_store_url, opened
+from processor.ports.store import Deletion, Entry
+from support.records import START, entry
+from support.stores import new_store_url, opened
 from topics.records import Status
 
 

@@ -9,8 +9,8 @@ from sqlalchemy import text
 from processor.archive.sql import SqlStore
 from processor.clock import Clock
 from processor.errors import SchemaOutdated, SettingsError, StoreUnavailable
-from records import entry
-from stores import new_store_url, opened
+from support.records import entry
+from support.stores import new_store_url, opened
 from topics.records import Status
 
 

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from archives import archive_process, archiving, producing, send
+from devtools.kafka import LocalKafka
 from processor.archive.sql import SqlStore
 from processor.archive.verify import VerifyReport, verify
 from processor.clock import Clock
 from processor.errors import StoreUnavailable
-from processor.local.kafka import LocalKafka
-from processor.metrics import Metrics
-from processor.store_port import Entry, ResponseStore
-from records import record
-from stores import LocalPostgres, new_store_url, opened
-from support import eventually
+from processor.ports.store import Entry, ResponseStore
+from processor.telemetry.metrics import Metrics
+from support.archives import archive_process, archiving, producing, send
+from support.records import record
+from support.stores import LocalPostgres, new_store_url, opened
+from support.waiting import eventually
 from topics.records import ResponseRecord
 from topics.specs import TopicNames
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from processor.local.bench.model import Demand, messages_of
-from processor.local.bench.results import Report, Result, read_report
-from processor.local.bench.scenarios import SCENARIOS, Scene, Wanted
-from processor.local.kafka import LocalKafka
+from devtools.bench.model import Demand, messages_of
+from devtools.bench.results import Report, Result, read_report
+from devtools.bench.scenarios import SCENARIOS, Scene, Wanted
+from devtools.kafka import LocalKafka
 
 ROOT = Path(__file__).parents[3]
 PAGE = "# Figures\n<!-- bench:targets -->\n<!-- /bench:targets -->\n"
@@ -124,13 +124,3 @@ def test_a_run_that_does_not_deliver_all_of_it_gives_no_figures_says_what_is_mis
     assert "uncommitted" in done.stderr
     assert "tokens a second" not in done.stdout
     assert not json.exists()
-
-
-def test_plots_are_refused_with_what_to_install_before_anything_is_started(tmp_path: Path) -> None:
-    (tmp_path / "matplotlib.py").write_text("raise ImportError('not installed')\n")
-    command = [sys.executable, "-m", "processor", "bench", "backlog", "--images", str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 1
-    assert "pip install '.[bench]'" in done.stderr
-    assert done.stdout == ""

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from processor.local.bench.load import Load
-from processor.local.bench.results import Unsound
-from processor.local.bench.run import Run, running
-from processor.local.bench.stage import Stage, staged
-from processor.local.kafka import LocalKafka
-from support import eventually
+from devtools.bench.load import Load
+from devtools.bench.results import Unsound
+from devtools.bench.run import Run, running
+from devtools.bench.stage import Stage, staged
+from devtools.kafka import LocalKafka
+from support.waiting import eventually
 
 LOAD_TOKENS = 30
 WITHIN = 60.0

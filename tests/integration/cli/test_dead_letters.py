@@ -8,11 +8,11 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from conftest import MakeTopics
+from devtools.kafka import LocalKafka
 from integration.cli.commands import kafka_settings, tokenstream
-from lab import Lab, laboratory
-from processor.local.kafka import LocalKafka
-from records import record
-from support import eventually
+from support.lab import Lab, laboratory
+from support.records import record
+from support.waiting import eventually
 from topics.codec import encode_response
 from topics.specs import TopicNames
 

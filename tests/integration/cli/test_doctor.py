@@ -4,14 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from conftest import MakeTopics
+from devtools.emulator.server import LocalRealtime
+from devtools.free_ports import free_port
+from devtools.kafka import LocalKafka
 from integration.cli.commands import kafka_settings, tokenstream
-from lab import KEY, free_port
-from processor.doctor import Finding, kafka_findings, service_findings, store_findings
-from processor.ingest.connection import KafkaConnection
-from processor.ingest.topics_admin import TopicsWanted
-from processor.local.kafka import LocalKafka
-from processor.local.realtime.server import LocalRealtime
-from processor.publish.ably import AblyOptions
+from processor.ably.ably import AblyOptions
+from processor.cli.doctor import Finding, kafka_findings, service_findings, store_findings
+from processor.kafka.connection import KafkaConnection
+from processor.kafka.topics_admin import TopicsWanted
+from support.lab import KEY
 
 LINES = ["kafka", "topics", "sizes", "service", "clock", "key", "capabilities", "history", "store"]
 

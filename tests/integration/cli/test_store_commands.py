@@ -5,12 +5,12 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 
+from devtools.kafka import LocalKafka
 from integration.cli.commands import Terminal, kafka_settings, start, tokenstream
 from processor.archive.stores import open_store
-from processor.local.kafka import LocalKafka
-from processor.store_port import Entry, Position
-from records import entry, record
-from support import eventually
+from processor.ports.store import Entry, Position
+from support.records import entry, record
+from support.waiting import eventually
 from topics.codec import encode_response
 from topics.records import Status
 from topics.specs import TopicNames

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from processor.local.web.server import Collaborators, DemoPage, Fault, PageUnavailable, Prompt
+from devtools.demo.web.server import Collaborators, DemoPage, Fault, PageUnavailable, Prompt
 
 
 @contextlib.asynccontextmanager

@@ -4,9 +4,9 @@ import asyncio
 import re
 import sys
 
-from processor.log import configure_logging
-from processor.loop_watch import LoopWatch
-from processor.metrics import Metrics
+from processor.telemetry.log import configure_logging
+from processor.telemetry.loop_watch import LoopWatch
+from processor.telemetry.metrics import Metrics
 
 
 def hold_the_lock() -> None:

@@ -16,15 +16,15 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
+from processor.ably.history import ChannelHistory
 from processor.clock import Clock
 from processor.core.framer import Frame
 from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Raw
-from processor.ingest.measures import Measures
-from processor.metrics import Metrics
-from processor.publish.history import ChannelHistory
-from processor.publish.lanes import LaneParts, Lanes
+from processor.relay.lanes import LaneParts, Lanes
+from processor.relay.measures import Measures
+from processor.telemetry.metrics import Metrics
 from topics.codec import Decoder
 
 ROUNDS = 200

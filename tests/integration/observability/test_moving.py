@@ -8,9 +8,9 @@ from collections import defaultdict
 import pytest
 
 from conftest import MakeTopics
-from lab import RelayProcess, laboratory
-from processor.local.kafka import LocalKafka
-from support import eventually
+from devtools.kafka import LocalKafka
+from support.lab import RelayProcess, laboratory
+from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(300)
 SAMPLE = re.compile(r"^tokenstream_(?P<name>\w+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$", re.MULTILINE)

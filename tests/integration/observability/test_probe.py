@@ -12,16 +12,16 @@ from random import Random
 import pytest
 
 from conftest import MakeTopics
-from lab import ROOT, Lab, laboratory
+from devtools.kafka import LocalKafka
 from processor.api.access import Access
 from processor.api.app import ApiParts
-from processor.config import load_settings
-from processor.local.kafka import LocalKafka
-from processor.metrics import Metrics
-from processor.probe import Plan, Probe, Result
-from processor.probe_role import build_probe
-from stores import opened
-from support import eventually
+from processor.config.settings import load_settings
+from processor.probe.probe import Plan, Probe, Result
+from processor.service.probe_role import build_probe
+from processor.telemetry.metrics import Metrics
+from support.lab import ROOT, Lab, laboratory
+from support.stores import opened
+from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
 CHANNEL = "probe:main"

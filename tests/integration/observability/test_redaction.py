@@ -16,10 +16,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from conftest import MakeTopics
-from lab import Lab, RelayProcess
-from processor.local.kafka import LocalKafka
-from processor.local.realtime.server import LocalRealtime
-from support import eventually
+from devtools.emulator.server import LocalRealtime
+from devtools.kafka import LocalKafka
+from support.lab import Lab, RelayProcess
+from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(400)
 TEXT = "CANARYTEXT"

@@ -9,7 +9,7 @@ from typing import TextIO
 
 import structlog
 
-import processor.log
+import processor.telemetry.log
 
 
 def configure_plainly(
@@ -24,8 +24,8 @@ def configure_plainly(
     structlog.configure(logger_factory=structlog.stdlib.LoggerFactory())
 
 
-processor.log.configure_logging = configure_plainly
+processor.telemetry.log.configure_logging = configure_plainly
 
-from processor.cli import main  # noqa: E402 - after the exchange
+from processor.cli.main import main  # noqa: E402 - after the exchange
 
 main()

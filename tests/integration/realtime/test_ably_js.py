@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime, demo_token
+from devtools.emulator.server import DEFAULT_KEY, LocalRealtime, demo_token
 
 SCRIPT = Path(__file__).parents[2] / "js" / "realtime.mjs"
 SCENARIOS = re.findall(r"^  async (\w+)\(\) \{", SCRIPT.read_text(), re.MULTILINE)

@@ -9,8 +9,8 @@ from ably import AblyException, AblyRealtime, AblyRest
 from ably.types.message import Message
 from websockets.exceptions import ConnectionClosed
 
-from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime, demo_token
-from support import eventually
+from devtools.emulator.server import DEFAULT_KEY, LocalRealtime, demo_token
+from support.waiting import eventually
 
 Connect = Callable[..., Any]
 

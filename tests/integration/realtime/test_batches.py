@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from ably import AblyRest
 
+from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
+from processor.ably.answers import read_error, read_results
+from processor.ably.refusals import Refusal
 from processor.errors import PublishRetry
-from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime
-from processor.publish.answers import read_error, read_results
-from processor.publish.refusals import Refusal
 
 
 @pytest.fixture

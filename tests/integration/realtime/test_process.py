@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime
+from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def publish(serial: int, data: str) -> dict[str, Any]:
 
 async def test_it_says_what_it_is_and_serves_until_told_to_stop(http: aiohttp.ClientSession) -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "processor.local.realtime", "--admin", stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", "devtools.emulator", "--admin", stdout=asyncio.subprocess.PIPE
     )
     try:
         assert process.stdout is not None

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime
+from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
 
 
 @pytest.fixture

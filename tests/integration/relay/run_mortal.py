@@ -19,10 +19,10 @@ import msgspec
 import orjson
 
 from processor.clock import Clock
-from processor.config import Settings, load_settings
-from processor.log import configure_logging
-from processor.metrics import Metrics
-from processor.relay_role import build_relay, connection_pool
+from processor.config.settings import Settings, load_settings
+from processor.service.relay_role import build_relay, connection_pool
+from processor.telemetry.log import configure_logging
+from processor.telemetry.metrics import Metrics
 from topics.codec import Decoder, Invalid, TokenRecord
 from topics.plain import PlainToken
 from topics.records import Event

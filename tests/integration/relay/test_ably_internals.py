@@ -9,14 +9,14 @@ import pytest
 from ably import AblyRealtime
 from ably.types.message import Message
 
+from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
+from processor.ably.ably import AblyOptions, Connection, message_of
+from processor.ably.gathering import GatheringTransport
+from processor.ably.refusals import Meaning, Refusal
 from processor.core.framer import Frame
 from processor.core.pacing import Pace
 from processor.errors import PublishRetry
-from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime
-from processor.publish.ably import AblyOptions, Connection, message_of
-from processor.publish.gathering import GatheringTransport
-from processor.publish.refusals import Meaning, Refusal
-from support import eventually, working
+from support.waiting import eventually, working
 
 CLIENT = "tokenstream"
 

@@ -7,10 +7,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from conftest import MakeTopics
-from lab import Lab, RelayProcess, assert_faultless, laboratory
-from processor.local.kafka import LocalKafka
-from raw_batches import Entry, batch, sealed, send_raw
-from support import eventually
+from devtools.kafka import LocalKafka
+from support.lab import Lab, RelayProcess, assert_faultless, laboratory
+from support.raw_batches import Entry, batch, sealed, send_raw
+from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(120)
 

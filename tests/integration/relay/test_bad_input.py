@@ -7,9 +7,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from conftest import MakeTopics
-from lab import Lab, laboratory
-from processor.local.kafka import LocalKafka
-from support import eventually
+from devtools.kafka import LocalKafka
+from support.lab import Lab, laboratory
+from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
+from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
+from processor.ably.ably import AblyOptions
+from processor.ably.batches import MAX_BYTES, BatchLink, RequestPace, Waiting, batches
+from processor.ably.refusals import Meaning, Refusal
 from processor.clock import Clock
 from processor.core.framer import Frame
 from processor.errors import PublishRetry
-from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime
-from processor.publish.ably import AblyOptions
-from processor.publish.batches import MAX_BYTES, BatchLink, RequestPace, Waiting, batches
-from processor.publish.refusals import Meaning, Refusal
-from support import working
+from support.waiting import working
 
 
 class Refusing(BatchLink):

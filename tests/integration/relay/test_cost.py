@@ -8,12 +8,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 
 from conftest import MakeTopics
-from guards import Partition, token_values
+from devtools.kafka import LocalKafka
 from processor.clock import Clock
 from processor.core.items import Raw
-from processor.ingest.kafka import Consumer
-from processor.local.kafka import LocalKafka
-from support import eventually
+from processor.kafka import Consumer
+from support.guards import Partition, token_values
+from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(400)  # a busy machine takes its time; the ratio is of processor time
 

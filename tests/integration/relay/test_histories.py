@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 from ably import AblyRest
 
+from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
+from processor.ably.ably import HISTORIES_AT_ONCE, HOPELESS, AblyOptions, HistoryReader
+from processor.ably.pages import history_pages
 from processor.errors import PublishRetry
-from processor.local.realtime.server import DEFAULT_KEY, LocalRealtime
-from processor.publish.ably import HISTORIES_AT_ONCE, HOPELESS, AblyOptions, HistoryReader
-from processor.publish.pages import history_pages
 
 MANY = 100
 

@@ -8,11 +8,11 @@ import pytest
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 
 from conftest import MakeTopics
+from devtools.kafka import LocalKafka
 from processor.clock import Clock
 from processor.core.items import Raw
-from processor.ingest.kafka import Consumer
-from processor.local.kafka import LocalKafka
-from support import eventually
+from processor.kafka import Consumer
+from support.waiting import eventually
 from topics.specs import TopicNames
 
 SESSION = 3.0

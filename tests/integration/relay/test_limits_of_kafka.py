@@ -12,9 +12,9 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from conftest import MakeTopics
-from lab import Lab, laboratory
-from processor.local.kafka import LocalKafka
-from support import eventually
+from devtools.kafka import LocalKafka
+from support.lab import Lab, laboratory
+from support.waiting import eventually
 from topics.codec import encode_token_event
 from topics.records import Event
 

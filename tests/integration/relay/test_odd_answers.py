@@ -17,15 +17,15 @@ from aiohttp import WSMsgType, web
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from processor.ably.ably import AblyOptions, Connection, HistoryReader
+from processor.ably.batches import BatchLink, RequestPace
+from processor.ably.refusals import Refusal
 from processor.clock import Clock
 from processor.core.framer import Frame
 from processor.core.pacing import Pace
 from processor.errors import PublishRetry
-from processor.publish.ably import AblyOptions, Connection, HistoryReader
-from processor.publish.batches import BatchLink, RequestPace
-from processor.publish.pool import Link
-from processor.publish.refusals import Refusal
-from support import eventually
+from processor.relay.pool import Link
+from support.waiting import eventually
 
 Answer = tuple[int, str, bytes]
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import psutil
 
 from conftest import MakeTopics
-from lab import Lab, laboratory
-from processor.config import load_settings
-from processor.local.kafka import LocalKafka
-from processor.processes import environments, exit_code
-from support import eventually
+from devtools.kafka import LocalKafka
+from processor.config.settings import load_settings
+from processor.service.processes import environments, exit_code
+from support.lab import Lab, laboratory
+from support.waiting import eventually
 
 
 @asynccontextmanager

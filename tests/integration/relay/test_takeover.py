@@ -3,9 +3,9 @@
 import pytest
 
 from conftest import MakeTopics
-from lab import Lab, Produced, laboratory
-from processor.local.kafka import LocalKafka
-from support import eventually
+from devtools.kafka import LocalKafka
+from support.lab import Lab, Produced, laboratory
+from support.waiting import eventually
 from topics.producer import ResponseWriter, TokenProducer
 
 pytestmark = pytest.mark.timeout(180)

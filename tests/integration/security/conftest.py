@@ -2,8 +2,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from processor.local.kafka import LocalKafka
-from secured import Certificates, make_certificates, secured_kafka
+from devtools.kafka import LocalKafka
+from support.secured import Certificates, make_certificates, secured_kafka
 
 
 @pytest.fixture(scope="module")

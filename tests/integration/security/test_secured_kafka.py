@@ -11,10 +11,10 @@ import aiohttp
 import pytest
 
 from conftest import MakeTopics
-from lab import Lab, RelayProcess, laboratory
-from processor.local.kafka import LocalKafka
-from secured import KEY_PASSWORD, PASSWORD, Certificates, bearer_token
-from support import eventually
+from devtools.kafka import LocalKafka
+from support.lab import Lab, RelayProcess, laboratory
+from support.secured import KEY_PASSWORD, PASSWORD, Certificates, bearer_token
+from support.waiting import eventually
 
 SCRAMS = ("SCRAM-SHA-256", "SCRAM-SHA-512")  # the latter also below, where its password changes
 USER = {"KAFKA_SASL_USERNAME": "relay", "KAFKA_SASL_PASSWORD": PASSWORD}

@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 import pytest
 
 from processor.api.budget import Budget
-from processor.api.errors import ApiError
-from support import eventually
+from processor.telemetry.answers import ApiError
+from support.waiting import eventually
 
 
 async def hold(budget: Budget, size: int, until: asyncio.Event, order: list[int] | None = None) -> None:

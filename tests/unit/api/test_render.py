@@ -6,8 +6,8 @@ import pytest
 
 from processor.api.render import PIECE_BYTES, render, render_page
 from processor.api.responses import STORED_BYTES
-from processor.store_port import PAGE_BYTES, Position, StoredResponse
-from records import record
+from processor.ports.store import PAGE_BYTES, Position, StoredResponse
+from support.records import record
 from topics.codec import encode_response
 from topics.records import Part
 

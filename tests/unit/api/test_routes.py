@@ -2,8 +2,8 @@
 
 import pytest
 
-from processor.api.errors import ApiError
 from processor.api.routes import find_route
+from processor.telemetry.answers import ApiError
 
 
 @pytest.mark.parametrize(

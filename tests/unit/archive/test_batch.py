@@ -4,8 +4,8 @@ import orjson
 
 from processor.archive.batch import Arrival, newest_offsets, sort_out
 from processor.archive.dead_letters import dead_letter
-from processor.store_port import Position
-from records import entry, record
+from processor.ports.store import Position
+from support.records import entry, record
 from topics.codec import encode_response
 from topics.records import Reason, Status
 

@@ -4,7 +4,7 @@ import asyncio
 
 from processor.archive.batch import Arrival
 from processor.archive.intake import BatchLimits, Intake
-from processor.store_port import Position
+from processor.ports.store import Position
 
 
 def arrival(offset: int, size: int = 1) -> Arrival:

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processor.archive.object_names import escape, read_name, record_key
-from processor.store_port import Position
-from records import record
+from processor.ports.store import Position
+from support.records import record
 from topics.records import Status
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=200)

@@ -7,7 +7,7 @@ from importlib.metadata import version
 import pytest
 from typer.testing import CliRunner
 
-from processor.cli import app
+from processor.cli.main import app
 
 HEAVY = {"ably", "aiohttp", "aiokafka", "faust", "obstore", "prometheus_client", "pyarrow", "pydantic", "sqlalchemy"}
 COMMANDS = {
@@ -20,7 +20,7 @@ COMMANDS = {
 
 
 def test_help_does_not_wait_for_what_only_commands_need() -> None:
-    asked = "import sys, processor.cli; print(*{name.split('.')[0] for name in sys.modules})"
+    asked = "import sys, processor.cli.main; print(*{name.split('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout
     assert HEAVY & set(loaded.split()) == set()
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from processor.ingest.dead_letter_reader import Source, StoredDeadLetter
-from processor.ingest.replay import ReplayImpossible, plan_replay, plan_single
+from processor.kafka.dead_letter_reader import Source, StoredDeadLetter
+from processor.kafka.replay import ReplayImpossible, plan_replay, plan_single
 
 
 def letter(offset: int, *, reason: str = "unpublishable", partition: int = 3, **fields: object) -> StoredDeadLetter:

@@ -4,11 +4,11 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 
-from processor.cli_shared import visible
-from processor.happenings import Happening, Stopped
-from processor.publish.subscription import Interrupted, SubscriptionUnavailable
-from processor.received import Message
-from processor.tail import Follower, JsonLines, Lanes, PlainLines, as_fields
+from processor.ably.subscription import Interrupted, SubscriptionUnavailable
+from processor.cli.shared import visible
+from processor.cli.tail import Follower, JsonLines, Lanes, PlainLines, as_fields
+from processor.reader.frames import Message
+from processor.reader.happenings import Happening, Stopped
 
 
 def start(response_id: str) -> Message:

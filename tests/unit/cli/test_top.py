@@ -3,8 +3,8 @@
 import pytest
 from prometheus_client.exposition import generate_latest
 
-from processor.metrics import Metrics
-from processor.top import between, look_at
+from processor.cli.top import between, look_at
+from processor.telemetry.metrics import Metrics
 
 
 def text_of(metrics: Metrics) -> str:

@@ -11,8 +11,8 @@ from processor.core.limits import Limits, allowances
 from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Early
+from support.world import LogRecord
 from topics.codec import Decoder
-from world import LogRecord
 
 BIG = "x" * 200_000
 WHOLE = Limits()

@@ -6,9 +6,9 @@ import pytest
 from processor.core.limits import Limits
 from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
+from support.world import LogRecord
 from topics.codec import Decoder, decode_response, encode_response
 from topics.records import ResponseRecord, Status
-from world import LogRecord
 
 LATEST = 2**53 - 1
 

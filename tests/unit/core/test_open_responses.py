@@ -9,9 +9,9 @@ from processor.core.limits import MAX_EARLY_TOKENS, START_LESS_COST, Limits
 from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Phase
+from support.world import LogRecord
 from topics.codec import Decoder
 from topics.records import Reason
-from world import LogRecord
 
 
 class Partition:

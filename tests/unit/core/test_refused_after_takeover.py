@@ -5,9 +5,9 @@ import orjson
 from processor.core.limits import Limits
 from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
+from support.world import LogRecord
 from topics.codec import Decoder, decode_response, encode_response
 from topics.records import Reason
-from world import LogRecord
 
 LOG = [
     LogRecord(offset, orjson.dumps(fields))

@@ -7,10 +7,10 @@ from processor.core.durable import record_of, restored
 from processor.core.limits import Limits
 from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
-from processor.store_port import check_storable
+from processor.ports.store import check_storable
+from support.world import LogRecord
 from topics.codec import Decoder
 from topics.records import ResponseRecord, Status
-from world import LogRecord
 
 
 def event(offset: int, timestamp: int | None, **fields: object) -> LogRecord:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from guards import instructions, log_of, relay_all
+from support.guards import instructions, log_of, relay_all
 
 RECORDED = Path(__file__).with_name("instructions.json")
 TOLERANCE = 0.03

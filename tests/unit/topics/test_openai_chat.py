@@ -4,7 +4,21 @@ from typing import Any
 
 import pytest
 
-from openai_feed import DONE, USAGE, USAGE_CHUNK, Outcome, chat, chunk_of, delta, finish, kept, read, text, tool, tools
+from support.openai_feed import (
+    DONE,
+    USAGE,
+    USAGE_CHUNK,
+    Outcome,
+    chat,
+    chunk_of,
+    delta,
+    finish,
+    kept,
+    read,
+    text,
+    tool,
+    tools,
+)
 from topics.limits import MAX_OBJECT_BYTES, MAX_PARTS, MAX_TEXT_BYTES
 from topics.openai_state import MAX_CHOICES, MAX_HELD_BYTES, State
 from topics.openai_stream import end_after_gap

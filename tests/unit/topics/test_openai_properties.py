@@ -10,7 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openai_feed import DONE, USAGE, USAGE_CHUNK, Outcome, chat, chunk_of, delta, finish, kept, read, text, tool, tools
+from support.openai_feed import (
+    DONE,
+    USAGE,
+    USAGE_CHUNK,
+    Outcome,
+    chat,
+    chunk_of,
+    delta,
+    finish,
+    kept,
+    read,
+    text,
+    tool,
+    tools,
+)
 from topics.codec import TokenRecord, decode_record, encode_token_event
 from topics.limits import MAX_PARTS
 from topics.openai import Body, Chunk

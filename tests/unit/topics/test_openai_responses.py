@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from openai_feed import DONE, chunk_of, read
+from support.openai_feed import DONE, chunk_of, read
 from topics.limits import MAX_PARTS
 
 USAGE = {"input_tokens": 4, "output_tokens": 2}

@@ -1,0 +1,119 @@
+"""One run on a stage: a load is produced, relayed, observed and judged. Scenarios differ in what they do meanwhile."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from devtools.bench.figures import Figures
+from devtools.bench.load import Load
+from devtools.bench.results import Unsound
+from devtools.bench.stage import Relay, Stage
+from devtools.bench.usage import Sampler
+from devtools.bench.worker_process import WorkerProcess
+
+PRODUCE = "devtools.bench.produce"
+OBSERVE = "devtools.bench.observe"
+READY_SECONDS = 60.0
+JUDGE_SECONDS = 600.0
+CHECK_SECONDS = 0.25
+
+
+@dataclass(slots=True)
+class Run:
+    """A load with its producer and its observer, both started and waiting."""
+
+    stage: Stage
+    load: Load
+    producer: WorkerProcess
+    observer: WorkerProcess
+
+    async def produce(self, within: float = 900.0) -> dict[str, Any]:
+        """Produce all of it. When it began and ended, and the number of records."""
+        await self.producer.tell({"produce": True})
+        return await self.producer.answer(within)
+
+    async def progress(self) -> dict[str, Any]:
+        """How many frames and final records have been seen by now."""
+        await self.observer.tell({"progress": True})
+        return await self.observer.answer(READY_SECONDS)
+
+    async def finished(self, within: float) -> bool:
+        """Wait for the final record of every response. Whether all came in time. Raises ChildFailed when a relay ends by itself."""
+        await self.observer.tell({"wait": within})
+        answering = asyncio.ensure_future(self.observer.answer(within + READY_SECONDS))
+        try:
+            while not answering.done():
+                for relay in self.stage.relays:
+                    relay.check()
+                await asyncio.wait({answering}, timeout=CHECK_SECONDS)
+            return bool(answering.result()["finished"])
+        finally:
+            answering.cancel()
+
+    async def judge(self, *after: float) -> Figures:
+        """The figures. Raises Unsound where anything was lost, repeated, out of order, otherwise than produced, or unfinished.
+
+        Of the moments `after` they tell when the next text came.
+        """
+        await self.observer.tell({"judge": True, "after": after})
+        answer = await self.observer.answer(JUDGE_SECONDS)
+        if answer["faults"]:
+            raise Unsound(self._explain(answer["faults"], answer["verdict"]["told"]))
+        return msgspec.convert(answer["figures"], Figures)
+
+    def _explain(self, faults: dict[str, int], told: list[str]) -> str:
+        counts = ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in faults.items())
+        tails = [f"{relay.child.name} said last:\n{relay.child.log_tail(5)}" for relay in self.stage.relays]
+        return "\n".join([f"The run {self.load.name} gives no figures. {counts}.", *told[:10], *tails])
+
+
+@contextlib.asynccontextmanager
+async def running(
+    stage: Stage, load: Load, *, timed: bool = False, channels_per_connection: int = 200, repeats_allowed: bool = False
+) -> AsyncIterator[Run]:
+    """`timed`: the producer notes when it handed over each record, and so the figures have latencies."""
+    times = str(stage.directory / f"{load.name}.times") if timed else None
+    told = {"bootstrap": stage.kafka.bootstrap, "load": msgspec.to_builtins(load), "times": times}
+    producing = {**told, "topic": stage.names.tokens, "partitions": stage.partitions}
+    observing = {
+        **told,
+        "topic": stage.names.responses,
+        "endpoint": stage.realtime,
+        "key": stage.key,
+        "channels_per_connection": channels_per_connection,
+        "repeats_allowed": repeats_allowed,
+    }
+    async with (
+        WorkerProcess(PRODUCE, producing, stage.directory / "producer.log") as producer,
+        WorkerProcess(OBSERVE, observing, stage.directory / "observer.log") as observer,
+    ):
+        await producer.answer(READY_SECONDS)
+        await observer.answer(READY_SECONDS)
+        yield Run(stage, load, producer, observer)
+
+
+@contextlib.asynccontextmanager
+async def sampled(stage: Stage, **others: int) -> AsyncIterator[Sampler]:
+    """Memory and processor time of all relays that run now, and of the server and the broker."""
+    pids = {relay.child.name: relay.pid for relay in stage.relays}
+    pids |= {"kafka": stage.kafka.pid, "realtime": stage.server.pid or 0, **others}
+    sampler = Sampler(pids)
+    async with asyncio.TaskGroup() as tasks:
+        sampling = tasks.create_task(sampler.run())
+        try:
+            yield sampler
+        finally:
+            sampler.take()
+            sampling.cancel()
+
+
+def first_taken_over(relays: list[Relay]) -> float:
+    """When the first partition was taken over: from then on records are consumed. The lower bound of a run's time."""
+    moments = [moment for relay in relays for moment, _ in relay.moments("partition_taken_over")]
+    if not moments:
+        raise Unsound("No relay took over a partition.")
+    return min(moments)

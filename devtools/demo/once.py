@@ -1,0 +1,161 @@
+"""`tokenstream demo --once`: stream several responses at once, read them back twice, and compare every text.
+
+Read back by the real Ably SDK through a `Reader`, as a browser would, and from the HTTP API, as a reload would.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from devtools.demo.model import Pace, Produced, SampleModel
+from devtools.demo.scripts import PROMPTS
+from devtools.deployment import Deployment
+from processor.ably.ably import AblyOptions
+from processor.ably.subscription import Subscription
+from processor.reader.frames import Message
+from processor.reader.reader import Reader, Response
+from topics.producer import TokenProducer
+
+CHANNELS = ("demo:red", "demo:blue")
+RESPONSES = 8
+DEADLINE = 60.0
+POLL_SECONDS = 0.2
+READ_PATIENCE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One response, as produced and as read back."""
+
+    produced: Produced
+    read: Response | None
+    first_token: float | None
+    """Seconds from its start frame to its first token frame, as they arrived here."""
+    stored: Mapping[str, Any] | None
+
+    @property
+    def streamed_right(self) -> bool:
+        return self.read is not None and self.read.verified is True and _texts(self.read) == self.produced.texts
+
+    @property
+    def stored_right(self) -> bool:
+        if self.stored is None or self.stored["status"] == "streaming":
+            return False
+        return {part["part"]: part["text"] for part in self.stored["parts"]} == self.produced.texts
+
+    @property
+    def right(self) -> bool:
+        return self.streamed_right and self.stored_right
+
+
+class Following:
+    """Reads a channel until the responses it is asked for have ended."""
+
+    def __init__(self, options: AblyOptions) -> None:
+        self.reader = Reader(options.client_id)
+        self._arrived: dict[tuple[str, str], float] = {}
+        self._clock = asyncio.get_running_loop().time
+
+    async def run(self, subscription: Subscription, wanted: "asyncio.Future[set[str]]") -> None:
+        """Holes are filled from history; it returns when all of `wanted` are read to their end."""
+        while not (wanted.done() and all(self._has_ended(one) for one in wanted.result())):
+            message = await subscription.next(READ_PATIENCE)
+            if not isinstance(message, Message):
+                self.reader.replay(await subscription.history())
+                continue
+            self._arrived.setdefault((message.headers.get("responseId", ""), message.name), self._clock())
+            self.reader.feed(message)
+
+    def _has_ended(self, response_id: str) -> bool:
+        response = self.reader.responses.get(response_id)
+        return response is not None and response.finished
+
+    def first_token(self, response_id: str) -> float | None:
+        begun = self._arrived.get((response_id, "start"))
+        tokens = [self._arrived[key] for name in ("token", "part") if (key := (response_id, name)) in self._arrived]
+        return min(tokens) - begun if begun is not None and tokens else None
+
+
+async def run_once(deployment: Deployment, console: Console) -> bool:
+    """Whether every text came back as it was produced; the table says which did."""
+    key = deployment.key
+    options = AblyOptions(key=lambda: key, client_id="tokenstream", endpoint=deployment.realtime, tls=False)
+    outcomes: list[Outcome] = []
+    async with TokenProducer(deployment.kafka.bootstrap) as producer, asyncio.timeout(DEADLINE):
+        results = await asyncio.gather(
+            *(_one_channel(deployment, options, producer, channel, seed) for seed, channel in enumerate(CHANNELS))
+        )
+        for result in results:
+            outcomes += result
+    console.print(_table(outcomes))
+    right = sum(outcome.right for outcome in outcomes)
+    console.print(f"{right} of {len(outcomes)} responses came back byte for byte, live and from storage.")
+    return right == len(outcomes)
+
+
+async def _one_channel(
+    deployment: Deployment, options: AblyOptions, producer: TokenProducer, channel: str, seed: int
+) -> list[Outcome]:
+    following = Following(options)
+    wanted: asyncio.Future[set[str]] = asyncio.get_running_loop().create_future()
+    async with Subscription(options, channel) as subscription, asyncio.TaskGroup() as tasks:
+        tasks.create_task(following.run(subscription, wanted))
+        model = SampleModel(producer, channel, Pace(tokens_per_second=60, thinking=0.2))
+        numbers = range(seed * RESPONSES, seed * RESPONSES + RESPONSES // len(CHANNELS))
+        asked = model.prompt("Ada", PROMPTS[seed])
+        produced = await asyncio.gather(asked, *(model.answer(number * 3) for number in numbers))
+        wanted.set_result({one.response_id for one in produced})
+    return [
+        Outcome(
+            one,
+            following.reader.responses.get(one.response_id),
+            following.first_token(one.response_id),
+            await _stored(deployment, one.response_id),
+        )
+        for one in produced
+    ]
+
+
+async def _stored(deployment: Deployment, response_id: str) -> Mapping[str, Any] | None:
+    """The finished record from the API, which the archive may still be writing."""
+    record: Mapping[str, Any] | None = None
+    for _ in range(int(10 / POLL_SECONDS)):
+        async with deployment.http.get(f"{deployment.api}/v1/responses/{response_id}") as answer:
+            if answer.status == 200:
+                record = await answer.json()
+                if record is not None and record["status"] != "streaming":
+                    return record
+        await asyncio.sleep(POLL_SECONDS)
+    return record
+
+
+def _texts(response: Response) -> dict[str, str]:
+    return {name: part.text for name, part in response.parts.items()}
+
+
+def _table(outcomes: list[Outcome]) -> Table:
+    table = Table(title="Streamed at once, read back live and from storage")
+    for name in ("response", "channel"):
+        table.add_column(name, no_wrap=True)
+    for name in ("tokens", "frames", "×", "first"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("live")
+    table.add_column("stored")
+    for outcome in outcomes:
+        produced, read, first = outcome.produced, outcome.read, outcome.first_token
+        frames = read.frames if read else 0
+        table.add_row(
+            f"{produced.response_id[:6]} {produced.author}",
+            produced.channel,
+            str(produced.tokens),
+            str(frames),
+            f"{produced.tokens / frames:.1f}" if frames else "-",
+            f"{first * 1000:.0f} ms" if first is not None else "-",
+            "same" if outcome.streamed_right else "OTHER",
+            "same" if outcome.stored_right else "OTHER" if outcome.stored else "NONE",
+        )
+    return table

@@ -1,0 +1,160 @@
+"""Follows one channel as a reader does, by the same SDK: its messages as they come, and its history."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from ably import AblyRealtime, AblyRest
+from ably.types.connectionstate import ConnectionState
+from ably.types.message import Message as AblyMessage
+from ably.util.exceptions import AblyException
+
+from processor.ably.ably import AblyOptions
+from processor.ably.answers import UNREADABLE
+from processor.ably.pages import history_pages
+from processor.errors import Fatal, Retryable
+from processor.reader.frames import Message
+
+ATTACH_SECONDS = 10.0
+CLOSE_SECONDS = 2.0
+HISTORY_SECONDS = 10.0
+HISTORY_PAGE = 1_000
+WAITING_MESSAGES = 20_000
+
+
+class SubscriptionUnavailable(Retryable):
+    """The service did not let us attach in time, or its history can't be read now."""
+
+
+class SubscriptionRefused(Fatal):
+    """The service refuses the key or the channel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """Messages may have been missed: what is missing is in the channel's history."""
+
+
+class Subscription:
+    """`async with Subscription(options, channel)`: attached within. `next()` gives what comes, in order."""
+
+    def __init__(self, options: AblyOptions, channel: str) -> None:
+        self._options = options
+        self._channel = channel
+        self._waiting: asyncio.Queue[Message | Interrupted | SubscriptionRefused] = asyncio.Queue(WAITING_MESSAGES + 1)
+        self._client: AblyRealtime | None = None
+        self._failed = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        """Raises SubscriptionRefused, SubscriptionUnavailable."""
+        try:
+            await self._attach()
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        await self._close()
+
+    async def next(self, within: float) -> Message | Interrupted | None:
+        """What came next; None where nothing did `within` so many seconds. Raises SubscriptionRefused."""
+        try:
+            async with asyncio.timeout(within):
+                item = await self._waiting.get()
+        except TimeoutError:
+            return None
+        if isinstance(item, SubscriptionRefused):
+            raise item
+        return item
+
+    async def history(self) -> list[Message]:
+        """All messages the channel still has, oldest first. Raises SubscriptionUnavailable."""
+        try:
+            async with asyncio.timeout(HISTORY_SECONDS), AblyRest(**self._options.rest()) as rest:
+                found = [message async for message in _pages(rest, self._channel)]
+        except (AblyException, TimeoutError, OSError, *UNREADABLE) as error:
+            raise SubscriptionUnavailable(f"The history of {self._channel} can't be read: {_told(error)}.") from error
+        return found[::-1]
+
+    async def _attach(self) -> None:
+        try:
+            client = self._client = AblyRealtime(**self._options.realtime())
+            client.connection.on(self._on_connection)
+            channel = client.channels.get(self._channel)
+            channel.on("update", lambda _change: self._put(Interrupted()))
+            channel.on("attached", lambda change: None if change.resumed else self._put(Interrupted()))
+            async with asyncio.timeout(ATTACH_SECONDS):
+                await self._unless_failed(channel.subscribe(lambda message: self._put(received(message))))
+        except AblyException as error:
+            raise SubscriptionRefused(f"Channel {self._channel} can't be followed: {_told(error)}.") from error
+        except TimeoutError as error:
+            reason = self._client.connection.error_reason if self._client else None
+            why = _told(reason) if reason else f"no answer within {ATTACH_SECONDS:g} s"
+            raise SubscriptionUnavailable(f"Channel {self._channel} can't be followed: {why}.") from error
+        except ValueError as error:
+            raise SubscriptionRefused(f"TOKENSTREAM_ABLY_KEY: the service's library refuses it: {error}") from error
+
+    async def _unless_failed(self, attaching: Coroutine[Any, Any, None]) -> None:
+        """The SDK would wait for a channel whose connection failed for good. Raises SubscriptionRefused."""
+        attached, failed = asyncio.ensure_future(attaching), asyncio.ensure_future(self._failed.wait())
+        try:
+            await asyncio.wait({attached, failed}, return_when=asyncio.FIRST_COMPLETED)
+            if not attached.done():
+                reason = self._client.connection.error_reason if self._client else None
+                raise SubscriptionRefused(f"Channel {self._channel} can't be followed: {_told(reason)}.")
+            await attached
+        finally:
+            attached.cancel()
+            failed.cancel()
+
+    def _on_connection(self, change: Any) -> None:
+        if change.current == ConnectionState.FAILED:
+            self._failed.set()
+            self._put(SubscriptionRefused(f"The connection to the service failed: {_told(change.reason)}."))
+
+    def _put(self, item: Message | Interrupted | SubscriptionRefused) -> None:
+        """A reader too slow to take what comes loses the newest, is told, and finds it in the history."""
+        if self._waiting.qsize() < WAITING_MESSAGES:
+            self._waiting.put_nowait(item)
+        elif not self._waiting.full():
+            self._waiting.put_nowait(Interrupted())
+
+    async def _close(self) -> None:
+        client, self._client = self._client, None
+        if client is None:
+            return
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await client.close()
+        except (TimeoutError, AblyException, OSError):
+            pass
+
+
+async def _pages(rest: AblyRest, channel: str) -> AsyncIterator[Message]:
+    async for page in history_pages(rest, channel, HISTORY_PAGE):
+        for item in AblyMessage.from_encoded_array(page):
+            yield received(item)
+
+
+def received(message: Any) -> Message:
+    """A message of the SDK, of a subscription or a history page."""
+    extras = message.extras if isinstance(message.extras, dict) else {}
+    headers = extras.get("headers") or {}
+    return Message(
+        name=str(message.name or ""),
+        data=message.data,
+        headers={str(name): value for name, value in headers.items()},
+        client_id=message.client_id,
+        id=message.id,
+    )
+
+
+def _told(error: BaseException | None) -> str:
+    if isinstance(error, AblyException):
+        return f"{error.message} ({error.code})"
+    return "it gives no reason" if error is None else str(error) or type(error).__name__

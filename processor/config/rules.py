@@ -1,0 +1,64 @@
+"""Settings that are wrong only together."""
+
+from typing import TYPE_CHECKING
+
+from processor.config.sources import PREFIX
+
+if TYPE_CHECKING:
+    from processor.config.settings import Settings
+
+
+def conflicts(settings: "Settings", *, require_ably: bool) -> list[str]:
+    """One line for each mistake, with the variable's name."""
+    s = settings
+    sasl = s.kafka_security_protocol.startswith("SASL")
+    by_name = s.kafka_sasl_mechanism not in (None, "OAUTHBEARER")
+    tls = s.kafka_security_protocol.endswith("SSL")
+    rules = (
+        (require_ably and s.ably_key is None, "ABLY_KEY", "must be set: the key of the Ably app, app.key:secret"),
+        (
+            sasl and s.kafka_sasl_mechanism is None,
+            "KAFKA_SASL_MECHANISM",
+            "must be set with KAFKA_SECURITY_PROTOCOL " + s.kafka_security_protocol,
+        ),
+        (
+            not sasl and s.kafka_sasl_mechanism is not None,
+            "KAFKA_SASL_MECHANISM",
+            "needs KAFKA_SECURITY_PROTOCOL SASL_SSL or SASL_PLAINTEXT, which is " + s.kafka_security_protocol,
+        ),
+        (
+            sasl and by_name and not s.kafka_sasl_username,
+            "KAFKA_SASL_USERNAME",
+            f"must be set with {s.kafka_sasl_mechanism}",
+        ),
+        (
+            sasl and s.kafka_sasl_mechanism is not None and s.kafka_sasl_password is None,
+            "KAFKA_SASL_PASSWORD",
+            f"must be set with {s.kafka_sasl_mechanism}",
+        ),
+        (
+            not tls and bool(s.kafka_ssl_cafile or s.kafka_ssl_certfile),
+            "KAFKA_SECURITY_PROTOCOL",
+            "must be SSL or SASL_SSL where KAFKA_SSL_CAFILE or KAFKA_SSL_CERTFILE is set",
+        ),
+        (
+            s.kafka_ssl_keyfile is not None and s.kafka_ssl_certfile is None,
+            "KAFKA_SSL_CERTFILE",
+            "must be set with KAFKA_SSL_KEYFILE",
+        ),
+        *_same_topics(s),
+    )
+    return [f"{PREFIX}{name}: {reason}" for wrong, name, reason in rules if wrong]
+
+
+def _same_topics(settings: "Settings") -> list[tuple[bool, str, str]]:
+    names = ("tokens_topic", "responses_topic", "dead_letters_topic", "controls_topic")
+    topics = [getattr(settings, name) for name in names]
+    return [
+        (
+            topic in topics[:index],
+            name.upper(),
+            f'must be a topic of its own; "{topic}" is {names[topics.index(topic)].upper()}',
+        )
+        for index, (name, topic) in enumerate(zip(names, topics, strict=True))
+    ]

@@ -1,0 +1,23 @@
+"""Kafka, by aiokafka: the consumer and its group membership, the transactional writer of a partition, takeover reads.
+
+aiokafka's internals are used in few places: `membership` observes the coordinator's heartbeats, which the library does not
+report, and asks for a rejoin; `consumer` asks the subscription for positions; `readers` asks the coordinator for offsets;
+`processor.kafka.record_batches` reads what was fetched.
+`tests/integration/relay/test_kafka_internals.py` fails when they change.
+"""
+
+from processor.kafka.consumer import Consumer
+from processor.kafka.membership import GroupMembership
+from processor.kafka.options import ClientOptions
+from processor.kafka.readers import CommittedOffsets, LogEnds, ResponsesReader
+from processor.kafka.writer import TransactionalWriter
+
+__all__ = [
+    "ClientOptions",
+    "CommittedOffsets",
+    "Consumer",
+    "GroupMembership",
+    "LogEnds",
+    "ResponsesReader",
+    "TransactionalWriter",
+]

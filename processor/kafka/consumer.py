@@ -1,0 +1,214 @@
+"""Reading the tokens topic as a member of the group."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+
+from processor.clock import Clock
+from processor.core.items import Raw, Refused
+from processor.errors import KafkaUnavailable, RecordsGone
+from processor.kafka.membership import GroupMembership
+from processor.kafka.options import CLIENT_ERRORS, STOP_DEADLINE, ClientOptions
+from processor.kafka.readers import LogEnds
+from processor.kafka.record_batches import (
+    DEFAULT_MAX_BATCH_BYTES,
+    HOLD,
+    Fetches,
+    Trouble,
+    Unreadable,
+    read_safely,
+    report_trouble,
+)
+from processor.kafka.unreachable import why_unreachable
+from topics.records import Reason
+
+log = structlog.get_logger(__name__)
+
+HEARTBEAT_INTERVAL = 0.25
+FETCH_ROOM = 5.0
+
+
+class Consumer:
+    """Reads the tokens topic as a member of the group; commits nothing by itself."""
+
+    def __init__(
+        self,
+        options: ClientOptions,
+        *,
+        topic: str,
+        group_id: str,
+        instance_id: str | None,
+        session_timeout: float,
+        rebalance_timeout: float,
+        isolation_level: str,
+        clock: Clock,
+        max_batch_bytes: int = DEFAULT_MAX_BATCH_BYTES,
+    ) -> None:
+        self.topic = topic
+        self.patience = rebalance_timeout + 2 * session_timeout
+        """Seconds of silence after which a consumer is given up: joining a group may take the rebalance timeout."""
+        self.membership = GroupMembership(session_timeout, clock)
+        self._ends = LogEnds(options)
+        self._options = options
+        self._new: Callable[[], Any] = lambda: AIOKafkaConsumer(
+            **options(),
+            group_id=group_id,
+            group_instance_id=instance_id,
+            enable_auto_commit=False,
+            auto_offset_reset="none",  # a takeover says where to begin; what is gone since must not be passed over
+            isolation_level=isolation_level,
+            session_timeout_ms=int(session_timeout * 1000),
+            heartbeat_interval_ms=int(min(HEARTBEAT_INTERVAL, session_timeout / 4) * 1000),
+            rebalance_timeout_ms=int(rebalance_timeout * 1000),
+            partition_assignment_strategy=(StickyPartitionAssignor,),
+            max_partition_fetch_bytes=2 * 1024 * 1024,
+            fetch_max_wait_ms=250,
+            retry_backoff_ms=100,
+            metadata_max_age_ms=30_000,
+        )
+        self._max_batch_bytes = max_batch_bytes
+        self._consumer = self._new()
+        self._fetches: Fetches | None = None
+        self._stopped = False
+
+    async def start(self, listener: ConsumerRebalanceListener) -> None:
+        """Raises KafkaUnavailable, and may then be called again."""
+        if self._stopped:
+            self._consumer = self._new()  # one that was stopped can't be started again
+            self._stopped = False
+        try:
+            await self._consumer.start()
+        except CLIENT_ERRORS as error:
+            self._stopped = True
+            with contextlib.suppress(Exception):
+                await self._consumer.stop()
+            raise KafkaUnavailable(f"can't connect to Kafka: {error}") from error
+        self._read_safely()
+        self.membership.observe(self._consumer)
+        self._consumer.subscribe(topics=[self.topic], listener=listener)
+
+    async def renew(self) -> None:
+        """Throw the client away; `start` makes another."""
+        await self.stop()
+
+    async def reachable(self) -> bool:
+        """Whether a new connection to Kafka can be made now; answers within seconds."""
+        try:
+            return await why_unreachable(self._options()) is None
+        except KafkaUnavailable:  # a secret's file can't be read
+            return False
+
+    async def stop(self) -> None:
+        self._stopped = True
+        with contextlib.suppress(KafkaError, TimeoutError):
+            async with asyncio.timeout(STOP_DEADLINE):
+                await self._ends.close()
+                await self._consumer.stop()
+
+    def partition(self, number: int) -> TopicPartition:
+        return TopicPartition(self.topic, number)
+
+    async def fetch(self, max_records: int, wait: float) -> Mapping[int, Sequence[Raw]]:
+        """Records by partition, in offset order, of the partitions not paused.
+
+        Raises KafkaUnavailable; RecordsGone where a partition's next records were deleted before they could be read.
+        """
+        try:
+            async with asyncio.timeout(wait + FETCH_ROOM):
+                fetched = await self._consumer.getmany(timeout_ms=int(wait * 1000), max_records=max_records)
+        except NoOffsetForPartitionError:
+            return {}  # newly assigned, and nothing was ever committed: its takeover has not come to say where to begin
+        except OffsetOutOfRangeError as error:
+            raise RecordsGone({partition.partition: offset for partition, offset in error.args[0].items()}) from error
+        except Exception as error:
+            # Whatever a library does with what it was sent, it must not end the process.
+            raise KafkaUnavailable(f"fetching failed: {error!r}") from error
+        return {partition.partition: records for partition, records in fetched.items()}
+
+    # Reading what may be anything
+
+    def _read_safely(self) -> None:
+        self._fetches = read_safely(
+            self._consumer, limit=self._max_batch_bytes, as_read=True, refuse=_refuse, noted=_log_trouble
+        )
+
+    @property
+    def troubles(self) -> Mapping[int, str]:
+        """Assigned partitions that can't be read on, each with a sentence that says why and what to do."""
+        if self._fetches is None or not self._fetches.troubles:
+            return {}
+        assigned = self._consumer.assignment()
+        return {tp.partition: _advice(trouble) for tp, trouble in self._fetches.troubles.items() if tp in assigned}
+
+    def reached(self, number: int) -> int | None:
+        """The next offset that will be fetched: behind what was fetched, transaction markers and aborted records too.
+
+        None while the partition is not assigned, or does not know where to begin.
+        """
+        subscription = self._consumer._subscription.subscription  # noqa: SLF001 - see the package's docstring
+        assignment = None if subscription is None else subscription.assignment
+        partition = self.partition(number)
+        if assignment is None or partition not in assignment.tps:
+            return None
+        state = assignment.state_value(partition)
+        return int(state.position) if state.has_valid_position else None
+
+    async def end_offset(self, number: int) -> int:
+        """The log's end (its high watermark), asked of the broker now. Raises KafkaUnavailable.
+
+        Not the last stable offset, which is what a consumer of committed records is told: behind an open transaction there
+        may stand what a timer is about to give up.
+        """
+        return await self._ends.read(self.partition(number))
+
+    async def first_offset(self, number: int) -> int:
+        try:
+            firsts = await self._consumer.beginning_offsets([self.partition(number)])
+        except CLIENT_ERRORS as error:
+            raise KafkaUnavailable(f"reading the first offset failed: {error}") from error
+        first: int = firsts[self.partition(number)]
+        return first
+
+    def seek(self, number: int, offset: int) -> None:
+        self._consumer.seek(self.partition(number), offset)
+
+    def pause(self, *numbers: int) -> None:
+        assigned = self._consumer.assignment()
+        self._consumer.pause(*[tp for tp in map(self.partition, numbers) if tp in assigned])
+
+    def resume(self, *numbers: int) -> None:
+        assigned = self._consumer.assignment()
+        self._consumer.resume(*[tp for tp in map(self.partition, numbers) if tp in assigned])
+
+    def high_water(self, number: int) -> int | None:
+        """The log's end as of the newest fetch; None before the first."""
+        partition = self.partition(number)
+        if partition not in self._consumer.assignment():
+            return None
+        end: int | None = self._consumer.highwater(partition)
+        return end
+
+    @property
+    def assigned(self) -> frozenset[int]:
+        return frozenset(tp.partition for tp in self._consumer.assignment())
+
+
+def _refuse(_: TopicPartition, unreadable: Unreadable) -> Refused:
+    return Refused(unreadable, Reason(unreadable.fault), unreadable.detail, unreadable.last)
+
+
+def _log_trouble(trouble: Trouble) -> None:
+    report_trouble(log.error, trouble, _advice(trouble))
+
+
+def _advice(trouble: Trouble) -> str:
+    tried = f"{trouble}. It is tried again every {HOLD:g} s; other partitions go on."
+    if trouble.of_broker:
+        return f"{tried} If that does not pass, check the broker's log and its disks"
+    return f"{tried} Restore the broker's log, or give up the batch: `tokenstream skip {trouble.partition} {trouble.offset}`"

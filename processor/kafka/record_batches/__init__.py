@@ -1,0 +1,23 @@
+"""Kafka's record batches, read so that no bytes in them can end a consumer: bounded, tolerant, a fault for what is unreadable.
+
+`read_safely` puts this in the place of aiokafka's own parsing, for one consumer.
+"""
+
+from processor.kafka.record_batches.batches import Fault, Record, Trouble, Unreadable
+from processor.kafka.record_batches.fetches import HOLD, Fetches, SafeConsumer, read_safely
+from processor.kafka.record_batches.limits import DEFAULT_MAX_BATCH_BYTES
+from processor.kafka.record_batches.reports import report_trouble, report_unreadable
+
+__all__ = [
+    "DEFAULT_MAX_BATCH_BYTES",
+    "HOLD",
+    "Fault",
+    "Fetches",
+    "Record",
+    "SafeConsumer",
+    "Trouble",
+    "Unreadable",
+    "read_safely",
+    "report_trouble",
+    "report_unreadable",
+]

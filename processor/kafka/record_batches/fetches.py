@@ -1,0 +1,299 @@
+"""Puts the safe reading of batches in the place of aiokafka's, for one consumer, from its start on.
+
+What is used of the library's internals: `Fetcher._records`, where every answer's records are kept until they are taken;
+`FetchResult._partition_records`, the iterator over them with its `next_fetch_offset`; and the client's `send`, whose answers to
+fetches are looked at. `tests/integration/relay/test_kafka_internals.py` fails when they change.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult
+from aiokafka.errors import for_code
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
+from aiokafka.structs import ConsumerRecord
+
+from processor.kafka.record_batches.batches import (
+    CURRENT_FORMAT,
+    Batch,
+    Corrupt,
+    Trouble,
+    Unreadable,
+    format_of,
+    frames,
+)
+from processor.kafka.record_batches.legacy import LegacyBatch
+from processor.kafka.record_batches.limits import DEFAULT_MAX_BATCH_BYTES
+
+PLACEHOLDER: Final = bytes(11) + b"\x0e" + bytes(14)
+"""A batch that aiokafka takes for one and never looks into: it passes over an answer that it finds cut off."""
+FAILED_READS: Final = frozenset({-1, 2, 56})
+"""Answers by which a broker says that it can't read its own log (unknown, corrupt message, storage error)."""
+
+HOLD: Final = 5.0
+"""Seconds before what could not be read is asked for again: the log may be restored by then, or another broker lead."""
+IDLE: Final = 0.25
+
+Make = Callable[[TopicPartition, Any], Any]
+Refuse = Callable[[TopicPartition, Unreadable], Any]
+
+
+class Fetches:
+    """What one consumer reads. `troubles` names partitions that can't be read on, as of their newest answer."""
+
+    def __init__(self, *, limit: int, make: Make | None, refuse: Refuse, noted: Callable[[Trouble], None]) -> None:
+        self.troubles: dict[TopicPartition, Trouble] = {}
+        self.limit = limit
+        self.make = make
+        self.refuse = refuse
+        self.committed_only = False
+        self._noted = noted
+        self._answers: dict[TopicPartition, bytes] = {}
+        self._held: dict[TopicPartition, tuple[int, float]] = {}
+        """Offsets that are not asked for until a time of the loop's."""
+
+    def attach(self, consumer: AIOKafkaConsumer) -> None:
+        fetcher, client = consumer._fetcher, consumer._client  # noqa: SLF001 - see above
+        self.committed_only = fetcher._isolation_level == READ_COMMITTED  # noqa: SLF001
+        fetcher._records = _Results(self)  # noqa: SLF001
+        client.send = _looking_at_fetches(client.send, self)
+
+    async def asked(self, request: Any) -> bool:
+        """Leave out of a fetch what is held; asked for again at once, it would be all that broker and client do.
+
+        Whether anything is left to fetch; if not, that was waited for, for a moment.
+        """
+        if not self._held:
+            return True
+        now = asyncio.get_running_loop().time()
+        request._topics = [  # noqa: SLF001
+            (topic, wanted)
+            for topic, numbers in request.topics
+            if (wanted := [each for each in numbers if not self._holds(TopicPartition(topic, each[0]), each[1], now)])
+        ]
+        if not request.topics:
+            await asyncio.sleep(IDLE)
+        return bool(request.topics)
+
+    def _holds(self, partition: TopicPartition, offset: int, now: float) -> bool:
+        held, until = self._held.get(partition, (-1, now))
+        if held == offset and now < until:
+            return True
+        self._held.pop(partition, None)
+        return False
+
+    def answered(self, request: Any, response: Any) -> None:
+        """Keep the bytes of an answer, and give the library what it can't stumble over."""
+        asked = {(topic, number): offset for topic, numbers in request.topics for number, offset, _ in numbers}
+        response.topics = [
+            (topic, [self._partition(topic, asked, *fields) for fields in partitions])
+            for topic, partitions in response.topics
+        ]
+
+    def _partition(
+        self, topic: str, asked: dict[tuple[str, int], int], number: int, code: int, *rest: Any
+    ) -> tuple[Any, ...]:
+        partition, data = TopicPartition(topic, number), rest[-1] or b""
+        if code in FAILED_READS:
+            cause = f"the broker answers {for_code(code).__name__}"
+            self.note(Trouble(topic, number, asked.get((topic, number), -1), None, cause, of_broker=True))
+        if code == 0 and (trouble := self.troubles.get(partition)) is not None:
+            self._look_again(trouble, asked.get((topic, number), -1), rest[0], empty=not data)
+        if code == 0 and data:
+            self._answers[partition] = data
+            return (number, code, *rest[:-1], PLACEHOLDER)
+        return (number, code, *rest[:-1], b"")
+
+    def _look_again(self, trouble: Trouble, asked: int, end: int, *, empty: bool) -> None:
+        """Forget a trouble that an answer shows to be over: `end` is the log's. A batch that can be read shows it, too."""
+        gone = empty and asked == trouble.offset and end <= trouble.offset  # a restored log may end there
+        if trouble.of_broker or gone or asked > trouble.offset:
+            del self.troubles[TopicPartition(trouble.topic, trouble.partition)]
+
+    def take(self, partition: TopicPartition, records: Any) -> "Fetched":
+        """The records of the newest answer, in the place of the library's."""
+        aborted = records._aborted_transactions  # noqa: SLF001
+        return Fetched(self, partition, self._answers.pop(partition, b""), records.next_fetch_offset, aborted)
+
+    def note(self, trouble: Trouble) -> None:
+        """Records that a partition can't be read on; reports it once, however often it is tried."""
+        partition = TopicPartition(trouble.topic, trouble.partition)
+        known, self.troubles[partition] = self.troubles.get(partition), trouble
+        self._held[partition] = trouble.offset, asyncio.get_running_loop().time() + HOLD
+        if known != trouble:
+            self._noted(trouble)
+
+
+class _Results(OrderedDict[TopicPartition, Any]):
+    """The fetcher's store of what came and was not taken yet."""
+
+    def __init__(self, fetches: Fetches) -> None:
+        super().__init__()
+        self._fetches = fetches
+
+    def __setitem__(self, partition: TopicPartition, result: Any) -> None:
+        if isinstance(result, FetchResult):
+            result._partition_records = self._fetches.take(partition, result._partition_records)  # noqa: SLF001
+        super().__setitem__(partition, result)
+
+
+class Fetched:
+    """The records of one answer of one partition. Iterating raises nothing: it ends before what can't be passed over."""
+
+    def __init__(
+        self, fetches: Fetches, partition: TopicPartition, data: bytes, start: int, aborted: Iterable[tuple[int, int]]
+    ) -> None:
+        self._fetches = fetches
+        self._partition = partition
+        self._aborted = sorted(aborted or (), key=lambda each: each[1])
+        self._aborting: set[int] = set()
+        self._end: int | None = None
+        self.next_fetch_offset = start
+        self._records = self._read(data)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._records
+
+    def __next__(self) -> Any:
+        return next(self._records)
+
+    def _read(self, data: bytes) -> Iterator[Any]:
+        try:
+            yield from self._read_on(data)
+        except Corrupt as error:
+            topic, number = self._partition
+            self._fetches.note(Trouble(topic, number, self.next_fetch_offset, self._end, str(error)))
+
+    def _read_on(self, data: bytes) -> Iterator[Any]:
+        troubles, start = self._fetches.troubles, self.next_fetch_offset
+        for frame in frames(data):
+            self._end = _plausible_end(frame)
+            batch = _batch(frame)
+            if troubles:
+                troubles.pop(self._partition, None)
+            if not self._is_hidden(batch) and batch.last_offset >= self.next_fetch_offset:
+                yield from self._records_of(batch)
+            self.next_fetch_offset = max(self.next_fetch_offset, batch.last_offset + 1)
+        if self.next_fetch_offset == start:
+            raise Corrupt("the answer holds only what comes before it")
+
+    def _records_of(self, batch: Batch | LegacyBatch) -> Iterator[Any]:
+        fetches, partition, make = self._fetches, self._partition, self._fetches.make
+        for record in batch.records(self.next_fetch_offset, fetches.limit):
+            self.next_fetch_offset = record.offset + 1
+            if record.__class__ is Unreadable:
+                self.next_fetch_offset = record.last + 1
+                if (refused := fetches.refuse(partition, record)) is not None:
+                    yield refused
+            else:
+                yield record if make is None else make(partition, record)
+
+    def _is_hidden(self, batch: Batch | LegacyBatch) -> bool:
+        """Whether nobody is to see the batch's records: a marker, or an aborted transaction's for who reads committed ones."""
+        producer = batch.producer_id
+        if self._fetches.committed_only and producer is not None:
+            while self._aborted and self._aborted[0][1] <= batch.base_offset:
+                self._aborting.add(self._aborted.pop(0)[0])
+            if batch.is_control and _aborts(batch):
+                self._aborting.discard(producer)
+            if batch.is_transactional and producer in self._aborting:
+                return True
+        return batch.is_control
+
+
+class SafeConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is untyped
+    """A consumer for libraries that make their own. Give it no topics: they are subscribed to once it has started."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.safely: dict[str, Any] = {}
+        """What `read_safely` is to be given."""
+
+    async def start(self) -> None:
+        await super().start()
+        read_safely(self, **self.safely)
+
+
+def read_safely(
+    consumer: AIOKafkaConsumer,
+    *,
+    limit: int = DEFAULT_MAX_BATCH_BYTES,
+    as_read: bool = False,
+    refuse: Refuse = lambda _partition, _unreadable: None,
+    noted: Callable[[Trouble], None] = lambda _: None,
+) -> Fetches:
+    """To be called when the consumer has started, before it is assigned anything.
+
+    A batch takes at most `limit` bytes decompressed. What of it can't be read is given to `refuse`, which answers what is to come
+    in its place, or None. `noted` is called where a partition can't be read on. With `as_read`, records come as the parser makes
+    them, without what aiokafka's ConsumerRecord has besides.
+    """
+    fetches = Fetches(limit=limit, make=None if as_read else _consumer_record, refuse=refuse, noted=noted)
+    fetches.attach(consumer)
+    return fetches
+
+
+@dataclass(frozen=True, slots=True)
+class _Nothing:
+    """The answer to a fetch of nothing."""
+
+    API_VERSION: int = 4
+    topics: tuple[()] = ()
+
+
+def _looking_at_fetches(send: Any, fetches: Fetches) -> Any:
+    async def sent(node_id: int, request: Any, **options: Any) -> Any:
+        if not isinstance(request, FetchRequest):
+            return await send(node_id, request, **options)
+        if not await fetches.asked(request):
+            return _Nothing()
+        response = await send(node_id, request, **options)
+        fetches.answered(request, response)
+        return response
+
+    return sent
+
+
+def _batch(frame: bytes) -> Batch | LegacyBatch:
+    version = format_of(frame)
+    if version > CURRENT_FORMAT:
+        raise Corrupt(f"the batch has the format {version}, which is not known")
+    return Batch(frame) if version == CURRENT_FORMAT else LegacyBatch(frame)
+
+
+def _plausible_end(frame: bytes) -> int | None:
+    """The offset after a batch that may be corrupt, where its header makes sense."""
+    if format_of(frame) != CURRENT_FORMAT or len(frame) < 27:
+        return None
+    base, delta = int.from_bytes(frame[:8], signed=True), int.from_bytes(frame[23:27], signed=True)
+    return base + delta + 1 if base >= 0 and 0 <= delta < len(frame) else None
+
+
+def _aborts(batch: Batch | LegacyBatch) -> bool:
+    try:
+        marker: Sequence[Any] = list(batch.records(0, DEFAULT_MAX_BATCH_BYTES))
+        return bool(ControlRecord.parse(marker[0].key) == ABORT_MARKER)
+    except Exception:  # noqa: BLE001 - a marker of a later version
+        return False
+
+
+def _consumer_record(partition: TopicPartition, record: Any) -> ConsumerRecord[Any, Any]:
+    key, value = record.key, record.value
+    return ConsumerRecord(
+        partition.topic,
+        partition.partition,
+        record.offset,
+        record.timestamp,
+        record.timestamp_type,
+        key,
+        value,
+        None,
+        -1 if key is None else len(key),
+        -1 if value is None else len(value),
+        tuple(record.headers),
+    )

@@ -1,0 +1,108 @@
+"""Gives up a batch that no consumer can read: its partition's log begins after it from then on.
+
+That works while relays run. Their fetches are then out of range, and they take the partition over behind the batch.
+"""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from processor.errors import Fatal, KafkaUnavailable
+from processor.kafka import CommittedOffsets
+from processor.kafka.connection import KafkaConnection
+from processor.kafka.record_batches import Trouble, read_safely
+
+READ_SECONDS = 15.0
+STOP_SECONDS = 5.0
+
+
+class NothingToSkip(Fatal):
+    """The partition can be read at this offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """`end`: the partition's first offset now. `first` is what it was before: the records between are gone."""
+
+    cause: str
+    first: int
+    end: int
+
+
+async def skip(
+    connection: KafkaConnection, topic: str, partition: int, offset: int, *, group_id: str | None
+) -> Skipped:
+    """Delete the partition's records up to the end of the batch at `offset`, if that can't be read.
+
+    Of a group, what it has not committed is kept: then nothing is deleted. Raises NothingToSkip, having deleted nothing;
+    KafkaUnavailable.
+    """
+    place = TopicPartition(topic, partition)
+    if group_id is not None:
+        await _check_committed(connection, place, offset, group_id)
+    try:
+        trouble, first = await _trouble(connection, place, offset)
+        end = offset + 1 if trouble.end is None else max(trouble.end, offset + 1)
+        admin = AIOKafkaAdminClient(**connection.arguments())
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                await admin.start()
+                await admin.delete_records({place: RecordsToDelete(end)})
+        finally:
+            await admin.close()
+    except (KafkaError, TimeoutError, OSError, LookupError) as error:
+        raise KafkaUnavailable(
+            f"{topic}-{partition} could not be read or changed: {error!r}. Nothing was deleted."
+        ) from error
+    return Skipped(trouble.cause, first, end)
+
+
+async def _check_committed(connection: KafkaConnection, place: TopicPartition, offset: int, group_id: str) -> None:
+    reader = CommittedOffsets(connection.arguments, group_id, place.topic)
+    try:
+        committed = await reader.read(place.partition)
+    finally:
+        await reader.close()
+    if committed is None or committed[0] < offset:
+        behind = "nothing" if committed is None else f"up to offset {committed[0]}"
+        raise NothingToSkip(
+            f"Group {group_id} has committed {behind} of {place.topic}-{place.partition}: records before offset {offset} would be"
+            " lost. Start a relay and wait until it has committed them, or add --force."
+        )
+
+
+async def _trouble(connection: KafkaConnection, place: TopicPartition, offset: int) -> tuple[Trouble, int]:
+    """What keeps consumers from reading at the offset, and the log's first one."""
+    troubles: list[Trouble] = []
+    consumer = AIOKafkaConsumer(
+        **connection.arguments(), group_id=None, enable_auto_commit=False, auto_offset_reset="none"
+    )
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            await consumer.start()
+            read_safely(consumer, noted=troubles.append)
+            consumer.assign([place])
+            consumer.seek(place, offset)
+            first = (await consumer.beginning_offsets([place]))[place]
+            while not troubles and await consumer.position(place) == offset:
+                await consumer.getmany(timeout_ms=200)
+    except (OffsetOutOfRangeError, TimeoutError) as error:
+        raise NothingToSkip(
+            f"{place.topic}-{place.partition} holds nothing at offset {offset}. Give the offset that /readyz names."
+        ) from error
+    finally:
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(STOP_SECONDS):
+                await consumer.stop()
+    if not troubles or troubles[0].offset != offset:
+        at = f" It can't be read at offset {troubles[0].offset}." if troubles else ""
+        raise NothingToSkip(f"{place.topic}-{place.partition} can be read at offset {offset}: nothing was deleted.{at}")
+    if troubles[0].of_broker:
+        raise KafkaUnavailable(
+            f"{troubles[0]}, which may pass. Try again; if it stays, check the broker's log and its disks. Nothing was deleted."
+        )
+    return troubles[0], first

@@ -1,0 +1,141 @@
+"""The transactional writer of a partition's durable state."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    MessageSizeTooLargeError,
+    ProducerFenced,
+    RecordListTooLargeError,
+)
+from aiokafka.structs import OffsetAndMetadata
+
+from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge
+from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE, STOP_DEADLINE, ClientOptions
+from processor.ports.log import Record
+
+log = structlog.get_logger(__name__)
+
+TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+
+
+class TransactionalWriter:
+    """The one producer that writes a partition's durable state. Starting it fences whoever had it before."""
+
+    def __init__(
+        self, options: ClientOptions, *, transactional_id: str, group_id: str, source: TopicPartition, max_bytes: int
+    ) -> None:
+        self._options = options
+        self._transactional_id = transactional_id
+        self._group_id = group_id
+        self._source = source
+        self._max_bytes = max_bytes
+        self._producer: AIOKafkaProducer | None = None
+
+    @property
+    def started(self) -> bool:
+        return self._producer is not None
+
+    async def start(self) -> None:
+        """Fence predecessors; their open transaction is aborted when this returns. Raises KafkaUnavailable."""
+        producer = AIOKafkaProducer(
+            **self._options(),
+            transactional_id=self._transactional_id,
+            acks="all",
+            linger_ms=0,
+            max_batch_size=65_536,
+            max_request_size=self._max_bytes,
+            compression_type="lz4",
+            transaction_timeout_ms=90_000,
+            request_timeout_ms=int(REQUEST_DEADLINE * 1000),
+            retry_backoff_ms=50,
+        )
+        try:
+            async with asyncio.timeout(REQUEST_DEADLINE):
+                await producer.start()
+        except BaseException as error:
+            await _stop_quietly(producer)
+            if isinstance(error, CLIENT_ERRORS):
+                raise KafkaUnavailable(f"starting the transactional producer failed: {error!r}") from error
+            raise
+        self._producer = producer
+
+    async def write(
+        self, records: Sequence[Record], commit: Callable[[Sequence[int]], tuple[int, str]]
+    ) -> tuple[int, str]:
+        """Write records and the offset `commit` names, in one transaction.
+
+        `commit` gets the offsets of the records, in order, and answers (tokens offset, metadata). Raises PartitionLost
+        when another producer has taken over, KafkaUnavailable when it is not known whether the transaction committed:
+        then `start` again and write the same once more. RecordTooLarge is one of these: the same can't be written.
+        """
+        producer = self._producer
+        if producer is None:
+            raise KafkaUnavailable("the transactional producer is not started")
+        try:
+            async with asyncio.timeout(2 * REQUEST_DEADLINE):
+                await producer.begin_transaction()
+                offsets = await self._send(producer, records)
+                point = commit(offsets)
+                await producer.send_offsets_to_transaction(
+                    {self._source: OffsetAndMetadata(point[0], point[1])}, self._group_id
+                )
+                await producer.commit_transaction()
+        except (ProducerFenced, InvalidProducerEpoch) as error:
+            await self.stop()
+            raise PartitionLost(f"another owner has taken over {self._transactional_id}") from error
+        except RecordTooLarge:
+            await self.stop()
+            raise
+        except CLIENT_ERRORS as error:
+            await self.stop()
+            raise KafkaUnavailable(f"a transaction failed: {error!r}") from error
+        except BaseException:
+            await self.stop()
+            raise
+        return point
+
+    @staticmethod
+    async def _send(producer: AIOKafkaProducer, records: Sequence[Record]) -> list[int]:
+        futures = []
+        for record in records:
+            topic, partition, key, value, headers = record
+            try:
+                sending = await producer.send(topic, value=value, key=key, partition=partition, headers=list(headers))
+            except TOO_LARGE as error:
+                raise _too_large(record) from error
+            futures.append(sending)
+        offsets: list[int] = []
+        failure: BaseException | None = None
+        for record, result in zip(records, await asyncio.gather(*futures, return_exceptions=True), strict=True):
+            if isinstance(result, TOO_LARGE):
+                failure = _too_large(record)
+            elif isinstance(result, BaseException):
+                failure = failure or result
+            else:
+                offsets.append(result.offset)
+        if failure is not None:
+            raise failure
+        return offsets
+
+    async def stop(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _stop_quietly(producer)
+
+
+def _too_large(record: Record) -> RecordTooLarge:
+    topic, _, key, value, _ = record
+    return RecordTooLarge(topic, len(key or b"") + len(value or b""))
+
+
+async def _stop_quietly(producer: AIOKafkaProducer) -> None:
+    """Stop a producer that may be half dead: what it still held is written again by whoever comes next."""
+    try:
+        async with asyncio.timeout(STOP_DEADLINE):
+            await producer.stop()
+    except Exception as error:  # noqa: BLE001 - it is thrown away whatever it says
+        log.debug("stopping a producer failed", error=type(error).__name__)

@@ -1,0 +1,44 @@
+"""The records of one transaction: response records, and dead letters no larger than their topic takes."""
+
+import structlog
+
+from processor.core.book import Batch
+from processor.core.dead_letters import headers_of, value_of
+from processor.errors import RecordTooLarge
+from processor.ports.log import Record
+from topics.codec import encode_response
+
+log = structlog.get_logger(__name__)
+
+SMALLEST_DEAD_LETTER = 32 * 1024
+"""Bytes. A record that is refused although it is not larger waits until the topic's limit is corrected."""
+
+
+class BatchRecords:
+    """Encodes what a partition's batches hold. The size of dead letters only shrinks, as their topic refuses them."""
+
+    def __init__(self, number: int, *, responses_topic: str, dead_letters_topic: str, dead_letter_bytes: int) -> None:
+        self._number = number
+        self._responses_topic = responses_topic
+        self._dead_letters_topic = dead_letters_topic
+        self._dead_letter_bytes = dead_letter_bytes
+
+    def of(self, batch: Batch, tokens_topic: str, now_ms: int) -> list[Record]:
+        records: list[Record] = [
+            (self._responses_topic, self._number, save.record.response_id.encode(), encode_response(save.record), ())
+            for save in batch.saves
+        ]
+        for letter in batch.dead_letters:
+            value, cut = value_of(letter, self._dead_letter_bytes)
+            headers = headers_of(letter, topic=tokens_topic, partition=self._number, now_ms=now_ms)
+            records.append((self._dead_letters_topic, None, letter.raw.key, value, [*headers, *cut]))
+        return records
+
+    def cut_dead_letters(self, refused: RecordTooLarge) -> bool:
+        """Cut dead letters shorter from now on, if one was refused. Whether there is anything left to cut."""
+        if refused.topic != self._dead_letters_topic or self._dead_letter_bytes <= SMALLEST_DEAD_LETTER:
+            return False
+        longest = min(self._dead_letter_bytes, refused.size)
+        self._dead_letter_bytes = max(SMALLEST_DEAD_LETTER, longest * 7 // 8)
+        log.warning("dead_letters_cut", partition=self._number, bytes=self._dead_letter_bytes, cause=str(refused))
+        return True

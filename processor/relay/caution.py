@@ -1,0 +1,102 @@
+"""Reading a partition whose owners ended without giving it back: a record may be what ends them.
+
+A takeover counts the unclean ends at its committed offset. From `CAUTIOUS_AFTER` of them on, the owner feeds a stretch of
+records at a time, and commits beforehand which: `trying`, in the commit's metadata. Who comes after an owner that ended at a
+stretch feeds its records one by one in the same way. A record at which an owner ended is a suspect.
+
+Owners end for other reasons too: Kafka is slow, another partition takes all the memory, a node goes away. So an end counts
+against a suspect only where hardly anything else can be its cause. The owner first lives for a random time beside the suspect,
+then commits the raised count, feeds the record if that was confirmed promptly while it held its lease, and commits that it
+lives. Only an end between those two commits counts. To survive the record clears it, and an orderly end raises nothing. At
+`POISON_AFTER` counted ends the record goes to the dead letters as `poison`, unread. It works for whatever ends an owner: a
+signal, memory, a loop that no longer turns.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from processor.core.items import Raw, Refused
+from processor.relay.commit_metadata import CommitMetadata, Trying
+from topics.records import Reason
+
+CAUTIOUS_AFTER: Final = 2
+POISON_AFTER: Final = 4
+QUIET_SECONDS: Final = (0.5, 5.0)
+"""How long an owner lives beside a suspect before it feeds it: by chance, so that no other cause keeps the same time."""
+PROMPT_SECONDS: Final = 0.25
+"""What the commit of a raised count may take. Where Kafka is slower, the record is fed without it."""
+STRETCH: Final = 500
+"""Records, so that a long backlog costs few transactions: each takes some tens of milliseconds."""
+
+
+@dataclass(slots=True)
+class Caution:
+    """What waits to be fed with care. `until`: the offset from which on everything is read as usual again."""
+
+    step: int
+    until: int
+    suspect: Trying | None = None
+    """A single record at which a predecessor ended."""
+    position: int = -1
+    """The next offset to be fetched, once records wait or waited here."""
+    _waiting: deque[Raw] = field(default_factory=deque)
+
+    @property
+    def holds(self) -> bool:
+        return bool(self._waiting)
+
+    @property
+    def over(self) -> bool:
+        return not self._waiting and self.position >= self.until
+
+    def add(self, records: Sequence[Raw], position: int) -> None:
+        self._waiting.extend(records)
+        self.position = max(self.position, position)
+
+    def take(self) -> list[Raw]:
+        """The next records to feed together. A suspect is fed alone."""
+        return [self._waiting.popleft() for _ in range(min(self.step, len(self._waiting)))]
+
+    def marker(self, records: Sequence[Raw]) -> Trying:
+        """What is durable while the records are fed, with the ends that count against them so far."""
+        if self.suspects(records) and self.suspect is not None:
+            return self.suspect
+        return Trying(records[0].offset, records[-1].offset + 1, 0)
+
+    def suspects(self, records: Sequence[Raw]) -> bool:
+        return self.suspect is not None and len(records) == 1 and self.suspect.first == records[0].offset
+
+    def survived(self, end: int) -> None:
+        """Everything before `end` was fed, and this owner lives."""
+        if self.suspect is not None and self.suspect.first < end:
+            self.suspect = None
+
+
+def caution(metadata: CommitMetadata, attempts: int, offset: int, end: int) -> Caution | None:
+    """How to read from `offset`; None as usual. `metadata` is the predecessor's, `attempts` count its end in."""
+    trying = metadata.trying
+    if trying is not None and trying.end > offset and not is_poison(trying) and (attempts or trying.single):
+        return Caution(1, trying.end, trying if trying.single else None)
+    if attempts < CAUTIOUS_AFTER or end <= offset:
+        return None
+    return Caution(1 if end - offset <= STRETCH else STRETCH, end)
+
+
+def is_poison(trying: Trying) -> bool:
+    return trying.single and trying.times >= POISON_AFTER
+
+
+def poison_of(metadata: CommitMetadata) -> dict[int, str]:
+    """Offsets that are not to be fed, with the detail of their dead letters."""
+    poison = dict.fromkeys(metadata.poison, "an earlier owner of the partition gave this record up")
+    trying = metadata.trying
+    if trying is not None and is_poison(trying):
+        poison[trying.first] = f"{trying.times} owners of the partition ended at once when they read this record alone"
+    return poison
+
+
+def without(records: Sequence[Raw], poison: dict[int, str]) -> Sequence[Raw]:
+    """The records, with what is poison refused."""
+    return [Refused(raw, Reason.POISON, poison[raw.offset]) if raw.offset in poison else raw for raw in records]

@@ -1,0 +1,324 @@
+"""The relay: a member of the consumer group that owns some partitions and relays what they hold.
+
+The rebalance callbacks only gate and drain: *assigned* returns at once, since no heartbeat is sent before it does, and
+the takeover is a task; *revoked* waits until the partitions are given back, and heartbeats go on meanwhile.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+
+from processor.core.items import end_of
+from processor.core.limits import Limits, allowances
+from processor.errors import KafkaUnavailable, PartitionLost, RecordsGone
+from processor.kafka import ClientOptions, TransactionalWriter
+from processor.ports.log import PartitionWriter
+from processor.relay.measures import Measures
+from processor.relay.parts import WorkerParts
+from processor.relay.worker import PartitionWorker
+
+log = structlog.get_logger(__name__)
+
+FETCH_RECORDS = 2_000
+"""Takes about 6 ms to take in: what else waits for the loop waits so long at most for a fetch."""
+FETCH_WAIT = 0.2
+RETRY_WAIT = 0.5
+STARVED = 0.002
+MEASURE_INTERVAL = 0.25
+ASK_INTERVAL = 2.0
+STANDSTILL = 120.0
+"""Seconds beyond the drain timeout: every wait of the fetching loop has a deadline far below it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayOptions:
+    """`limits` are those of the whole process; every partition gets its share of the bytes.
+
+    `credentials` tells one state of the secrets and certificates from another: where they changed, Kafka is joined anew.
+    """
+
+    client: ClientOptions
+    credentials: Callable[[], object]
+    group_id: str
+    limits: Limits
+    drain_timeout: float
+    max_record_bytes: int
+
+
+class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+    def __init__(self, options: RelayOptions, parts: WorkerParts, tasks: asyncio.TaskGroup) -> None:
+        self._options = options
+        self._parts = parts
+        self._consumer = parts.consumer
+        self._measures = Measures(parts.metrics, parts.consumer)
+        self._metrics = parts.metrics
+        self._tasks = tasks
+        self._workers: dict[int, PartitionWorker] = {}
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._paused: set[int] = set()
+        self._stopping = False
+        self._leaving = False
+        self._giving_back = asyncio.Lock()
+        self._credentials = options.credentials()
+        self._kafka_trouble: str | None = None
+        self._assigned_once = False
+        self._asked = float("-inf")
+        self._answering_since: float | None = None
+        self._turned_at = parts.clock.monotonic()
+
+    @property
+    def workers(self) -> Iterable[PartitionWorker]:
+        return self._workers.values()
+
+    def trouble(self) -> str | None:
+        """Why tokens are not flowing, as a sentence; None when they are."""
+        if self._kafka_trouble is not None:
+            return self._kafka_trouble
+        if not self._assigned_once:
+            return "waiting for the consumer group to assign partitions"
+        for worker in self._workers.values():
+            if worker.stuck is not None:
+                return f"partition {worker.number}: {worker.stuck}"
+            if not worker.running:
+                return f"partition {worker.number} is being taken over"
+        return " ".join(self._consumer.troubles.values()) or None
+
+    def standstill(self) -> str | None:
+        """That the fetching loop hangs, which only a restart mends; None while it turns, with or without Kafka."""
+        still = self._parts.clock.monotonic() - self._turned_at
+        if self._stopping or still < self._options.drain_timeout + STANDSTILL:
+            return None
+        return f"its fetching loop has not turned for {still:.0f} s"
+
+    # Rebalances
+
+    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
+        self._metrics.rebalances.inc()
+        self._assigned_once = True
+        numbers = sorted(partition.partition for partition in assigned)
+        if self._leaving:
+            # The group may still assign while this member gives back what it had: nobody would end those workers.
+            log.info("assignment_not_taken", partitions=numbers)
+            return
+        self._consumer.pause(*numbers)
+        self._paused = set(numbers)
+        limits = self._share(len(numbers))
+        for number in numbers:
+            worker = self._new_worker(number, limits)
+            self._workers[number] = worker
+            self._running[number] = self._tasks.create_task(self._own(worker))
+        log.info("partitions_assigned", partitions=numbers)
+
+    def _new_worker(self, number: int, limits: Limits) -> PartitionWorker:
+        return PartitionWorker(number, self._parts, self._new_writer(number), limits)
+
+    def _new_writer(self, number: int) -> PartitionWriter:
+        return TransactionalWriter(
+            self._options.client,
+            transactional_id=f"{self._options.group_id}-{self._consumer.topic}-{number}",
+            group_id=self._options.group_id,
+            source=self._consumer.partition(number),
+            max_bytes=self._options.max_record_bytes,
+        )
+
+    async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
+        del revoked  # an eager assignor takes all of them
+        await self._give_back(self._options.drain_timeout)
+
+    def _share(self, partitions: int) -> Limits:
+        return self._options.limits.share(partitions)
+
+    async def _own(self, worker: PartitionWorker) -> None:
+        try:
+            await worker.run()
+        except PartitionLost as error:
+            log.warning("partition_lost", partition=worker.number, cause=str(error))
+            if not self._stopping and worker.number in self._workers:
+                # Still ours as far as the group goes: a zombie fenced its successor. Claim the partition again.
+                await self._consumer.membership.heartbeat_after(self._parts.clock.monotonic())
+                self._consumer.membership.rejoin()
+
+    async def _give_back(self, within: float) -> None:
+        """Drain all partitions at once; after it nothing of them is published or committed.
+
+        One at a time: a stop must not end the client while a rebalance still drains.
+        """
+        async with self._giving_back:
+            await self._drain_all(within)
+
+    async def _drain_all(self, within: float) -> None:
+        workers, self._workers = self._workers, {}
+        running, self._running = self._running, {}
+        if not workers:
+            return
+        self._consumer.pause(*workers)
+        try:
+            drained = await asyncio.gather(*(worker.drain(within) for worker in workers.values()))
+        finally:
+            for task in running.values():
+                task.cancel()
+        await asyncio.gather(*running.values(), return_exceptions=True)
+        await asyncio.gather(*(worker.close() for worker in workers.values()))
+        for number in workers:
+            self._measures.forget(number)
+        log.info("partitions_given_back", partitions=sorted(workers), clean=sum(drained))
+
+    # Fetching
+
+    async def run(self) -> None:
+        """Fetch and feed until `stop`."""
+        await self._start()
+        measured = 0.0
+        while not self._stopping:
+            self._turned_at = self._parts.clock.monotonic()
+            try:
+                fetched = await self._consumer.fetch(FETCH_RECORDS, FETCH_WAIT)
+                self._kafka_trouble = None
+            except KafkaUnavailable as error:
+                if isinstance(error, RecordsGone):
+                    self._take_over_again(error)
+                else:
+                    self._read_again()
+                self._kafka_trouble = str(error)
+                await asyncio.sleep(RETRY_WAIT)
+                fetched = {}
+            for number, records in fetched.items():
+                if (worker := self._workers.get(number)) is not None and records:
+                    worker.feed(records, end_of(records))
+            if self._kafka_trouble is None:
+                self._follow_positions()
+            if await self._is_cut_off_for_good() and not self._stopping:
+                log.warning("group_silent", seconds=round(self._consumer.membership.silence(), 1))
+                await self._begin_anew()
+            self._gate()
+            if self._parts.clock.monotonic() - measured >= MEASURE_INTERVAL:
+                measured = self._parts.clock.monotonic()
+                if self._credentials_changed():
+                    log.info("kafka_credentials_changed")
+                    await self._begin_anew()
+                self._measure()
+            # Under a backlog fetching never waits: let lanes and writers have their turns.
+            await asyncio.sleep(0 if fetched else STARVED)
+
+    async def _is_cut_off_for_good(self) -> bool:
+        """Whether the group stays silent though Kafka answers others: then this client's look-up of its coordinator hangs, or
+        its part in the group has ended.
+
+        While Kafka itself is away there is nothing to mend: this client comes back with it, knows what it published, and
+        can still hand over cleanly. A new one would have to ask the channels' histories.
+        """
+        now = self._parts.clock.monotonic()
+        patience = self._consumer.patience
+        ended = self._consumer.membership.ended
+        if not ended and self._consumer.membership.silence() <= patience:
+            self._answering_since = None
+            return False
+        if now - self._asked < ASK_INTERVAL:
+            return False
+        self._asked = now
+        if not await self._consumer.reachable():
+            self._answering_since = None
+            return False
+        if self._answering_since is None:
+            self._answering_since = now
+        return ended or now - self._answering_since > patience
+
+    def _read_again(self) -> None:
+        """Fetch from where the partitions are: the client may have passed over what it read of one when it failed at another.
+
+        So it does where a batch of a partition can't be read (its checksum, its compression).
+        """
+        for number, worker in self._workers.items():
+            if worker.running and number in self._consumer.assigned:
+                self._consumer.seek(number, worker.position)
+
+    def _take_over_again(self, gone: RecordsGone) -> None:
+        """Records of partitions that were paused for long were deleted unread.
+
+        A takeover finds the committed offset out of range, and lets no response go on as if nothing were missing.
+        """
+        for number, offset in gone.positions.items():
+            worker = self._workers.get(number)
+            if worker is not None and worker.running and worker.position <= offset:
+                log.error("records_gone_unread", partition=number, position=offset)
+                self._consumer.membership.rejoin()
+
+    async def _begin_anew(self) -> None:
+        """Join the group with a new client.
+
+        Either the group has not answered for long, although fetching goes on or fails quietly; or what this client is let in
+        by may soon be refused.
+        """
+        self._leaving = True
+        self._answering_since = None
+        await self._give_back(self._options.drain_timeout)
+        await self._consumer.renew()
+        self._leaving = False
+        await self._start()
+
+    def _credentials_changed(self) -> bool:
+        """Whether they changed into others that can be used; as long as not, the old ones may still do."""
+        now = self._options.credentials()
+        if now == self._credentials:
+            return False
+        self._credentials = now
+        try:
+            self._options.client()
+        except KafkaUnavailable as error:
+            log.warning("kafka_credentials_unusable", cause=str(error))
+            return False
+        return True
+
+    async def _start(self) -> None:
+        while not self._stopping:
+            self._turned_at = self._parts.clock.monotonic()
+            try:
+                await self._consumer.start(self)
+            except KafkaUnavailable as error:
+                self._kafka_trouble = str(error)
+                log.warning("kafka_unavailable", cause=str(error))
+                await asyncio.sleep(RETRY_WAIT)
+            else:
+                return
+
+    def _follow_positions(self) -> None:
+        """Transaction markers and aborted records move the position without a record."""
+        for number, worker in self._workers.items():
+            reached = self._consumer.reached(number)
+            if worker.running and reached is not None and reached > worker.position:
+                worker.feed((), reached)
+
+    def _gate(self) -> None:
+        """Pause partitions that are not taken over or hold too much; resume the others."""
+        pause: set[int] = set()
+        for number, worker in self._workers.items():
+            if not worker.running or worker.paused:
+                pause.add(number)
+        if started := pause - self._paused:
+            self._consumer.pause(*started)
+        if ended := self._paused - pause:
+            self._consumer.resume(*(number for number in ended if number in self._workers))
+        self._paused = pause
+
+    def _measure(self) -> None:
+        workers = list(self._workers.values())
+        most = self._options.limits.open_responses
+        for worker, allowed in zip(
+            workers, allowances([worker.pipeline.live_responses for worker in workers], most), strict=True
+        ):
+            worker.pipeline.allow_open(allowed)
+        paused = len(self._paused & self._workers.keys())
+        self._measures.show(self._workers, paused, self._parts.clock.monotonic())
+
+    # Stopping
+
+    async def stop(self) -> None:
+        """Hand the partitions over cleanly, inside the drain timeout, and leave the group."""
+        self._stopping = self._leaving = True
+        await self._give_back(self._options.drain_timeout)
+        await self._consumer.stop()
+        await self._parts.committed.close()
+        await self._parts.responses.close()

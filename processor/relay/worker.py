@@ -1,0 +1,471 @@
+"""The worker of one assigned partition: takes it over, feeds its pipeline, writes what is to be durable, gives it back.
+
+    TAKING_OVER --restored--> RUNNING --revoked, stop--> DRAINING --final commit--> GONE
+         |                       |                          |
+         '-----------------------'--- fenced, or too late --'-----> GONE, and nothing was committed
+
+Everything but the pipeline's decisions is here; the lanes are another shell's and come by `LanesOf`.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from enum import Enum, auto
+from math import inf
+
+import structlog
+
+from processor.core.backoff import Backoff
+from processor.core.book import Batch, CommitPoint
+from processor.core.items import end_of
+from processor.core.limits import Limits
+from processor.core.partition import PartitionPipeline
+from processor.core.response import Raw
+from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge
+from processor.ports.log import PartitionWriter, Record
+from processor.relay.batch_records import BatchRecords
+from processor.relay.caution import PROMPT_SECONDS, QUIET_SECONDS, Caution, caution, poison_of, without
+from processor.relay.commit_metadata import CommitMetadata, Trying
+from processor.relay.parts import WorkerParts
+from processor.relay.takeover import Beginning, beginning, record_at, restore
+from topics.records import ResponseRecord
+
+log = structlog.get_logger(__name__)
+
+WRITE_LINGER = 0.02
+"""Finals and decisions wait so long for others, to share a transaction."""
+IDLE_WAIT = 1.0
+DRAIN_CHECK = 0.02
+LANDING_SHARE = 0.7
+"""Of the drain's time, for what is in flight to be answered; the rest is for the last transaction."""
+RETRY = Backoff(first=0.2, cap=5.0)
+
+
+class State(Enum):
+    TAKING_OVER = auto()
+    RUNNING = auto()
+    DRAINING = auto()
+    GONE = auto()
+
+
+class PartitionWorker:
+    """`run` is its task; `feed`, `drain` and `abandon` are called by the relay that owns it."""
+
+    def __init__(self, number: int, parts: WorkerParts, writer: PartitionWriter, limits: Limits) -> None:
+        self.number = number
+        self._parts = parts
+        self._writer = writer
+        self._clock = parts.clock
+        self.pipeline = self._new_pipeline(limits)
+        self.state = State.TAKING_OVER
+        self.stuck: str | None = None
+        """What this partition waits for, as a sentence; None while it makes progress."""
+        self._lanes = parts.lanes_of(self.pipeline, self._may_publish, self.progressed)
+        self._kicked = asyncio.Event()
+        self._wakes_at = -inf
+        """When the task wakes by itself; far back while it does not wait."""
+        self._writing = asyncio.Lock()
+        self._committed = CommitPoint(-1, 0)
+        self._begun_at = -1
+        self._attempts = 0
+        self._trying: Trying | None = None
+        self._caution: Caution | None = None
+        self._caution_here: Caution | None = None
+        """After an error here: how to read on."""
+        self._raised: tuple[int, type[Exception]] | None = None
+        """Where feeding one record alone raised an error last, and which."""
+        self._poison: dict[int, str] = {}
+        """Offsets of records that are refused unread, with why. Durable until the committed offset is beyond them."""
+        self._encoding = BatchRecords(
+            number,
+            responses_topic=parts.responses_topic,
+            dead_letters_topic=parts.dead_letters_topic,
+            dead_letter_bytes=parts.dead_letter_bytes,
+        )
+        self._wrote_at = self._clock.monotonic()
+
+    def __repr__(self) -> str:
+        return f"<PartitionWorker {self.number} {self.state.name} {self.pipeline!r}>"
+
+    def _new_pipeline(self, limits: Limits) -> PartitionPipeline:
+        return PartitionPipeline(self._parts.decoder, limits)
+
+    @property
+    def running(self) -> bool:
+        return self.state is State.RUNNING
+
+    @property
+    def committed_offset(self) -> int:
+        return self._committed.offset
+
+    @property
+    def position(self) -> int:
+        """The next offset to be fetched."""
+        held = -1 if self._caution is None else self._caution.position
+        return max(held, self.pipeline.position)
+
+    @property
+    def paused(self) -> bool:
+        """Whether fetching should stop."""
+        return self.pipeline.paused or (self._caution is not None and self._caution.holds)
+
+    @property
+    def _may_feed(self) -> bool:
+        """Whether something waits to be fed with care, and there is room for it."""
+        return self._caution is not None and self._caution.holds and not self.pipeline.paused
+
+    def progressed(self) -> None:
+        """Something was read or answered. Wakes the task only where that left it something to do before it wakes by itself."""
+        pipeline = self.pipeline
+        due = pipeline.next_wake()
+        if (
+            self._may_feed
+            or pipeline.wants_write
+            or pipeline.wants_end_offset
+            or (due is not None and due < self._wakes_at)
+        ):
+            self._kicked.set()
+
+    def _may_publish(self) -> bool:
+        return self.state in {State.RUNNING, State.DRAINING} and self._parts.consumer.membership.holds()
+
+    # Taking over
+
+    async def run(self) -> None:
+        """Own the partition until it is given back. Raises PartitionLost when another owner has taken it."""
+        try:
+            while self.state is State.TAKING_OVER:
+                await self._take_over()
+                while self.running:
+                    await self._turn()
+                await self._writer.stop()
+        except BaseException:
+            self.abandon()  # cancelled or fenced: no lane of it may send any more
+            raise
+
+    async def _take_over(self) -> None:
+        began = self._clock.monotonic()
+        attempt = 0
+        while True:
+            try:
+                await self._try_take_over()
+                if self.state is not State.TAKING_OVER:
+                    raise PartitionLost(f"partition {self.number} was given back while it was taken over")
+                break
+            except KafkaUnavailable as error:
+                self.stuck = str(error)
+                log.warning("takeover_retry", partition=self.number, attempt=attempt, cause=str(error))
+                await asyncio.sleep(RETRY.delay(attempt, self._parts.random.random()))
+                attempt += 1
+        self.stuck = None
+        self.state = State.RUNNING
+        seconds = self._clock.monotonic() - began
+        self._parts.metrics.takeovers.inc()
+        self._parts.metrics.takeover_seconds.observe(seconds)
+        log.info(
+            "partition_taken_over",
+            partition=self.number,
+            offset=self._committed.offset,
+            open_responses=self.pipeline.open_responses,
+            seconds=round(seconds, 3),
+        )
+        self._lanes.wake()
+
+    async def _try_take_over(self) -> None:
+        parts, number = self._parts, self.number
+        await self._own()
+        committed = await parts.committed.read(number)
+        first, end = await parts.consumer.first_offset(number), await parts.consumer.end_offset(number)
+        begin = beginning(committed, first, end)
+        if begin.lost:
+            at = committed and committed[0]
+            log.error("committed_offset_out_of_range", partition=number, committed=at, first=first, end=end)
+        self.pipeline = self._new_pipeline(self.pipeline.limits)
+        self._lanes.stop()
+        self._lanes = parts.lanes_of(self.pipeline, self._may_publish, self.progressed)
+        responses_end = await restore(self.pipeline, parts.responses, number, begin.restore, self._clock)
+        self.pipeline.begin(begin.offset, end, clean=begin.clean_after(responses_end), lost=begin.lost)
+        self._committed = CommitPoint(begin.offset, begin.restore)
+        self._begun_at, self._attempts = begin.offset, begin.attempts
+        self._take_up_suspicion(begin, end)
+        await self._write_batch(Batch((), ()), clean=False, keep=self._committed)
+        parts.consumer.seek(number, begin.offset)
+
+    def _take_up_suspicion(self, begin: Beginning, end: int) -> None:
+        trying = begin.metadata.trying
+        self._poison |= poison_of(begin.metadata)
+        self._caution = self._caution_here or caution(begin.metadata, begin.attempts, begin.offset, end)
+        # What raised an error here has not ended this owner.
+        self._trying = trying if self._caution is not None and self._caution_here is None else None
+
+    async def _own(self) -> None:
+        """Fence the predecessor, then hear from the group, after that, that the partition is still ours."""
+        await self._writer.start()
+        await self._parts.consumer.membership.heartbeat_after(self._clock.monotonic())
+
+    # Running
+
+    def feed(self, records: Sequence[Raw], position: int) -> None:
+        if self.state is not State.RUNNING:
+            return
+        if self._caution is not None:
+            self._caution.add(records, position)
+            self._kicked.set()
+        else:
+            self._feed(records, position)
+
+    def _feed(self, records: Sequence[Raw], position: int) -> None:
+        try:
+            self.pipeline.feed(
+                without(records, self._poison) if self._poison else records, position, self._clock.monotonic()
+            )
+        except Exception as error:
+            if not records or records[0].offset in self._poison:
+                raise
+            self._take_over_with_care(records, error)
+            return
+        self._lanes.wake()
+        self.progressed()
+
+    def _take_over_with_care(self, records: Sequence[Raw], error: Exception) -> None:
+        """Begin again from what is durable: what the pipeline holds after an error can't be trusted.
+
+        Of several records, each is fed alone then. A record is refused that raised the same error twice, each time alone and
+        after a takeover. An error that comes again although the record was taken in ends this owner.
+        """
+        first, end = records[0].offset, end_of(records)
+        topic, cause = self._parts.consumer.topic, f"{type(error).__name__}: {error}"
+        log.error(
+            "records_failed", topic=topic, partition=self.number, offset=first, end=end, cause=cause, exc_info=error
+        )
+        if len(records) == 1:
+            if self._raised == (first, type(error)):
+                if self.pipeline.position > first:
+                    raise error
+                self._poison[first] = f"reading it raised {cause}"
+            self._raised = first, type(error)
+        self._caution_here = Caution(1, end)
+        self.state = State.TAKING_OVER
+        self._lanes.stop()
+        self._kicked.set()
+
+    async def _feed_carefully(self, care: Caution) -> None:
+        """Feed what is next of what waits, once it is durable that it is tried; then write that this owner lives."""
+        records = care.take()
+        suspected = care.suspects(records) if records else False
+        if records:
+            await self._announce(care, records, suspected=suspected)
+            if not self.running:
+                return
+            end = end_of(records)
+            self._feed(records, end)
+            await asyncio.sleep(0)
+            self._trying = None
+            care.survived(end)
+            if suspected:
+                await self._commit_trying()
+        if self.running and care.over:
+            self._feed((), care.position)
+            self._caution = self._caution_here = None
+            await self._write()
+        elif records and not self._may_feed:
+            await self._write()
+
+    async def _announce(self, care: Caution, records: Sequence[Raw], *, suspected: bool) -> None:
+        """Make durable what is tried. An end counts against a suspect only where nothing else was amiss: see `caution`."""
+        self._trying = known = care.marker(records)
+        await self._write()
+        if not suspected or records[0].offset in self._poison:
+            return
+        shortest, longest = QUIET_SECONDS
+        await asyncio.sleep(shortest + (longest - shortest) * self._parts.random.random())
+        if not self.running or not self._may_publish():
+            return
+        began = self._clock.monotonic()
+        self._trying = known.raised()
+        await self._commit_trying()
+        if self._clock.monotonic() - began > PROMPT_SECONDS or not self._may_publish():
+            self._trying = known
+            await self._commit_trying()
+
+    async def _commit_trying(self) -> None:
+        """Make durable what is tried, and nothing else: what is refused of the rest must not keep that from it."""
+        async with self._writing:
+            if self.state in {State.RUNNING, State.DRAINING}:
+                await self._write_batch(Batch((), ()), clean=False, keep=self._committed)
+
+    async def _turn(self) -> None:
+        pipeline, care = self.pipeline, self._caution
+        now = self._clock.monotonic()
+        pipeline.tick(now)
+        if care is not None and (self._may_feed or care.over):
+            await self._feed_carefully(care)
+            if not self.running:
+                return
+        if pipeline.wants_end_offset:
+            await self._read_end_offset()
+        await self._read_texts_back()
+        self._lanes.wake()
+        if self._wants_write(now):
+            await asyncio.sleep(WRITE_LINGER)
+            await self._write()
+        if not pipeline.wants_write and not pipeline.lacks_texts and not self._may_feed:
+            await self._wait(pipeline.next_wake())
+
+    async def _wait(self, wake: float | None) -> None:
+        now = self._clock.monotonic()
+        wait = IDLE_WAIT if wake is None else min(IDLE_WAIT, max(0.0, wake - now))
+        self._wakes_at = now + wait
+        try:
+            async with asyncio.timeout(wait):
+                await self._kicked.wait()
+        except TimeoutError:
+            pass
+        self._wakes_at = -inf
+        self._kicked.clear()
+
+    def _wants_write(self, now: float) -> bool:
+        if self.pipeline.wants_write:
+            return True
+        due = now - self._wrote_at >= self.pipeline.limits.snapshot_interval
+        return due and self.pipeline.position > self._committed.offset
+
+    async def _read_end_offset(self) -> None:
+        read_at = self._clock.monotonic()
+        try:
+            end = await self._parts.consumer.end_offset(self.number)
+        except KafkaUnavailable as error:
+            log.info("end_offset_unavailable", partition=self.number, cause=str(error))
+            self.pipeline.unreachable(self._clock.monotonic())
+            return
+        if self.state is State.RUNNING:
+            self.pipeline.end_offset(read_at, end, self._clock.monotonic())
+
+    async def _read_texts_back(self) -> None:
+        for _, offset in self.pipeline.texts_wanted():
+            record = await self._read_record(offset)
+            if record is None:
+                raise PartitionLost(f"partition {self.number}: the record of an open response at {offset} is gone")
+            self.pipeline.read_back(record)
+
+    async def _read_record(self, offset: int) -> ResponseRecord | None:
+        attempt = 0
+        while True:
+            try:
+                return await record_at(self._parts.responses, self.number, offset)
+            except KafkaUnavailable as error:
+                self.stuck = str(error)
+                await asyncio.sleep(RETRY.delay(attempt, self._parts.random.random()))
+                attempt += 1
+
+    # Writing
+
+    async def _write(self, *, clean: bool = False) -> None:
+        """One transaction with all that waits. Retried until it is known to be committed, or the partition is lost."""
+        async with self._writing:
+            if self.state not in {State.RUNNING, State.DRAINING}:
+                return  # given back, or begun again, while this waited its turn
+            batch = self.pipeline.collect(self._clock.wall_ms())
+            await self._write_batch(batch, clean=clean)
+
+    async def _write_batch(self, batch: Batch, *, clean: bool, keep: CommitPoint | None = None) -> None:
+        records = self._records(batch)
+        point = keep or self._committed
+
+        def commit(offsets: Sequence[int]) -> tuple[int, str]:
+            nonlocal point
+            if keep is None:
+                point = self.pipeline.commit_point(batch, offsets[: len(batch.saves)])
+            return point.offset, self._metadata(point, clean=clean).encode()
+
+        attempt = 0
+        while True:
+            try:
+                if not self._writer.started:
+                    await self._own()
+                began = self._clock.monotonic()
+                await self._writer.write(records, commit)
+                self._parts.metrics.transaction_seconds.observe(self._clock.monotonic() - began)
+                break
+            except KafkaUnavailable as error:
+                if isinstance(error, RecordTooLarge) and self._encoding.cut_dead_letters(error):
+                    records = self._records(batch)
+                self._parts.metrics.transaction_retries.inc()
+                self.stuck = str(error)
+                log.warning("transaction_retry", partition=self.number, attempt=attempt, cause=str(error))
+                self.pipeline.unreachable(self._clock.monotonic())
+                await asyncio.sleep(RETRY.delay(attempt, self._parts.random.random()))
+                attempt += 1
+        self.stuck = None
+        self._wrote_at = self._clock.monotonic()
+        self._committed = point
+        self._poison = {offset: why for offset, why in self._poison.items() if offset >= point.offset}
+        if keep is None:
+            self.pipeline.committed(batch, point, self._wrote_at)
+            self._count(batch)
+            self._lanes.wake()
+
+    def _metadata(self, point: CommitPoint, *, clean: bool) -> CommitMetadata:
+        """An orderly end is none that a record caused: of what is suspected, it keeps what this owner has not fed."""
+        orderly = self.state is State.DRAINING
+        attempts = self._attempts if point.offset == self._begun_at and not orderly else 0
+        trying = self._trying
+        if orderly:
+            trying = None if self._caution is None else self._caution.suspect
+        poison = sorted(offset for offset in self._poison if offset >= point.offset)
+        return CommitMetadata(point.restore, clean, attempts, trying, tuple(poison))
+
+    def _records(self, batch: Batch) -> list[Record]:
+        return self._encoding.of(batch, self._parts.consumer.topic, self._clock.wall_ms())
+
+    def _count(self, batch: Batch) -> None:
+        metrics = self._parts.metrics
+        for letter in batch.dead_letters:
+            metrics.dead_letters.labels(str(letter.reason)).inc()
+        metrics.snapshots.inc(sum(not save.record.finished for save in batch.saves))
+
+    # Giving back
+
+    async def drain(self, within: float) -> bool:
+        """Stop sending, let what is in flight land, write everything with a clean end. Whether that was reached.
+
+        After it nothing is published or committed. Never raises for an outage: what was not committed, a successor
+        does again.
+        """
+        if self.state is not State.RUNNING or not self._parts.consumer.membership.holds():
+            self.abandon()  # without the lease nothing in flight may be sent again: there is nothing to wait for
+            return False
+        self.state = State.DRAINING
+        self._lanes.close()
+        try:
+            async with asyncio.timeout(within):
+                landed = await self._land(within * LANDING_SHARE)
+                self.pipeline.snapshot_all()
+                await self._read_texts_back()
+                landed = landed and not self.pipeline.lacks_texts and self.pipeline.knows_what_is_published
+                await self._write(clean=landed)
+        except (TimeoutError, PartitionLost) as error:
+            log.warning("drain_incomplete", partition=self.number, cause=type(error).__name__)
+            return False
+        else:
+            return landed
+        finally:
+            self.abandon()
+
+    async def close(self) -> None:
+        """End the producer. To be called last, when `run` and `drain` are over."""
+        await self._writer.stop()
+
+    async def _land(self, within: float) -> bool:
+        """Wait for what is in flight. Whether all of it was answered; what was not, stays undetermined."""
+        deadline = self._clock.monotonic() + within
+        while self.pipeline.in_flight and self._clock.monotonic() < deadline:
+            await asyncio.sleep(DRAIN_CHECK)
+        landed = not self.pipeline.in_flight
+        self._lanes.stop()
+        return landed
+
+    def abandon(self) -> None:
+        """Let go at once. Nothing more is published or committed from here."""
+        self.state = State.GONE
+        self._lanes.stop()
+        self._kicked.set()

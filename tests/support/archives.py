@@ -1,0 +1,106 @@
+"""Running archives, and what feeds them."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import orjson
+from aiokafka import AIOKafkaProducer
+
+from devtools.kafka import LocalKafka
+from processor.archive.app import Archive, ArchiveSettings
+from processor.core.backoff import Backoff
+from processor.ports.store import ResponseStore
+from processor.telemetry.metrics import Metrics
+from topics.codec import encode_response
+from topics.records import ResponseRecord
+from topics.specs import TopicNames
+
+RUNNER = Path(__file__).parents[1] / "integration" / "archive" / "run_archive.py"
+
+
+@asynccontextmanager
+async def archiving(
+    kafka: LocalKafka, names: TopicNames, store: ResponseStore, metrics: Metrics | None = None
+) -> AsyncIterator[Archive]:
+    settings = ArchiveSettings(f"{names.responses}-archive", names.responses, names.dead_letters, session_timeout=6.0)
+    archive = Archive(
+        settings,
+        client_options=lambda: {"bootstrap_servers": kafka.bootstrap},
+        store=store,
+        metrics=metrics or Metrics(),
+        backoff=Backoff(first=0.1, cap=1.0),
+    )
+    await archive.start()
+    try:
+        yield archive
+    finally:
+        await archive.stop()
+
+
+@asynccontextmanager
+async def producing(kafka: LocalKafka, **options: object) -> AsyncIterator[AIOKafkaProducer]:
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all", max_request_size=6_000_000, **options)
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
+async def send(producer: AIOKafkaProducer, topic: str, records: Iterable[ResponseRecord], partition: int = 0) -> None:
+    sent = [
+        await producer.send(topic, encode_response(one), key=one.response_id.encode(), partition=partition)
+        for one in records
+    ]
+    await asyncio.gather(*sent)
+
+
+class ArchiveProcess:
+    """`run_archive.py` as a child, to be killed."""
+
+    def __init__(self, kafka: LocalKafka, names: TopicNames, store_url: str, log: Path) -> None:
+        self._options = {
+            "bootstrap": kafka.bootstrap,
+            "group": f"{names.responses}-archive",
+            "responses": names.responses,
+            "dead_letters": names.dead_letters,
+            "store": store_url,
+        }
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self, **more: str) -> None:
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, str(RUNNER), orjson.dumps(self._options | more).decode(), stdout=log, stderr=log
+            )
+
+    async def died(self, *, deadline: float = 40) -> int:
+        assert self._process is not None
+        async with asyncio.timeout(deadline):
+            return await self._process.wait()
+
+    async def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        await self._process.wait()
+
+    async def stop(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+            await self.died()
+
+
+@asynccontextmanager
+async def archive_process(
+    kafka: LocalKafka, names: TopicNames, store_url: str, directory: Path
+) -> AsyncIterator[ArchiveProcess]:
+    process = ArchiveProcess(kafka, names, store_url, directory / "archive.log")
+    try:
+        yield process
+    finally:
+        await process.stop()

@@ -1,0 +1,74 @@
+"""What tests of every area share. Import it as `from support import eventually`."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol, TypeVar, overload
+
+T = TypeVar("T")
+
+WORDS = (
+    "Hello ",
+    "wörld ",
+    "日本語",
+    "👩‍👩‍👧 ",
+    "\U0001f600",
+    "code()\n",
+    '"quoted" ',
+    "\\",
+    "שלום ",
+    "a",
+    " the ",
+    "né",
+)
+"""Of what tokens are made: scripts, surrogate pairs, quotes and escapes."""
+KINDS = {"text": "text", "reasoning": "reasoning", "call_1": "tool_call"}
+"""Parts of a response, and their kinds."""
+
+
+@overload
+async def eventually(look: Callable[[], Awaitable[T]], *, deadline: float = ..., every: float = ...) -> T: ...
+@overload
+async def eventually(look: Callable[[], T], *, deadline: float = ..., every: float = ...) -> T: ...
+async def eventually(look: Callable[[], T | Awaitable[T]], *, deadline: float = 10.0, every: float = 0.02) -> T:
+    """Call `look` until what it returns is true, and return that.
+
+    `look` may be async, and may raise AssertionError for "not yet". After `deadline` seconds the last AssertionError
+    is raised again, or one that shows the last value.
+    """
+    until = time.monotonic() + deadline
+    while True:
+        failure: AssertionError | None = None
+        value: T | None = None
+        try:
+            seen = look()
+            value = await seen if inspect.isawaitable(seen) else seen
+        except AssertionError as not_yet:
+            failure = not_yet
+        if value:
+            return value
+        if time.monotonic() > until:
+            raise failure or AssertionError(f"Still {value!r} after {deadline} s, from {look!r}.")
+        await asyncio.sleep(every)
+
+
+class Works(Protocol):
+    """A way to the realtime service: see `processor.relay.pool.Link`."""
+
+    async def run(self) -> None: ...
+    async def connected(self) -> None: ...
+
+
+@asynccontextmanager
+async def working(link: Works) -> AsyncIterator[None]:
+    """Entered once it is connected; it runs until left."""
+    running = asyncio.create_task(link.run())
+    try:
+        async with asyncio.timeout(20):
+            await link.connected()
+        yield
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

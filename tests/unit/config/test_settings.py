@@ -1,0 +1,413 @@
+"""Settings come from the environment over a file, and a wrong one is told in a line that names it."""
+
+import asyncio
+import ssl
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from processor.config.settings import Settings, load_settings
+from processor.config.values import ApiToken
+from processor.errors import SettingsError
+from topics.codec import Decoder, Invalid
+from topics.records import Reason
+
+KEY = "app.key:secretsecret"
+
+
+def loaded(config_file: Path | None = None, /, **settings: str) -> Settings:
+    return load_settings({f"TOKENSTREAM_{name}": text for name, text in settings.items()}, config_file)
+
+
+def mistakes(config_file: Path | None = None, /, **settings: str) -> list[str]:
+    with pytest.raises(SettingsError) as raised:
+        loaded(config_file, **settings)
+    assert str(raised.value).splitlines() == raised.value.mistakes
+    return raised.value.mistakes
+
+
+def mistakes_of_a_relay(**settings: str) -> list[str]:
+    with pytest.raises(SettingsError) as raised:
+        load_settings({f"TOKENSTREAM_{name}": text for name, text in settings.items()}, require_ably=True)
+    return raised.value.mistakes
+
+
+def test_nothing_given_is_the_defaults() -> None:
+    settings = loaded()
+    assert settings == Settings()
+    assert (settings.kafka_bootstrap_servers, settings.kafka_group_id) == ("localhost:9092", "tokenstream")
+    assert (settings.tokens_topic, settings.dead_letters_topic) == ("tokenstream.tokens", "tokenstream.dead-letters")
+    assert (settings.snapshot_interval, settings.gap_timeout, settings.idle_timeout) == (5, 2, 120)
+    assert (settings.max_buffered_bytes, settings.max_response_bytes) == (64 * 2**20, 4 * 2**20)
+    assert (settings.http_host, settings.http_port, settings.ably_key) == ("0.0.0.0", 8484, None)
+
+
+def test_the_table_has_every_setting_of_the_contract() -> None:
+    rows = {row.name: row.default for row in Settings.describe()}
+    assert len(rows) == 54
+    assert rows["MAX_BUFFERED_BYTES"] == "64 MiB"
+    assert rows["SNAPSHOT_INTERVAL"] == "5"
+    assert rows["ABLY_TLS"] == "true"
+    assert rows["CORS_ORIGINS"] == rows["ABLY_KEY"] == "none"
+    assert not [row for row in Settings.describe() if not row.meaning]
+    assert not [name for name in rows if name.endswith("_PASSWORD_FILE")]
+
+
+def test_values_are_read_by_their_type() -> None:
+    settings = loaded(
+        ABLY_KEY=KEY,
+        ABLY_TLS="no",
+        ABLY_CHANNEL_RATE="0",
+        ABLY_ENDPOINT="localhost:8081",
+        API_TOKENS="abc===chat:*, other=*",
+        CHANNEL_PATTERN=r"chat:\d+",
+        CORS_ORIGINS="https://a.example, http://localhost:3000",
+        FINISHED_TTL="0.5",
+        KAFKA_BOOTSTRAP_SERVERS="a:9092, b:9093",
+        KAFKA_ISOLATION_LEVEL="READ_UNCOMMITTED",
+        LOG_LEVEL="DEBUG",
+        MAX_BUFFERED_BYTES="4 MiB",
+        MAX_RESPONSE_BYTES="65536",
+        MAX_TRANSCRIPT_BYTES="1.5GiB",
+        TOPICS_REPLICATION_FACTOR="3",
+    )
+    assert settings.ably_key is not None
+    assert settings.ably_key.get_secret_value() == KEY
+    assert (settings.ably_tls, settings.ably_channel_rate, settings.ably_endpoint) == (False, 0, "localhost:8081")
+    assert settings.api_tokens == (ApiToken("abc==", "chat:*"), ApiToken("other", "*"))
+    assert settings.channel_pattern is not None
+    assert settings.channel_pattern.fullmatch("chat:42")
+    assert settings.cors_origins == ("https://a.example", "http://localhost:3000")
+    assert (settings.finished_ttl, settings.log_level) == (0.5, "debug")
+    assert (settings.kafka_bootstrap_servers, settings.kafka_isolation_level) == ("a:9092,b:9093", "read_uncommitted")
+    assert (settings.max_buffered_bytes, settings.max_response_bytes) == (4 * 2**20, 65536)
+    assert (settings.max_transcript_bytes, settings.topics_replication_factor) == (1536 * 2**20, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("SNAPSHOT_INTERVAL", "abc", 'must be a number of seconds above 0, not "abc"'),
+        ("GAP_TIMEOUT", "0", 'must be a number of seconds above 0, not "0"'),
+        ("IDLE_TIMEOUT", "inf", 'must be a number of seconds above 0, not "inf"'),
+        ("ABLY_CHANNEL_RATE", "-1", 'must be a number of messages a second, or 0 for no limit, not "-1"'),
+        ("MAX_BUFFERED_BYTES", "64 MB", 'must be a number of bytes above 0, as 1048576 or 64MiB, not "64 MB"'),
+        ("MAX_BUFFERED_BYTES", "0", 'must be a number of bytes above 0, as 1048576 or 64MiB, not "0"'),
+        ("HTTP_PORT", "65536", 'must be a whole number from 0 to 65535, not "65536"'),
+        ("HTTP_PORT", "80.5", 'must be a whole number from 0 to 65535, not "80.5"'),
+        ("TOPICS_REPLICATION_FACTOR", "0", 'must be a whole number from 1 to 32767, not "0"'),
+        ("ABLY_TLS", "maybe", 'must be true or false, not "maybe"'),
+        ("LOG_FORMAT", "xml", 'must be one of json, console, not "xml"'),
+        ("KAFKA_SECURITY_PROTOCOL", "TLS", 'must be one of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL, not "TLS"'),
+        ("KAFKA_BOOTSTRAP_SERVERS", "localhost", 'must be host:port, or several with commas between, not "localhost"'),
+        ("TOKENS_TOPIC", "a b", 'must be a topic name, 1 to 249 of A-Z a-z 0-9 . _ -, not "a b"'),
+        ("ABLY_ENDPOINT", "https://x", 'must be host or host:port, not "https://x"'),
+        ("PROBE_CHANNEL", "[x]", 'must be a channel name, not beginning with [ or :, not "[x]"'),
+        ("CORS_ORIGINS", "a.example", 'must be origins as https://app.example, with commas between, or *, not "a.example"'),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_told_in_a_line_that_names_the_variable(name: str, text: str, told: str) -> None:
+    assert mistakes(**{name: text}) == [f"TOKENSTREAM_{name}: {told}"]
+
+
+def test_a_pattern_that_is_none_is_told_with_the_place() -> None:
+    (line,) = mistakes(CHANNEL_PATTERN="chat:(")
+    assert line == (
+        "TOKENSTREAM_CHANNEL_PATTERN: must be a regular expression in RE2 syntax (no look-around, no back-references), "
+        'and "chat:(" is not: missing ): chat:('
+    )
+
+
+@pytest.mark.parametrize("pattern", ["(?=a).*", "(?<!a)b", r"(a)\1"])
+def test_a_pattern_that_could_backtrack_is_refused(pattern: str) -> None:
+    (line,) = mistakes(CHANNEL_PATTERN=pattern)
+    assert line.startswith("TOKENSTREAM_CHANNEL_PATTERN: must be a regular expression in RE2 syntax")
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+", "(a|a)*", "(a|aa)+", "(.*a){20}", "a*a*a*a*a*a*a*b", "(.*)*x"])
+def test_no_pattern_lets_a_producer_stop_the_relay(pattern: str) -> None:
+    settings = loaded(CHANNEL_PATTERN=pattern)
+    decoder = Decoder(settings.channel_pattern)
+    value = b'{"event":"start","responseId":"r","channel":"' + b"a" * 1023 + b'!"}'
+    began = time.process_time()
+    verdict = decoder.decode(value)
+    assert time.process_time() - began < 10  # backtracking takes years
+    assert isinstance(verdict, Invalid)
+    assert verdict.reason is Reason.CHANNEL_FORBIDDEN
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("ABLY_KEY", "hunter22"),
+        ("STORE_URL", "mysql://u:hunter22@h/db"),
+        ("API_TOKENS", "hunter22"),
+        ("STORE_URL", "hunter22"),
+    ],
+)
+def test_a_secret_is_never_shown(name: str, text: str) -> None:
+    (line,) = mistakes(**{name: text})
+    assert line.startswith(f"TOKENSTREAM_{name}: must be")
+    assert "hunter22" not in line
+
+
+def test_settings_shown_show_no_secret() -> None:
+    settings = loaded(ABLY_KEY="a.b:hunter22", API_TOKENS="hunter22=*", STORE_URL="postgresql://u:hunter22@h/db")
+    assert "hunter22" not in f"{settings!r} {settings}"
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    found = mistakes(SNAPSHOT_INTERVAL="x", HTTP_PORT="x", NO_SUCH="x", LOG_LEVEL="x")
+    assert {line.partition(":")[0] for line in found} == {
+        "TOKENSTREAM_SNAPSHOT_INTERVAL",
+        "TOKENSTREAM_HTTP_PORT",
+        "TOKENSTREAM_NO_SUCH",
+        "TOKENSTREAM_LOG_LEVEL",
+    }
+
+
+def test_a_value_of_several_lines_makes_one_line() -> None:
+    assert len(mistakes(LOG_LEVEL="a\nb")) == 1
+
+
+def test_an_unknown_setting_is_told_with_the_nearest() -> None:
+    assert mistakes(SNAPSHOT_INTERVL="5") == [
+        "TOKENSTREAM_SNAPSHOT_INTERVL: is not a setting; did you mean TOKENSTREAM_SNAPSHOT_INTERVAL?"
+    ]
+    assert mistakes(QQQQ="5") == ["TOKENSTREAM_QQQQ: is not a setting"]
+
+
+def test_what_kubernetes_adds_for_services_is_no_mistake() -> None:
+    loaded(
+        SERVICE_HOST="10.0.0.1",
+        SERVICE_PORT="8484",
+        SERVICE_PORT_HTTP="8484",
+        PORT="tcp://10.0.0.1:8484",
+        PORT_8484_TCP="tcp://10.0.0.1:8484",
+        PORT_8484_TCP_PROTO="tcp",
+        PORT_8484_TCP_PORT="8484",
+        PORT_8484_TCP_ADDR="10.0.0.1",
+        API_SERVICE_HOST="10.0.0.2",
+        API_PORT="tcp://10.0.0.2:8484",
+    )
+    assert mistakes(PORT="8484")[0].startswith("TOKENSTREAM_PORT: is not a setting")
+
+
+def test_an_empty_value_counts_as_not_given() -> None:
+    assert loaded(ABLY_KEY="", SNAPSHOT_INTERVAL=" ", CHANNEL_PATTERN="") == Settings()
+
+
+def test_variables_of_others_are_left_alone() -> None:
+    assert load_settings({"PATH": "/bin", "TOKENSTREAMER": "x"}) == Settings()
+
+
+def test_the_key_is_wanted_only_where_it_is_needed() -> None:
+    assert loaded().ably_key is None
+    assert mistakes_of_a_relay() == ["TOKENSTREAM_ABLY_KEY: must be set: the key of the Ably app, app.key:secret"]
+
+
+def test_any_setting_may_come_from_a_file(tmp_path: Path) -> None:
+    key, interval = tmp_path / "key", tmp_path / "interval"
+    key.write_text(KEY + "\n")
+    interval.write_text("7\r\n")
+    settings = loaded(ABLY_KEY_FILE=str(key), SNAPSHOT_INTERVAL_FILE=str(interval))
+    assert settings.ably_key is not None
+    assert settings.ably_key.get_secret_value() == KEY
+    assert (settings.ably_key_file, settings.snapshot_interval) == (key, 7)
+    key.write_text("app.key:another")
+    assert settings.current_secret("ably_key") == "app.key:another"
+    key.write_text("app.key")
+    with pytest.raises(SettingsError, match="TOKENSTREAM_ABLY_KEY_FILE: must be an Ably API key"):
+        settings.current_secret("ably_key")
+    key.unlink()
+    with pytest.raises(SettingsError, match="TOKENSTREAM_ABLY_KEY_FILE: can't read"):
+        settings.current_secret("ably_key")
+
+
+def test_a_file_that_cannot_be_read_is_told_once(tmp_path: Path) -> None:
+    path = tmp_path / "none"
+    assert mistakes_of_a_relay(ABLY_KEY_FILE=str(path)) == [
+        f"TOKENSTREAM_ABLY_KEY_FILE: can't read {path}: No such file or directory"
+    ]
+    path.write_bytes(b"\xff")
+    assert mistakes(ABLY_KEY_FILE=str(path)) == [
+        f"TOKENSTREAM_ABLY_KEY_FILE: can't read {path}: it is not text in UTF-8"
+    ]
+
+
+def test_a_value_and_a_file_for_it_are_one_too_many(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text(KEY)
+    assert mistakes(ABLY_KEY=KEY, ABLY_KEY_FILE=str(path)) == [
+        "TOKENSTREAM_ABLY_KEY: is given together with TOKENSTREAM_ABLY_KEY_FILE; keep one"
+    ]
+
+
+def test_the_environment_wins_over_a_file_of_lines(tmp_path: Path) -> None:
+    path = tmp_path / "settings.env"
+    path.write_text(
+        "# settings\n\nTOKENSTREAM_HTTP_PORT=9000\nexport GAP_TIMEOUT='3'\nkafka_group_id = \"mine\"\nABLY_CLIENT_ID=a=b\n"
+    )
+    settings = loaded(path, HTTP_PORT="9001")
+    assert (settings.http_port, settings.gap_timeout, settings.kafka_group_id) == (9001, 3, "mine")
+    assert settings.ably_client_id == "a=b"
+
+
+def test_the_environment_wins_over_a_toml_file(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(
+        'http_port = 9000\ngap_timeout = 0.5\nably_tls = false\ncors_origins = ["https://a.example", "https://b.example"]\n'
+        'TOKENSTREAM_MAX_BUFFERED_BYTES = "1 MiB"\n'
+    )
+    settings = loaded(path, HTTP_PORT="9001")
+    assert (settings.http_port, settings.gap_timeout, settings.ably_tls) == (9001, 0.5, False)
+    assert settings.cors_origins == ("https://a.example", "https://b.example")
+    assert settings.max_buffered_bytes == 2**20
+
+
+def test_a_value_of_the_environment_wins_over_a_files_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("app.key:of-the-file")
+    path = tmp_path / "settings.env"
+    path.write_text(f"ABLY_KEY_FILE={tmp_path / 'key'}\n")
+    settings = loaded(path, ABLY_KEY=KEY)
+    assert settings.current_secret("ably_key") == KEY
+    assert settings.ably_key_file is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("s.env", "HTTP_PORT\n", "line 1 is not NAME=value"),
+        ("s.toml", "http_port = \n", "Invalid value"),
+        ("s.toml", "[http]\nport = 1\n", "http is neither a text, a number, a truth value nor a list"),
+    ],
+)
+def test_a_broken_configuration_file_is_told(tmp_path: Path, name: str, text: str, told: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    (line,) = mistakes(path)
+    assert line.startswith(f"--config: can't read {path}: ")
+    assert told in line
+
+
+def test_a_mistake_in_the_configuration_file_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "s.env"
+    path.write_text("HTTP_PROT=1\n")
+    assert mistakes(path) == [f"{path}: TOKENSTREAM_HTTP_PROT: is not a setting; did you mean TOKENSTREAM_HTTP_PORT?"]
+    assert mistakes(tmp_path / "none")[0].startswith("--config: can't read")
+
+
+def test_settings_never_change() -> None:
+    settings = Settings()
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.http_port = 1
+    assert settings.http_port == 8484
+
+
+def test_plain_clients_need_servers_only() -> None:
+    assert Settings().kafka_client_options() == {
+        "bootstrap_servers": "localhost:9092",
+        "security_protocol": "PLAINTEXT",
+    }
+
+
+SASL = {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "KAFKA_SASL_MECHANISM": "scram-sha-512"}
+
+
+def test_sasl_reads_its_password_anew_for_each_client(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_text("one\n")
+    settings = loaded(**SASL, KAFKA_SASL_USERNAME="u", KAFKA_SASL_PASSWORD_FILE=str(path))
+    options = settings.kafka_client_options()
+    assert (options["sasl_mechanism"], options["sasl_plain_username"], options["sasl_plain_password"]) == (
+        "SCRAM-SHA-512",
+        "u",
+        "one",
+    )
+    path.write_text("two\n")
+    assert settings.kafka_client_options()["sasl_plain_password"] == "two"
+
+
+async def test_a_bearer_token_is_read_anew_for_each_connection(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("one\n")
+    settings = loaded(
+        KAFKA_SECURITY_PROTOCOL="SASL_SSL", KAFKA_SASL_MECHANISM="OAUTHBEARER", KAFKA_SASL_PASSWORD_FILE=str(path)
+    )
+    provider: Any = settings.kafka_client_options()["sasl_oauth_token_provider"]
+    assert await provider.token() == "one"
+    await asyncio.to_thread(path.write_text, "two\n")
+    assert await provider.token() == "two"
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, ["KAFKA_SASL_MECHANISM"]),
+        (SASL, ["KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"]),
+        ({"KAFKA_SASL_MECHANISM": "PLAIN"}, ["KAFKA_SASL_MECHANISM"]),
+        ({"KAFKA_SSL_CAFILE": "/x"}, ["KAFKA_SECURITY_PROTOCOL"]),
+        ({"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_KEYFILE": "/x"}, ["KAFKA_SSL_CERTFILE"]),
+        ({"RESPONSES_TOPIC": "tokenstream.tokens"}, ["RESPONSES_TOPIC"]),
+    ],
+)
+def test_settings_that_do_not_go_together_are_told(given: dict[str, str], names: list[str]) -> None:
+    assert [line.partition(":")[0] for line in mistakes(**given)] == [f"TOKENSTREAM_{name}" for name in names]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate and its key, encrypted with `opensesame`."""
+    folder = tmp_path_factory.mktemp("tls")
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-days", "2", "-subj", "/CN=localhost",
+         "-passout", "pass:opensesame", "-keyout", str(key), "-out", str(cert)],
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    return cert, key
+
+
+def test_certificates_and_keys_are_loaded(certificate: tuple[Path, Path]) -> None:
+    cert, key = certificate
+    settings = loaded(
+        KAFKA_SECURITY_PROTOCOL="SSL",
+        KAFKA_SSL_CAFILE=str(cert),
+        KAFKA_SSL_CERTFILE=str(cert),
+        KAFKA_SSL_KEYFILE=str(key),
+        KAFKA_SSL_KEY_PASSWORD="opensesame",
+    )
+    context = settings.kafka_client_options()["ssl_context"]
+    assert isinstance(context, ssl.SSLContext)
+    assert len(context.get_ca_certs()) == 1
+    assert context.check_hostname
+
+
+def test_files_that_are_no_certificates_are_told_by_name(certificate: tuple[Path, Path], tmp_path: Path) -> None:
+    cert, key = certificate
+    none, broken = tmp_path / "none.pem", tmp_path / "broken.pem"
+    broken.write_text("hello")
+    for changes, told in (
+        ({"kafka_ssl_cafile": none}, f"TOKENSTREAM_KAFKA_SSL_CAFILE: can't use {none}: No such file"),
+        ({"kafka_ssl_cafile": broken}, f"TOKENSTREAM_KAFKA_SSL_CAFILE: can't use {broken}: it holds no valid certificate"),
+        ({"kafka_ssl_certfile": none, "kafka_ssl_keyfile": key}, f"TOKENSTREAM_KAFKA_SSL_CERTFILE: can't use {none}: No such"),
+        ({"kafka_ssl_certfile": cert, "kafka_ssl_keyfile": none}, f"TOKENSTREAM_KAFKA_SSL_KEYFILE: can't use {none}: No such"),
+        ({"kafka_ssl_certfile": broken}, f"TOKENSTREAM_KAFKA_SSL_CERTFILE: can't use {broken}: it holds no valid"),
+        ({"kafka_ssl_certfile": cert, "kafka_ssl_keyfile": key}, "or its password is wrong"),
+    ):  # fmt: skip
+        settings = Settings.model_validate({"kafka_security_protocol": "SSL", **changes})
+        with pytest.raises(SettingsError) as raised:
+            settings.kafka_client_options()
+        assert told in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "public", "is_open"),
+    [("0.0.0.0", "false", False), ("127.0.0.1", "false", True), ("::1", "false", True), ("0.0.0.0", "true", True)],
+)
+def test_the_api_is_open_on_loopback_or_when_told_so(host: str, public: str, is_open: bool) -> None:
+    assert loaded(HTTP_HOST=host, API_PUBLIC=public).api_is_open is is_open

@@ -1,0 +1,92 @@
+"""What the group assigns to a member that is leaving is not taken: its workers would outlive it."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+from aiokafka import TopicPartition
+
+from processor.clock import Clock
+from processor.core.limits import Limits
+from processor.relay.parts import WorkerParts
+from processor.relay.relay import Relay, RelayOptions
+from processor.relay.worker import PartitionWorker
+from processor.telemetry.metrics import Metrics
+
+
+class LateGroup:
+    """A consumer whose group assigns a partition while it is being stopped."""
+
+    topic = "tokens"
+    relay: Relay
+    stopped = False
+
+    async def stop(self) -> None:
+        await self.relay.on_partitions_assigned([TopicPartition("tokens", 0)])
+        self.stopped = True
+
+    def pause(self, *_numbers: int) -> None:
+        pass
+
+
+class Closable:
+    async def close(self) -> None:
+        pass
+
+
+def relay_of(consumer: LateGroup, tasks: asyncio.TaskGroup) -> Relay:
+    parts: Any = SimpleNamespace(
+        consumer=consumer, metrics=Metrics(), clock=Clock(), committed=Closable(), responses=Closable()
+    )
+    options = RelayOptions(
+        client=dict,
+        credentials=lambda: None,
+        group_id="g",
+        limits=Limits(),
+        drain_timeout=1.0,
+        max_record_bytes=1_000_000,
+    )
+    return Relay(options, cast("WorkerParts", parts), tasks)
+
+
+class Draining:
+    """A worker that takes its time to give its partition back."""
+
+    number = 0
+
+    def __init__(self) -> None:
+        self.may_end = asyncio.Event()
+        self.drained = self.closed = False
+
+    async def drain(self, within: float) -> bool:
+        del within
+        await self.may_end.wait()
+        self.drained = True
+        return True
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def test_a_stop_waits_for_a_rebalance_that_still_drains() -> None:
+    consumer, worker = LateGroup(), Draining()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        relay = consumer.relay = relay_of(consumer, tasks)
+        relay._workers[0] = cast("PartitionWorker", worker)
+        revoked = tasks.create_task(relay.on_partitions_revoked([TopicPartition("tokens", 0)]))
+        await asyncio.sleep(0)
+        stopping = tasks.create_task(relay.stop())
+        await asyncio.sleep(0.05)
+        assert not consumer.stopped, "the client, and its place in the group, are needed for the last commit"
+        worker.may_end.set()
+        await asyncio.wait([revoked, stopping])
+    assert (worker.drained, worker.closed, consumer.stopped) == (True, True, True)
+
+
+async def test_an_assignment_that_comes_while_leaving_is_not_taken() -> None:
+    consumer = LateGroup()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        consumer.relay = relay_of(consumer, tasks)
+        await consumer.relay.stop()
+    assert consumer.stopped
+    assert list(consumer.relay.workers) == []
