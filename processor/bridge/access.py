@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from processor.bridge.asking import TOKEN_HEADER
 from processor.bridge.refusals import Refusal
-from processor.config_values import ApiToken
+from processor.config.values import ApiToken
 
 TokenSource = Callable[[], Awaitable[Sequence[ApiToken]]]
 

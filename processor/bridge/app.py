@@ -16,7 +16,6 @@ from processor.bridge.reading import BRIDGE_STOPPED, UPSTREAM_ERROR
 from processor.bridge.refusals import NO_RETRY, Refusal, busy, json_response
 from processor.bridge.stream import Stream, StreamParts
 from processor.bridge.upstream import Answer, UpstreamFailed, without_type
-from processor.errors import SettingsError
 
 MAX_REQUEST_BYTES: Final = 64 * 1024 * 1024
 STOP_SECONDS: Final = 15.0
@@ -29,8 +28,8 @@ log = structlog.stdlib.get_logger("tokenstream.bridge")
 
 
 Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
-KeySource = Callable[[], str | None]
-"""The bearer token for callers that send none, as its file has it now. Raises SettingsError."""
+KeySource = Callable[[], Awaitable[str | None]]
+"""The bearer token for callers that send none, as its file has it now."""
 
 
 class Health(Protocol):
@@ -144,18 +143,11 @@ class Bridge:
             raise Refusal(408, "request_timeout", "The body of the request did not come in time.") from None
         except web.HTTPRequestEntityTooLarge:
             raise Refusal(413, "request_too_large", f"The body is over {MAX_REQUEST_BYTES} bytes.") from None
-        asked = read_request(body, request.headers, self._options.rules, self._key())
+        asked = read_request(body, request.headers, self._options.rules, await self._options.key())
         admission.check_channel(asked.channel)
         if asked.response_id in self._streams:
             raise Refusal(409, "response_id_in_use", "A response with this id is open. Use a new id.", NO_RETRY)
         return asked
-
-    def _key(self) -> str | None:
-        try:
-            return self._options.key()
-        except SettingsError as error:
-            log.warning("bridge_key_unreadable", mistakes=error.mistakes)
-            raise busy("settings", "The bridge's key for the model server can't be read.") from error
 
     def _begin(self, stream: Stream) -> None:
         """The stream's task is nobody's but the bridge's: `drain` waits for it, and its caller may go."""
@@ -207,7 +199,7 @@ class Bridge:
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
         await self._access.admit(request.headers)
-        headers = dict(authorized(forwarded(request.headers), self._key()))
+        headers = dict(authorized(forwarded(request.headers), await self._options.key()))
         try:
             return _same(await self._parts.upstream.get("/models", request.query_string, headers))
         except UpstreamFailed as failure:

@@ -75,6 +75,12 @@ class KafkaLink:
         if self._closing:
             await asyncio.wait(self._closing)
 
+    def standstill(self) -> str | None:
+        """Why only a restart helps."""
+        if self._keeping is not None and self._keeping.done():
+            return "its task ended, though nothing asked it to"
+        return None
+
     async def trouble(self) -> str | None:
         """Why no record can be written; for readiness."""
         if self._connection is None:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from processor.bridge.upstream import Cause
-from processor.metrics import Metrics
+from processor.telemetry.metrics import Metrics
 
 _STATUSES: Final = (200, 202, 400, 401, 403, 404, 408, 409, 413, 429, 499, 500, 502, 503, 504)
 _OTHER: Final = "other"

@@ -25,6 +25,7 @@ from processor.config.values import (
     Count,
     Endpoint,
     Flag,
+    HttpUrl,
     Origins,
     Pattern,
     Public,
@@ -33,6 +34,7 @@ from processor.config.values import (
     Servers,
     Size,
     StoreUrl,
+    Template,
     Topic,
     one_of,
     read_ably_key,
@@ -114,14 +116,17 @@ class Settings(BaseSettings):
     topics_replication_factor: Annotated[int, whole(1, 32767)] | None = Field(
         default=None, description="Replicas `topics apply` asks for; none is the broker's default"
     )
-    tokens_format: Annotated[Literal["auto", "tokenstream"], one_of("auto", "tokenstream")] = Field(
-        default="auto", description="How token records are written; `auto` is `tokenstream`, the one format there is"
+    tokens_format: Annotated[Literal["auto", "tokenstream", "openai"], one_of("auto", "tokenstream", "openai")] = Field(
+        default="auto", description="Format of token records: `tokenstream`, `openai`, or `auto`, by each record"
     )
     channel_pattern: Pattern | None = Field(
         default=None,
         description="Regular expression (RE2 syntax) that a channel's whole name must match; none allows any",
     )
-    channel_template: str | None = Field(default=None, description="Not used by the format `tokenstream`")
+    channel_template: Template | None = Field(
+        default=None,
+        description="Channel of an OpenAI-format response without header `channel`: `{key}`, `{response_id}`, `{header:NAME}`; in the bridge also `{user}`",
+    )
 
     ably_key: Annotated[SecretStr, AblyKey] | None = Field(
         default=None, description="API key of the Ably app: `app.key:secret`"
@@ -211,6 +216,27 @@ class Settings(BaseSettings):
     cors_origins: Origins = Field(
         default=(), description="Origins browsers may call `/v1` from: `https://app.example,...`, or `*`"
     )
+    bridge_host: str = Field(
+        default="127.0.0.1", description="Address the bridge binds to; one that is not loopback needs BRIDGE_TOKENS"
+    )
+    bridge_port: Annotated[int, whole(0, MAX_PORT)] = Field(default=8485, description="Its port; 0 is any free one")
+    bridge_upstream: HttpUrl | None = Field(
+        default=None, description="Model server the bridge calls: `http://localhost:8000/v1`"
+    )
+    bridge_upstream_key: SecretStr | None = Field(
+        default=None, description="Bearer token for the model server, for callers that send none"
+    )
+    bridge_upstream_key_file: Path | None = Field(default=None, exclude=True)
+    bridge_upstream_timeout: Seconds = Field(
+        default=300.0, description="Seconds the model server may send nothing; then its answer counts as broken off"
+    )
+    bridge_tokens: ApiTokens = Field(
+        default=(),
+        repr=False,
+        description="`token=channel-pattern,...` that the bridge takes in header `x-tokenstream-token`",
+    )
+    bridge_tokens_file: Path | None = Field(default=None, exclude=True)
+    bridge_max_streams: Count = Field(default=1000, description="Responses the bridge writes at one time; above it 503")
     log_level: Annotated[Literal["debug", "info", "warning", "error"], one_of("debug", "info", "warning", "error")] = (
         Field(default="info", description="`debug`, `info`, `warning` or `error`")
     )
@@ -299,11 +325,11 @@ class Settings(BaseSettings):
     def model_post_init(self, context: Any, /) -> None:
         """Notes the secrets that were given."""
         del context
-        for secret in (self.kafka_sasl_password, self.kafka_ssl_key_password):
+        for secret in (self.kafka_sasl_password, self.kafka_ssl_key_password, self.bridge_upstream_key):
             self._secrets.add(None if secret is None else secret.get_secret_value())
         for key in (*self.api_ably_keys, self.ably_key.get_secret_value() if self.ably_key else ""):
             self._secrets.add_ably_key(key)
-        self._secrets.add(*(token.token for token in self.api_tokens))
+        self._secrets.add(*(token.token for token in (*self.api_tokens, *self.bridge_tokens)))
         self._secrets.add_url(self.store_url)
 
     @property

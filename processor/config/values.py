@@ -8,10 +8,12 @@ import math
 import re
 from collections.abc import Callable
 from typing import Annotated, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, InstanceOf
 
 from processor.config.patterns import LinearPattern
+from topics.openai_channel import ChannelTemplate
 
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(|B|KiB|MiB|GiB)", re.IGNORECASE)
 _UNITS: Final = {"": 1, "b": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
@@ -180,6 +182,20 @@ def _read_origins(text: str) -> tuple[str, ...]:
     return origins
 
 
+def _read_template(text: str) -> ChannelTemplate:
+    try:
+        return ChannelTemplate(text)
+    except ValueError as error:
+        raise ValueError(f'must be a channel name with placeholders; in "{text}", {error}') from error
+
+
+def _read_http_url(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query or url.fragment:
+        raise ValueError("must be a URL as http://localhost:8000/v1, without user, query or fragment")
+    return text.rstrip("/")
+
+
 def whole(least: int, most: int | None = None) -> BeforeValidator:
     """A whole number within inclusive bounds."""
     bounds = f"from {least} to {most}" if most is not None else f"of at least {least}"
@@ -218,6 +234,8 @@ Endpoint = Annotated[str, _reader(_read_endpoint)]
 Servers = Annotated[str, _reader(_read_servers)]
 Topic = Annotated[str, _reader(_read_topic)]
 Channel = Annotated[str, _reader(_read_channel)]
+Template = Annotated[InstanceOf[ChannelTemplate], _reader(_read_template)]
+HttpUrl = Annotated[str, _reader(_read_http_url)]
 ApiTokens = Annotated[tuple[ApiToken, ...], _reader(read_api_tokens)]
 AblyKeys = Annotated[tuple[str, ...], _reader(read_ably_keys)]
 Origins = Annotated[tuple[str, ...], _reader(_read_origins)]

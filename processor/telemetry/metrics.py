@@ -198,6 +198,9 @@ class Metrics:
         self.dead_letters = self._counter("dead_letters", "Records put to the dead letters.", reason=Reason)
         self.responses_started = self._counter("responses_started", "Responses opened.")
         self.responses_finished = self._counter("responses_finished", "Responses ended.", status=FINISHED)
+        self.parts_dropped = self._counter(
+            "parts_dropped", "Deltas in OpenAI's format of parts beyond the 64 that a response may have."
+        )
         self.snapshots = self._counter("snapshots", "Streaming records written to the responses topic.")
         self.archived = self._counter("archived", "Records stored.", status=Status)
         self.archive_failures = self._counter("archive_failures", "Attempts to store a batch that failed.")

@@ -5,12 +5,12 @@ import json
 
 import aiohttp
 
-from bridge_world import bridge_world, read_log
-from openai_server import USAGE
+from devtools.kafka import LocalKafka
+from devtools.model_server import USAGE
 from processor.bridge.asking import Rules
-from processor.config_values import ApiToken
-from processor.local.kafka import LocalKafka
-from support import eventually
+from processor.config.values import ApiToken
+from support.bridge_world import bridge_world, read_log
+from support.waiting import eventually
 from topics.codec import TokenRecord
 from topics.openai_channel import ChannelTemplate
 from topics.specs import TopicNames

@@ -8,7 +8,7 @@ from multidict import CIMultiDict
 
 from processor.bridge.asking import Asked, Mode, Rules, make_response_id, read_request
 from processor.bridge.refusals import Refusal
-from processor.patterns import LinearPattern
+from processor.config.patterns import LinearPattern
 from topics.openai_channel import ChannelTemplate
 
 NO_RULES = Rules()

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_feed import USAGE, chat, delta, finish, text, tool, tools
 from processor.bridge.assembly import Assembly, CompletionTooLarge
+from support.openai_feed import USAGE, chat, delta, finish, text, tool, tools
 
 
 def assembled(*chunks: dict[str, Any]) -> dict[str, Any]:

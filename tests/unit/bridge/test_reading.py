@@ -1,8 +1,8 @@
 import json
 from typing import Any
 
-from openai_feed import USAGE, chat, delta, finish, text, tool, tools
 from processor.bridge.reading import StreamReader
+from support.openai_feed import USAGE, chat, delta, finish, text, tool, tools
 
 
 def stream(*values: Any) -> StreamReader:

@@ -11,9 +11,8 @@ from typing import Any
 import aiohttp
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from openai_server import ModelServer
-from processor.api.health import Health
-from processor.api.server import HttpServer
+from devtools.kafka import LocalKafka
+from devtools.model_server import ModelServer
 from processor.bridge.access import Access
 from processor.bridge.app import Bridge, BridgeOptions
 from processor.bridge.asking import Rules
@@ -21,10 +20,11 @@ from processor.bridge.kafka import KafkaLink
 from processor.bridge.measures import Measures
 from processor.bridge.stream import StreamParts
 from processor.bridge.upstream import Upstream, make_session
-from processor.config_values import ApiToken
-from processor.local.kafka import LocalKafka
-from processor.metrics import Metrics
-from support import eventually
+from processor.config.values import ApiToken
+from processor.telemetry.health import Health
+from processor.telemetry.metrics import Metrics
+from processor.telemetry.server import HttpServer
+from support.waiting import eventually
 from topics.codec import TokenRecord, decode_record
 from topics.producer import TokenProducer
 
@@ -95,6 +95,9 @@ async def bridge_world(
     async def given_tokens() -> Sequence[ApiToken]:
         return tokens
 
+    async def given_key() -> str | None:
+        return key
+
     metrics = Metrics()
     async with (
         ModelServer() as model,
@@ -103,7 +106,7 @@ async def bridge_world(
         aiohttp.ClientSession() as client,
     ):
         parts = StreamParts(Upstream(session, upstream or model.url, idle_seconds), link, Measures(metrics), monotonic)
-        options = BridgeOptions(rules, max_streams, write_seconds, drain_seconds, lambda: key)
+        options = BridgeOptions(rules, max_streams, write_seconds, drain_seconds, given_key)
         bridge = Bridge(options, Access(given_tokens, required=bool(tokens)), parts)
         async with HttpServer(bridge.make_app(Health(metrics, list, list)), host="127.0.0.1", port=0) as server:
             if connected:
