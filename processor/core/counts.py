@@ -11,6 +11,7 @@ class Counts(msgspec.Struct):
     duplicates: int = 0
     gaps: int = 0
     started: int = 0
+    parts_dropped: int = 0
     finished: dict[str, int] = {}
     response_seconds: list[float] = []
     """From reading a response's start to the acknowledgement of its end."""
