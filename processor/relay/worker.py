@@ -87,7 +87,7 @@ class PartitionWorker:
         return f"<PartitionWorker {self.number} {self.state.name} {self.pipeline!r}>"
 
     def _new_pipeline(self, limits: Limits) -> PartitionPipeline:
-        return PartitionPipeline(self._parts.decoder, limits)
+        return PartitionPipeline(self._parts.decoder, limits, self._parts.chunk_format)
 
     @property
     def running(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from processor.ably.ably import AblyOptions
 from processor.clock import Clock
 from processor.config.settings import Settings
+from processor.core.chunks import ChunkFormat
 from processor.core.limits import PROCESS_FINALS, Limits
 from processor.core.partition import PartitionPipeline
 from processor.errors import KafkaUnavailable, SettingsError
@@ -18,6 +19,7 @@ from processor.relay.pool import ConnectionPool, PoolOptions
 from processor.relay.relay import Relay, RelayOptions
 from processor.telemetry.metrics import Metrics
 from topics.codec import Decoder
+from topics.openai import Format
 
 RECORD_ROOM = 1024 * 1024
 REBALANCE_ROOM = 10.0
@@ -97,6 +99,7 @@ def build_relay(
         responses=ResponsesReader(client, settings.responses_topic, max_batch_bytes=settings.max_batch_bytes),
         lanes_of=lanes_of,
         decoder=Decoder(settings.channel_pattern),
+        chunk_format=ChunkFormat(Format(settings.tokens_format), settings.channel_template, settings.channel_pattern),
         metrics=metrics,
         clock=clock,
         random=random,
