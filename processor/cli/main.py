@@ -142,6 +142,14 @@ def gateway(config: Config = None) -> None:
     _serve(config, "gateway")
 
 
+@app.command()
+def bridge(config: Config = None) -> None:
+    """Serve OpenAI's API in front of a model server, and write every response to Kafka."""
+    from processor.service.bridge_role import serve_bridge
+
+    run_async(serve_bridge(_prepared(config, "bridge")))
+
+
 archive_app = typer.Typer(
     help="Store finished responses; with a command, look after the store.", invoke_without_command=True
 )

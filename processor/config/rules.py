@@ -1,5 +1,6 @@
 """Settings that are wrong only together."""
 
+import ipaddress
 from typing import TYPE_CHECKING
 
 from processor.config.sources import PREFIX
@@ -55,9 +56,24 @@ def conflicts(settings: "Settings", *, require_ably: bool) -> list[str]:
             "KAFKA_SSL_CERTFILE",
             "must be set with KAFKA_SSL_KEYFILE",
         ),
+        (
+            not s.bridge_tokens and not is_loopback(s.bridge_host),
+            "BRIDGE_TOKENS",
+            "must be set where BRIDGE_HOST is not loopback: anyone who reaches the bridge could use the model server",
+        ),
         *_same_topics(s),
     )
     return [f"{PREFIX}{name}: {reason}" for wrong, name, reason in rules if wrong]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a server bound to `host` is reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _same_topics(settings: "Settings") -> list[tuple[bool, str, str]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from processor.core.decoding import Share
 from processor.core.durable import record_of
 from processor.core.finished import FinishedMemory
 from processor.core.limits import RECORD_OVERHEAD, REMEMBERED_ENDS, REMEMBERED_FINALS, REWRITE_DISTANCE
@@ -29,6 +30,10 @@ class Save(msgspec.Struct, frozen=True):
     covered_seq: int
     gaps: tuple[tuple[int, int], ...]
     end: End | None
+    mark: int
+    """What it covers, as the response's runs measure it."""
+    closed: bool = False
+    """Whether it holds the decision that the response ended by the gap timeout."""
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -80,6 +85,11 @@ class Book:
         """The offset after the newest record of the responses partition known here."""
 
     def dead_letter(self, raw: Raw, reason: Reason, detail: str = "") -> None:
+        """A share stands for its record."""
+        if type(raw) is Share:
+            if raw.original is None:
+                return
+            raw = raw.original
         self._dead_letters.append(DeadLetter(raw, reason, detail))
         self.held_bytes += cost(raw)
 
@@ -100,7 +110,7 @@ class Book:
         self._decided[response.id] = response
 
     def snapshot_due(self, response: Response) -> None:
-        if response.phase in {Phase.OPEN, Phase.ENDING} and response.acked_seq > response.saved_seq:
+        if response.phase in {Phase.OPEN, Phase.ENDING} and response.unsaved:
             self._due[response.id] = response
 
     @property
@@ -148,14 +158,16 @@ class Book:
 
     @staticmethod
     def _save(response: Response, wall_ms: int) -> Save:
-        response.saved_seq = response.acked_seq
-        response.runs.promise(response.acked_seq)
+        response.saved_seq, response.saved_mark = response.acked_seq, response.mark
+        response.runs.promise(response.saved_mark)
         return Save(
             response,
             record_of(response, wall_ms),
             response.acked_seq,
             tuple(response.decided_gaps),
             response.decided_end,
+            response.saved_mark,
+            response.decoding is not None and response.decoding.closed is not None,
         )
 
     def commit_point(
@@ -166,7 +178,7 @@ class Book:
         `offsets` are the `responses` offsets of the batch's saves, in order. Never past a record that is in no
         committed record or dead letter.
         """
-        covered = {save.response.id: save.covered_seq for save in batch.saves}
+        covered = {save.response.id: save.mark for save in batch.saves}
         for save, offset in zip(batch.saves, offsets, strict=True):
             save.response.record_offset = offset
             if save.record.finished:
@@ -180,8 +192,8 @@ class Book:
         for response in candidates:
             if response.id in finals:
                 continue
-            seq = covered.get(response.id, response.covered_seq)
-            first = response.runs.first_uncovered(seq)
+            mark = covered.get(response.id, response.covered_mark)
+            first = response.runs.first_uncovered(mark)
             if first is not None and first < lowest:
                 lowest = first
             if response.record_offset is not None and response.record_offset < restore:
@@ -231,7 +243,8 @@ class Book:
                 response.let_go()
                 continue
             response.covered_seq = max(response.covered_seq, save.covered_seq)
-            response.runs.cover(response.covered_seq)
+            response.covered_mark = max(response.covered_mark, save.mark)
+            response.runs.cover(response.covered_mark)
             if _make_durable(response, save):
                 freed.append(response)
         return freed
@@ -241,7 +254,7 @@ def _make_durable(response: Response, save: Save) -> bool:
     changed = False
     for item in response.queue:
         if (type(item) is Gap and not item.durable and (item.first, item.last) in save.gaps) or (
-            type(item) is Stop and not item.durable and save.end is not None
+            type(item) is Stop and not item.durable and (save.end is not None or save.closed)
         ):
             item.durable = changed = True
     if changed and not any(isinstance(item, Gap | Stop) and not item.durable for item in response.queue):

@@ -13,6 +13,7 @@ class Counts(msgspec.Struct):
     """Tokens that came before one with a smaller number, or before the start."""
     gaps: int = 0
     started: int = 0
+    parts_dropped: int = 0
     finished: dict[str, int] = {}
     response_seconds: list[float] = []
     """From reading a response's start to the acknowledgement of its end."""

@@ -3,9 +3,10 @@
 `relay` in a record is the relay's own: `offset` (of a snapshot the last tokens offset covered, of a final the last one
 read), `known` (a larger offset at which a record of the response stands, if there is one), `start` (digest of the start record),
 `seqless`, `decided` ({"gaps": [[first, last]], "end": {"reason", "seq"}}: what was decided and is not yet
-acknowledged), `refused`.
+acknowledged), `refused`, `openai` (of a response in OpenAI's format: what of its log the record covers, and the decoder's state there).
 """
 
+from processor.core.decoding import restored as decoding_of
 from processor.core.items import time_or_zero
 from processor.core.limits import RECORD_OVERHEAD
 from processor.core.response import End, PartText, Phase, Response
@@ -59,6 +60,8 @@ def _relay(response: Response, *, finished: bool) -> JsonObject:
         decided["end"] = {"reason": response.decided_end.reason, "seq": response.decided_end.seq}
     if decided and not finished:
         own["decided"] = decided
+    if response.decoding is not None and not finished:
+        own["openai"] = response.decoding.saved(response.acked_seq)
     return own
 
 
@@ -96,4 +99,14 @@ def restored(record: ResponseRecord, offset: int, now: float) -> Response:
     response.to_obey = dict(response.decided_gaps)
     if end := decided.get("end"):
         response.decided_end = End(str(end["reason"]), int(end["seq"]))
+    response.covered_mark = response.saved_mark = record.seq
+    if (saved := relay.get("openai")) is not None:
+        _restore_decoding(response, saved)
     return response
+
+
+def _restore_decoding(response: Response, saved: JsonObject) -> None:
+    decoding = response.decoding = decoding_of(saved, response.updated_at)
+    response.size += decoding.size
+    response.covered_mark = response.saved_mark = decoding.next_offset - 1
+    response.last_offset = max(response.last_offset, response.covered_mark)

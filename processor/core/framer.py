@@ -10,7 +10,7 @@ import orjson
 from processor.core.limits import FRAME_OVERHEAD, MIN_FRAME_TEXT, STOP_ROOM
 from processor.core.response import Gap, Item, PartText, Response, Run, Start, Stop, Token
 from processor.core.text import cut, json_length, utf16_length
-from topics.records import TEXT_PART, JsonObject
+from topics.records import STATUS_BY_REASON, TEXT_PART, JsonObject
 
 TRACE = ("traceparent", "tracestate")
 
@@ -98,7 +98,7 @@ def shrink(built: Built) -> bool:
 
 def stop_data(response: Response, stop: Stop) -> JsonObject:
     error = response.error
-    if stop.raw is None and error is None and stop.reason != "stop":
+    if stop.raw is None and error is None and stop.reason not in STATUS_BY_REASON:
         error = {"code": stop.reason}
     usage = response.usage
     if _encoded(usage) + _encoded(error) > STOP_ROOM:

@@ -1,6 +1,6 @@
 """The lanes of a partition: which channel may send what, and what an answer changes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 import msgspec
@@ -90,6 +90,10 @@ class Outflow:
         """Responses with acknowledged changes since the last call."""
         changed, self._changed = self._changed, []
         return changed
+
+    def note_changed(self, response: Response) -> None:
+        """A record of the response is to be written within the snapshot interval, although nothing was acknowledged."""
+        self._changed.append(response)
 
     def _lane(self, channel: str) -> Lane:
         lane = self._lanes.get(channel)
@@ -244,6 +248,8 @@ class Outflow:
             elif type(item) is Stop:
                 self._acknowledge_stop(response, item, now)
                 return
+        if response.decoding is not None:
+            self._release(response, response.decoding.acknowledged(response.acked_seq))
         first = items[0]
         if text and isinstance(first, Run | Token):
             first.part.append(text)
@@ -292,7 +298,7 @@ class Outflow:
         self._end(response, now)
 
     def _fail(self, response: Response, code: int, message: str, now: float) -> None:
-        for raw in response.waiting_raws():
+        for raw in _records(response.waiting_raws()):
             self._dead_letters.dead_letter(raw, Reason.UNPUBLISHABLE, f"{code}: {message}")
         response.queue.clear()
         response.refused = True
@@ -338,3 +344,12 @@ def _is_published(item: Item, history: Published) -> bool:
     if item.seq_end != history.seq_end:
         return item.seq_end < history.seq_end
     return history.lengths.get(item.part.name, 0) >= item.part.length + utf16_length(item.text)
+
+
+def _records(raws: Iterable[Raw]) -> Iterator[Raw]:
+    """Each record once: several token events of one may wait."""
+    seen = -1
+    for raw in raws:
+        if raw.offset != seen:
+            yield raw
+        seen = raw.offset

@@ -12,6 +12,7 @@ Nothing here raises for bad input. `PartitionPipeline` is not safe to share betw
 from collections.abc import Iterable, Mapping, Sequence
 
 from processor.core.book import Batch, Book, CommitPoint
+from processor.core.chunks import ANY_FORMAT, ChunkFormat
 from processor.core.counts import Counts
 from processor.core.durable import restored
 from processor.core.framer import Frame
@@ -30,11 +31,11 @@ REVIEW_SHARE = 1 / 8
 
 
 class PartitionPipeline:
-    def __init__(self, decoder: Decoder, limits: Limits) -> None:
+    def __init__(self, decoder: Decoder, limits: Limits, chunk_format: ChunkFormat = ANY_FORMAT) -> None:
         self._timers = Timers()
         self._book = Book(limits.finals, limits.ended)
         self._outflow = Outflow(self._book, self._finished, limits.frame_bytes)
-        self._intake = Intake(decoder, limits, self._book, self._outflow, self._timers)
+        self._intake = Intake(decoder, limits, self._book, self._outflow, self._timers, chunk_format)
         self._open = self._intake.open
         self._reads = ReadTimes()
         self._paused = False
@@ -63,6 +64,7 @@ class PartitionPipeline:
             self._outflow.adopt(response)
             self._intake.arm_idle(response, now)
             obey_decisions(response)
+            self._intake.chunks.close_as_decided(response, now)
 
     def take_up(self, offset: int, response_id: str, record: ResponseRecord | None, now: float) -> None:
         """Take up one entry, as `restore` does. However many there are, what is kept of them is bounded."""
@@ -106,6 +108,7 @@ class PartitionPipeline:
     def feed(self, raws: Sequence[Raw], position: int, now: float) -> None:
         """Take consumed records, in offset order. `position` is the next offset that will be fetched."""
         self._intake.feed(raws, position, now)
+        self._arm_snapshots(now)
         if raws:
             self._reads.note(self._intake.position, now)
         self._expire(now)
@@ -152,7 +155,9 @@ class PartitionPipeline:
         for deadline, kind, response in self._timers.confirmed(self._intake.position):
             if self._open.get(response.id) is not response or response.phase is Phase.FINISHED:
                 continue
-            if kind is Kind.GAP:
+            if kind is Kind.FINISH:
+                self._intake.chunks.finish_expired(response, deadline, self._unreachable_at)
+            elif kind is Kind.GAP:
                 self._gap_expired(response, deadline, now)
             else:
                 self._idle_expired(response, deadline, now)

@@ -15,6 +15,7 @@ from enum import Enum, auto
 
 import msgspec
 
+from processor.core.decoding import Decoding
 from processor.core.items import Gap, Item, PartText, Raw, Run, Start, Stop, Token, cost, time_of
 from processor.core.ledger import Runs
 from processor.core.text import REPLACEMENT, ends_in_high_half, join_halves, starts_with_low_half
@@ -79,9 +80,11 @@ class Response:
         "acked_seq",
         "asked_history",
         "channel",
+        "covered_mark",
         "covered_seq",
         "decided_end",
         "decided_gaps",
+        "decoding",
         "early",
         "early_bytes",
         "error",
@@ -106,6 +109,7 @@ class Response:
         "record_offset",
         "refused",
         "runs",
+        "saved_mark",
         "saved_seq",
         "seqless",
         "size",
@@ -132,6 +136,8 @@ class Response:
         self.metadata_size = 0
         self.start_digest = ""
         self.seqless = False
+        self.decoding: Decoding | None = None
+        """Of a response in OpenAI's format."""
         # Intake
         self.next_seq = 0
         self.early: dict[int, Early] = {}
@@ -181,6 +187,9 @@ class Response:
         self.covered_seq = -1
         self.saved_seq = -1
         """What the newest record made of it covers, committed or not."""
+        self.covered_mark = -1
+        self.saved_mark = -1
+        """The same two, as `mark` measures them."""
         self.snapshot_armed = False
         self.timed: Timed | None = None
         self.runs = Runs()
@@ -195,6 +204,16 @@ class Response:
         if phase not in TRANSITIONS[self.phase]:
             raise AssertionError(f"{self!r} can't become {phase.name}")
         self.phase = phase
+
+    @property
+    def mark(self) -> int:
+        """What a record made now covers, as `runs` measures it: a sequence number; with OpenAI's format an offset of the log."""
+        return self.acked_seq if self.decoding is None else self.decoding.place(self.acked_seq).offset - 1
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether a record made now covers more than the newest one."""
+        return self.acked_seq >= 0 and (self.acked_seq > self.saved_seq or self.mark > self.saved_mark)
 
     @property
     def sendable(self) -> bool:
@@ -235,6 +254,7 @@ class Response:
         """Whether its next token, if plain, needs no more than to be appended: nothing is held, decided or torn."""
         return (
             self.phase is Phase.OPEN
+            and self.decoding is None
             and not self.early
             and not self.to_obey
             and self.decided_end is None

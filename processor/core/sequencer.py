@@ -33,6 +33,8 @@ def judge(response: Response, record: TokenRecord, raw: Raw) -> Verdict | Reason
     """Where a token or stop of an open response stands. Numbers it when the response leaves `seq` out."""
     if response.phase is Phase.AWAITING_START:
         return Reason.NO_START if record.seq is None else _ahead(response, record.seq)
+    if response.decoding is not None:
+        return Reason.INVALID
     if response.seqless:
         if record.seq is not None:
             return Reason.INVALID
@@ -99,13 +101,18 @@ def take_stop(response: Response, record: TokenRecord, raw: Raw, limit: int) -> 
         return Reason.TOO_LARGE
     response.size += added
     response.settle_torn()
+    queue_stop(response, record, raw, durable=True)
+    return None
+
+
+def queue_stop(response: Response, record: TokenRecord, raw: Raw, *, durable: bool) -> None:
+    """Ends the response as `record` says. An end that is not durable waits until it is."""
     reason = record.reason or "stop"
     response.usage, response.error = record.usage, record.error
     response.finished_at = time_of(record.ts, raw)
-    response.queue.append(Stop(response.next_seq, reason, STATUS_BY_REASON[reason], durable=True, raw=raw))
+    response.queue.append(Stop(response.next_seq, reason, STATUS_BY_REASON[reason], durable=durable, raw=raw))
     response.next_seq += 1
     response.enter(Phase.ENDING)
-    return None
 
 
 def skip(response: Response, raw: Raw, limit: int) -> Reason | None:

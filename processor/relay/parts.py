@@ -6,6 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING, Protocol
 
 from processor.clock import Clock
+from processor.core.chunks import ANY_FORMAT, ChunkFormat
 from processor.core.partition import PartitionPipeline
 from processor.ports.log import OffsetsReader, RecordsReader, TokensConsumer, WriterFactory
 from processor.telemetry.metrics import Metrics
@@ -54,3 +55,4 @@ class WorkerParts:
     responses_topic: str
     dead_letters_topic: str
     dead_letter_bytes: int
+    chunk_format: ChunkFormat = ANY_FORMAT

@@ -8,7 +8,7 @@ Everything but the pipeline's decisions is here; the lanes are another shell's a
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import Enum, auto
 from math import inf
 
@@ -28,7 +28,6 @@ from processor.relay.commit_metadata import CommitMetadata, Trying
 from processor.relay.parts import WorkerParts
 from processor.relay.takeover import Beginning, beginning, record_at, restore
 from processor.telemetry.retry import Retry
-from topics.codec import Decoder
 from topics.records import ResponseRecord
 
 log = structlog.get_logger(__name__)
@@ -58,14 +57,12 @@ class PartitionWorker:
         parts: WorkerParts,
         writer: PartitionWriter,
         limits: Limits,
-        new_pipeline: Callable[[Decoder, Limits], PartitionPipeline] = PartitionPipeline,
     ) -> None:
         self.number = number
-        self._new_pipeline = new_pipeline
         self._parts = parts
         self._writer = writer
         self._clock = parts.clock
-        self.pipeline = new_pipeline(parts.decoder, limits)
+        self.pipeline = self._new_pipeline(limits)
         self.state = State.TAKING_OVER
         self.stuck: str | None = None
         """What this partition waits for, as a sentence; None while it makes progress."""
@@ -95,6 +92,9 @@ class PartitionWorker:
 
     def __repr__(self) -> str:
         return f"<PartitionWorker {self.number} {self.state.name} {self.pipeline!r}>"
+
+    def _new_pipeline(self, limits: Limits) -> PartitionPipeline:
+        return PartitionPipeline(self._parts.decoder, limits, self._parts.chunk_format)
 
     @property
     def running(self) -> bool:
@@ -184,7 +184,7 @@ class PartitionWorker:
         if begin.lost:
             at = committed and committed[0]
             log.error("committed_offset_out_of_range", partition=number, committed=at, first=first, end=end)
-        self.pipeline = self._new_pipeline(parts.decoder, self.pipeline.limits)
+        self.pipeline = self._new_pipeline(self.pipeline.limits)
         self._lanes.stop()
         self._lanes = parts.lanes_of(self.pipeline, self._may_publish, self.progressed)
         responses_end = await restore(self.pipeline, parts.responses, number, begin.restore, self._clock)

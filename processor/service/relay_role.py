@@ -6,6 +6,7 @@ from random import Random
 
 from processor.clock import Clock
 from processor.config.settings import Settings
+from processor.core.chunks import ChunkFormat
 from processor.core.limits import PROCESS_FINALS, Limits
 from processor.core.partition import PartitionPipeline
 from processor.errors import SettingsError
@@ -19,6 +20,7 @@ from processor.relay.relay import Relay, RelayOptions
 from processor.service.kafka_clients import client_options
 from processor.telemetry.metrics import Metrics
 from topics.codec import Decoder
+from topics.openai import Format
 
 RECORD_ROOM = 1024 * 1024
 REBALANCE_ROOM = 10.0
@@ -128,6 +130,7 @@ def build_relay(
         writer_of=writer_of,
         lanes_of=lanes_of,
         decoder=Decoder(settings.channel_pattern),
+        chunk_format=ChunkFormat(Format(settings.tokens_format), settings.channel_template, settings.channel_pattern),
         metrics=metrics,
         clock=clock,
         random=random,

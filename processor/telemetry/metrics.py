@@ -191,6 +191,9 @@ class Metrics:
         self.dead_letters = self._counter("dead_letters", "Records put to the dead letters.", reason=Reason)
         self.responses_started = self._counter("responses_started", "Responses opened.")
         self.responses_finished = self._counter("responses_finished", "Responses ended.", status=FINISHED)
+        self.parts_dropped = self._counter(
+            "parts_dropped", "Deltas in OpenAI's format of parts beyond the 64 that a response may have."
+        )
         self.snapshots = self._counter("snapshots", "Streaming records written to the responses topic.")
         self.archived = self._counter("archived", "Records stored.", status=Status)
         self.archive_failures = self._counter("archive_failures", "Attempts to store a batch that failed.")
@@ -208,6 +211,13 @@ class Metrics:
         self.probe_out_of_order = self._counter("probe_out_of_order", "Tokens of probes shown before an earlier one.")
         self.gateway_events = self._counter("gateway_events", "Events written to readers, repeats of snapshots too.")
         self.gateway_resets = self._counter("gateway_resets", "Readers that lost their place and got snapshots again.")
+        self.bridge_requests = self._counter("bridge_requests", "Requests the bridge answered.", status=())
+        self.bridge_upstream_failures = self._counter(
+            "bridge_upstream_failures", "Answers of the model server that were refused or not whole.", cause=()
+        )
+        self.bridge_responses_lost = self._counter(
+            "bridge_responses_lost", "Responses whose records Kafka did not all take."
+        )
         self.api_requests = Counter(
             "tokenstream_api_requests", "HTTP requests answered.", ("route", "status"), registry=self.registry
         )
@@ -271,6 +281,7 @@ class Metrics:
         self.probe_last_ok = self._gauge(
             "probe_last_ok_timestamp_seconds", "When the last probe that found all well ended."
         )
+        self.bridge_streams = self._gauge("bridge_streams", "Responses the bridge is writing.")
         self.build_info = self._gauge("build_info", "1, for the version that runs.", ("version",))
         self.build_info.labels(version("tokenstream")).set(1)
 
@@ -296,6 +307,9 @@ class Metrics:
             "gateway_delivery_seconds", "From a frame's ts to its being written to its last reader's socket.", _DELIVERY
         )
         self.archive_seconds = histogram("archive_seconds", "Time a batch took to store.", _STORE)
+        self.bridge_first_byte_seconds = histogram(
+            "bridge_first_byte_seconds", "From a request to the model server's first byte.", (*_STEP, 30, 60)
+        )
         self.event_loop_lag_seconds = histogram("event_loop_lag_seconds", "How late the event loop ran a timer.", _LOOP)
         self.probe_seconds = histogram("probe_seconds", "From making a probe's token to a reader's having it.", _PROBE)
         self.probe_store_seconds = histogram(

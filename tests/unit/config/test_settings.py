@@ -48,7 +48,7 @@ def test_nothing_given_is_the_defaults() -> None:
 
 def test_the_table_has_every_setting_that_is_read() -> None:
     rows = {row.name: row.default for row in Settings.describe()}
-    assert len(Settings.names()) == 59
+    assert len(Settings.names()) == 66
     assert set(rows) == set(Settings.names()) - {name.upper() for name in NOT_READ_YET}
     assert rows["MAX_BUFFERED_BYTES"] == "64 MiB"
     assert rows["SNAPSHOT_INTERVAL"] == "5"
@@ -441,3 +441,34 @@ def test_a_probe_needs_ably() -> None:
 def test_the_frames_topic_is_one_of_its_own() -> None:
     (mistake,) = mistakes(FRAMES_TOPIC="tokenstream.tokens")
     assert mistake.startswith("TOKENSTREAM_FRAMES_TOPIC: must be a topic of its own")
+
+
+def test_a_bridge_off_loopback_needs_tokens() -> None:
+    assert mistakes(BRIDGE_HOST="0.0.0.0") == [
+        (
+            "TOKENSTREAM_BRIDGE_TOKENS: must be set where BRIDGE_HOST is not loopback: "
+            "anyone who reaches the bridge could use the model server"
+        )
+    ]
+    settings = loaded(BRIDGE_HOST="0.0.0.0", BRIDGE_TOKENS="a-token=chat:*")
+    assert settings.bridge_tokens == (ApiToken("a-token", "chat:*"),)
+    assert loaded(BRIDGE_HOST="::1").bridge_tokens == ()
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://h/v1", "http://", "http://u:p@h/v1", "http://h/v1?a=b"])
+def test_the_model_server_is_an_http_url(url: str) -> None:
+    (line,) = mistakes(BRIDGE_UPSTREAM=url)
+    assert line.startswith("TOKENSTREAM_BRIDGE_UPSTREAM: must be a URL")
+    assert loaded(BRIDGE_UPSTREAM="http://h:8000/v1/").bridge_upstream == "http://h:8000/v1"
+
+
+def test_a_channel_template_has_known_placeholders_alone() -> None:
+    assert loaded(CHANNEL_TEMPLATE="chat:{key}").channel_template is not None
+    (line,) = mistakes(CHANNEL_TEMPLATE="chat:{nobody}")
+    assert line.startswith("TOKENSTREAM_CHANNEL_TEMPLATE: must be a channel name with placeholders")
+
+
+def test_the_bridges_secrets_are_struck_out() -> None:
+    settings = loaded(BRIDGE_UPSTREAM_KEY="sk-hunter22", BRIDGE_TOKENS="hunter2222=*")
+    assert "hunter" not in repr(settings)
+    assert {"sk-hunter22", "hunter2222"} <= set(settings.secrets)
