@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from topics.controls import REMEMBERED_SECONDS, ControlRecord, decode_control
+from topics.delivery import uncancelled
 from topics.limits import Invalid
 
 _RETRY_SECONDS: Final = (0.2, 30.0)
@@ -82,13 +83,10 @@ class ControlsReader:
             isolation_level="read_uncommitted",  # a cancel must not wait behind an open transaction
         )
         try:
-            async with asyncio.timeout(_REQUEST_SECONDS):
-                await consumer.start()
+            await uncancelled(_start(consumer))  # it would leave open what it connects, were it cancelled
             yield consumer
         finally:
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(_STOP_SECONDS):
-                    await consumer.stop()
+            await uncancelled(_stop(consumer))
 
     async def _begin(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
         """Place the consumer; the offset after the newest record there was, by partition."""
@@ -115,3 +113,14 @@ class ControlsReader:
         if record.offset >= backlog_end and age <= self._lookback:
             age = 0.0  # it has just come: clocks that differ must not make it older
         self._take(control, age)
+
+
+async def _start(consumer: AIOKafkaConsumer) -> None:
+    async with asyncio.timeout(_REQUEST_SECONDS):
+        await consumer.start()
+
+
+async def _stop(consumer: AIOKafkaConsumer) -> None:
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(_STOP_SECONDS):
+            await consumer.stop()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from topics.controls import MAX_CONTROL_REASON
 from topics.records import Status
 
 Schema = dict[str, Any]
@@ -69,6 +70,12 @@ def _page(item: Schema) -> Schema:
 _SCHEMAS: Schema = {
     "Part": _PART,
     "Response": _object(_RECORD_FIELDS, [name for name in _RECORD_FIELDS if name != "relay"]),
+    "EndedResponse": {
+        "type": "object",
+        "properties": _RECORD_FIELDS,
+        "required": ["responseId", "channel", "status"],
+        "description": "a Response; without its text if the credential may cancel it and not read it",
+    },
     "PartialResponse": {
         "type": "object",
         "properties": _RECORD_FIELDS,
@@ -93,6 +100,7 @@ def _errors(**statuses: str) -> Schema:
         "400": "the request is malformed",
         "401": "no credential, or none this server knows",
         "403": "the credential does not grant the operation on the channel",
+        "429": "the credential asks for too many",
         "503": "the store or Kafka does not answer, or the server is busy: try again",
         "504": "the answer took too long",
     } | {name.removeprefix("_"): text for name, text in statuses.items()}
@@ -136,6 +144,31 @@ def _response_path() -> Schema:
             "responses": {
                 "204": {"description": "deleted"},
                 **_errors(_404=_NO_RESPONSE, _409="the response has not finished"),
+            },
+        },
+    }
+
+
+def _cancel_path() -> Schema:
+    body = {
+        "type": "object",
+        "properties": {
+            "channel": {"type": ["string", "null"], "description": "needed until the first snapshot of the response"},
+            "reason": {"type": ["string", "null"], "maxLength": MAX_CONTROL_REASON, "description": "for the producer"},
+        },
+    }
+    requested = _object({"responseId": {"type": "string"}, "state": {"const": "requested"}}, ["responseId", "state"])
+    return {
+        "parameters": [_RESPONSE_ID],
+        "post": {
+            "operationId": "cancelResponse",
+            "summary": "Ask the producer of a response to end it, also before its start. May be repeated",
+            "security": [{"bearer": []}],
+            "requestBody": {"required": False, "content": {"application/json": {"schema": body}}},
+            "responses": {
+                "200": _json("it has ended, and nothing happens: the response", _ref("EndedResponse")),
+                "202": _json("the cancel is written", requested),
+                **_errors(_404="there is no such response in that channel, or none is known and no channel is given"),
             },
         },
     }
@@ -188,6 +221,7 @@ def describe(version: str) -> Schema:
         "security": [{"bearer": []}, {}],
         "paths": {
             "/v1/responses/{responseId}": _response_path(),
+            "/v1/responses/{responseId}/cancel": _cancel_path(),
             "/v1/channels/{channel}/responses": _listing_path(_CHANNEL, "listResponses"),
             "/v1/channels/{channel}/hydrate": _hydrate_path(_CHANNEL, "hydrate"),
             "/v1/responses": _listing_path(_CHANNEL_QUERY, "listResponsesByQuery"),
@@ -200,7 +234,7 @@ def describe(version: str) -> Schema:
                     "type": "http",
                     "scheme": "bearer",
                     "description": "An entry of API_TOKENS, or an Ably JWT whose capability for the channel includes `history` "
-                    "(to delete: `message-delete-any`). Reading needs none on loopback, nor with API_PUBLIC.",
+                    "(to cancel: `publish`; to delete: `message-delete-any`). Reading needs none on loopback, nor with API_PUBLIC.",
                 }
             },
         },

@@ -109,7 +109,7 @@ class Settings(BaseSettings):
         default="tokenstream.dead-letters", description="Where what can't be delivered goes"
     )
     controls_topic: Topic = Field(
-        default="tokenstream.controls", description="The fourth topic, created with the others"
+        default="tokenstream.controls", description="Where cancels are written, for model services and the relay"
     )
     topics_replication_factor: Annotated[int, whole(1, 32767)] | None = Field(
         default=None, description="Replicas `topics apply` asks for; none is the broker's default"
@@ -163,6 +163,9 @@ class Settings(BaseSettings):
     idle_timeout: Seconds = Field(
         default=120.0, description="Seconds without an event after which a response is abandoned"
     )
+    cancel_timeout: Seconds = Field(
+        default=10.0, description="Seconds a producer has to stop a cancelled response; then the relay ends it"
+    )
     finished_ttl: Seconds = Field(default=300.0, description="Seconds a finished response is remembered exactly")
     drain_timeout: Seconds = Field(
         default=20.0, description="Seconds a stop or a revocation may take to finish what is in flight"
@@ -186,7 +189,7 @@ class Settings(BaseSettings):
     api_tokens: ApiTokens = Field(
         default=(),
         repr=False,
-        description="`token=channel-pattern,...` that `/v1` takes as bearer tokens; `token=read:channel-pattern` may not delete",
+        description="`token=channel-pattern,...` that `/v1` takes as bearer tokens; `token=read:channel-pattern` may not cancel or delete",
     )
     api_tokens_file: Path | None = Field(default=None, exclude=True)
     api_ably_keys: AblyKeys = Field(
@@ -197,7 +200,7 @@ class Settings(BaseSettings):
     api_ably_keys_file: Path | None = Field(default=None, exclude=True)
     api_public: Public = Field(
         default=False,
-        description="Whether anyone may read from `/v1`; `loopback`: over loopback connections. Deleting needs a credential",
+        description="Whether anyone may read from `/v1`; `loopback`: over loopback connections. Cancelling and deleting need a credential",
     )
     api_max_requests: Annotated[int, whole(1, 1_000_000)] = Field(
         default=1000, description="Requests `/v1` answers at one time; above it 503"
@@ -207,6 +210,10 @@ class Settings(BaseSettings):
     )
     api_write_timeout: Seconds = Field(
         default=30.0, description="Seconds a client may take for 256 KiB of an answer; then its connection is aborted"
+    )
+    api_cancel_rate: Rate = Field(
+        default=100.0,
+        description="Cancels a second for one credential, ten seconds' worth at once; above it 429; 0 is no limit",
     )
     cors_origins: Origins = Field(
         default=(), description="Origins browsers may call `/v1` from: `https://app.example,...`, or `*`"
