@@ -7,11 +7,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, NoReturn
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from topics.controls import REMEMBERED_SECONDS, ControlRecord, decode_control
 from topics.delivery import uncancelled
-from topics.limits import Invalid
+from topics.limits import MAX_TIME_MS, Invalid
 
 _RETRY_SECONDS: Final = (0.2, 30.0)
 _REQUEST_SECONDS: Final = 10.0
@@ -112,6 +113,8 @@ class ControlsReader:
         age = max(0.0, time.time() - record.timestamp / 1000) if record.timestamp > 0 else 0.0
         if record.offset >= backlog_end and age <= self._lookback:
             age = 0.0  # it has just come: clocks that differ must not make it older
+        if control.ts is None and 0 <= record.timestamp <= MAX_TIME_MS:
+            control = msgspec.structs.replace(control, ts=record.timestamp)
         self._take(control, age)
 
 

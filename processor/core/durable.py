@@ -3,7 +3,7 @@
 `relay` in a record is the relay's own: `offset` (of a snapshot the last tokens offset covered, of a final the last one
 read), `known` (a larger offset at which a record of the response stands, if there is one), `start` (digest of the start record),
 `seqless`, `decided` ({"gaps": [[first, last]], "end": {"reason", "seq"}}: what was decided and is not yet
-acknowledged), `refused`.
+acknowledged), `refused`, `ended` (the relay made the stop, so that its number is no record's).
 """
 
 from processor.core.items import time_or_zero
@@ -52,6 +52,8 @@ def _relay(response: Response, *, finished: bool) -> JsonObject:
         own["seqless"] = True
     if response.refused:
         own["refused"] = True
+    if response.ended_by_relay:
+        own["ended"] = True
     decided: JsonObject = {}
     if response.decided_gaps:
         decided["gaps"] = [list(gap) for gap in response.decided_gaps]

@@ -95,7 +95,7 @@ def shrink(built: Built) -> bool:
 
 def stop_data(response: Response, stop: Stop) -> JsonObject:
     error = response.error
-    if stop.raw is None and error is None and stop.reason != "stop":
+    if stop.raw is None and error is None and stop.reason not in ("stop", "cancelled"):
         error = {"code": stop.reason}
     usage = response.usage
     if _encoded(usage) + _encoded(error) > STOP_ROOM:

@@ -11,6 +11,9 @@ class Controls(Protocol):
     async def connect(self) -> None:
         """Makes ready to write at once. Raises KafkaUnavailable."""
 
+    async def close(self) -> None:
+        """Ends its connection, within seconds. It may be written to again."""
+
     async def write(self, record: ControlRecord) -> None:
         """Returns once the record is acknowledged by all replicas. Raises KafkaUnavailable; the record may be written even so."""
 

@@ -53,6 +53,10 @@ class Measures:
         metrics.responses_started.inc(counts.started)
         for status, count in counts.finished.items():
             metrics.responses_finished.labels(status).inc(count)
+        for outcome, count in counts.cancels.items():
+            metrics.cancels.labels(outcome).inc(count)
+        for seconds in counts.cancel_seconds:
+            metrics.cancel_seconds.observe(seconds)
         for seconds in counts.response_seconds:
             metrics.response_seconds.observe(seconds)
 

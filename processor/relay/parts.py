@@ -8,6 +8,7 @@ from typing import Protocol
 from processor.clock import Clock
 from processor.core.partition import PartitionPipeline
 from processor.ports.log import OffsetsReader, RecordsReader, TokensConsumer
+from processor.relay.controls import RelayControls
 from processor.telemetry.metrics import Metrics
 from topics.codec import Decoder
 
@@ -37,3 +38,4 @@ class WorkerParts:
     responses_topic: str
     dead_letters_topic: str
     dead_letter_bytes: int
+    controls: RelayControls

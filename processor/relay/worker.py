@@ -19,7 +19,7 @@ from processor.core.book import Batch, CommitPoint
 from processor.core.items import end_of
 from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
-from processor.core.response import Raw
+from processor.core.response import Cancel, Raw
 from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge
 from processor.ports.log import PartitionWriter, Record
 from processor.relay.batch_records import BatchRecords
@@ -27,6 +27,7 @@ from processor.relay.caution import PROMPT_SECONDS, QUIET_SECONDS, Caution, caut
 from processor.relay.commit_metadata import CommitMetadata, Trying
 from processor.relay.parts import WorkerParts
 from processor.relay.takeover import Beginning, beginning, record_at, restore
+from topics.controls import ControlRecord
 from topics.records import ResponseRecord
 
 log = structlog.get_logger(__name__)
@@ -87,7 +88,7 @@ class PartitionWorker:
         return f"<PartitionWorker {self.number} {self.state.name} {self.pipeline!r}>"
 
     def _new_pipeline(self, limits: Limits) -> PartitionPipeline:
-        return PartitionPipeline(self._parts.decoder, limits)
+        return PartitionPipeline(self._parts.decoder, limits, self._parts.controls.memory)
 
     @property
     def running(self) -> bool:
@@ -124,6 +125,12 @@ class PartitionWorker:
             or (due is not None and due < self._wakes_at)
         ):
             self._kicked.set()
+
+    def cancel(self, control: ControlRecord, cancel: Cancel) -> None:
+        """See `PartitionPipeline.cancel`. A takeover that begins later finds it in the memory of the process."""
+        if self.state is not State.GONE:
+            self.pipeline.cancel(control, cancel)
+            self.progressed()
 
     def _may_publish(self) -> bool:
         return self.state in {State.RUNNING, State.DRAINING} and self._parts.consumer.membership.holds()
@@ -402,6 +409,7 @@ class PartitionWorker:
         if keep is None:
             self.pipeline.committed(batch, point, self._wrote_at)
             self._count(batch)
+            self._parts.controls.notify(batch.unwanted)
             self._lanes.wake()
 
     def _metadata(self, point: CommitPoint, *, clean: bool) -> CommitMetadata:

@@ -12,12 +12,15 @@ from processor.core.limits import PROCESS_FINALS, Limits
 from processor.core.partition import PartitionPipeline
 from processor.errors import KafkaUnavailable, SettingsError
 from processor.kafka import CommittedOffsets, Consumer, ResponsesReader
+from processor.kafka.controls import KafkaControls
+from processor.relay.controls import LOOKBACK, RelayControls
 from processor.relay.lanes import LaneParts, Lanes
 from processor.relay.parts import PartitionLanes, WorkerParts
 from processor.relay.pool import ConnectionPool, PoolOptions
 from processor.relay.relay import Relay, RelayOptions
 from processor.telemetry.metrics import Metrics
 from topics.codec import Decoder
+from topics.controls_reader import ControlsReader
 
 RECORD_ROOM = 1024 * 1024
 REBALANCE_ROOM = 10.0
@@ -29,6 +32,7 @@ def limits_of(settings: Settings) -> Limits:
         gap_timeout=settings.gap_timeout,
         idle_timeout=settings.idle_timeout,
         finished_ttl=settings.finished_ttl,
+        cancel_timeout=settings.cancel_timeout,
         buffered=settings.max_buffered_bytes,
         transcript=settings.max_transcript_bytes,
         response=settings.max_response_bytes,
@@ -103,6 +107,12 @@ def build_relay(
         responses_topic=settings.responses_topic,
         dead_letters_topic=settings.dead_letters_topic,
         dead_letter_bytes=settings.max_response_bytes + RECORD_ROOM,
+        controls=RelayControls(
+            clock,
+            random,
+            source=lambda take: ControlsReader(client, settings.controls_topic, take, lookback=LOOKBACK),
+            sink=KafkaControls(client, controls_topic=settings.controls_topic),
+        ),
     )
     options = RelayOptions(
         client=client,

@@ -21,6 +21,7 @@ from processor.core.sequencer import Verdict
 from processor.core.timers import Timers
 from processor.errors import PublishRetry
 from processor.ports.realtime import Realtime
+from processor.relay.controls import RelayControls
 from processor.relay.lanes import LaneParts, Lanes
 from processor.relay.parts import WorkerParts
 from processor.relay.pool import ConnectionPool, PoolOptions, RatePace
@@ -255,6 +256,7 @@ class Process:
             responses_topic="responses",
             dead_letters_topic="dead-letters",
             dead_letter_bytes=1_000_000,
+            controls=RelayControls(self._clock, self._random),
         )
         options = RelayOptions(
             client=dict,

@@ -16,6 +16,7 @@ from processor.core.partition import PartitionPipeline
 from processor.errors import RecordTooLarge
 from processor.relay.caution import POISON_AFTER
 from processor.relay.commit_metadata import CommitMetadata, Trying
+from processor.relay.controls import RelayControls
 from processor.relay.parts import WorkerParts
 from processor.relay.worker import PartitionWorker, State
 from processor.telemetry.metrics import Metrics
@@ -150,6 +151,7 @@ class Partition:
             responses_topic="responses",
             dead_letters_topic="dead-letters",
             dead_letter_bytes=1 << 20,
+            controls=RelayControls(Clock(), Random(1)),
         )
         owner = Owner(self, PartitionWorker(0, parts, consumer, limits or Limits()))
         await owner.until(lambda: owner.worker.running)
