@@ -5,7 +5,7 @@ the same seeds give the same runs.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,8 @@ from simulation.clients import SimWriter
 from simulation.coverage import Coverage
 from simulation.group import SESSION_TIMEOUT
 from simulation.log import Producing
+from simulation.many import plan_of_seed
+from simulation.plan import Plan
 from simulation.process import Kit, SeenIntake, SeenLanes, SeenPipeline, SeenWorker, SimConnection, SimRelay
 from topics.records import ResponseRecord
 
@@ -266,6 +268,7 @@ class Plant:
     writer: type[SimWriter] = SimWriter
     archive: type[SimArchive] = SimArchive
     store: type[SimStore] = SimStore
+    plan_of: Callable[[int], Plan] = plan_of_seed
 
     def kit(self, coverage: Coverage) -> Kit:
         return Kit(

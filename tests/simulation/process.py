@@ -29,6 +29,7 @@ from processor.relay.relay import Relay, RelayOptions
 from processor.relay.worker import PartitionWorker, State
 from processor.telemetry.metrics import Metrics
 from simulation.archive import SimArchive, SimStore
+from simulation.cancels import SimControlsSink, SimControlsSource
 from simulation.clients import Network, SimConsumer, SimOffsets, SimResponses, SimWriter
 from simulation.coverage import Coverage
 from simulation.group import Group
@@ -36,6 +37,7 @@ from simulation.log import Brokers
 from simulation.loop import Node, VirtualLoop
 from simulation.realtime import Service, SimClient
 from topics.codec import Decoder, TokenRecord
+from topics.controls import ControlsMemory
 from topics.records import Reason
 
 DRAIN_TIMEOUT = 3.0
@@ -68,10 +70,10 @@ class SeenPipeline(PartitionPipeline):
     intake: type[SeenIntake] = SeenIntake
     timers: type[Timers] = Timers
 
-    def __init__(self, decoder: Decoder, limits: Limits) -> None:
-        super().__init__(decoder, limits)
+    def __init__(self, decoder: Decoder, limits: Limits, cancels: ControlsMemory) -> None:
+        super().__init__(decoder, limits, cancels)
         self._timers = self.timers()
-        self._intake = self.intake(decoder, limits, self._book, self._outflow, self._timers)
+        self._intake = self.intake(decoder, limits, self._book, self._outflow, self._timers, cancels)
         self._open = self._intake.open
 
     def watch(self, coverage: Coverage) -> None:
@@ -87,7 +89,7 @@ class SeenWorker(PartitionWorker):
     unclean: Callable[[], None]
 
     def _new_pipeline(self, limits: Limits) -> PartitionPipeline:
-        pipeline = self.kit.pipeline(self._parts.decoder, limits)
+        pipeline = self.kit.pipeline(self._parts.decoder, limits, self._parts.controls.memory)
         pipeline.watch(self.kit.coverage)
         return pipeline
 
@@ -256,7 +258,7 @@ class Process:
             responses_topic="responses",
             dead_letters_topic="dead-letters",
             dead_letter_bytes=1_000_000,
-            controls=RelayControls(self._clock, self._random),
+            controls=self._controls(),
         )
         options = RelayOptions(
             client=dict,
@@ -270,6 +272,16 @@ class Process:
         relay.kit, relay.unclean = self._kit, self._unclean
         relay.world_writer = lambda number: self._kit.writer(brokers, network, number)
         return relay
+
+    def _controls(self) -> RelayControls:
+        random = Random(f"controls {self.node.name}")
+        brokers, network, clock = self._brokers, self.network, self._clock
+        return RelayControls(
+            clock,
+            random,
+            source=lambda take: SimControlsSource(brokers, network, clock, random, take),
+            sink=SimControlsSink(brokers, network, random),
+        )
 
     async def stop(self) -> None:
         if self.relay is not None:

@@ -48,7 +48,7 @@ def test_nothing_given_is_the_defaults() -> None:
 
 def test_the_table_has_every_setting_of_the_contract() -> None:
     rows = {row.name: row.default for row in Settings.describe()}
-    assert len(rows) == 54
+    assert len(rows) == 56
     assert rows["MAX_BUFFERED_BYTES"] == "64 MiB"
     assert rows["SNAPSHOT_INTERVAL"] == "5"
     assert rows["ABLY_TLS"] == "true"

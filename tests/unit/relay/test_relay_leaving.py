@@ -1,6 +1,7 @@
 """What the group assigns to a member that is leaving is not taken: its workers would outlive it."""
 
 import asyncio
+from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -8,6 +9,7 @@ from aiokafka import TopicPartition
 
 from processor.clock import Clock
 from processor.core.limits import Limits
+from processor.relay.controls import RelayControls
 from processor.relay.parts import WorkerParts
 from processor.relay.relay import Relay, RelayOptions
 from processor.relay.worker import PartitionWorker
@@ -36,7 +38,12 @@ class Closable:
 
 def relay_of(consumer: LateGroup, tasks: asyncio.TaskGroup) -> Relay:
     parts: Any = SimpleNamespace(
-        consumer=consumer, metrics=Metrics(), clock=Clock(), committed=Closable(), responses=Closable()
+        consumer=consumer,
+        metrics=Metrics(),
+        clock=Clock(),
+        committed=Closable(),
+        responses=Closable(),
+        controls=RelayControls(Clock(), Random(1)),
     )
     options = RelayOptions(
         client=dict,

@@ -1,11 +1,13 @@
 """A group that is silent because Kafka is away is waited for; only one that is silent while Kafka answers is joined anew."""
 
 import asyncio
+from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 
 from processor.core.limits import Limits
 from processor.errors import KafkaUnavailable
+from processor.relay.controls import RelayControls
 from processor.relay.parts import WorkerParts
 from processor.relay.relay import Relay, RelayOptions
 from processor.telemetry.metrics import Metrics
@@ -79,7 +81,12 @@ async def turn_until(kafka_is_up: bool, seconds: float, *, ended: bool = False) 
     group = SilentGroup(clock, kafka_is_up=kafka_is_up)
     group.ended = ended
     parts: Any = SimpleNamespace(
-        consumer=group, metrics=Metrics(), clock=clock, committed=Closable(), responses=Closable()
+        consumer=group,
+        metrics=Metrics(),
+        clock=clock,
+        committed=Closable(),
+        responses=Closable(),
+        controls=RelayControls(cast("Any", clock), Random(1)),
     )
     options = RelayOptions(
         client=dict,
