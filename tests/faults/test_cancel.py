@@ -154,14 +154,16 @@ async def test_a_producer_that_reads_no_controls_is_closed_and_its_later_tokens_
 async def test_a_relay_that_dies_leaves_the_cancel_to_its_successor(
     kafka: LocalKafka, make_topics: MakeTopics, tmp_path: Path, after: float
 ) -> None:
-    async with laboratory_with_api(kafka, make_topics, tmp_path) as (lab, relay, api):
-        async with ignorant_producer(lab, "r-deaf"):
-            await eventually(lambda: frames(lab, "r-deaf", "token"), deadline=60)
-            assert await cancel(api, "r-deaf") == 202
-            await asyncio.sleep(after)
-            await relay.kill()
-            await lab.relay(CANCEL_TIMEOUT=str(CANCEL_TIMEOUT))
-            await forced_end(lab, "r-deaf")
+    async with (
+        laboratory_with_api(kafka, make_topics, tmp_path) as (lab, relay, api),
+        ignorant_producer(lab, "r-deaf"),
+    ):
+        await eventually(lambda: frames(lab, "r-deaf", "token"), deadline=60)
+        assert await cancel(api, "r-deaf") == 202
+        await asyncio.sleep(after)  # the moment at which the relay dies
+        await relay.kill()
+        await lab.relay(CANCEL_TIMEOUT=str(CANCEL_TIMEOUT))
+        await forced_end(lab, "r-deaf")
 
 
 async def test_a_producer_that_dies_before_its_stop_leaves_the_end_to_the_relay(
