@@ -58,6 +58,9 @@ class RecordingControls:
         if self.down:
             raise KafkaUnavailable("no broker")
 
+    async def close(self) -> None:
+        pass
+
     async def write(self, record: ControlRecord) -> None:
         if self.down:
             raise KafkaUnavailable("the record was not acknowledged")
