@@ -293,6 +293,7 @@ class Outflow:
     def _acknowledge_stop(self, response: Response, stop: Stop, now: float) -> None:
         response.acked_seq = stop.seq
         response.reason, response.status = stop.reason, stop.status
+        response.ended_by_relay = stop.raw is None
         if stop.raw is not None:
             response.updated_at = max(response.updated_at, response.finished_at or 0)
         self._end(response, now)

@@ -20,10 +20,11 @@ from processor.core.intake import Intake
 from processor.core.limits import Limits
 from processor.core.outflow import AskHistory, Outflow
 from processor.core.reads import ReadTimes, oldest_offset
-from processor.core.response import Phase, Published, Raw, Response
-from processor.core.sequencer import obey_decisions
+from processor.core.response import Cancel, Phase, Published, Raw, Response
+from processor.core.sequencer import CANCELLED, obey_decisions
 from processor.core.timers import Kind, Timers
 from topics.codec import Decoder
+from topics.controls import ControlRecord, ControlsMemory
 from topics.records import ResponseRecord
 
 REVIEW_SHARE = 1 / 8
@@ -31,11 +32,19 @@ REVIEW_SHARE = 1 / 8
 
 
 class PartitionPipeline:
-    def __init__(self, decoder: Decoder, limits: Limits, chunk_format: ChunkFormat = ANY_FORMAT) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        limits: Limits,
+        chunk_format: ChunkFormat = ANY_FORMAT,
+        cancels: ControlsMemory | None = None,
+    ) -> None:
+        """`cancels` are those of the process, which its shell reads; without them none counts."""
         self._timers = Timers()
         self._book = Book(limits.finals, limits.ended)
         self._outflow = Outflow(self._book, self._finished, limits.frame_bytes)
-        self._intake = Intake(decoder, limits, self._book, self._outflow, self._timers, chunk_format)
+        known = ControlsMemory() if cancels is None else cancels
+        self._intake = Intake(decoder, limits, self._book, self._outflow, self._timers, known, chunk_format)
         self._open = self._intake.open
         self._reads = ReadTimes()
         self._paused = False
@@ -63,6 +72,7 @@ class PartitionPipeline:
         for response in self._open.values():
             self._outflow.adopt(response)
             self._intake.arm_idle(response, now)
+            self._intake.recall_cancel_of_restored(response, now)
             obey_decisions(response)
             self._intake.chunks.close_as_decided(response, now)
 
@@ -113,6 +123,19 @@ class PartitionPipeline:
             self._reads.note(self._intake.position, now)
         self._expire(now)
 
+    def cancel(self, control: ControlRecord, cancel: Cancel) -> None:
+        """A cancel came that is new to the process, and in its memory.
+
+        Without a stop within `cancel_timeout` the response ends as `cancelled`.
+        """
+        response = self._open.get(control.response_id)
+        if response is not None and response.phase is not Phase.AWAITING_START:
+            if control.concerns(response.channel):
+                self._intake.cancel(response, cancel)
+        elif response is None and self._book.finished.get(control.response_id) is not None:
+            cancels = self._intake.counts.cancels
+            cancels["late"] = cancels.get("late", 0) + 1
+
     # Time
 
     def tick(self, now: float) -> None:
@@ -159,6 +182,8 @@ class PartitionPipeline:
                 self._intake.chunks.finish_expired(response, deadline, self._unreachable_at)
             elif kind is Kind.GAP:
                 self._gap_expired(response, deadline, now)
+            elif kind is Kind.CANCEL:
+                self._cancel_expired(response, deadline, now)
             else:
                 self._idle_expired(response, deadline, now)
 
@@ -181,6 +206,13 @@ class PartitionPipeline:
             self._intake.arm_idle(response, since)
             return
         self._intake.abandon(response, now)
+
+    def _cancel_expired(self, response: Response, deadline: float, now: float) -> None:
+        """No stop stands in the log up to the deadline. What the sequence has not come to yet is given up first: a stop may be in it."""
+        if self._unreachable_at + self.limits.cancel_timeout > deadline:
+            self._timers.arm(self._unreachable_at + self.limits.cancel_timeout, Kind.CANCEL, response)
+        else:
+            self._intake.abandon(response, now, CANCELLED)
 
     # Publishing
 
@@ -227,6 +259,7 @@ class PartitionPipeline:
     def _finished(self, response: Response, now: float) -> None:
         """A response has come to its end."""
         self._intake.forget(response)
+        self._intake.count_cancel(response, now)
         self._book.finish(response, now)
         status = str(response.status)
         counts = self._intake.counts

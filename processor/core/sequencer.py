@@ -16,6 +16,9 @@ from topics.codec import TokenRecord
 from topics.limits import MAX_PARTS
 from topics.records import STATUS_BY_REASON, Event, JsonObject, Reason, Status
 
+CANCELLED = "cancelled"
+"""Why the relay ends a response that its producer does not, though it was cancelled. It has no error."""
+
 
 class Verdict(Enum):
     ACCEPTED = auto()
@@ -25,7 +28,7 @@ class Verdict(Enum):
 
 GAP_SIZE = 32
 """Bytes of a gap inside an encoded record."""
-RELAY_STATUS = {"abandoned": Status.ABANDONED}
+RELAY_STATUS = {"abandoned": Status.ABANDONED, CANCELLED: Status.CANCELLED}
 """Statuses of the ends the relay makes itself; any other reason means `failed`."""
 
 
@@ -175,7 +178,7 @@ def obey_decisions(response: Response) -> bool:
 def _queue_end(response: Response, end: End, *, durable: bool) -> None:
     status = RELAY_STATUS.get(end.reason, Status.FAILED)
     response.queue.append(Stop(end.seq, end.reason, status, durable))
-    response.error = {"code": end.reason}
+    response.error = None if end.reason == CANCELLED else {"code": end.reason}
     response.next_seq = end.seq + 1
     response.enter(Phase.ENDING)
 
