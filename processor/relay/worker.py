@@ -152,6 +152,10 @@ class PartitionWorker:
                     raise PartitionLost(f"partition {self.number} was given back while it was taken over")
                 break
             except KafkaUnavailable as error:
+                if (
+                    self.state is not State.TAKING_OVER
+                ):  # its cancellation may have been lost in a client that was closed
+                    raise PartitionLost(f"partition {self.number} was given back while it was taken over") from error
                 self.stuck = str(error)
                 log.warning("takeover_retry", partition=self.number, attempt=attempt, cause=str(error))
                 await asyncio.sleep(RETRY.delay(attempt, self._parts.random.random()))
