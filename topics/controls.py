@@ -68,16 +68,16 @@ def decode_control(value: bytes | None) -> ControlRecord | Invalid:
 
 
 def encode_control(record: ControlRecord) -> bytes:
-    """The value of one `controls` record; what is None is left out."""
-    fields = {
+    """The value of one `controls` record; what is None is left out, but for the reason."""
+    fields: dict[str, object] = {
         "v": record.v,
         "event": record.event,
         "responseId": record.response_id,
         "channel": record.channel,
         "ts": record.ts,
-        "reason": record.reason,
     }
-    return orjson.dumps({name: field for name, field in fields.items() if field is not None})
+    given = {name: field for name, field in fields.items() if field is not None}
+    return orjson.dumps(given | {"reason": record.reason})
 
 
 class Noted(msgspec.Struct, frozen=True, gc=False):

@@ -284,6 +284,7 @@ class Service:
         async with connection_pool(self._settings, self._metrics, self._clock, self._random) as pool:
             relay = build_relay(self._settings, pool, self._metrics, self._clock, self._random, tasks)
             self._checks.append(Check("kafka", relay.trouble))
+            self._checks.append(Check("controls", lambda: relay.controls_trouble, required=False))
             self._checks.append(Check("realtime", lambda: realtime_trouble(pool)))
             task = tasks.create_task(relay.run())
             vital = Check("relay", lambda: ended(task) or relay.standstill())
