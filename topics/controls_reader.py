@@ -27,7 +27,7 @@ TakeControl = Callable[[ControlRecord, float], None]
 class ControlsReader:
     """Calls `take` with each control record, a record perhaps more than once. `run` retries whatever Kafka does.
 
-    `options` are aiokafka's keyword arguments of a client (servers, security), asked anew for each connection.
+    `options` returns aiokafka's keyword arguments of a client (servers, security); it is called for each connection.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class ControlsReader:
         return ends
 
     def _read_from(self) -> float:
-        """What came while nothing could be read is read now, however long that was."""
+        """Returns the time up to which everything was read: records written during an outage are read after it, however long it was."""
         now = time.time()
         self._read_at = now if self._read_at is None else min(now, self._read_at)
         return self._read_at

@@ -69,7 +69,7 @@ class TokenProducer:
     `kafka` goes to aiokafka as it is: `security_protocol`, `sasl_mechanism`, `ssl_context`, `request_timeout_ms` and so on.
 
     Responses are cancelled by records on `controls_topic`; None reads none. While that topic can't be read, production goes on, and
-    `controls_trouble` says why.
+    `controls_trouble` has the reason.
     """
 
     def __init__(

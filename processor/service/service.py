@@ -298,7 +298,7 @@ class Service:
 
 
 async def _connect(controls: Controls) -> None:
-    """The first cancel should not wait for a connection. If there is none yet, it does."""
+    """Connects before the first cancel needs it. A failure is ignored: the first cancel then connects."""
     with contextlib.suppress(KafkaUnavailable, SettingsError):
         await controls.connect()
 

@@ -217,7 +217,7 @@ class DemoPage:
         return web.json_response({"message": await fault.strike()})
 
     async def _cancel(self, request: web.Request) -> web.Response:
-        """Stop: of a response of the page's own channel, whatever the body says."""
+        """Cancels a response of the page's own channel; the body is ignored."""
         headers = {"Authorization": f"Bearer {self._with.cancel_token()}"}
         return await self._ask(request, "POST", json={"channel": self._with.channel}, headers=headers)
 
