@@ -121,6 +121,11 @@ class Relay:
                 return f"partition {worker.number} is being taken over"
         return " ".join(self._consumer.troubles.values()) or None
 
+    @property
+    def controls_trouble(self) -> str | None:
+        """Why no cancel is seen, as a sentence. Tokens flow even so."""
+        return self._parts.controls.trouble
+
     def standstill(self) -> str | None:
         """That the fetching loop hangs, which only a restart mends; None while it turns, with or without Kafka."""
         still = self._parts.clock.monotonic() - self._turned_at
