@@ -51,12 +51,13 @@ class Deployment:
 
     async def until_ready(self) -> None:
         """Return when tokenstream says it is ready. Raises ChildFailed when it ends, or is not in time."""
-        await self._until_answers(self.tokenstream, f"{self.api}/readyz")
+        await self.until_answers(self.tokenstream, f"{self.api}/readyz")
 
     async def until_realtime_answers(self) -> None:
-        await self._until_answers(self.realtime_server, f"http://{self.realtime}/")
+        await self.until_answers(self.realtime_server, f"http://{self.realtime}/")
 
-    async def _until_answers(self, child: Child, url: str) -> None:
+    async def until_answers(self, child: Child, url: str) -> None:
+        """Returns when the URL answers 200. Raises ChildFailed when the child ends, or does not answer in time."""
         said = "nothing"
         try:
             async with asyncio.timeout(READY_DEADLINE):
