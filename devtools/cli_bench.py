@@ -29,6 +29,7 @@ SCENARIOS = {
     "crash": "One of two relays is killed.",
     "idle": "Start, memory and processor of a relay with nothing to do.",
     "memory": "Open and ended responses and huge records beyond what may be kept of them.",
+    "bridge": "Requests to a model server through a bridge, and past it.",
     "ten-million": "A backlog of ten million tokens. Takes minutes.",
 }
 

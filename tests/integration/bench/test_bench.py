@@ -93,6 +93,7 @@ TINY: dict[str, dict[str, Any]] = {
     "crash": {"responses": 10, "open": 10, "rate": 50.0, "tokens": 60},
     "idle": {"responses": 20, "seconds": 1.0},
     "memory": {"responses": 100},
+    "bridge": {"responses": 20},
     "ten-million": {"responses": 10, "tokens": 20},
 }
 
