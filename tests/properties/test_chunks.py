@@ -164,7 +164,15 @@ def test_an_end_by_the_gap_timeout_holds_whatever_comes_after_it(seed: int) -> N
     random = Random(seed)
     call = chat(delta({"tool_calls": [tool('{"a":\ud83d', index=0, id="c1"), tool("{}", index=1, id="c2")]}))
     finish = chat(delta({}, finish_reason="stop"))
-    values: list[bytes | dict[str, Any]] = [body("Hi "), *random.choice(([call], [])), finish, body("more"), chat(usage=USAGE), body("late"), DONE]
+    values: list[bytes | dict[str, Any]] = [
+        body("Hi "),
+        *random.choice(([call], [])),
+        finish,
+        body("more"),
+        chat(usage=USAGE),
+        body("late"),
+        DONE,
+    ]
     log = [record(value, "r1", "c") for value in values]
     world = World(log[:1], random, replace(LIMITS, gap_timeout=0.3, snapshot_interval=random.choice((0.2, 3))))
     for value in [replace(each, offset=at) for at, each in enumerate(log)][1:]:
