@@ -15,6 +15,7 @@ import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 import structlog
 from ably import AblyRest
@@ -77,13 +78,20 @@ class BatchLink:
     """What a realtime `Connection` is to a pool, by requests; takes any number of channels."""
 
     def __init__(
-        self, options: AblyOptions, pace: RequestPace, random: Random, clock: Clock, changed: Callable[[], None]
+        self,
+        options: AblyOptions,
+        pace: RequestPace,
+        random: Random,
+        clock: Clock,
+        changed: Callable[[], None],
+        new_client: Callable[..., Any] = AblyRest,
     ) -> None:
         self._options = options
         self._random = random
         self._clock = clock
         self._changed = changed
-        self._client: AblyRest | None = None
+        self._new_client = new_client
+        self._client: Any = None
         self._key: str | None = None
         self._up = asyncio.Event()
         self._broken = asyncio.Event()
@@ -133,7 +141,7 @@ class BatchLink:
         try:
             options = self._options.rest()
             self._key = options["key"]
-            self._client = AblyRest(**options)
+            self._client = self._new_client(**options)
             async with asyncio.timeout(CHECK_DEADLINE):
                 await self._client.time()
         except SettingsError as error:
@@ -273,7 +281,7 @@ class BatchLink:
             self.refusal = f"the realtime service refuses the key ({refusal.code}): {refusal}"
         return refusal
 
-    def _break_if(self, client: AblyRest) -> None:
+    def _break_if(self, client: Any) -> None:
         if client is self._client:
             self._break()
 

@@ -247,6 +247,7 @@ class Intake:
             self._book.dead_letter(raw, verdict, DETAILS.get(verdict, ""))
 
     def _hold(self, response: Response, record: TokenRecord, raw: Raw, now: float) -> None:
+        self.counts.held += 1
         assert record.seq is not None
         response.early[record.seq] = Early(record, raw)
         response.runs.add(self._batch_number, raw.offset, record.seq)

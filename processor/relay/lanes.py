@@ -173,6 +173,7 @@ class Lanes:
         self._progressed()
 
     async def _in_history(self, frame: Frame) -> bool:
+        log.info("publish_retry_asks_history", seconds=round(self._stale_after, 1))
         try:
             history = await self._realtime.history(frame.channel, HISTORY_WITHIN)
         except PublishRetry:

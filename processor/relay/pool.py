@@ -199,12 +199,13 @@ class ConnectionPool:
 
     async def _show_paces_for_ever(self) -> None:
         while True:
-            self._look()
+            self.look()
             self._show_paces("connection", [pinned.link.pace for pinned in self._links])
             self._show_paces("channel", [slot.pace for slot in self._slots.values()])
             await asyncio.sleep(SHOW)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Observes whether the links make progress. Called about once a second."""
         now = self.clock.monotonic()
         for pinned in self._links:
             if pinned.connected:

@@ -13,7 +13,6 @@ import structlog
 from processor.core.items import end_of
 from processor.core.limits import Limits, allowances
 from processor.errors import KafkaUnavailable, PartitionLost, RecordsGone
-from processor.relay.measures import Measures
 from processor.relay.parts import WorkerParts
 from processor.relay.worker import PartitionWorker
 
@@ -51,7 +50,7 @@ class Relay:
         self._options = options
         self._parts = parts
         self._consumer = parts.consumer
-        self._measures = Measures(parts.metrics, parts.consumer)
+        self._measures = parts.measures
         self._metrics = parts.metrics
         self._tasks = tasks
         self._workers: dict[int, PartitionWorker] = {}

@@ -8,7 +8,7 @@ Everything but the pipeline's decisions is here; the lanes are another shell's a
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from math import inf
 
@@ -27,6 +27,7 @@ from processor.relay.caution import PROMPT_SECONDS, QUIET_SECONDS, Caution, caut
 from processor.relay.commit_metadata import CommitMetadata, Trying
 from processor.relay.parts import WorkerParts
 from processor.relay.takeover import Beginning, beginning, record_at, restore
+from topics.codec import Decoder
 from topics.records import ResponseRecord
 
 log = structlog.get_logger(__name__)
@@ -50,12 +51,20 @@ class State(Enum):
 class PartitionWorker:
     """`run` is its task; `feed`, `drain` and `abandon` are called by the relay that owns it."""
 
-    def __init__(self, number: int, parts: WorkerParts, writer: PartitionWriter, limits: Limits) -> None:
+    def __init__(
+        self,
+        number: int,
+        parts: WorkerParts,
+        writer: PartitionWriter,
+        limits: Limits,
+        new_pipeline: Callable[[Decoder, Limits], PartitionPipeline] = PartitionPipeline,
+    ) -> None:
         self.number = number
+        self._new_pipeline = new_pipeline
         self._parts = parts
         self._writer = writer
         self._clock = parts.clock
-        self.pipeline = self._new_pipeline(limits)
+        self.pipeline = new_pipeline(parts.decoder, limits)
         self.state = State.TAKING_OVER
         self.stuck: str | None = None
         """What this partition waits for, as a sentence; None while it makes progress."""
@@ -85,9 +94,6 @@ class PartitionWorker:
 
     def __repr__(self) -> str:
         return f"<PartitionWorker {self.number} {self.state.name} {self.pipeline!r}>"
-
-    def _new_pipeline(self, limits: Limits) -> PartitionPipeline:
-        return PartitionPipeline(self._parts.decoder, limits)
 
     @property
     def running(self) -> bool:
@@ -179,7 +185,7 @@ class PartitionWorker:
         if begin.lost:
             at = committed and committed[0]
             log.error("committed_offset_out_of_range", partition=number, committed=at, first=first, end=end)
-        self.pipeline = self._new_pipeline(self.pipeline.limits)
+        self.pipeline = self._new_pipeline(parts.decoder, self.pipeline.limits)
         self._lanes.stop()
         self._lanes = parts.lanes_of(self.pipeline, self._may_publish, self.progressed)
         responses_end = await restore(self.pipeline, parts.responses, number, begin.restore, self._clock)
@@ -432,6 +438,8 @@ class PartitionWorker:
         does again.
         """
         if self.state is not State.RUNNING or not self._parts.consumer.membership.holds():
+            if self.state is State.RUNNING:
+                log.info("partition_drained", partition=self.number, clean=False, leased=False)
             self.abandon()  # without the lease nothing in flight may be sent again: there is nothing to wait for
             return False
         self.state = State.DRAINING
@@ -447,6 +455,7 @@ class PartitionWorker:
             log.warning("drain_incomplete", partition=self.number, cause=type(error).__name__)
             return False
         else:
+            log.info("partition_drained", partition=self.number, clean=landed, leased=True)
             return landed
         finally:
             self.abandon()

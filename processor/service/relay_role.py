@@ -12,6 +12,7 @@ from processor.errors import SettingsError
 from processor.kafka import CommittedOffsets, Consumer, ResponsesReader, transactional_writers
 from processor.ports.realtime import Provider, Realtime, RealtimeProfile
 from processor.relay.lanes import LaneParts, Lanes
+from processor.relay.measures import Measures
 from processor.relay.parts import PartitionLanes, WorkerParts
 from processor.relay.pool import ConnectionPool, PoolOptions
 from processor.relay.relay import Relay, RelayOptions
@@ -130,6 +131,7 @@ def build_relay(
         metrics=metrics,
         clock=clock,
         random=random,
+        measures=Measures(metrics, consumer),
         responses_topic=settings.responses_topic,
         dead_letters_topic=settings.dead_letters_topic,
         dead_letter_bytes=settings.max_response_bytes + RECORD_ROOM,

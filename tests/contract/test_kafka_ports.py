@@ -242,7 +242,7 @@ def test_offsets_of_the_log_count_open_transactions_and_markers(on_stage: Play) 
             consumer.resume(0)
             assert [raw.value for raw in (await fetched(consumer, 1))[0]] == [b"a"]
             await end(False)
-            assert await consumer.end_offset(0) == 3
+            await becomes(lambda: consumer.end_offset(0), 3)
             assert await fetch(consumer) == {}
             await until_reached(consumer, 3)
 

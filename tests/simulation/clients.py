@@ -138,6 +138,33 @@ class Coordination:
         return False
 
 
+class SeenMembership:
+    """The product's membership, noting when its lease is over."""
+
+    def __init__(self, membership: GroupMembership, coverage: Coverage) -> None:
+        self._membership = membership
+        self._coverage = coverage
+
+    def holds(self) -> bool:
+        holds = self._membership.holds()
+        if not holds:
+            self._coverage.fault("lease_over")
+        return holds
+
+    async def heartbeat_after(self, moment: float) -> None:
+        await self._membership.heartbeat_after(moment)
+
+    def rejoin(self) -> None:
+        self._membership.rejoin()
+
+    @property
+    def ended(self) -> bool:
+        return self._membership.ended
+
+    def silence(self) -> float:
+        return self._membership.silence()
+
+
 class SimConsumer:
     """A member of the group. Its background tasks belong to its node."""
 
@@ -149,7 +176,8 @@ class SimConsumer:
         self._group = group
         self._network = network
         self._coordinator = self.coordination = Coordination(network, group)
-        self.membership = GroupMembership(group.session_timeout, clock)
+        self._member = GroupMembership(group.session_timeout, clock)
+        self.membership = SeenMembership(self._member, network.coverage)
         self.patience = float("inf")
         self._assigned: tuple[int, ...] = ()
         self._paused: set[int] = set()
@@ -160,7 +188,7 @@ class SimConsumer:
 
     async def start(self, listener: RebalanceListener) -> None:
         await self._network.ask(lambda: None)
-        self.membership.observe(self)
+        self._member.observe(self)
         self._tasks.append(asyncio.get_running_loop().create_task(self._coordinate(listener)))
 
     async def stop(self) -> None:

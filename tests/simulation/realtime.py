@@ -318,7 +318,6 @@ def sim_provider(
     sender: str,
     clock: Clock,
     random: Random,
-    connection: type[Connection] = Connection,
     *,
     key: Callable[[], str] = lambda: "key",
 ) -> Provider:
@@ -331,7 +330,7 @@ def sim_provider(
 
     def new_link(changed: Callable[[], None]) -> Link:
         pace = Pace(rates.connection, rates.connection / 9, clock.monotonic())
-        return connection(options, pace, random, changed, new_client)
+        return Connection(options, pace, random, changed, new_client)
 
     return Provider(profile=profile_of(rates), new_link=new_link, histories=SimHistories(service, random))
 

@@ -11,8 +11,6 @@ from simulation.frozen import FOLDER, freeze, thaw
 from simulation.log import Brokers
 from simulation.loop import VirtualLoop
 from simulation.many import plan_of_seed
-from simulation.plants import Plant
-from simulation.plants_of_scenarios import PLANTS
 from simulation.run import run
 
 WORLDS = 5
@@ -25,14 +23,6 @@ def test_a_scenario_that_failed_ends_well(path: Path) -> None:
     for world in range(WORLDS):
         outcome = run(replace(plan, seed=plan.seed + world), metrics=Metrics(), coverage=Coverage())
         assert outcome.failure is None, f"world {world}: {outcome.failure}"
-
-
-@pytest.mark.parametrize(("scenario", "plant"), PLANTS, ids=lambda each: getattr(each, "name", ""))
-def test_a_scenario_still_shows_what_it_failed_for(scenario: str, plant: Plant) -> None:
-    plan = thaw((FOLDER / f"{scenario}.json").read_text())
-    worlds = (replace(plan, seed=plan.seed + world) for world in range(plant.within))
-    coverage = Coverage()
-    assert any(run(each, metrics=Metrics(), coverage=coverage, kit=plant.kit(coverage)).failure for each in worlds)
 
 
 def test_a_plan_is_the_same_when_it_was_text() -> None:

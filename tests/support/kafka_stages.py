@@ -58,11 +58,14 @@ class RealStage:
 
     def __init__(self, bootstrap: str, names: TopicNames) -> None:
         self._names = names
-        self._options = lambda: {"bootstrap_servers": bootstrap}
+        self._bootstrap = bootstrap
         self.responses_topic = names.responses
         self.writer_of = transactional_writers(
             self._options, group_id=names.tokens, topic=names.tokens, max_bytes=1 << 20
         )
+
+    def _options(self) -> dict[str, str]:
+        return {"bootstrap_servers": self._bootstrap}
 
     def consumer(self) -> TokensConsumer:
         return Consumer(
@@ -86,14 +89,14 @@ class RealStage:
         return Clock().monotonic()
 
     async def produce(self, partition: int, *values: bytes) -> None:
-        async with AIOKafkaProducer(**self._options()) as producer:
+        async with AIOKafkaProducer(bootstrap_servers=self._bootstrap) as producer:
             for value in values:
                 await producer.send_and_wait(
                     self._names.tokens, value, key=b"k", partition=partition, headers=[("h", b"x")]
                 )
 
     async def produce_open(self, partition: int, value: bytes) -> Callable[[bool], Awaitable[None]]:
-        producer = AIOKafkaProducer(**self._options(), transactional_id=f"{self._names.tokens}-open")
+        producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, transactional_id=f"{self._names.tokens}-open")
         await producer.start()
         await producer.begin_transaction()
         await producer.send_and_wait(self._names.tokens, value, key=b"k", partition=partition)

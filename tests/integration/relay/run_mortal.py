@@ -29,21 +29,25 @@ from topics.plain import PlainToken
 from topics.records import Event
 
 
-class MortalDecoder(Decoder):
+class MortalDecoder:
     def __init__(self, notes: Path) -> None:
-        super().__init__(None)
+        self.inside = Decoder(None)
         self._notes = notes
-        plain = self.plain
+        plain = self.inside.plain
 
         def harmed(value: Any) -> PlainToken:
             self._suffer(value)
-            return plain(value)
+            taken: PlainToken = plain(value)
+            return taken
 
         self.plain = harmed
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inside, name)
+
     def decode(self, value: bytes | None) -> TokenRecord | Invalid:
         self._suffer(value or b"")
-        record = super().decode(value)
+        record: TokenRecord | Invalid = self.inside.decode(value)
         if b"SPOIL" in (value or b"") and not isinstance(record, Invalid) and record.event == Event.TOKEN:
             self._note("SPOIL")
             return msgspec.structs.replace(record, text=7)
@@ -73,7 +77,8 @@ async def main(settings: Settings, notes: Path) -> None:
     provider = realtime_provider(settings, clock, chance)
     async with connection_pool(settings, provider, metrics, clock, chance) as pool, asyncio.TaskGroup() as tasks:
         relay = build_relay(settings, provider.profile, pool, metrics, clock, chance, tasks)
-        relay._parts = replace(relay._parts, decoder=MortalDecoder(notes))
+        decoder: Any = MortalDecoder(notes)
+        relay._parts = replace(relay._parts, decoder=decoder)
         running = tasks.create_task(relay.run())
         await stopped.wait()
         await relay.stop()

@@ -13,6 +13,7 @@ from processor.relay.parts import WorkerParts
 from processor.relay.relay import Relay, RelayOptions
 from processor.relay.worker import PartitionWorker
 from processor.telemetry.metrics import Metrics
+from support.measures import NoMeasures
 from support.world import LogRecord
 from topics.records import Reason
 
@@ -50,13 +51,10 @@ class FailingConsumer:
 
 class Reading:
     running, paused, position, stuck = True, False, 0, None
+    pipeline = SimpleNamespace(live_responses=0, allow_open=lambda _: None)
 
     def feed(self, _records: Sequence[Raw], position: int) -> None:
         self.position = position
-
-
-class Unmeasured(Relay):
-    def _measure(self) -> None: ...
 
 
 def test_the_offset_after_a_range_is_after_its_last() -> None:
@@ -67,7 +65,7 @@ def test_the_offset_after_a_range_is_after_its_last() -> None:
 
 async def test_after_a_failed_fetch_reading_goes_on_behind_a_range() -> None:
     consumer = FailingConsumer()
-    parts: Any = SimpleNamespace(consumer=consumer, metrics=Metrics(), clock=Clock())
+    parts: Any = SimpleNamespace(consumer=consumer, metrics=Metrics(), clock=Clock(), measures=NoMeasures())
     options = RelayOptions(
         credentials=lambda: None,
         check_credentials=lambda: None,
@@ -75,7 +73,7 @@ async def test_after_a_failed_fetch_reading_goes_on_behind_a_range() -> None:
         drain_timeout=1.0,
     )
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
-        relay = Unmeasured(options, cast("WorkerParts", parts), tasks)
+        relay = Relay(options, cast("WorkerParts", parts), tasks)
         relay._workers[0] = cast("PartitionWorker", Reading())
         running = tasks.create_task(relay.run())
         while not consumer.sought:

@@ -10,6 +10,7 @@ from processor.relay.parts import WorkerParts
 from processor.relay.relay import Relay, RelayOptions
 from processor.relay.worker import PartitionWorker
 from processor.telemetry.metrics import Metrics
+from support.measures import NoMeasures
 
 
 class LateGroup:
@@ -34,7 +35,12 @@ class Closable:
 
 def relay_of(consumer: LateGroup, tasks: asyncio.TaskGroup) -> Relay:
     parts: Any = SimpleNamespace(
-        consumer=consumer, metrics=Metrics(), clock=Clock(), committed=Closable(), responses=Closable()
+        consumer=consumer,
+        metrics=Metrics(),
+        clock=Clock(),
+        committed=Closable(),
+        responses=Closable(),
+        measures=NoMeasures(),
     )
     options = RelayOptions(
         credentials=lambda: None,

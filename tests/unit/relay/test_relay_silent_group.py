@@ -9,6 +9,7 @@ from processor.errors import KafkaUnavailable
 from processor.relay.parts import WorkerParts
 from processor.relay.relay import Relay, RelayOptions
 from processor.telemetry.metrics import Metrics
+from support.measures import NoMeasures
 from support.waiting import eventually
 
 PATIENCE = 60.0
@@ -79,7 +80,12 @@ async def turn_until(kafka_is_up: bool, seconds: float, *, ended: bool = False) 
     group = SilentGroup(clock, kafka_is_up=kafka_is_up)
     group.ended = ended
     parts: Any = SimpleNamespace(
-        consumer=group, metrics=Metrics(), clock=clock, committed=Closable(), responses=Closable()
+        consumer=group,
+        metrics=Metrics(),
+        clock=clock,
+        committed=Closable(),
+        responses=Closable(),
+        measures=NoMeasures(),
     )
     options = RelayOptions(
         credentials=lambda: None,

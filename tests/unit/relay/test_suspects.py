@@ -19,6 +19,8 @@ from processor.relay.commit_metadata import CommitMetadata, Trying
 from processor.relay.parts import WorkerParts
 from processor.relay.worker import PartitionWorker, State
 from processor.telemetry.metrics import Metrics
+from support.around import Around
+from support.measures import NoMeasures
 from support.world import LogRecord
 from topics.codec import Decoder
 from topics.plain import PlainToken
@@ -33,17 +35,24 @@ class Killed(BaseException):
     """The process is gone."""
 
 
-class DeadlyDecoder(Decoder):
+class DeadlyDecoder(Around):
     def __init__(self) -> None:
-        super().__init__(None)
-        plain = self.plain
+        super().__init__(Decoder(None))
 
-        def deadly(value: Any) -> PlainToken:
-            if DEADLY.encode() in value:
-                raise Killed
-            return plain(value)
+    def plain(self, value: bytes) -> PlainToken:
+        if DEADLY.encode() in value:
+            raise Killed
+        taken: PlainToken = self.inside.plain(value)
+        return taken
 
-        self.plain = deadly
+
+class RaisesAfterFeeding(Around):
+    def __init__(self, decoder: Decoder, limits: Limits) -> None:
+        super().__init__(PartitionPipeline(decoder, limits))
+
+    def feed(self, raws: Sequence[Any], position: int, now: float) -> None:
+        self.inside.feed(raws, position, now)
+        raise MemoryError("a timer of somebody else")
 
 
 class Never(Random):
@@ -138,16 +147,18 @@ class Partition:
         nothing: Any = Nothing(self)
         self.membership = Membership()
         consumer: Any = self
+        decoder: Any = DeadlyDecoder()
         parts = WorkerParts(
             consumer=consumer,
             committed=nothing,
             responses=nothing,
             writer_of=lambda _: consumer,
             lanes_of=lambda pipeline, *_: HungLanes(pipeline),
-            decoder=DeadlyDecoder(),
+            decoder=decoder,
             metrics=Metrics(),
             clock=Clock(),
             random=Never(),
+            measures=NoMeasures(),
             responses_topic="responses",
             dead_letters_topic="dead-letters",
             dead_letter_bytes=1 << 20,
@@ -339,13 +350,8 @@ async def test_a_record_that_kills_is_given_up_and_stays_so() -> None:
 async def test_an_error_of_something_else_costs_no_record() -> None:
     partition = Partition("a", "b")
     owner = await partition.owner()
-
-    class Raises(PartitionPipeline):
-        def feed(self, raws: Sequence[Any], position: int, now: float) -> None:
-            super().feed(raws, position, now)
-            raise MemoryError("a timer of somebody else")
-
-    owner.worker.pipeline = Raises(DeadlyDecoder(), Limits())
+    pipeline: Any = RaisesAfterFeeding(Decoder(None), Limits())
+    owner.worker.pipeline = pipeline
     owner.worker.pipeline.begin(0, len(partition.log), clean=True)
     owner.worker.feed(partition.log[:1], 1)
     assert (owner.worker.state, owner.worker._poison) == (State.TAKING_OVER, {})
@@ -356,19 +362,11 @@ async def test_an_error_of_something_else_costs_no_record() -> None:
 
 
 async def test_an_error_that_comes_again_after_a_record_was_taken_ends_the_owner() -> None:
-    class Raises(PartitionPipeline):
-        def feed(self, raws: Sequence[Any], position: int, now: float) -> None:
-            super().feed(raws, position, now)
-            raise MemoryError("a timer of somebody else")
-
-    class Spoilt(PartitionWorker):
-        def _new_pipeline(self, limits: Limits) -> PartitionPipeline:
-            return Raises(DeadlyDecoder(), limits)
-
     partition = Partition("a", "b")
     plain = await partition.owner()
     await plain.kill()
-    owner = Owner(partition, Spoilt(0, plain.worker._parts, plain.worker._writer, Limits()))
+    raises: Any = RaisesAfterFeeding
+    owner = Owner(partition, PartitionWorker(0, plain.worker._parts, plain.worker._writer, Limits(), raises))
     await owner.until(lambda: owner.worker.running)
     owner.worker.feed(partition.log[:1], 1)
     await owner.until(lambda: owner.worker.running)
