@@ -22,6 +22,7 @@ HOMES = {
     ),
     "aiohttp": (
         "processor/api/",
+        "processor/gateway/",
         "processor/telemetry/",
         "processor/cli/top_command.py",
     ),  # `top` asks processes over HTTP
