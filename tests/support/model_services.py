@@ -63,16 +63,23 @@ class ModelServices:
             task.cancel()
         return web.json_response({"responseId": response_id, "state": "requested"}, status=202)
 
-    async def _pass(self, request: web.Request) -> web.Response:
-        async with self._http.get(URL(f"{self._api}{request.raw_path}", encoded=True)) as answer:
-            body = await answer.read()
-            return web.Response(body=body, status=answer.status, content_type=answer.content_type)
+    async def _pass(self, request: web.Request) -> web.StreamResponse:
+        headers = {"Last-Event-ID": position} if (position := request.headers.get("Last-Event-ID")) else {}
+        async with self._http.get(URL(f"{self._api}{request.raw_path}", encoded=True), headers=headers) as answer:
+            passed = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.headers["Content-Type"]})
+            await passed.prepare(request)
+            async for chunk in answer.content.iter_any():
+                await passed.write(chunk)
+            return passed
 
 
 @contextlib.asynccontextmanager
 async def model_services(bootstrap: str, api: str) -> AsyncIterator[str]:
     """The address of the services."""
-    async with TokenProducer(bootstrap) as producer, aiohttp.ClientSession() as http:
+    async with (
+        TokenProducer(bootstrap) as producer,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(sock_read=60)) as http,
+    ):
         services = ModelServices(producer, api, http)
         runner = web.AppRunner(services.app(), access_log=None, shutdown_timeout=0.5)
         await runner.setup()
