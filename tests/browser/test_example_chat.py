@@ -58,6 +58,7 @@ def more_on_a_gateway() -> Outcomes:
     return asyncio.run(run_scenarios(SCRIPT, MORE_AT_ONCE, *ALONE, deadline=DEADLINE))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", AT_ONCE.split("+"))
 def test_on_a_gateway(name: str, on_a_gateway: Outcomes) -> None:

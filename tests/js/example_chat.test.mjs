@@ -76,8 +76,8 @@ class Tab {
 
 test('an answer is shown with its reasoning and its tools', async () => {
   const tab = new Tab('conversation');
-  await tab.ask({ tokens: 30, pause: 5, thinks: true, calls: true });
-  await until(() => tab.answers[0] === textOf(30));
+  await tab.ask({ tokens: 10, pause: 5, thinks: true, calls: true });
+  await until(() => tab.answers[0] === textOf(10));
   assert.equal(tab.all('.reasoning p')[0].textContent, 'Let me see.');
   await tab.isIdle();
   assert.match(tab.all('.tool pre')[0].textContent, /Oslo/);
@@ -98,15 +98,15 @@ test('Stop cancels the answer', async () => {
 test('a page opened in the middle shows one whole message, and so does one that was open before', async () => {
   const [one, before] = [new Tab('tabs'), new Tab('tabs')];
   await before.isIdle();
-  await one.ask({ tokens: 80, pause: 10 });
+  await one.ask({ tokens: 40, pause: 20 });
   await until(() => one.answers[0]?.length > 20);
   const late = new Tab('tabs');
-  for (const tab of [one, before, late]) await until(() => tab.answers[0] === textOf(80));
-  await before.ask({ tokens: 10, pause: 5 });
+  for (const tab of [one, before, late]) await until(() => tab.answers[0] === textOf(40));
+  await before.ask({ tokens: 3, pause: 5 });
   for (const tab of [one, before, late]) {
-    await until(() => tab.answers[1] === textOf(10));
+    await until(() => tab.answers[1] === textOf(3));
     await tab.isIdle();
-    assert.deepEqual(tab.answers, [textOf(80), textOf(10)]);
+    assert.deepEqual(tab.answers, [textOf(40), textOf(3)]);
     assert.equal(tab.all('li.user').length, 2);
   }
 });
