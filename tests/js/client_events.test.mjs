@@ -235,6 +235,30 @@ test('a gateway that answers nothing is given up, and asked again', async () => 
   assert.match(stream.errors[0], /no answer within 100 ms/);
 });
 
+test('events are read from the URL, and the API is where `api` says', async () => {
+  const [gateway, api] = [await serve(), await serve()];
+  const stream = follow(gateway, { api: api.url });
+  await stream.ready;
+  const frames = await (await begin(gateway)).token('a');
+  await until(() => stream.get(frames.id)?.text === 'a');
+  api.onCancel = () => frames.stop({ reason: 'cancelled', status: 'cancelled' });
+  assert.equal((await stream.cancel(frames.id)).status, 'cancelled');
+  assert.deepEqual([gateway.asked.length, api.asked.length], [1, 1]);
+});
+
+test('a gateway that says ready after resuming is asked nothing more', async () => {
+  const gateway = await serve();
+  const stream = follow(gateway);
+  await stream.ready;
+  const frames = await (await begin(gateway)).token('a');
+  await until(() => stream.get(frames.id)?.text === 'a');
+  const [{ response }] = gateway.clients;
+  response.write(`event: ready\nid: ${gateway.position}\ndata: {}\n\n`);
+  await frames.token('b');
+  await until(() => stream.get(frames.id)?.text === 'ab');
+  assert.equal(gateway.asked.length, 1);
+});
+
 test('a channel with a slash is asked for by parameter', async () => {
   const gateway = await serve();
   const stream = follow(gateway, { channel: 'chat/1&2' });
