@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from browser.conftest import run_scenarios
 from processor.api.access import Access, fixed_tokens
 from processor.config.values import ApiToken
 from support.gateway_log import start, stop, token
+from support.scenarios import run_scenarios
 from support.served_gateway import CuttingProxy, Served, serving
 from support.waiting import eventually
 
