@@ -38,7 +38,7 @@ class FramesSubscription:
         await self._tail.stop()
 
     async def next(self, within: float) -> Message | None:
-        """None when nothing comes within so many seconds."""
+        """Returns None when no message arrives within `within` seconds."""
         if not self._waiting:
             for record in await self._follower.fetch(AT_ONCE, within):
                 self._waiting.extend(self._mine(record))

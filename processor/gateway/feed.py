@@ -1,4 +1,4 @@
-"""Feeds the hub from Kafka: first what is on the topics, then what comes. Outlasts every outage of Kafka."""
+"""Feeds the hub from Kafka: first the records that are on the topics, then new ones. Continues after every outage of Kafka."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence

@@ -21,7 +21,7 @@ LOOK_FOR_PARTITIONS = 30.0
 
 
 def partition_for(key: str, count: int) -> int:
-    """The partition that Kafka's default partitioner chooses for a key, of so many."""
+    """Returns the partition that Kafka's default partitioner chooses for a key, out of `count`."""
     return (int(murmur2(key.encode())) & 0x7FFFFFFF) % count
 
 
@@ -119,7 +119,7 @@ class LogFollower:
         return len(self._partitions)
 
     async def ends(self) -> dict[int, int]:
-        """The offset after the last record of each partition, as it is now. Raises KafkaUnavailable."""
+        """Returns the current offset after the last record of each partition. Raises KafkaUnavailable."""
         consumer = self._running()
         try:
             async with asyncio.timeout(REQUEST_DEADLINE):
