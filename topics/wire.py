@@ -22,7 +22,7 @@ from topics.limits import (
     MAX_TEXT_BYTES,
     MAX_TIME_MS,
 )
-from topics.records import STATUS_BY_REASON, TEXT_PART, JsonObject, Part, ResponseRecord, Status
+from topics.records import STATUS_BY_REASON, TEXT_PART, EndReason, JsonObject, Part, ResponseRecord, Status
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -96,7 +96,7 @@ class StopEvent(Struct, frozen=True, kw_only=True, rename="camel", tag_field="ev
     v: Literal[1] = 1
     seq: _Seq | None = None
     ts: _EventTime | None = None
-    reason: Annotated[str, _schema(enum=list(STATUS_BY_REASON))] | None = "stop"
+    reason: Annotated[str, _schema(enum=[str(reason) for reason in STATUS_BY_REASON])] | None = str(EndReason.STOP)
     usage: Annotated[JsonObject, _schema(f"what the response cost; {_OBJECT}")] | None = None
     error: Annotated[Any, _schema(f"with reason `error`, an object: code and message; {_OBJECT}")] = None
 
@@ -179,7 +179,7 @@ def _when(name: str, value: str, then: Schema, otherwise: Schema | None = None) 
 
 _RULES: Final[dict[type[Struct], Schema]] = {
     TokenEvent: _when("part", TEXT_PART, {"kind": {"enum": [TEXT_PART, None]}}),
-    StopEvent: _when("reason", "error", {"error": {"type": ["object", "null"]}}),
+    StopEvent: _when("reason", str(EndReason.ERROR), {"error": {"type": ["object", "null"]}}),
     WrittenResponse: _when(
         "status", Status.STREAMING, {"finishedAt": {"type": "null"}}, {"finishedAt": {"type": "integer"}}
     ),

@@ -11,7 +11,7 @@ import msgspec
 from processor.core.durable import record_of
 from processor.core.finished import FinishedMemory
 from processor.core.limits import RECORD_OVERHEAD, REMEMBERED_ENDS, REMEMBERED_FINALS, REWRITE_DISTANCE
-from processor.core.response import End, Gap, Phase, Raw, Response, Stop, cost
+from processor.core.response import End, Phase, Raw, Response, cost
 from topics.records import Reason, ResponseRecord
 
 
@@ -148,8 +148,7 @@ class Book:
 
     @staticmethod
     def _save(response: Response, wall_ms: int) -> Save:
-        response.saved_seq = response.acked_seq
-        response.runs.promise(response.acked_seq)
+        response.save()
         return Save(
             response,
             record_of(response, wall_ms),
@@ -168,7 +167,7 @@ class Book:
         """
         covered = {save.response.id: save.covered_seq for save in batch.saves}
         for save, offset in zip(batch.saves, offsets, strict=True):
-            save.response.record_offset = offset
+            save.response.written_at(offset)
             if save.record.finished:
                 self.finished.committed(save.response.id, offset)
             self.responses_end = max(self.responses_end, offset + 1)
@@ -230,20 +229,7 @@ class Book:
                 self.held_bytes -= self._held.pop(response.id, 0)
                 response.let_go()
                 continue
-            response.covered_seq = max(response.covered_seq, save.covered_seq)
-            response.runs.cover(response.covered_seq)
-            if _make_durable(response, save):
+            response.cover(save.covered_seq)
+            if response.make_durable(save.gaps, end=save.end is not None):
                 freed.append(response)
         return freed
-
-
-def _make_durable(response: Response, save: Save) -> bool:
-    changed = False
-    for item in response.queue:
-        if (type(item) is Gap and not item.durable and (item.first, item.last) in save.gaps) or (
-            type(item) is Stop and not item.durable and save.end is not None
-        ):
-            item.durable = changed = True
-    if changed and not any(isinstance(item, Gap | Stop) and not item.durable for item in response.queue):
-        response.undetermined = None
-    return changed

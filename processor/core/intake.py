@@ -16,13 +16,9 @@ from processor.core.relief import Relief
 from processor.core.response import Early, Phase, Raw, Response, cost
 from processor.core.sequencer import (
     Verdict,
-    begin,
-    decide_end,
-    give_up_gap,
     is_start,
     judge,
     next_known,
-    obey_decisions,
     take_stop,
     take_token,
 )
@@ -30,7 +26,7 @@ from processor.core.timers import Kind, Timers
 from topics.codec import MAX_NESTING, Decoder, Invalid, TokenRecord
 from topics.json_text import is_utf8
 from topics.plain import PlainToken
-from topics.records import TEXT_PART, Event, Reason
+from topics.records import TEXT_PART, EndReason, Event, Reason
 
 _TOKEN: Final = str(Event.TOKEN)
 
@@ -178,8 +174,7 @@ class Intake:
             return
         response = self.open.get(record.response_id)
         if response is not None:
-            response.last_active = now
-            response.last_offset = max(response.last_offset, raw.offset)
+            response.note_read(raw.offset, now)
             if is_start(record):
                 self._start(response, record, raw, now)
             else:
@@ -197,8 +192,8 @@ class Intake:
             self._book.dead_letter(raw, Reason.NO_START, "the response never started")
             return
         response = Response(record.response_id, now)
-        response.last_offset = raw.offset
-        response.asked_history = raw.offset >= self.unknown_before
+        response.note_read(raw.offset, now)
+        response.ask_history_before(self.unknown_before)
         self.open[response.id] = response
         if is_start(record):
             self._start(response, record, raw, now)
@@ -213,13 +208,12 @@ class Intake:
                 return
             self._book.dead_letter(raw, Reason.RESPONSE_ID_REUSED, "another start of an open response")
             if response.phase is Phase.OPEN:
-                self.close(response, "response_id_reused")
+                self.close(response, EndReason.RESPONSE_ID_REUSED)
             return
         for early in response.early.values():
             self.relief.orphans.remove(early.raw)
-        begin(response, record, raw, digest)
-        response.start_consumed = now
-        response.runs.add(self._batch_number, raw.offset, 0)
+        response.begin(record, raw, digest, now)
+        response.note_number(self._batch_number, raw.offset, 0)
         self._charge(response, cost(raw) + RESPONSE_COST)
         self._outflow.adopt(response)
         self.arm_idle(response, now)
@@ -232,7 +226,7 @@ class Intake:
         verdict = judge(response, record, raw)
         if verdict is Verdict.ACCEPTED:
             assert record.seq is not None
-            response.runs.add(self._batch_number, raw.offset, record.seq)
+            response.note_number(self._batch_number, raw.offset, record.seq)
             self._accept(response, record, raw)
             self._advance(response, now)
         elif verdict is Verdict.HELD:
@@ -248,11 +242,8 @@ class Intake:
 
     def _hold(self, response: Response, record: TokenRecord, raw: Raw, now: float) -> None:
         assert record.seq is not None
-        response.early[record.seq] = Early(record, raw)
-        response.runs.add(self._batch_number, raw.offset, record.seq)
-        held = cost(raw)
-        response.early_bytes += held
-        self.early_bytes += held
+        self.early_bytes += response.hold(record.seq, Early(record, raw))
+        response.note_number(self._batch_number, raw.offset, record.seq)
         self._watch_gap(response, now)
         if response.phase is Phase.AWAITING_START:
             self.relief.orphans.add(response, record.seq, raw)
@@ -283,18 +274,18 @@ class Intake:
 
     def _charge(self, response: Response, held: int) -> None:
         """A record is kept until it is acknowledged."""
-        response.queued_bytes += held
+        response.charge(held)
         self._outflow.queued_bytes += held
 
     def _overflow(self, response: Response, raw: Raw) -> None:
         self._book.dead_letter(raw, Reason.TOO_LARGE, "the response would pass MAX_RESPONSE_BYTES")
-        self.close(response, "too_large")
+        self.close(response, EndReason.TOO_LARGE)
 
     def _advance(self, response: Response, now: float) -> None:
         """Take early records whose turn has come, and obey decisions the sequence has come to."""
         passed_over = response.next_seq == 1  # what came before the start may have its number
         while True:
-            if (response.to_obey or response.decided_end) and obey_decisions(response):
+            if (response.to_obey or response.decided_end) and response.obey_decisions():
                 self._outflow.enqueue(response)
                 passed_over = True
             if response.phase is not Phase.OPEN:
@@ -308,29 +299,28 @@ class Intake:
                 break
             early = self._release_early(response, response.next_seq)
             self._accept(response, early.record, early.raw)
-        response.gap_since = None
+        response.wait_for_gap(None)
         self._watch_gap(response, now)
         if response.torn is not None:
             self.relief.torn.note(response)
 
     def _watch_gap(self, response: Response, now: float) -> None:
         if response.early and response.gap_since is None:
-            response.gap_since = now
+            response.wait_for_gap(now)
             self._timers.arm(now + self.limits.gap_timeout, Kind.GAP, response)
 
     # Early records
 
     def _release_early(self, response: Response, seq: int) -> Early:
-        early = response.early.pop(seq)
-        response.early_bytes -= (held := cost(early.raw))
-        self.early_bytes -= held
+        early = response.release(seq)
+        self.early_bytes -= cost(early.raw)
         self.relief.orphans.remove(early.raw)
         return early
 
     def _discard_early(self, response: Response, reason: Reason, detail: str) -> None:
         for seq in sorted(response.early):
             self._book.dead_letter(self._release_early(response, seq).raw, reason, detail)
-        response.gap_since = None
+        response.wait_for_gap(None)
 
     def give_up(self, response: Response, now: float) -> None:
         """What is missing before the next number that is known is given up."""
@@ -341,7 +331,7 @@ class Intake:
         if (known := next_known(response)) is None:
             return
         self._check_not_followed(response)
-        give_up_gap(response, known - 1)
+        response.give_up_gap(known - 1)
         self.counts.gaps += 1
         self._book.decide(response)
         self._outflow.enqueue(response)
@@ -359,7 +349,7 @@ class Intake:
             if found.early:
                 self.give_up(found, now)
             else:
-                self.close(found, "too_large")
+                self.close(found, EndReason.TOO_LARGE)
 
     def _relieve_orphans(self, *, unknown: bool) -> None:
         while (orphan := self.relief.orphan(unknown=unknown)) is not None:
@@ -378,7 +368,7 @@ class Intake:
         elif pinning.early:
             self.give_up(pinning, now)
         else:
-            self.close(pinning, "abandoned")
+            self.close(pinning, EndReason.ABANDONED)
 
     @property
     def missing_is_published(self) -> bool:
@@ -404,13 +394,13 @@ class Intake:
         while response.phase is not Phase.ENDING and (response.early or next_known(response) is not None):
             self.give_up(response, now)
         if response.phase is Phase.OPEN:
-            self.close(response, "abandoned")
+            self.close(response, EndReason.ABANDONED)
 
-    def close(self, response: Response, reason: str) -> None:
+    def close(self, response: Response, reason: EndReason) -> None:
         """The relay ends the response, after what was accepted."""
         self._check_not_followed(response)
         self._discard_early(response, Reason.LATE, "after the end of the response")
-        decide_end(response, reason)
+        response.decide_end(reason)
         self._charge(response, RESPONSE_COST)
         self._book.decide(response)
         self._outflow.enqueue(response)

@@ -157,7 +157,7 @@ class PartitionWorker:
             "partition_taken_over",
             partition=self.number,
             offset=self._committed.offset,
-            open_responses=self.pipeline.open_responses,
+            open_responses=self.pipeline.status().open_responses,
             seconds=round(seconds, 3),
         )
         self._lanes.wake()

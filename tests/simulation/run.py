@@ -231,7 +231,10 @@ class World:
                     self.coverage.state(worker.state)
                     pipeline = worker.pipeline
                     bound = pipeline.limits.buffered + 60 * 70_000
-                    demand(pipeline.buffered_bytes <= bound, f"{worker!r} holds {pipeline.buffered_bytes} bytes")
+                    demand(
+                        pipeline.status().buffered_bytes <= bound,
+                        f"{worker!r} holds {pipeline.status().buffered_bytes} bytes",
+                    )
                     self._note_pause(worker)
                     for response in pipeline._open.values():
                         self.coverage.state(response.phase)
