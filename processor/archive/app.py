@@ -12,9 +12,9 @@ from typing import Any
 
 import structlog
 
-from processor.archive.batch import Arrival, Refused, newest_offsets, sort_out
-from processor.archive.dead_letters import DeadLetters
-from processor.archive.intake import BatchLimits, Intake
+from processor.archive.batch import Arrival, RefusedArrival, newest_offsets, sort_out
+from processor.archive.dead_letters import DeadLetterWriter
+from processor.archive.intake import ArrivalQueue, BatchLimits
 from processor.archive.stream import ResponseStream, describe
 from processor.clock import Clock
 from processor.core.backoff import Backoff
@@ -77,8 +77,8 @@ class Archive:
         self._metrics = metrics
         self._clock = clock or Clock()
         self._backoff = backoff
-        self._intake = Intake(settings.limits)
-        self._letters = DeadLetters(client_options, topic=settings.dead_letters_topic, clock=self._clock)
+        self._intake = ArrivalQueue(settings.limits)
+        self._letters = DeadLetterWriter(client_options, topic=settings.dead_letters_topic, clock=self._clock)
         self._stream: ResponseStream | None = None
         self._kafka_trouble: str | None = "not connected yet"
         self._store_trouble: str | None = "not opened yet"
@@ -214,7 +214,7 @@ class Archive:
         refused = [*todo.refused]
         began = self._clock.monotonic()
         for entry, error in await self._upsert(todo.entries):
-            refused.append(Refused(todo.arrivals[entry.position], Reason.STORE_REFUSED, str(error)))
+            refused.append(RefusedArrival(todo.arrivals[entry.position], Reason.STORE_REFUSED, str(error)))
         self._metrics.archive_seconds.observe(self._clock.monotonic() - began)
         aside = {one.arrival.position for one in refused}
         for entry in todo.entries:
@@ -252,7 +252,7 @@ class Archive:
         self._store_trouble = told
         log.warning("archive_store_failed", error=told, attempt=attempt)
 
-    async def _put_aside(self, refused: Sequence[Refused]) -> None:
+    async def _put_aside(self, refused: Sequence[RefusedArrival]) -> None:
         def failed(error: KafkaUnavailable, attempt: int) -> None:
             log.warning("archive_dead_letters_failed", error=str(error), attempt=attempt)
 

@@ -8,7 +8,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from processor.archive.batch import Refused
+from processor.archive.batch import RefusedArrival
 from processor.clock import Clock
 from processor.errors import KafkaUnavailable
 
@@ -21,7 +21,7 @@ MAX_DETAIL_CHARACTERS = 500
 ClientOptions = Callable[[], Mapping[str, Any]]
 
 
-class DeadLetters:
+class DeadLetterWriter:
     """Connects with the first letter: most archives never write one."""
 
     def __init__(self, client_options: ClientOptions, *, topic: str, clock: Clock) -> None:
@@ -30,7 +30,7 @@ class DeadLetters:
         self._clock = clock
         self._producer: AIOKafkaProducer | None = None
 
-    async def write(self, letters: Sequence[Refused]) -> None:
+    async def write(self, letters: Sequence[RefusedArrival]) -> None:
         """Durable when it returns. Raises KafkaUnavailable; some may be written by then, and twice after a retry."""
         try:
             async with asyncio.timeout(SEND_SECONDS):
@@ -41,7 +41,7 @@ class DeadLetters:
             await self.close()
             raise KafkaUnavailable(f"dead letters can't be written: {type(error).__name__}") from error
 
-    async def _write_one(self, producer: AIOKafkaProducer, letter: Refused) -> None:
+    async def _write_one(self, producer: AIOKafkaProducer, letter: RefusedArrival) -> None:
         size = WHOLE_BYTES
         while True:
             value, headers = dead_letter(letter, self._clock.wall_ms(), size)
@@ -80,7 +80,9 @@ class DeadLetters:
                 pass
 
 
-def dead_letter(letter: Refused, now: int, whole: int = WHOLE_BYTES) -> tuple[bytes | None, list[tuple[str, bytes]]]:
+def dead_letter(
+    letter: RefusedArrival, now: int, whole: int = WHOLE_BYTES
+) -> tuple[bytes | None, list[tuple[str, bytes]]]:
     """Value and headers. A value above `whole` bytes is cut to it; its hash and size are then in the headers."""
     arrival = letter.arrival
     headers = {

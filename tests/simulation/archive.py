@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from processor.archive.app import Archive, ArchiveSettings
-from processor.archive.batch import Arrival, Refused
+from processor.archive.batch import Arrival, RefusedArrival
 from processor.archive.stream import Receive
 from processor.clock import Clock
 from processor.core.backoff import Backoff
@@ -202,7 +202,7 @@ class SimStream:
 class NoLetters:
     """Nothing the relay writes is refused."""
 
-    async def write(self, letters: Sequence[Refused]) -> None:
+    async def write(self, letters: Sequence[RefusedArrival]) -> None:
         raise AssertionError(f"the archive refuses {letters}")
 
     async def close(self) -> None:

@@ -5,7 +5,7 @@ from enum import Enum
 
 from processor.core.response import Phase
 from processor.core.sequencer import Verdict
-from processor.relay.worker import State
+from processor.relay.worker import WorkerState
 from topics.records import EndReason, Reason
 
 FAULTS = (
@@ -116,6 +116,6 @@ class Coverage:
 
 
 def wanted() -> list[str]:
-    states: tuple[Enum, ...] = (*Phase, *State, *Verdict, *(each for each in Reason if each not in NEVER_REACHED))
+    states: tuple[Enum, ...] = (*Phase, *WorkerState, *Verdict, *(each for each in Reason if each not in NEVER_REACHED))
     names = [*(f"fault {name}" for name in FAULTS), *(f"end {reason}" for reason in EndReason)]
     return [*names, *(f"{type(each).__name__} {each.name}" for each in states)]

@@ -24,7 +24,7 @@ from processor.ports.realtime import Slot
 from processor.ports.store import Entry, Page, merge_hydration
 from processor.relay.caution import CAUTIOUS_AFTER
 from processor.relay.takeover import Beginning
-from processor.relay.worker import State
+from processor.relay.worker import WorkerState
 from simulation.archive import SimArchive, SimStore
 from simulation.clients import SimWriter
 from simulation.coverage import Coverage
@@ -106,13 +106,13 @@ class NamesFramesByTheirFirstNumber(SeenPipeline):
 
 class PublishesAfterTheLease(SeenWorker):
     def _may_publish(self) -> bool:
-        return self.state in {State.RUNNING, State.DRAINING}
+        return self.state in {WorkerState.RUNNING, WorkerState.DRAINING}
 
 
 class IgnoresTheLeasesMargin(SeenWorker):
     def _may_publish(self) -> bool:
         in_time = self._parts.consumer.membership.silence() < SESSION_TIMEOUT
-        return self.state in {State.RUNNING, State.DRAINING} and in_time
+        return self.state in {WorkerState.RUNNING, WorkerState.DRAINING} and in_time
 
 
 class TimersThatDoNotWait(Timers):
@@ -244,7 +244,7 @@ class PassesOverWhatLooksOld(SeenPipeline):
 class MeasuresTheLeaseByTheWrongClock(SeenWorker):
     def _may_publish(self) -> bool:
         in_time = self._parts.consumer.membership.silence() < SESSION_TIMEOUT - 1.0
-        return self.state in {State.RUNNING, State.DRAINING} and in_time
+        return self.state in {WorkerState.RUNNING, WorkerState.DRAINING} and in_time
 
 
 class BlamesTheNextRecordForEndsOfOwners(SeenWorker):

@@ -25,7 +25,7 @@ from processor.relay.lanes import LaneParts, Lanes
 from processor.relay.parts import WorkerParts
 from processor.relay.pool import ConnectionPool, PoolOptions, RatePace
 from processor.relay.relay import Relay, RelayOptions
-from processor.relay.worker import PartitionWorker, State
+from processor.relay.worker import PartitionWorker, WorkerState
 from processor.telemetry.metrics import Metrics
 from simulation.archive import SimArchive, SimStore
 from simulation.clients import Network, SimConsumer, SimOffsets, SimResponses, SimWriter
@@ -99,7 +99,7 @@ class SeenWorker(PartitionWorker):
     async def drain(self, within: float) -> bool:
         was_running = self.running
         if was_running:
-            self.kit.coverage.state(State.DRAINING)
+            self.kit.coverage.state(WorkerState.DRAINING)
         landed = await super().drain(within)
         if was_running and not landed:
             self.unclean()

@@ -94,7 +94,7 @@ class Trouble:
         return f"{self.topic}-{self.partition} can't be read at offset {self.offset}: {self.cause}"
 
 
-class Batch:
+class RecordBatch:
     """One batch of the current format; its checksum is verified. Raises Corrupt."""
 
     __slots__ = (

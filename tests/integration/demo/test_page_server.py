@@ -15,10 +15,10 @@ async def serving(said: list[Prompt], *, api: str = "http://127.0.0.1:1", port: 
     async def say(prompt: Prompt) -> None:
         said.append(prompt)
 
-    async def strike() -> str:
+    async def inject() -> str:
         return "It is broken."
 
-    faults = (Fault("cut", "Cut", "all", strike, lambda: True),)
+    faults = (Fault("cut", "Cut", "all", inject, lambda: True),)
     collaborators = Collaborators(
         realtime="127.0.0.1:4000", api=api, channel="chat:1", token=lambda: "a.b.c", say=say, faults=faults
     )

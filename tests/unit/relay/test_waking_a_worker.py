@@ -11,7 +11,7 @@ import pytest
 from processor.clock import Clock
 from processor.core.limits import Limits
 from processor.relay.parts import WorkerParts
-from processor.relay.worker import IDLE_WAIT, PartitionWorker, State
+from processor.relay.worker import IDLE_WAIT, PartitionWorker, WorkerState
 from processor.telemetry.metrics import Metrics
 from topics.codec import Decoder
 
@@ -50,7 +50,7 @@ def worker() -> PartitionWorker:
         dead_letter_bytes=1 << 20,
     )
     made = PartitionWorker(0, parts, nothing, Limits(gap_timeout=30.0, idle_timeout=60.0))
-    made.state = State.RUNNING
+    made.state = WorkerState.RUNNING
     return made
 
 
