@@ -16,8 +16,7 @@ TokenstreamError                        the root, in `topics.errors`
 │   ├── RecordTooLarge                  Kafka takes no record of this size: cut it, or change the topic
 │   └── RecordsGone                     records were deleted before they were read: take the partition over again
 ├── Fatal                               the same fails again, and a person decides
-│   ├── ChannelRefused                  this channel can't be published to: its responses fail
-│   ├── FrameTooLarge                   the frame must be split
+│   ├── PublishRefused                  the frame is too large, or its channel can't be published to
 │   ├── SubscriptionRefused             the key may not subscribe to the channel
 │   ├── StoreRefused                    the store refuses this one record for itself
 │   ├── SchemaOutdated                  the store's schema is not this program's; names the command that corrects it
@@ -31,27 +30,31 @@ TokenstreamError                        the root, in `topics.errors`
 │                                       what was asked for can't be done
 ├── DeliveryError                       of the producer: Kafka did not take a record
 │   └── RecordTooLargeError             it is over the topic's `max.message.bytes`
-└── ServiceRefusal, Refusal, _RefusedError, _MissingError
+├── UpstreamFailed, EventTooLarge, CompletionTooLarge, Refusal
+│                                       of the bridge: what its upstream or its caller did; each ends in it
+├── FrameMissing, ReaderStalled         of the gateway: why a reader starts again from a snapshot
+└── ServiceRefusal, _RefusedError, _MissingError
                                         an answer or a value refused; each ends in the package that raises it
 
 ApiError is none of these: it is the answer to an HTTP request.
 """
 
 from collections.abc import Mapping
+from enum import Enum, auto
 
 from topics.errors import TokenstreamError
 
 __all__ = [
-    "ChannelRefused",
     "Correctable",
     "CredentialsChanged",
     "Fatal",
-    "FrameTooLarge",
     "KafkaUnavailable",
     "PartitionLost",
+    "PublishRefused",
     "PublishRetry",
     "RecordTooLarge",
     "RecordsGone",
+    "RefusalKind",
     "Retryable",
     "SchemaOutdated",
     "SettingsError",
@@ -77,17 +80,36 @@ class CredentialsChanged(Retryable):
     """A client was made with secrets or certificates that have changed since."""
 
 
+class RefusalKind(Enum):
+    """Why the realtime service did not publish a frame. An adapter maps every code of its service to one of these."""
+
+    UNDETERMINED = auto()
+    """No answer that can be believed: the frame may be published."""
+    PASSING = auto()
+    """Refused for now, for a reason that is expected to pass."""
+    SLOW_LINK = auto()
+    """The rate of the link is too high."""
+    SLOW_CHANNEL = auto()
+    """The rate of the channel is too high."""
+    SLOW_ALL = auto()
+    """The rate is too high: the channel's, the link's, or that of the whole account."""
+    CREDENTIALS = auto()
+    """The credentials or the whole account: nothing can be published until a person corrects it."""
+    UNEXPLAINED = auto()
+    """This frame, for a reason that is not known to pass."""
+    TOO_LARGE = auto()
+    """The frame is larger than the service takes."""
+    CHANNEL = auto()
+    """The channel, or this publisher on it, permanently."""
+
+
 class PublishRetry(Retryable):
-    """`code` is Ably's, or 0 where the answer never came; `slow_down` asks for a lower pace.
+    """`code` is the realtime service's own, or 0 where no answer came."""
 
-    `unexplained`: the service refused the message for a reason that is not known to pass.
-    """
-
-    def __init__(self, message: str, *, code: int = 0, slow_down: bool = False, unexplained: bool = False) -> None:
+    def __init__(self, message: str, *, kind: RefusalKind = RefusalKind.UNDETERMINED, code: int = 0) -> None:
         super().__init__(message)
+        self.kind = kind
         self.code = code
-        self.slow_down = slow_down
-        self.unexplained = unexplained
 
 
 class KafkaUnavailable(Retryable):
@@ -129,14 +151,13 @@ class Fatal(TokenstreamError):
     pass
 
 
-class ChannelRefused(Fatal):
-    def __init__(self, message: str, *, code: int) -> None:
+class PublishRefused(Fatal):
+    """`kind` is TOO_LARGE or CHANNEL; `code` is the realtime service's own. Nothing of the frame was delivered."""
+
+    def __init__(self, message: str, *, kind: RefusalKind, code: int) -> None:
         super().__init__(message)
+        self.kind = kind
         self.code = code
-
-
-class FrameTooLarge(Fatal):
-    pass
 
 
 class StoreRefused(Fatal):

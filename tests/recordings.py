@@ -30,6 +30,7 @@ FONT_ADDRESSES = re.compile(r"@font-face \{.*?\}", re.DOTALL)
 
 
 def environment(deployment: Deployment) -> Mapping[str, str]:
+    assert deployment.realtime is not None
     settings = {
         "KAFKA_BOOTSTRAP_SERVERS": deployment.kafka.bootstrap,
         "ABLY_KEY": deployment.key,

@@ -29,6 +29,12 @@ class ChannelTemplate:
             raise ValueError("use {key}, {response_id}, {user} or {header:NAME}; no other braces are allowed")
         self._template = template
 
+    @property
+    def headers(self) -> tuple[str, ...]:
+        """Names of the headers that it takes values from."""
+        names = (match[1] for match in _PLACEHOLDER.finditer(self._template))
+        return tuple(name.removeprefix(_HEADER) for name in names if name.startswith(_HEADER))
+
     def fill(
         self, key: bytes | None, response_id: str, headers: Headers | None = (), user: str | None = None
     ) -> str | Invalid:
@@ -47,7 +53,7 @@ class ChannelTemplate:
         try:
             return _PLACEHOLDER.sub(value_of, self._template)
         except _MissingError as missing:
-            return Invalid(Reason.INVALID, f"CHANNEL_TEMPLATE needs {{{missing}}}, which the record lacks")
+            return Invalid(Reason.INVALID, f"CHANNEL_TEMPLATE needs {{{missing}}}, which is not there")
 
 
 def channel_of(

@@ -13,6 +13,7 @@ when the bound is reached. A response that was begun gets a `stop`, however its 
 import asyncio
 import time
 import uuid
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -91,17 +92,27 @@ class TokenProducer:
                 f"is Kafka at {self._servers} reachable, and topic {self.topic} there?"
             )
 
+    async def check(self, channel: str, seconds: float = 5.0) -> None:
+        """Raises DeliveryError unless the broker that takes the records of this channel answers within `seconds`."""
+        await self._delivery.check(channel.encode(), seconds)
+
     def response(
-        self, channel: str, *, metadata: JsonObject | None = None, response_id: str | None = None
+        self,
+        channel: str,
+        *,
+        metadata: JsonObject | None = None,
+        response_id: str | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> "ResponseWriter":
         """A response to be entered as a block. Without `response_id` it gets a random one.
 
+        `headers` are the Kafka headers of its `start`: `traceparent` and `tracestate` continue a trace.
         Raises ValueError where the channel, the metadata or the id is not allowed.
         """
         chosen = str(uuid.uuid4()) if response_id is None else response_id
         _refuse(check_response_id(chosen))
         _refuse(check_channel(channel))
-        return ResponseWriter(self, self._delivery, channel, chosen, _object("metadata", metadata))
+        return ResponseWriter(self, self._delivery, channel, chosen, _object("metadata", metadata), headers)
 
 
 class ResponseWriter:
@@ -118,6 +129,7 @@ class ResponseWriter:
         channel: str,
         response_id: str,
         metadata: JsonObject | None,
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
         self.channel = channel
         self.response_id = response_id
@@ -126,6 +138,7 @@ class ResponseWriter:
         self._producer = producer
         self._delivery = delivery
         self._metadata = metadata
+        self._headers = tuple(headers)
         self._key = channel.encode()
         self._turn = asyncio.Lock()
         self._stopped = False
@@ -227,7 +240,8 @@ class ResponseWriter:
             seq, ts = self.seq, time.time_ns() // 1_000_000
             value = encode_token_event(event, self.response_id, seq, ts=ts, **fields)
             try:
-                await self._delivery.send(self._key, value, ts, lambda error: self._settle(seq, error))
+                headers = self._headers if event is Event.START else ()
+                await self._delivery.send(self._key, value, ts, lambda error: self._settle(seq, error), headers)
             except RecordTooLargeError as error:
                 raise RecordTooLargeError(self._explain(seq, error)) from None
             except KafkaError as error:

@@ -1,13 +1,18 @@
 """`tokenstream demo --once`: stream several responses at once, read them back twice, and compare every text.
 
-Read back by the real Ably SDK through a `Reader`, as a browser would, and from the HTTP API, as a reload would.
+Read back by the real Ably SDK through a `Reader`, as a browser would, and from the HTTP API, as a reload would. With the transport
+`direct`, from the gateway's events.
 """
 
 import asyncio
+import contextlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
+import aiohttp
 from rich.console import Console
 from rich.table import Table
 
@@ -20,6 +25,7 @@ from processor.reader.frames import Message
 from processor.reader.reader import Reader, ReaderResponse
 from topics.producer import TokenProducer
 
+CLIENT_ID = "tokenstream"
 CHANNELS = ("demo:red", "demo:blue")
 RESPONSES = 8
 DEADLINE = 60.0
@@ -55,8 +61,8 @@ class Outcome:
 class Following:
     """Reads a channel until the responses it is asked for have ended."""
 
-    def __init__(self, options: AblyOptions) -> None:
-        self.reader = Reader(options.client_id)
+    def __init__(self) -> None:
+        self.reader = Reader(CLIENT_ID)
         self._arrived: dict[tuple[str, str], float] = {}
         self._clock = asyncio.get_running_loop().time
 
@@ -70,6 +76,24 @@ class Following:
             self._arrived.setdefault((message.headers.get("responseId", ""), message.name), self._clock())
             self.reader.feed(message)
 
+    async def run_events(self, deployment: Deployment, channel: str, wanted: "asyncio.Future[set[str]]") -> None:
+        """The same by the gateway's events."""
+        url = f"{deployment.api}/v1/channels/{quote(channel, safe='')}/events"
+        async with deployment.http.get(url, timeout=aiohttp.ClientTimeout(total=DEADLINE)) as answer:
+            async for line in answer.content:
+                if line.startswith(b"data: "):
+                    self._take(json.loads(line.removeprefix(b"data: ")))
+                if wanted.done() and all(self._has_ended(one) for one in wanted.result()):
+                    return
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        if event["name"] == "snapshot":
+            self.reader.hydrate(event["data"])
+            return
+        headers: Mapping[str, str] = event["headers"]
+        self._arrived.setdefault((headers.get("responseId", ""), event["name"]), self._clock())
+        self.reader.feed(Message(name=event["name"], data=event["data"], headers=headers, client_id=CLIENT_ID))
+
     def _has_ended(self, response_id: str) -> bool:
         response = self.reader.responses.get(response_id)
         return response is not None and response.finished
@@ -82,12 +106,10 @@ class Following:
 
 async def run_once(deployment: Deployment, console: Console) -> bool:
     """Whether every text came back as it was produced; the table says which did."""
-    key = deployment.key
-    options = AblyOptions(key=lambda: key, client_id="tokenstream", endpoint=deployment.realtime, tls=False)
     outcomes: list[Outcome] = []
     async with TokenProducer(deployment.kafka.bootstrap) as producer, asyncio.timeout(DEADLINE):
         results = await asyncio.gather(
-            *(_one_channel(deployment, options, producer, channel, seed) for seed, channel in enumerate(CHANNELS))
+            *(_one_channel(deployment, producer, channel, seed) for seed, channel in enumerate(CHANNELS))
         )
         for result in results:
             outcomes += result
@@ -97,13 +119,17 @@ async def run_once(deployment: Deployment, console: Console) -> bool:
     return right == len(outcomes)
 
 
-async def _one_channel(
-    deployment: Deployment, options: AblyOptions, producer: TokenProducer, channel: str, seed: int
-) -> list[Outcome]:
-    following = Following(options)
+async def _one_channel(deployment: Deployment, producer: TokenProducer, channel: str, seed: int) -> list[Outcome]:
+    following = Following()
     wanted: asyncio.Future[set[str]] = asyncio.get_running_loop().create_future()
-    async with Subscription(options, channel) as subscription, asyncio.TaskGroup() as tasks:
-        tasks.create_task(following.run(subscription, wanted))
+    async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+        if deployment.realtime is None:
+            tasks.create_task(following.run_events(deployment, channel, wanted))
+        else:
+            key = deployment.key
+            options = AblyOptions(key=lambda: key, client_id=CLIENT_ID, endpoint=deployment.realtime, tls=False)
+            subscription = await stack.enter_async_context(Subscription(options, channel))
+            tasks.create_task(following.run(subscription, wanted))
         model = SampleModel(producer, channel, Pace(tokens_per_second=60, thinking=0.2))
         numbers = range(seed * RESPONSES, seed * RESPONSES + RESPONSES // len(CHANNELS))
         asked = model.prompt("Ada", PROMPTS[seed])

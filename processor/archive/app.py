@@ -6,19 +6,19 @@ be stored, and confirms. No failure ends the second: storage that is down is tri
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
 from processor.archive.batch import Arrival, RefusedArrival, newest_offsets, sort_out
-from processor.archive.dead_letters import DeadLetterWriter
 from processor.archive.intake import ArrivalQueue, BatchLimits
-from processor.archive.stream import ResponseStream, describe
+from processor.archive.stream import Receive, ResponseStream, describe
 from processor.clock import Clock
 from processor.core.backoff import Backoff
 from processor.errors import CredentialsChanged, Fatal, KafkaUnavailable, StoreRefused, StoreUnavailable
+from processor.kafka.dead_letter_writer import DeadLetterWriter, SourcedLetter
 from processor.ports.store import Entry, ResponseStore
 from processor.telemetry.metrics import Metrics
 from processor.telemetry.retry import Retry
@@ -40,6 +40,31 @@ class ArchiveStatus:
     ok: bool
     reason: str
     lag: int | None = None
+
+
+class ArchiveStream(Protocol):
+    """A member of the archive's group that reads `responses`. See `processor.archive.stream.ResponseStream`."""
+
+    @property
+    def cut_off(self) -> bool: ...
+    @property
+    def assigned(self) -> Collection[object]: ...
+    async def start(self) -> None: ...
+    async def wait_until_failed(self) -> BaseException: ...
+    async def stop(self) -> None: ...
+    def confirm(self, partition: int, offset: int, generation: int) -> None: ...
+    def lag(self) -> Mapping[int, int]: ...
+
+
+class Letters(Protocol):
+    """See `processor.kafka.dead_letter_writer.DeadLetterWriter`."""
+
+    async def write(self, letters: Sequence[SourcedLetter]) -> None: ...
+    async def close(self) -> None: ...
+
+
+NewStream = Callable[[Receive], ArchiveStream]
+"""Where arrivals go -> a stream that is not started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +94,11 @@ class Archive:
         clock: Clock | None = None,
         backoff: Backoff = BACKOFF,
         credentials: Callable[[], object] = lambda: None,
+        new_stream: NewStream | None = None,
+        letters: Letters | None = None,
+        chance: Callable[[], float] = random.random,
     ) -> None:
+        """`new_stream` and `letters` are Kafka's unless others are given."""
         self._settings = settings
         self._credentials = credentials
         self._client_options = client_options
@@ -78,8 +107,12 @@ class Archive:
         self._clock = clock or Clock()
         self._backoff = backoff
         self._intake = ArrivalQueue(settings.limits)
-        self._letters = DeadLetterWriter(client_options, topic=settings.dead_letters_topic, clock=self._clock)
-        self._stream: ResponseStream | None = None
+        self._letters = letters or DeadLetterWriter(
+            client_options, topic=settings.dead_letters_topic, clock=self._clock
+        )
+        self._new_stream = new_stream or self._faust_stream
+        self._chance = chance
+        self._stream: ArchiveStream | None = None
         self._kafka_trouble: str | None = "not connected yet"
         self._store_trouble: str | None = "not opened yet"
         self._lagging: set[int] = set()
@@ -159,7 +192,7 @@ class Archive:
         self._intake.clear()
         credentials = self._credentials()
         try:
-            stream = self._new_stream()
+            stream = self._new_stream(self._intake.put)
         except Exception as error:  # noqa: BLE001 - options may name a file that is gone for now
             return error
         try:
@@ -172,7 +205,7 @@ class Archive:
             self._stream = None
             await _stop(stream)
 
-    async def _until_failed(self, stream: ResponseStream, credentials: object) -> BaseException:
+    async def _until_failed(self, stream: ArchiveStream, credentials: object) -> BaseException:
         failing = asyncio.ensure_future(stream.wait_until_failed())
         try:
             while not failing.done():
@@ -183,13 +216,13 @@ class Archive:
         finally:
             failing.cancel()
 
-    def _new_stream(self) -> ResponseStream:
+    def _faust_stream(self, receive: Receive) -> ArchiveStream:
         return ResponseStream(
             self._client_options(),
             group_id=self._settings.group_id,
             topic=self._settings.responses_topic,
             session_timeout=self._settings.session_timeout,
-            receive=self._intake.put,
+            receive=receive,
             rebalanced=self._rebalanced,
         )
 
@@ -257,7 +290,9 @@ class Archive:
             log.warning("archive_dead_letters_failed", error=str(error), attempt=attempt)
 
         retry = self._retry("archive_dead_letters")
-        await retry.until_done(lambda: self._letters.write(refused), KafkaUnavailable, failed)
+        await retry.until_done(
+            lambda: self._letters.write([each.letter() for each in refused]), KafkaUnavailable, failed
+        )
         for one in refused:
             self._metrics.dead_letters.labels(one.reason).inc()
             at = one.arrival.position
@@ -279,7 +314,7 @@ class Archive:
             await asyncio.sleep(LAG_SECONDS)
 
 
-async def _stop(stream: ResponseStream) -> None:
+async def _stop(stream: ArchiveStream) -> None:
     try:
         async with asyncio.timeout(STOP_SECONDS):
             await stream.stop()

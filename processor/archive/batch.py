@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import orjson
 
+from processor.core.book import DeadLetter
+from processor.kafka.dead_letter_writer import SourcedLetter
 from processor.ports.store import Entry, Position, outdoes
 from topics.records import FORMAT_VERSION, Reason
 
@@ -25,10 +27,26 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
+class ArrivedRecord:
+    """An arrival as `processor.core.items.Raw`. Its headers were not kept."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp: None = None
+    headers: tuple[()] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RefusedArrival:
     arrival: Arrival
     reason: Reason
     detail: str
+
+    def letter(self) -> SourcedLetter:
+        arrived = self.arrival
+        raw = ArrivedRecord(arrived.position.offset, arrived.key, arrived.value)
+        return SourcedLetter(DeadLetter(raw, self.reason, self.detail), arrived.topic, arrived.position.partition)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from processor.config.values import (
     Channel,
     Count,
     Endpoint,
+    HttpUrl,
     Origins,
     Pattern,
     Public,
@@ -44,6 +45,7 @@ from processor.config.values import (
     Servers,
     Size,
     StoreUrl,
+    Template,
     Topic,
     read_ably_key,
 )
@@ -55,7 +57,7 @@ SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
 
 
-NOT_READ_YET = frozenset({"channel_template", "controls_topic", "tokens_format"})
+NOT_READ_YET = frozenset({"controls_topic"})
 """Settings that nothing reads: accepted, and left out of what people read. Remove one here once it works."""
 
 
@@ -129,14 +131,35 @@ class Settings(BaseSettings):
     topics_replication_factor: Annotated[int, Field(ge=1, le=32767)] | None = Field(
         default=None, description="Replicas `topics apply` asks for; none is the broker's default"
     )
-    tokens_format: Annotated[Literal["auto", "tokenstream"], LOWER] = Field(
-        default="auto", description="How token records are written; `auto` is `tokenstream`, the one format there is"
+    tokens_format: Annotated[Literal["auto", "tokenstream", "openai"], LOWER] = Field(
+        default="auto", description="Format of token records: `tokenstream`, `openai`, or `auto`, by each record"
     )
     channel_pattern: Pattern | None = Field(
         default=None,
         description="Regular expression (RE2 syntax) that a channel's whole name must match; none allows any",
     )
-    channel_template: str | None = Field(default=None, description="Not used by the format `tokenstream`")
+    channel_template: Template | None = Field(
+        default=None,
+        description="Channel of an OpenAI-format response without header `channel`: `{key}`, `{response_id}`, `{header:NAME}`; in the bridge also `{user}`",
+    )
+
+    realtime: Annotated[Literal["ably", "direct"], LOWER] = Field(
+        default="ably",
+        description="Transport to readers: `ably`, or `direct`: a topic that gateways serve. `direct` reads no `ABLY_*` setting",
+    )
+    frames_topic: Topic = Field(
+        default="tokenstream.frames", description="Topic that `direct` publishes frames to and gateways read"
+    )
+    direct_channel_rate: Rate = Field(
+        default=50.0, description="Frames per second on one channel with `direct`; 0 sets no limit"
+    )
+    gateway_max_clients: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=10_000, description="Readers connected to one gateway; above it 503"
+    )
+    gateway_max_buffered_bytes: Size = Field(
+        default=ByteSize(64 * MIB),
+        description="Frames that a gateway holds to resume readers; a reader that missed more gets snapshots",
+    )
 
     ably_key: Annotated[SecretStr, AblyKey] | None = Field(
         default=None, description="API key of the Ably app: `app.key:secret`"
@@ -227,6 +250,29 @@ class Settings(BaseSettings):
     cors_origins: Origins = Field(
         default=(), description="Origins browsers may call `/v1` from: `https://app.example,...`, or `*`"
     )
+    bridge_host: str = Field(
+        default="127.0.0.1", description="Address the bridge binds to; one that is not loopback needs BRIDGE_TOKENS"
+    )
+    bridge_port: Annotated[int, Field(ge=0, le=MAX_PORT)] = Field(
+        default=8485, description="Its port; 0 is any free one"
+    )
+    bridge_upstream: HttpUrl | None = Field(
+        default=None, description="Model server the bridge calls: `http://localhost:8000/v1`"
+    )
+    bridge_upstream_key: SecretStr | None = Field(
+        default=None, description="Bearer token for the model server, for callers that send none"
+    )
+    bridge_upstream_key_file: Path | None = Field(default=None, exclude=True)
+    bridge_upstream_timeout: Seconds = Field(
+        default=300.0, description="Seconds the model server may send nothing; then its answer counts as broken off"
+    )
+    bridge_tokens: ApiTokens = Field(
+        default=(),
+        repr=False,
+        description="`token=channel-pattern,...` that the bridge takes in header `x-tokenstream-token`",
+    )
+    bridge_tokens_file: Path | None = Field(default=None, exclude=True)
+    bridge_max_streams: Count = Field(default=1000, description="Responses the bridge writes at one time; above it 503")
     log_level: Annotated[Literal["debug", "info", "warning", "error"], LOWER] = Field(
         default="info", description="`debug`, `info`, `warning` or `error`"
     )
@@ -320,11 +366,11 @@ class Settings(BaseSettings):
     def model_post_init(self, context: Any, /) -> None:
         """Notes the secrets that were given."""
         del context
-        for secret in (self.kafka_sasl_password, self.kafka_ssl_key_password):
+        for secret in (self.kafka_sasl_password, self.kafka_ssl_key_password, self.bridge_upstream_key):
             self._secrets.add(None if secret is None else secret.get_secret_value())
         for key in (*self.api_ably_keys, self.ably_key.get_secret_value() if self.ably_key else ""):
             self._secrets.add_ably_key(key)
-        self._secrets.add(*(token.token for token in self.api_tokens))
+        self._secrets.add(*(token.token for token in (*self.api_tokens, *self.bridge_tokens)))
         self._secrets.add_url(self.store_url)
 
     @property
@@ -347,6 +393,8 @@ def load_settings(
         mistakes += files.mistakes
         # A value replaces an earlier one together with the file that one came from.
         values = {name: value for name, value in values.items() if name.removesuffix("_file") not in found} | found
+    if values.get("realtime") == "direct":
+        values = {name: value for name, value in values.items() if not name.startswith("ably_")}
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:

@@ -7,10 +7,12 @@ A message quotes what was given only where that can't be a secret.
 import re
 from collections.abc import Callable
 from typing import Annotated, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, ByteSize, Field, InstanceOf, TypeAdapter
 
 from processor.config.patterns import LinearPattern
+from topics.openai_channel import ChannelTemplate
 
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _HOST_PORT: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")
@@ -138,6 +140,20 @@ def _read_origins(text: str) -> tuple[str, ...]:
     return origins
 
 
+def _read_template(text: str) -> ChannelTemplate:
+    try:
+        return ChannelTemplate(text)
+    except ValueError as error:
+        raise ValueError(f'must be a channel name with placeholders; in "{text}", {error}') from error
+
+
+def _read_http_url(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query or url.fragment:
+        raise ValueError("must be a URL as http://localhost:8000/v1, without user, query or fragment")
+    return text.rstrip("/")
+
+
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """Of messages or requests a second; 0 is no limit."""
@@ -154,6 +170,8 @@ Endpoint = Annotated[str, _reader(_read_endpoint)]
 Servers = Annotated[str, _reader(_read_servers)]
 Topic = Annotated[str, _reader(_read_topic)]
 Channel = Annotated[str, _reader(_read_channel)]
+Template = Annotated[InstanceOf[ChannelTemplate], _reader(_read_template)]
+HttpUrl = Annotated[str, _reader(_read_http_url)]
 ApiTokens = Annotated[tuple[ApiToken, ...], _reader(read_api_tokens)]
 AblyKeys = Annotated[tuple[str, ...], _reader(read_ably_keys)]
 Origins = Annotated[tuple[str, ...], _reader(_read_origins)]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from processor.core.decoding import Share
 from processor.core.durable import record_of
 from processor.core.finished import FinishedMemory
 from processor.core.limits import RECORD_OVERHEAD, REMEMBERED_ENDS, REMEMBERED_FINALS, REWRITE_DISTANCE
@@ -29,6 +30,10 @@ class Save(msgspec.Struct, frozen=True):
     covered_seq: int
     gaps: tuple[tuple[int, int], ...]
     end: End | None
+    mark: int
+    """What it covers, as the response's runs measure it."""
+    closed: bool = False
+    """Whether it holds the decision that the response ended by the gap timeout."""
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -80,6 +85,11 @@ class Book:
         """The offset after the newest record of the responses partition known here."""
 
     def dead_letter(self, raw: Raw, reason: Reason, detail: str = "") -> None:
+        """A share stands for its record."""
+        if type(raw) is Share:
+            if raw.original is None:
+                return
+            raw = raw.original
         self._dead_letters.append(DeadLetter(raw, reason, detail))
         self.held_bytes += cost(raw)
 
@@ -100,7 +110,7 @@ class Book:
         self._decided[response.id] = response
 
     def snapshot_due(self, response: Response) -> None:
-        if response.phase in {Phase.OPEN, Phase.ENDING} and response.acked_seq > response.saved_seq:
+        if response.phase in {Phase.OPEN, Phase.ENDING} and response.unsaved:
             self._due[response.id] = response
 
     @property
@@ -155,6 +165,8 @@ class Book:
             response.acked_seq,
             tuple(response.decided_gaps),
             response.decided_end,
+            response.saved_mark,
+            response.decoding is not None and response.decoding.closed is not None,
         )
 
     def commit_point(
@@ -165,7 +177,7 @@ class Book:
         `offsets` are the `responses` offsets of the batch's saves, in order. Never past a record that is in no
         committed record or dead letter.
         """
-        covered = {save.response.id: save.covered_seq for save in batch.saves}
+        covered = {save.response.id: save.mark for save in batch.saves}
         for save, offset in zip(batch.saves, offsets, strict=True):
             save.response.written_at(offset)
             if save.record.finished:
@@ -179,8 +191,8 @@ class Book:
         for response in candidates:
             if response.id in finals:
                 continue
-            seq = covered.get(response.id, response.covered_seq)
-            first = response.runs.first_uncovered(seq)
+            mark = covered.get(response.id, response.covered_mark)
+            first = response.runs.first_uncovered(mark)
             if first is not None and first < lowest:
                 lowest = first
             if response.record_offset is not None and response.record_offset < restore:
@@ -229,7 +241,7 @@ class Book:
                 self.held_bytes -= self._held.pop(response.id, 0)
                 response.let_go()
                 continue
-            response.cover(save.covered_seq)
-            if response.make_durable(save.gaps, end=save.end is not None):
+            response.cover(save.covered_seq, save.mark)
+            if response.make_durable(save.gaps, end=save.end is not None or save.closed):
                 freed.append(response)
         return freed

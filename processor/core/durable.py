@@ -3,9 +3,10 @@
 `relay` in a record is the relay's own: `offset` (of a snapshot the last tokens offset covered, of a final the last one
 read), `known` (a larger offset at which a record of the response stands, if there is one), `start` (digest of the start record),
 `seqless`, `decided` ({"gaps": [[first, last]], "end": {"reason", "seq"}}: what was decided and is not yet
-acknowledged), `refused`.
+acknowledged), `refused`, `openai` (of a response in OpenAI's format: what of its log the record covers, and the decoder's state there).
 """
 
+from processor.core.decoding import restored as decoding_of
 from processor.core.response import Phase, Response
 from topics.records import JsonObject, Part, ResponseRecord, Status
 
@@ -55,6 +56,8 @@ def _relay(response: Response, *, finished: bool) -> JsonObject:
         decided["end"] = {"reason": response.decided_end.reason, "seq": response.decided_end.seq}
     if decided and not finished:
         own["decided"] = decided
+    if response.decoding is not None and not finished:
+        own["openai"] = response.decoding.saved(response.acked_seq)
     return own
 
 
@@ -62,4 +65,6 @@ def restored(record: ResponseRecord, offset: int, now: float) -> Response:
     """An open response taken up from its newest record, which stands at `offset` of the responses partition."""
     response = Response(record.response_id, now)
     response.restore(record, offset)
+    if (saved := record.relay.get("openai")) is not None:
+        response.restore_decoding(decoding_of(saved, response.updated_at))
     return response

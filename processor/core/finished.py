@@ -136,6 +136,13 @@ class FinishedMemory:
     def get(self, response_id: str) -> Finished | Ended | None:
         return self._entries.get(response_id) or self._ended.get(response_id)
 
+    def meet(self, response_id: str, offset: int) -> Finished | Ended | None:
+        """Returns the ended response of the record at `offset`. Its end stays readable for a successor that may read the record again."""
+        ended = self.get(response_id)
+        if isinstance(ended, Finished):
+            ended.known_offset = max(ended.known_offset, offset)
+        return ended
+
     def committed(self, response_id: str, record_offset: int) -> None:
         if entry := self._entries.get(response_id):
             entry.record_offset = record_offset

@@ -9,10 +9,10 @@ from typing import assert_never
 import msgspec
 import orjson
 
-from processor.core.limits import FRAME_BYTES, FRAME_OVERHEAD, MIN_FRAME_TEXT, STOP_ROOM
+from processor.core.limits import FRAME_OVERHEAD, MIN_FRAME_TEXT, STOP_ROOM
 from processor.core.response import Gap, Item, PartText, Response, Run, Start, Stop, Token
 from processor.core.text import cut, json_length, utf16_length
-from topics.records import TEXT_PART, EndReason, JsonObject
+from topics.records import STATUS_BY_REASON, TEXT_PART, JsonObject
 
 TRACE = ("traceparent", "tracestate")
 
@@ -54,11 +54,14 @@ class Built(msgspec.Struct):
     """The part whose first frame this is."""
 
 
-def build(response: Response) -> Built:
-    """The next frame of a response whose first waiting item is sendable. Takes its items off the queue."""
+def build(response: Response, frame_bytes: int) -> Built:
+    """The next frame of a response whose first waiting item is sendable. Takes its items off the queue.
+
+    `frame_bytes` is the largest message that the service takes.
+    """
     head = response.queue[0]
     if isinstance(head, Run | Token):
-        return _text(response, head)
+        return _text(response, head, frame_bytes)
     response.take_first()
     match head:
         case Start():
@@ -100,7 +103,7 @@ def shrink(built: Built) -> bool:
 
 def stop_data(response: Response, stop: Stop) -> JsonObject:
     error = response.error
-    if stop.raw is None and error is None and stop.reason != EndReason.STOP:
+    if stop.raw is None and error is None and stop.reason not in STATUS_BY_REASON:
         error = {"code": stop.reason}
     usage = response.usage
     if _encoded(usage) + _encoded(error) > STOP_ROOM:
@@ -124,10 +127,10 @@ def _encoded(value: JsonObject | None) -> int:
     return 0 if value is None else json_length(orjson.dumps(value).decode())
 
 
-def text_budget(response: Response, part: PartText, info: str | None) -> int:
+def text_budget(response: Response, part: PartText, info: str | None, frame_bytes: int) -> int:
     """Encoded bytes of text one frame may carry. The same for the same response, part and `partInfo`."""
     names = 3 * json_length(response.id) + 2 * (json_length(part.name) + json_length(part.kind))
-    return FRAME_BYTES - FRAME_OVERHEAD - names - (json_length(info) if info else 0)
+    return frame_bytes - FRAME_OVERHEAD - names - (json_length(info) if info else 0)
 
 
 def _control(response: Response, item: Item, name: str, seq: int, seq_end: int, content: JsonObject | None) -> Built:
@@ -156,11 +159,11 @@ def _trace(item: Item) -> tuple[tuple[str, str], ...]:
     return tuple((name, (value or b"").decode("ascii", "replace")) for name, value in raw.headers if name in TRACE)
 
 
-def _text(response: Response, head: Run | Token) -> Built:
+def _text(response: Response, head: Run | Token, frame_bytes: int) -> Built:
     part = head.part
     first = not part.framed
     info = orjson.dumps(part.info).decode() if first and part.info is not None else None
-    budget = text_budget(response, part, info)
+    budget = text_budget(response, part, info, frame_bytes)
     part.framed = True
     announces = part if first else None
     if type(head) is Token:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from processor.core.book import Book
+from processor.core.chunks import ANY_FORMAT, Actions, ChunkFormat, Chunks
 from processor.core.counts import Counts
 from processor.core.details import DETAILS
 from processor.core.finished import judge_after_end
@@ -25,6 +26,7 @@ from processor.core.sequencer import (
 from processor.core.timers import Kind, Timers
 from topics.codec import MAX_NESTING, Decoder, Invalid, TokenRecord
 from topics.json_text import is_utf8
+from topics.openai import Format
 from topics.plain import PlainToken
 from topics.records import TEXT_PART, EndReason, Event, Reason
 
@@ -43,6 +45,7 @@ class Intake:
         "_outflow",
         "_plain",
         "_timers",
+        "chunks",
         "counts",
         "early_bytes",
         "limits",
@@ -52,9 +55,17 @@ class Intake:
         "unknown_before",
     )
 
-    def __init__(self, decoder: Decoder, limits: Limits, book: Book, outflow: Outflow, timers: Timers) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        limits: Limits,
+        book: Book,
+        outflow: Outflow,
+        timers: Timers,
+        chunk_format: ChunkFormat = ANY_FORMAT,
+    ) -> None:
         self._decode = decoder.decode
-        self._plain = decoder.plain
+        self._plain = decoder.plain if chunk_format.tokens_format is not Format.OPENAI else _never_plain
         self._followed: dict[str, Following] = {}
         self._book = book
         self._outflow = outflow
@@ -71,6 +82,17 @@ class Intake:
         """The next offset to come."""
         self.unknown_before = 0
         """Offsets below this may have been published by a predecessor that ended uncleanly."""
+        actions = Actions(
+            open=self._open_response,
+            start=self._start,
+            accept=self._accept,
+            advance=self._advance,
+            close=self.close,
+            charge=self._charge,
+            note=lambda response, raw: response.note_number(self._batch_number, raw.offset, raw.offset),
+            counts=lambda: self.counts,
+        )
+        self.chunks = Chunks(chunk_format, limits, book, outflow, timers, self.open, actions)
 
     def feed(self, raws: Sequence[Raw], position: int, now: float) -> None:
         """Take consumed records, in offset order. `position` is the next offset that will be fetched."""
@@ -160,7 +182,14 @@ class Intake:
         if isinstance(raw, Refused):
             self._book.dead_letter(raw.original, raw.reason, raw.detail)
             return
-        record = self._decoded(raw)
+        chunk = self.chunks.recognized(raw)
+        if chunk is None:
+            record = self._decoded(raw)
+            chunk = self.chunks.recognized_after_all(raw) if isinstance(record, Invalid) else None
+        if chunk is not None:
+            self.chunks.take(chunk, raw, now)
+            self._relieve_orphans(unknown=raw.offset < self.unknown_before)
+            return
         if isinstance(record, TokenRecord) and (following := self._followed.pop(record.response_id, None)) is not None:
             self._unfollow(following, now)
         self._take(record, raw, now)
@@ -179,7 +208,7 @@ class Intake:
                 self._start(response, record, raw, now)
             else:
                 self._continue(response, record, raw, now)
-        elif (finished := self._book.finished.get(record.response_id)) is not None:
+        elif (finished := self._book.finished.meet(record.response_id, raw.offset)) is not None:
             replayed = self._book.finished.replayed_before
             self._settle(judge_after_end(finished, record, raw, _digest(raw), replayed), raw)
         else:
@@ -191,14 +220,20 @@ class Intake:
         if not is_start(record) and record.seq is None:
             self._book.dead_letter(raw, Reason.NO_START, "the response never started")
             return
-        response = Response(record.response_id, now)
-        response.note_read(raw.offset, now)
-        response.ask_history_before(self.unknown_before)
-        self.open[response.id] = response
+        response = self._open_response(record.response_id, raw, now)
         if is_start(record):
             self._start(response, record, raw, now)
         else:
             self._hold(response, record, raw, now)
+
+    def _open_response(self, response_id: str, raw: Raw, now: float) -> Response:
+        """The response, known from now on. It may be one whose start is waited for."""
+        response = self.open.get(response_id)
+        if response is None:
+            response = self.open[response_id] = Response(response_id, now)
+            response.note_read(raw.offset, now)
+            response.ask_history_before(self.unknown_before)
+        return response
 
     def _start(self, response: Response, record: TokenRecord, raw: Raw, now: float) -> None:
         digest = _digest(raw)
@@ -213,7 +248,7 @@ class Intake:
         for early in response.early.values():
             self.relief.orphans.remove(early.raw)
         response.begin(record, raw, digest, now)
-        response.note_number(self._batch_number, raw.offset, 0)
+        response.note_number(self._batch_number, raw.offset, 0 if response.decoding is None else raw.offset)
         self._charge(response, cost(raw) + RESPONSE_COST)
         self._outflow.adopt(response)
         self.arm_idle(response, now)
@@ -241,6 +276,7 @@ class Intake:
             self._book.dead_letter(raw, verdict, DETAILS.get(verdict, ""))
 
     def _hold(self, response: Response, record: TokenRecord, raw: Raw, now: float) -> None:
+        self.counts.held += 1
         assert record.seq is not None
         self.early_bytes += response.hold(record.seq, Early(record, raw))
         response.note_number(self._batch_number, raw.offset, record.seq)
@@ -419,3 +455,7 @@ class Intake:
 
 def _digest(raw: Raw) -> str:
     return hashlib.sha256(raw.value or b"").hexdigest()[:32]
+
+
+def _never_plain(_value: bytes) -> PlainToken:
+    raise ValueError("no record is a plain token")

@@ -1,6 +1,6 @@
 """The lanes of a partition: which channel may send what, and what an answer changes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol, assert_never
 
 import msgspec
@@ -28,6 +28,7 @@ class Outflow:
         "_changed",
         "_dead_letters",
         "_finished",
+        "_frame_bytes",
         "_lanes",
         "_woken",
         "in_flight",
@@ -35,12 +36,15 @@ class Outflow:
         "transcript_bytes",
     )
 
-    def __init__(self, dead_letters: DeadLetters, finished: Callable[[Response, float], None]) -> None:
+    def __init__(
+        self, dead_letters: DeadLetters, finished: Callable[[Response, float], None], frame_bytes: int
+    ) -> None:
         self._lanes: dict[str, Lane] = {}
         self._woken: list[str] = []
         self._changed: list[Response] = []
         self._dead_letters = dead_letters
         self._finished = finished
+        self._frame_bytes = frame_bytes
         self.queued_bytes = 0
         """Cost of all tokens accepted and not acknowledged."""
         self.transcript_bytes = 0
@@ -87,6 +91,10 @@ class Outflow:
         changed, self._changed = self._changed, []
         return changed
 
+    def note_changed(self, response: Response) -> None:
+        """A record of the response is to be written within the snapshot interval, although nothing was acknowledged."""
+        self._changed.append(response)
+
     def _lane(self, channel: str) -> Lane:
         lane = self._lanes.get(channel)
         if lane is None:
@@ -117,7 +125,7 @@ class Outflow:
                 if response.phase is not Phase.FINISHED:
                     lane.enqueue(response)
                 continue
-            built = build(response)
+            built = build(response, self._frame_bytes)
             lane.in_flight = built
             response.sent()
             self.in_flight += 1
@@ -139,14 +147,14 @@ class Outflow:
             self._acknowledge(response, built.items, frame.data or "", now)
         self._go_on(lane, response)
 
-    def too_large(self, frame: Frame, now: float) -> None:
+    def too_large(self, frame: Frame, code: int, now: float) -> None:
         lane, built = self._landed(frame)
         if shrink(built):
             put_back(built)
             self._go_on(lane, built.response)
         else:
             put_back(built)
-            self._fail(built.response, 40009, "a frame of it is too large for the channel", now)
+            self._fail(built.response, code, "a frame of it is too large for the channel", now)
             self._go_on(lane, built.response)
 
     def refused(self, frame: Frame, candidates: Mapping[str, Response], code: int, message: str, now: float) -> None:
@@ -244,6 +252,8 @@ class Outflow:
                     return
                 case _:
                     assert_never(item)
+        if response.decoding is not None:
+            self._release(response, response.decoding.acknowledged(response.acked_seq))
         first = items[0]
         if text and isinstance(first, Run | Token):
             first.part.append(text)
@@ -254,7 +264,7 @@ class Outflow:
         self.queued_bytes -= response.discharge(cost)
 
     def _fail(self, response: Response, code: int, message: str, now: float) -> None:
-        for raw in response.waiting_raws():
+        for raw in _records(response.waiting_raws()):
             self._dead_letters.dead_letter(raw, Reason.UNPUBLISHABLE, f"{code}: {message}")
         response.refuse(code, message)
         self._end(response, now)
@@ -298,3 +308,12 @@ def _is_published(item: Item, history: Published) -> bool:
             return history.lengths.get(item.part.name, 0) >= item.part.length + utf16_length(item.text)
         case _:
             assert_never(item)
+
+
+def _records(raws: Iterable[Raw]) -> Iterator[Raw]:
+    """Each record once: several token events of one may wait."""
+    seen = -1
+    for raw in raws:
+        if raw.offset != seen:
+            yield raw
+        seen = raw.offset

@@ -17,6 +17,7 @@ from typing import assert_never
 import msgspec
 
 from processor.core.book import Batch, Book, CommitPoint
+from processor.core.chunks import ANY_FORMAT, ChunkFormat
 from processor.core.counts import Counts
 from processor.core.durable import restored
 from processor.core.framer import Frame
@@ -48,11 +49,11 @@ class PipelineStatus(msgspec.Struct, frozen=True):
 
 
 class PartitionPipeline:
-    def __init__(self, decoder: Decoder, limits: Limits) -> None:
+    def __init__(self, decoder: Decoder, limits: Limits, chunk_format: ChunkFormat = ANY_FORMAT) -> None:
         self._timers = Timers()
         self._book = Book(limits.finals, limits.ended)
-        self._outflow = Outflow(self._book, self._finished)
-        self._intake = Intake(decoder, limits, self._book, self._outflow, self._timers)
+        self._outflow = Outflow(self._book, self._finished, limits.frame_bytes)
+        self._intake = Intake(decoder, limits, self._book, self._outflow, self._timers, chunk_format)
         self._open = self._intake.open
         self._reads = ReadTimes()
         self._paused = False
@@ -81,6 +82,7 @@ class PartitionPipeline:
             self._outflow.adopt(response)
             self._intake.arm_idle(response, now)
             response.obey_decisions()
+            self._intake.chunks.close_as_decided(response, now)
 
     def take_up(self, offset: int, response_id: str, record: ResponseRecord | None, now: float) -> None:
         """Take up one entry, as `restore` does. However many there are, what is kept of them is bounded."""
@@ -124,6 +126,7 @@ class PartitionPipeline:
     def feed(self, raws: Sequence[Raw], position: int, now: float) -> None:
         """Take consumed records, in offset order. `position` is the next offset that will be fetched."""
         self._intake.feed(raws, position, now)
+        self._arm_snapshots(now)
         if raws:
             self._reads.note(self._intake.position, now)
         self._expire(now)
@@ -166,6 +169,8 @@ class PartitionPipeline:
             if self._open.get(response.id) is not response or response.phase is Phase.FINISHED:
                 continue
             match kind:
+                case Kind.FINISH:
+                    self._intake.chunks.finish_expired(response, deadline, self._unreachable_at)
                 case Kind.GAP:
                     self._gap_expired(response, deadline, now)
                 case Kind.IDLE:
@@ -256,9 +261,9 @@ class PartitionPipeline:
         self._outflow.done(frame, now)
         self._arm_snapshots(now)
 
-    def too_large(self, frame: Frame, now: float) -> None:
+    def too_large(self, frame: Frame, code: int, now: float) -> None:
         """The frame was refused for its size: cut it smaller, or fail the response where that can't be."""
-        self._outflow.too_large(frame, now)
+        self._outflow.too_large(frame, code, now)
 
     def refused(self, frame: Frame, code: int, message: str, now: float) -> None:
         """The channel refuses for good: its responses fail, and what is left of them goes to the dead letters."""

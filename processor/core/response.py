@@ -10,6 +10,7 @@ The phases, and the only ways between them:
 
 from collections.abc import Iterable, Sequence
 
+from processor.core.decoding import Decoding
 from processor.core.items import (
     Gap,
     Item,
@@ -165,17 +166,18 @@ class Response(ReceivedResponse):
 
     def save(self) -> None:
         """A record is made of what is acknowledged."""
-        self.saved_seq = self.acked_seq
-        self.runs.promise(self.acked_seq)
+        self.saved_seq, self.saved_mark = self.acked_seq, self.mark
+        self.runs.promise(self.saved_mark)
 
     def written_at(self, offset: int) -> None:
         """Its newest record stands at `offset` of the responses partition."""
         self.record_offset = offset
 
-    def cover(self, seq: int) -> None:
-        """Numbers up to `seq` are in a durable record."""
+    def cover(self, seq: int, mark: int) -> None:
+        """Numbers up to `seq` are in a durable record; `mark` measures that as `runs` does."""
         self.covered_seq = max(self.covered_seq, seq)
-        self.runs.cover(self.covered_seq)
+        self.covered_mark = max(self.covered_mark, mark)
+        self.runs.cover(self.covered_mark)
 
     def make_durable(self, gaps: Iterable[tuple[int, int]], *, end: bool) -> bool:
         """Decisions are durable: these gaps, and the end if `end`. Returns whether one may be published now that could not before."""
@@ -224,7 +226,15 @@ class Response(ReceivedResponse):
             self.size += part_size(text) + json_length(part.text)
         self.size += encoded_size(record.metadata) + GAP_SIZE * len(record.gaps)
         decided = relay.get("decided") or {}
-        self.decided_gaps = [(int(first), int(last)) for first, last in decided.get("gaps", [])]
+        self.decided_gaps = sorted((int(first), int(last)) for first, last in decided.get("gaps", []))
         self.to_obey = dict(self.decided_gaps)
         if end := decided.get("end"):
             self.decided_end = End(str(end["reason"]), int(end["seq"]))
+        self.covered_mark = self.saved_mark = record.seq
+
+    def restore_decoding(self, decoding: Decoding) -> None:
+        """It is in OpenAI's format, decoded so far by the predecessor."""
+        self.decoding = decoding
+        self.size += decoding.size
+        self.covered_mark = self.saved_mark = decoding.next_offset - 1
+        self.last_offset = max(self.last_offset, self.covered_mark)

@@ -1,7 +1,9 @@
 """What consumed records, and decisions about them, change in a response."""
 
+from bisect import insort
 from itertools import islice
 
+from processor.core.decoding import Decoding
 from processor.core.items import Gap, PartText, Raw, Run, Start, Stop, Token, cost, time_of
 from processor.core.limits import RECORD_OVERHEAD
 from processor.core.response_state import TRANSITIONS, Early, End, Phase, ResponseState
@@ -95,10 +97,14 @@ class ReceivedResponse(ResponseState):
         """Queues the producer's stop."""
         self.size += size
         self.settle_torn()
+        self.queue_stop(record, raw, durable=True)
+
+    def queue_stop(self, record: TokenRecord, raw: Raw, *, durable: bool) -> None:
+        """Ends it as `record` says. An end that is not durable waits until it is."""
         reason = record.reason or EndReason.STOP
         self.usage, self.error = record.usage, record.error
         self.finished_at = time_of(record.ts, raw)
-        self.queue.append(Stop(self.next_seq, reason, STATUS_BY_REASON[reason], durable=True, raw=raw))
+        self.queue.append(Stop(self.next_seq, reason, STATUS_BY_REASON[reason], durable=durable, raw=raw))
         self.next_seq += 1
         self.enter(Phase.ENDING)
 
@@ -135,13 +141,30 @@ class ReceivedResponse(ResponseState):
         self.runs.add(batch, run.records[began].offset, self.next_seq - 1)
         self.queued_bytes += held
 
+    # In OpenAI's format
+
+    def decode_from(self, offset: int) -> None:
+        """It is in OpenAI's format, and nothing of it is decoded yet."""
+        self.decoding = Decoding(offset)
+
+    def grow(self, size: int) -> None:
+        """Its record takes `size` bytes more."""
+        self.size += size
+
+    def hold_back(self, queued: int) -> None:
+        """Tokens of an end that is not durable yet, which are behind the first `queued` items, wait until it is."""
+        if self.undetermined is None and len(self.queue) > queued:
+            first = self.queue[queued]
+            if type(first) is Token:
+                self.undetermined = first
+
     # Decisions
 
     def give_up_gap(self, last: int) -> None:
         """Decides that the numbers up to `last` never come. To be made durable before it is published."""
         gap = Gap(self.next_seq, last, durable=False)
         self.settle_torn(determined=False)
-        self.decided_gaps.append((gap.first, last))
+        insort(self.decided_gaps, (gap.first, last))  # gaps that a predecessor decided may come later in the sequence
         self._add_gap(gap)
 
     def decide_end(self, reason: EndReason) -> None:

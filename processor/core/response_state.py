@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from processor.core.decoding import Decoding
 from processor.core.items import Gap, Item, PartText, Raw, Run, Start, Token
 from processor.core.ledger import Runs
 from topics.codec import TokenRecord
@@ -91,9 +92,11 @@ class ResponseState:
         "acked_seq",
         "asked_history",
         "channel",
+        "covered_mark",
         "covered_seq",
         "decided_end",
         "decided_gaps",
+        "decoding",
         "early",
         "early_bytes",
         "error",
@@ -118,6 +121,7 @@ class ResponseState:
         "record_offset",
         "refused",
         "runs",
+        "saved_mark",
         "saved_seq",
         "seqless",
         "size",
@@ -144,6 +148,8 @@ class ResponseState:
         self.metadata_size = 0
         self.start_digest = ""
         self.seqless = False
+        self.decoding: Decoding | None = None
+        """Of a response in OpenAI's format."""
         # Intake
         self.next_seq = 0
         self.early: dict[int, Early] = {}
@@ -185,7 +191,7 @@ class ResponseState:
         """Its channel refuses for good: what is left of it goes to the dead letters."""
         # Decided and durable
         self.decided_gaps: list[tuple[int, int]] = []
-        """Gaps given up and not yet acknowledged."""
+        """Gaps given up and not yet acknowledged, by number."""
         self.to_obey: dict[int, int] = {}
         """Of those, by first number, what a predecessor decided and the sequence has not come to yet."""
         self.decided_end: End | None = None
@@ -193,6 +199,9 @@ class ResponseState:
         self.covered_seq = -1
         self.saved_seq = -1
         """What the newest record made of it covers, committed or not."""
+        self.covered_mark = -1
+        self.saved_mark = -1
+        """The same two, as `mark` measures them."""
         self.snapshot_armed = False
         self.timed: Timed | None = None
         self.runs = Runs()
@@ -202,6 +211,16 @@ class ResponseState:
             f"<Response {self.id!r} {self.phase.name} next={self.next_seq} acked={self.acked_seq} "
             f"covered={self.covered_seq} queue={len(self.queue)} early={len(self.early)} decided={self.decided_end}>"
         )
+
+    @property
+    def mark(self) -> int:
+        """What a record made now covers, as `runs` measures it: a sequence number; with OpenAI's format an offset of the log."""
+        return self.acked_seq if self.decoding is None else self.decoding.place(self.acked_seq).offset - 1
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether a record made now covers more than the newest one."""
+        return self.acked_seq >= 0 and (self.acked_seq > self.saved_seq or self.mark > self.saved_mark)
 
     @property
     def sendable(self) -> bool:
@@ -248,6 +267,7 @@ class ResponseState:
         """Whether its next token, if plain, needs no more than to be appended: nothing is held, decided or torn."""
         return (
             self.phase is Phase.OPEN
+            and self.decoding is None
             and not self.early
             and not self.to_obey
             and self.decided_end is None

@@ -22,6 +22,8 @@ def judge(response: Response, record: TokenRecord, raw: Raw) -> Verdict | Reason
     """Where a token or stop of an open response stands. Numbers it when the response leaves `seq` out."""
     if response.phase is Phase.AWAITING_START:
         return Reason.NO_START if record.seq is None else _ahead(response, record.seq)
+    if response.decoding is not None:
+        return Reason.INVALID
     if response.seqless:
         if record.seq is not None:
             return Reason.INVALID

@@ -15,6 +15,8 @@ class Kind(Enum):
     GAP = auto()
     IDLE = auto()
     SNAPSHOT = auto()
+    FINISH = auto()
+    """Every choice of a response in OpenAI's format has finished."""
 
 
 Due = tuple[float, Kind, Response]

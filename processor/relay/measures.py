@@ -52,6 +52,7 @@ class Measures:
         metrics.duplicates.inc(counts.duplicates)
         metrics.gaps.inc(counts.gaps)
         metrics.responses_started.inc(counts.started)
+        metrics.parts_dropped.inc(counts.parts_dropped)
         for status, count in counts.finished.items():
             metrics.responses_finished.labels(status).inc(count)
         for seconds in counts.response_seconds:

@@ -18,7 +18,6 @@ from enum import Enum, auto
 from typing import Final
 
 import structlog
-from aiokafka import ConsumerRebalanceListener, TopicPartition
 
 from processor.core.backoff import Backoff
 from processor.core.group_watch import GroupWatch
@@ -26,9 +25,6 @@ from processor.core.items import end_of
 from processor.core.limits import Limits, allowances
 from processor.core.response import Raw
 from processor.errors import KafkaUnavailable, PartitionLost, RecordsGone
-from processor.kafka import ClientOptions, TransactionalWriter
-from processor.ports.log import PartitionWriter
-from processor.relay.measures import Measures
 from processor.relay.parts import WorkerParts
 from processor.relay.worker import PartitionWorker
 from processor.telemetry.retry import Retry
@@ -64,23 +60,24 @@ TRANSITIONS: Final = {
 class RelayOptions:
     """`limits` are those of the whole process; every partition gets its share of the bytes.
 
-    `credentials` tells one state of the secrets and certificates from another: where they changed, Kafka is joined anew.
+    `credentials` tells one state of the secrets and certificates from another: where they changed, Kafka is joined anew, if
+    `check_credentials` does not raise KafkaUnavailable.
     """
 
-    client: ClientOptions
     credentials: Callable[[], object]
-    group_id: str
+    check_credentials: Callable[[], object]
     limits: Limits
     drain_timeout: float
-    max_record_bytes: int
 
 
-class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+class Relay:
+    """See `processor.ports.log.RebalanceListener` for its callbacks."""
+
     def __init__(self, options: RelayOptions, parts: WorkerParts, tasks: asyncio.TaskGroup) -> None:
         self._options = options
         self._parts = parts
         self._consumer = parts.consumer
-        self._measures = Measures(parts.metrics, parts.consumer)
+        self._measures = parts.measures
         self._metrics = parts.metrics
         self._tasks = tasks
         self._workers: dict[int, PartitionWorker] = {}
@@ -131,12 +128,11 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
 
     # Rebalances
 
-    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
+    async def on_partitions_assigned(self, numbers: Sequence[int]) -> None:
         self._metrics.rebalances.inc()
-        numbers = sorted(partition.partition for partition in assigned)
         if self.state in {RelayState.LEAVING, RelayState.STOPPING}:
             # The group may still assign while this member gives back what it had: nobody would end those workers.
-            log.info("assignment_not_taken", partitions=numbers)
+            log.info("assignment_not_taken", partitions=list(numbers))
             return
         self._become(RelayState.MEMBER)
         self._consumer.pause(*numbers)
@@ -146,22 +142,13 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
             worker = self._new_worker(number, limits)
             self._workers[number] = worker
             self._running[number] = self._tasks.create_task(self._own(worker))
-        log.info("partitions_assigned", partitions=numbers)
+        log.info("partitions_assigned", partitions=list(numbers))
 
     def _new_worker(self, number: int, limits: Limits) -> PartitionWorker:
-        return PartitionWorker(number, self._parts, self._new_writer(number), limits)
+        return PartitionWorker(number, self._parts, self._parts.writer_of(number), limits)
 
-    def _new_writer(self, number: int) -> PartitionWriter:
-        return TransactionalWriter(
-            self._options.client,
-            transactional_id=f"{self._options.group_id}-{self._consumer.topic}-{number}",
-            group_id=self._options.group_id,
-            source=self._consumer.partition(number),
-            max_bytes=self._options.max_record_bytes,
-        )
-
-    async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
-        del revoked  # an eager assignor takes all of them
+    async def on_partitions_revoked(self, numbers: Sequence[int]) -> None:
+        del numbers  # an eager assignor takes all of them
         await self._give_back(self._options.drain_timeout)
 
     def _share(self, partitions: int) -> Limits:
@@ -296,7 +283,7 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
             return False
         self._credentials = now
         try:
-            self._options.client()
+            self._options.check_credentials()
         except KafkaUnavailable as error:
             log.warning("kafka_credentials_unusable", cause=str(error))
             return False

@@ -8,7 +8,7 @@ Everything but the pipeline's decisions is here; the lanes are another shell's a
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from math import inf
 
@@ -16,6 +16,7 @@ import structlog
 
 from processor.core.backoff import Backoff
 from processor.core.book import Batch, CommitPoint
+from processor.core.chunks import ChunkFormat
 from processor.core.items import end_of
 from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
@@ -28,6 +29,7 @@ from processor.relay.commit_metadata import CommitMetadata, Trying
 from processor.relay.parts import WorkerParts
 from processor.relay.takeover import Beginning, beginning, record_at, restore
 from processor.telemetry.retry import Retry
+from topics.codec import Decoder
 from topics.records import ResponseRecord
 
 log = structlog.get_logger(__name__)
@@ -41,6 +43,9 @@ LANDING_SHARE = 0.7
 RETRY = Backoff(first=0.2, cap=5.0)
 
 
+NewPipeline = Callable[[Decoder, Limits, ChunkFormat], PartitionPipeline]
+
+
 class WorkerState(Enum):
     TAKING_OVER = auto()
     RUNNING = auto()
@@ -51,8 +56,16 @@ class WorkerState(Enum):
 class PartitionWorker:
     """`run` is its task; `feed`, `drain` and `abandon` are called by the relay that owns it."""
 
-    def __init__(self, number: int, parts: WorkerParts, writer: PartitionWriter, limits: Limits) -> None:
+    def __init__(
+        self,
+        number: int,
+        parts: WorkerParts,
+        writer: PartitionWriter,
+        limits: Limits,
+        pipeline: NewPipeline = PartitionPipeline,
+    ) -> None:
         self.number = number
+        self._pipeline = pipeline
         self._parts = parts
         self._writer = writer
         self._clock = parts.clock
@@ -88,7 +101,7 @@ class PartitionWorker:
         return f"<PartitionWorker {self.number} {self.state.name} {self.pipeline!r}>"
 
     def _new_pipeline(self, limits: Limits) -> PartitionPipeline:
-        return PartitionPipeline(self._parts.decoder, limits)
+        return self._pipeline(self._parts.decoder, limits, self._parts.chunk_format)
 
     @property
     def running(self) -> bool:
@@ -249,7 +262,7 @@ class PartitionWorker:
 
     async def _feed_carefully(self, care: Caution) -> None:
         """Feed what is next of what waits, once it is durable that it is tried; then write that this owner lives."""
-        records = care.take()
+        records = care.take() if not care.over else []
         suspected = care.suspects(records) if records else False
         if records:
             await self._announce(care, records, suspected=suspected)
@@ -263,11 +276,19 @@ class PartitionWorker:
             if suspected:
                 await self._commit_trying()
         if self.running and care.over:
-            self._feed((), care.position)
-            self._caution = self._caution_here = None
-            await self._write()
+            await self._read_as_usual(care)
         elif records and not self._may_feed:
             await self._write()
+
+    async def _read_as_usual(self, care: Caution) -> None:
+        """End the care. What came with the last of it is fed once it is durable that the owner lived."""
+        if care.holds:
+            await self._commit_trying()
+            if not self.running:
+                return
+        self._caution = self._caution_here = None
+        self._feed(care.rest(), care.position)
+        await self._write()
 
     async def _announce(self, care: Caution, records: Sequence[Raw], *, suspected: bool) -> None:
         """Make durable what is tried. An end counts against a suspect only where nothing else was amiss: see `caution`."""
@@ -296,7 +317,7 @@ class PartitionWorker:
         pipeline, care = self.pipeline, self._caution
         now = self._clock.monotonic()
         pipeline.tick(now)
-        if care is not None and (self._may_feed or care.over):
+        if care is not None and (self._may_feed or (care.over and not care.holds)):
             await self._feed_carefully(care)
             if not self.running:
                 return
@@ -426,6 +447,8 @@ class PartitionWorker:
         does again.
         """
         if self.state is not WorkerState.RUNNING or not self._parts.consumer.membership.holds():
+            if self.state is WorkerState.RUNNING:
+                log.info("partition_drained", partition=self.number, clean=False, leased=False)
             self.abandon()  # without the lease nothing in flight may be sent again: there is nothing to wait for
             return False
         self.state = WorkerState.DRAINING
@@ -441,6 +464,7 @@ class PartitionWorker:
             log.warning("drain_incomplete", partition=self.number, cause=type(error).__name__)
             return False
         else:
+            log.info("partition_drained", partition=self.number, clean=landed, leased=True)
             return landed
         finally:
             self.abandon()

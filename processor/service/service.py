@@ -1,9 +1,9 @@
 """The composition root: builds the roles from settings, runs them in one task group, stops them in the right order.
 
-    HTTP up (health) -> topics verified -> relay, archive, api -> SIGTERM -> relay drained -> archive, HTTP down
+    HTTP up (health) -> topics verified -> archive, api, gateway, relay -> SIGTERM -> relay drained -> archive, HTTP down
 
 A role that fails for good ends the process; what it was doing, the next process does again. What only one role needs is
-imported when that role is built: a relay does not load a database driver, an api does not load Ably.
+imported when that role is built: a relay does not load a database driver, an api does not load the client of the realtime service.
 """
 
 import asyncio
@@ -41,6 +41,7 @@ from topics.specs import TopicNames
 
 if TYPE_CHECKING:
     from processor.archive.app import Archive
+    from processor.service.gateway_role import GatewayRole
 
 log = structlog.get_logger("tokenstream")
 
@@ -52,6 +53,7 @@ class Role(StrEnum):
     RELAY = "relay"
     ARCHIVE = "archive"
     API = "api"
+    GATEWAY = "gateway"
 
 
 def topic_names(settings: Settings) -> TopicNames:
@@ -60,6 +62,7 @@ def topic_names(settings: Settings) -> TopicNames:
         responses=settings.responses_topic,
         dead_letters=settings.dead_letters_topic,
         controls=settings.controls_topic,
+        frames=settings.frames_topic if settings.realtime == "direct" else None,
     )
 
 
@@ -133,7 +136,7 @@ class Service:
             self._metrics,
             lambda: self._checks,
             lambda: self._vitals,
-            for_strangers=Role.API in roles and not is_loopback(settings.http_host),
+            for_strangers=bool({Role.API, Role.GATEWAY} & roles) and not is_loopback(settings.http_host),
         )
 
     async def run(self) -> None:
@@ -141,8 +144,11 @@ class Service:
             await stack.enter_async_context(LoopWatch(self._metrics).watching())
             await stack.enter_async_context(in_background(self._health.keep_examining()))
             store = self._open_store(stack)
-            api = self._api(store, stack)
-            app = make_app(self._metrics, self._health, api)
+            access = self._access()
+            api = self._api(store, access, stack)
+            gateway = self._gateway_role(store, access)
+            streams = None if gateway is None else gateway.events.serve
+            app = make_app(self._metrics, self._health, api, streams=streams)
             server = HttpServer(app, host=self._settings.http_host, port=self._settings.http_port)
             await stack.enter_async_context(server)
             log.info("http_listening", host=self._settings.http_host, port=server.port)
@@ -153,6 +159,8 @@ class Service:
                     await self._start_store(store, tasks, running)
                 if store is not None and Role.ARCHIVE in self._roles:
                     await running.enter_async_context(self._archive(store, tasks))
+                if gateway is not None:
+                    await running.enter_async_context(self._gateway(gateway, tasks))
                 if Role.RELAY in self._roles:
                     await running.enter_async_context(self._relay(tasks))
                 if api is not None and self._settings.probe_channel is not None:
@@ -162,7 +170,7 @@ class Service:
                 await self._stop.wait()
 
     def _open_store(self, stack: contextlib.AsyncExitStack) -> ResponseStore | None:
-        if not self._roles & {Role.ARCHIVE, Role.API}:
+        if not self._roles & {Role.ARCHIVE, Role.API, Role.GATEWAY}:
             return None
         from processor.archive.stores import open_store  # noqa: PLC0415 - a relay needs no database driver
 
@@ -170,20 +178,32 @@ class Service:
         stack.push_async_callback(store.close)
         return store
 
-    def _api(self, store: ResponseStore | None, stack: contextlib.AsyncExitStack) -> ApiParts | None:
-        if store is None or Role.API not in self._roles:
-            return None
+    def _access(self) -> Access:
+        """Who may read, through `/v1`'s records and its streams alike."""
         settings = self._settings
-        tombstones = KafkaTombstones(settings.kafka_client_options, responses_topic=settings.responses_topic)
-        stack.push_async_callback(tombstones.close)
-        access = Access(
+        if self._roles & {Role.API, Role.GATEWAY}:
+            config_api.log_access(settings)
+            release_large_buffers()
+        return Access(
             open=settings.api_is_open,
             loopback_only=settings.api_public is not True,
             tokens=config_api.token_source(settings),
             keys=config_api.key_source(settings),
         )
-        config_api.log_access(settings)
-        release_large_buffers()
+
+    def _gateway_role(self, store: ResponseStore | None, access: Access) -> "GatewayRole | None":
+        if store is None or Role.GATEWAY not in self._roles:
+            return None
+        from processor.service.gateway_role import build_gateway  # noqa: PLC0415 - other roles do not need it
+
+        return build_gateway(self._settings, store, access, self._metrics, self._clock, self._random)
+
+    def _api(self, store: ResponseStore | None, access: Access, stack: contextlib.AsyncExitStack) -> ApiParts | None:
+        if store is None or Role.API not in self._roles:
+            return None
+        settings = self._settings
+        tombstones = KafkaTombstones(settings.kafka_client_options, responses_topic=settings.responses_topic)
+        stack.push_async_callback(tombstones.close)
         limits = ApiLimits(settings.api_max_buffered_bytes, settings.api_max_requests, settings.api_write_timeout)
         return ApiParts(store, access, tombstones, settings.cors_origins, limits)
 
@@ -259,10 +279,21 @@ class Service:
             self._vitals.remove(vital)
             task.cancel()
 
+    @contextlib.asynccontextmanager
+    async def _gateway(self, gateway: "GatewayRole", tasks: asyncio.TaskGroup) -> AsyncIterator[None]:
+        async with gateway.running(tasks, self._stop) as working:
+            self._checks.append(Check("frames", gateway.feed.trouble))
+            vital = Check("gateway", lambda: next((why for task in working if (why := ended(task))), None))
+            self._vitals.append(vital)
+            try:
+                yield
+            finally:
+                self._vitals.remove(vital)
+
     @contextlib.contextmanager
     def _probing(self, api: ApiParts, channel: str, tasks: asyncio.TaskGroup) -> Iterator[None]:
         """No check asks about it: an api whose probes fail serves as well as before."""
-        from processor.service.probe_role import build_probe  # noqa: PLC0415 - it brings Ably's SDK
+        from processor.service.probe_role import build_probe  # noqa: PLC0415 - it brings the realtime service's client
 
         probe = build_probe(self._settings, channel, api, self._metrics, self._random)
         task = tasks.create_task(probe.run())
@@ -273,10 +304,12 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def _relay(self, tasks: asyncio.TaskGroup) -> AsyncIterator[None]:
-        from processor.service.relay_role import build_relay, connection_pool  # noqa: PLC0415 - it brings Ably's SDK
+        from processor.service import relay_role  # noqa: PLC0415 - it brings the realtime service's client
 
-        async with connection_pool(self._settings, self._metrics, self._clock, self._random) as pool:
-            relay = build_relay(self._settings, pool, self._metrics, self._clock, self._random, tasks)
+        settings, metrics, clock, random = self._settings, self._metrics, self._clock, self._random
+        provider = relay_role.realtime_provider(settings, clock, random)
+        async with relay_role.connection_pool(settings, provider, metrics, clock, random) as pool:
+            relay = relay_role.build_relay(settings, provider.profile, pool, metrics, clock, random, tasks)
             self._checks.append(Check("kafka", relay.trouble))
             self._checks.append(Check("realtime", lambda: realtime_trouble(pool)))
             task = tasks.create_task(relay.run())

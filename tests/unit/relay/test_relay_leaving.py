@@ -5,14 +5,13 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 
-from aiokafka import TopicPartition
-
 from processor.clock import Clock
 from processor.core.limits import Limits
 from processor.relay.parts import WorkerParts
 from processor.relay.relay import Relay, RelayOptions
 from processor.relay.worker import PartitionWorker
 from processor.telemetry.metrics import Metrics
+from support.measures import NoMeasures
 
 
 class LateGroup:
@@ -24,7 +23,7 @@ class LateGroup:
     stopped = False
 
     async def stop(self) -> None:
-        await self.relay.on_partitions_assigned([TopicPartition("tokens", 0)])
+        await self.relay.on_partitions_assigned([0])
         self.stopped = True
 
     def pause(self, *_numbers: int) -> None:
@@ -44,14 +43,13 @@ def relay_of(consumer: LateGroup, tasks: asyncio.TaskGroup) -> Relay:
         clock=Clock(),
         committed=Closable(),
         responses=Closable(),
+        measures=NoMeasures(),
     )
     options = RelayOptions(
-        client=dict,
         credentials=lambda: None,
-        group_id="g",
+        check_credentials=lambda: None,
         limits=Limits(),
         drain_timeout=1.0,
-        max_record_bytes=1_000_000,
     )
     return Relay(options, cast("WorkerParts", parts), tasks)
 
@@ -80,7 +78,7 @@ async def test_a_stop_waits_for_a_rebalance_that_still_drains() -> None:
     async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
         relay = consumer.relay = relay_of(consumer, tasks)
         relay._workers[0] = cast("PartitionWorker", worker)
-        revoked = tasks.create_task(relay.on_partitions_revoked([TopicPartition("tokens", 0)]))
+        revoked = tasks.create_task(relay.on_partitions_revoked([0]))
         await asyncio.sleep(0)
         stopping = tasks.create_task(relay.stop())
         await asyncio.sleep(0.05)

@@ -18,6 +18,7 @@ from processor.relay.parts import WorkerParts
 from processor.relay.takeover import beginning, restore
 from processor.relay.worker import PartitionWorker
 from processor.telemetry.metrics import Metrics
+from support.measures import NoMeasures
 from support.world import LogRecord
 from topics.codec import Decoder, encode_response
 from topics.records import Reason
@@ -292,11 +293,13 @@ def worker_of(consumer: Any, offsets: Any, topic: Topic, writer: Any, random: Ra
         consumer=consumer,
         committed=offsets,
         responses=topic,
+        writer_of=lambda _: writer,
         lanes_of=lambda *_: NoLanes(),
         decoder=Decoder(),
         metrics=Metrics(),
         clock=Clock(),
         random=random,
+        measures=NoMeasures(),
         responses_topic="responses",
         dead_letters_topic="dead-letters",
         dead_letter_bytes=1 << 20,

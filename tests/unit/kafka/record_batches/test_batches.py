@@ -2,7 +2,7 @@
 
 import pytest
 
-from processor.kafka.record_batches.batches import Corrupt, Fault, Record, RecordBatch, Unreadable, frames
+from processor.kafka.record_batches.batches import BatchedRecord, Corrupt, Fault, RecordBatch, Unreadable, frames
 from support.raw_batches import CODECS, around, batch, sealed
 
 MIB = 1 << 20
@@ -23,7 +23,7 @@ def test_records_are_read_from_the_offset_asked_for(codec: int) -> None:
 
 def test_a_name_that_is_not_utf8_is_escaped_and_counted() -> None:
     first, *others = RecordBatch(sealed(batch(ENTRIES).replace(b"hhhhhhhh", b"\xff\xfehhhhhh", 1))).records(0, MIB)
-    assert first == Record(0, 7, b"k", b"v0", (("\\xff\\xfehhhhhh", b"x"),), 0, renamed=1)
+    assert first == BatchedRecord(0, 7, b"k", b"v0", (("\\xff\\xfehhhhhh", b"x"),), 0, renamed=1)
     assert [(record.offset, record.headers) for record in others] == [(n, (("hhhhhhhh", b"x"),)) for n in (1, 2, 3)]
 
 

@@ -17,7 +17,7 @@ from topics.codec import Decoder
 def observed(ts: int) -> float:
     """The sum of delivery times after a frame whose oldest token has this time."""
     metrics, nothing = Metrics(), Any
-    parts: Any = LaneParts(realtime=nothing, metrics=metrics, clock=Clock(), random=nothing)  # type: ignore[arg-type]
+    parts: Any = LaneParts(realtime=nothing, metrics=metrics, clock=Clock(), random=nothing, duplicate_window=0.0)  # type: ignore[arg-type]
     tasks: asyncio.TaskGroup = nothing  # type: ignore[assignment]
     lanes = Lanes(parts, PartitionPipeline(Decoder(), Limits()), lambda: True, lambda: None, tasks)
     headers = {"seq": "1"}

@@ -1,26 +1,31 @@
-"""One pass over the `responses` topic, from a time to where it ends now: for `verify`, outside any consumer group."""
+"""One pass over a topic, from a time to where it ends now, outside any consumer group."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from processor.archive.batch import Arrival
 from processor.errors import KafkaUnavailable
+from processor.kafka.options import ClientOptions
 from processor.kafka.record_batches import Trouble, read_safely
 from processor.ports.store import Position, Progress
 
 ANSWER_SECONDS = 30.0
 
-ClientOptions = Callable[[], Mapping[str, Any]]
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    position: Position
+    key: bytes | None
+    value: bytes | None
 
 
 async def read_log(
     client_options: ClientOptions, topic: str, *, since: int | None, progress: Progress | None = None
-) -> AsyncIterator[Arrival]:
+) -> AsyncIterator[LogEntry]:
     """Committed records of all partitions, each partition in order, from `since` (ms; None: from the start) to the end
     as it was when this began. `progress` is called with how many offsets were passed. Raises KafkaUnavailable.
     """
@@ -40,7 +45,7 @@ async def read_log(
                 for record in records:
                     if record.offset < ends[partition]:
                         position = Position(record.partition, record.offset)
-                        yield Arrival(topic, position, record.key, record.value)
+                        yield LogEntry(position, record.key, record.value)
             before = sum(passed.values())
             for one in open_partitions:
                 # The position, not the last record: what transactions leave in the log is passed over.

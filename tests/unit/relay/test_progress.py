@@ -2,7 +2,7 @@
 
 import pytest
 
-from processor.ably.progress import STANDSTILL, Progress
+from processor.relay.progress import STANDSTILL, Progress
 
 
 def look_for(progress: Progress, seconds: float, *, connects: bool, sends: bool = True, begin: float = 0.0) -> float:

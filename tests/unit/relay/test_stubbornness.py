@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from processor.ably.refusals import Meaning, Refusal, meaning
+from processor.ably.refusals import refusal
 from processor.clock import Clock
 from processor.core.backoff import Backoff
 from processor.core.framer import Frame
@@ -67,7 +67,7 @@ class RefusingChannel:
         if answer == (0, 0):
             raise PublishRetry("no answer in time")
         if answer is not None:
-            raise Refusal(*answer, "no reason that is known").error()
+            raise refusal(*answer, "no reason that is known")
 
 
 async def relayed(answers: list[tuple[int, int] | None]) -> tuple[PartitionPipeline, RefusingChannel, Time]:
@@ -89,6 +89,7 @@ async def relayed(answers: list[tuple[int, int] | None]) -> tuple[PartitionPipel
             metrics=Metrics(),
             clock=Clock(time.monotonic),
             random=Random(1),
+            duplicate_window=120.0,
             backoff=Backoff(first=0.0, cap=0.0),
         )
         lanes = Lanes(
@@ -132,9 +133,3 @@ async def test_silence_between_the_refusals_does_not_prolong_them_and_another_re
     others: list[tuple[int, int] | None] = [*[(41234, 400)] * 20, (50000, 500), *[(41234, 400)] * 20, None]
     pipeline, _, _ = await relayed(others)
     assert not pipeline.collect(1).dead_letters
-
-
-def test_a_code_that_is_listed_keeps_its_meaning() -> None:
-    assert meaning(40160, 401) is Meaning.CHANNEL
-    assert meaning(40001, 400) is Meaning.RETRY
-    assert meaning(42999, 429) is Meaning.SLOW_ALL

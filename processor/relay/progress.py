@@ -1,4 +1,4 @@
-"""Whether publishing makes no progress though the service takes connections: pure.
+"""Whether publishing over a link makes no progress though the service takes connections: pure.
 
 It is shown, and restarts nothing: every send without an answer in time has its client replaced in this process, connection included. What
 many fresh clients do not change is outside, the same for all processes, and a restart would only add takeovers to it.
@@ -47,4 +47,4 @@ class Progress:
         """Returns what is wrong as a sentence, or None."""
         if self._fruitless < STANDSTILL:
             return None
-        return f"the realtime service takes connections, but has answered nothing that was published for {STANDSTILL:.0f} s"
+        return f"the realtime service takes connections, but has answered nothing that was published over one of them for {STANDSTILL:.0f} s"
