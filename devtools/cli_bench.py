@@ -27,6 +27,7 @@ SCENARIOS = {
     "scaling": "The backlog with 1, 2 and 4 relays.",
     "takeover": "A relay is stopped, then killed, with 1,000 responses open on its partition.",
     "crash": "One of two relays is killed.",
+    "cancel": "Responses are cancelled over HTTP: how soon the producer's stop is in Kafka.",
     "idle": "Start, memory and processor of a relay with nothing to do.",
     "memory": "Open and ended responses and huge records beyond what may be kept of them.",
     "ten-million": "A backlog of ten million tokens. Takes minutes.",

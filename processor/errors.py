@@ -26,7 +26,7 @@ TokenstreamError                        the root, in `topics.errors`
 │   ├── Corrupt, Undecodable, TooLarge  a batch can't be read: its bytes, its compression, its size
 │   ├── CursorInvalid, ResponseMissing, DeadLetterMissing, ChannelUnknown
 │   │                                   what was asked for does not exist
-│   └── NotCompactable, NotDeletable, NotProducible, NothingToSkip, ReplayImpossible
+│   └── CancelRefused, NotCompactable, NotDeletable, NotProducible, NothingToSkip, ReplayImpossible
 │                                       what was asked for can't be done
 ├── DeliveryError                       of the producer: Kafka did not take a record
 │   └── RecordTooLargeError             it is over the topic's `max.message.bytes`

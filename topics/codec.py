@@ -183,7 +183,10 @@ class Decoder:
             return Invalid(Reason.INVALID, "seq of a start is not 0")
         if record.channel is None:
             return Invalid(Reason.INVALID, "channel is missing")
-        return check_channel(record.channel, self._channel_pattern) or _take_object(record, "metadata")
+        wrong = check_channel(record.channel, self._channel_pattern)
+        if wrong is not None and wrong.reason is Reason.CHANNEL_FORBIDDEN:
+            return Invalid(wrong.reason, wrong.detail, (record.response_id, record.channel))
+        return wrong or _take_object(record, "metadata")
 
     def _decode_slowly(self, value: bytes) -> TokenRecord | Invalid:
         try:

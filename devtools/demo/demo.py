@@ -68,6 +68,7 @@ async def _show(deployment: Deployment, console: Console, port: int) -> None:
             api=deployment.api,
             channel=CHANNEL,
             token=lambda: demo_token(deployment.key, {CHANNEL: ["subscribe", "history"]}, None, TOKEN_SECONDS),
+            cancel_token=lambda: demo_token(deployment.key, {CHANNEL: ["publish"]}, None, TOKEN_SECONDS),
             say=say,
             faults=Breaker(deployment, tasks).faults(),
         )

@@ -36,17 +36,17 @@ class Cors:
 
     def preflight(self, request: web.Request, route: HasMethods) -> dict[str, str]:
         """For `OPTIONS`. An allowed origin gets the headers it asks for: tracing libraries add theirs to every request."""
-        methods = [*route.methods, "HEAD", "OPTIONS"]
+        methods = [*route.methods, "OPTIONS"]
         headers = {"Allow": ", ".join(methods)}
         if not self._allows(request):
             return headers
         if self.readers_only and "*" in self.origins:
-            methods = [method for method in methods if method != "DELETE"]
+            methods = [method for method in methods if method not in ("DELETE", "POST")]
         asked = request.headers.get("Access-Control-Request-Headers", "")
         valid = len(asked) <= _LONGEST and _HEADER_NAMES.fullmatch(asked.strip()) is not None
         return headers | {
             "Access-Control-Allow-Methods": ", ".join(methods),
-            "Access-Control-Allow-Headers": asked.strip() if valid else "Authorization, If-None-Match",
+            "Access-Control-Allow-Headers": asked.strip() if valid else "Authorization, Content-Type, If-None-Match",
             "Access-Control-Max-Age": "600",
         }
 

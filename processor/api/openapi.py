@@ -3,12 +3,13 @@
 A test drives the server by the description, so that the two cannot differ.
 """
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from processor.api.responses import MAX_LIMIT
+from topics.controls import MAX_CONTROL_REASON
 from topics.records import JsonObject, Status
 from topics.wire import Schema, WrittenPart, WrittenResponse, require_what_is_written
 
@@ -32,6 +33,19 @@ _PARTIAL = msgspec.defstruct(
     "PartialResponse",
     [(field.encode_name, field.type | UnsetType, UNSET) for field in _FIELDS],
     namespace={"__doc__": "A Response, or what `fields` left of it."},
+)
+_ENDED = msgspec.defstruct(
+    "EndedResponse",
+    [
+        (
+            field.encode_name,
+            field.type if field.encode_name in ("responseId", "channel", "status") else field.type | UnsetType,
+            *(() if field.encode_name in ("responseId", "channel", "status") else (UNSET,)),
+        )
+        for field in _FIELDS
+    ],
+    kw_only=True,
+    namespace={"__doc__": "A Response; without its text if the credential may cancel it and not read it."},
 )
 _Next = Annotated[str | None, Meta(description="`before` of the next page; null at the end")]
 _MoreOpen = Annotated[
@@ -64,9 +78,22 @@ class Error(Struct):
     error: ErrorDetail
 
 
+class CancelRequest(Struct):
+    channel: Annotated[str | None, Meta(description="needed until the first snapshot of the response")] = None
+    reason: Annotated[str, Meta(max_length=MAX_CONTROL_REASON, description="for the producer")] | None = None
+
+
+class CancelRequested(Struct, rename="camel"):
+    response_id: str
+    state: Literal["requested"]
+
+
+def _ref(kind: type[Struct]) -> Schema:
+    return {"$ref": f"#/components/schemas/{kind.__name__}"}
+
+
 def _json(description: str, kind: type[Struct], **more: Any) -> Schema:
-    schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
-    return {"description": description, "content": {"application/json": {"schema": schema}}, **more}
+    return {"description": description, "content": {"application/json": {"schema": _ref(kind)}}, **more}
 
 
 def _errors(**statuses: str) -> Schema:
@@ -74,6 +101,7 @@ def _errors(**statuses: str) -> Schema:
         "400": "the request is malformed",
         "401": "no credential, or none this server knows",
         "403": "the credential does not grant the operation on the channel",
+        "429": "the credential asks for too many",
         "503": "the store or Kafka does not answer, or the server is busy: try again",
         "504": "the answer took too long",
     } | {name.removeprefix("_"): text for name, text in statuses.items()}
@@ -122,6 +150,23 @@ def _response_path() -> Schema:
     }
 
 
+def _cancel_path() -> Schema:
+    return {
+        "parameters": [_RESPONSE_ID],
+        "post": {
+            "operationId": "cancelResponse",
+            "summary": "Ask the producer of a response to end it, also before its start. May be repeated",
+            "security": [{"bearer": []}],
+            "requestBody": {"required": False, "content": {"application/json": {"schema": _ref(CancelRequest)}}},
+            "responses": {
+                "200": _json("it has ended, and nothing happens: the response", _ENDED),
+                "202": _json("the cancel is written", CancelRequested),
+                **_errors(_404="there is no such response in that channel, or none is known and no channel is given"),
+            },
+        },
+    }
+
+
 def _listing_path(channel: Schema, operation_id: str) -> Schema:
     status = {"type": "array", "items": {"enum": STATUSES}, "minItems": 1}
     fields = {"type": "array", "items": {"enum": [field.encode_name for field in _FIELDS]}, "minItems": 1}
@@ -159,7 +204,8 @@ def _hydrate_path(channel: Schema, operation_id: str) -> Schema:
 
 def _schemas() -> Schema:
     _, components = msgspec.json.schema_components(
-        [ResponsePage, ListingPage, Error], ref_template="#/components/schemas/{name}"
+        [ResponsePage, ListingPage, CancelRequest, CancelRequested, _ENDED, Error],
+        ref_template="#/components/schemas/{name}",
     )
     require_what_is_written(components, (_PART, _RESPONSE))
     return components
@@ -177,6 +223,7 @@ def describe(version: str) -> Schema:
         "security": [{"bearer": []}, {}],
         "paths": {
             "/v1/responses/{responseId}": _response_path(),
+            "/v1/responses/{responseId}/cancel": _cancel_path(),
             "/v1/channels/{channel}/responses": _listing_path(_CHANNEL, "listResponses"),
             "/v1/channels/{channel}/hydrate": _hydrate_path(_CHANNEL, "hydrate"),
             "/v1/responses": _listing_path(_CHANNEL_QUERY, "listResponsesByQuery"),
@@ -189,7 +236,7 @@ def describe(version: str) -> Schema:
                     "type": "http",
                     "scheme": "bearer",
                     "description": "An entry of API_TOKENS, or an Ably JWT whose capability for the channel includes `history` "
-                    "(to delete: `message-delete-any`). Reading needs none on loopback, nor with API_PUBLIC.",
+                    "(to cancel: `publish`; to delete: `message-delete-any`). Reading needs none on loopback, nor with API_PUBLIC.",
                 }
             },
         },

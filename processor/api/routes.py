@@ -16,6 +16,7 @@ class Serves(StrEnum):
 
     DESCRIPTION = "description"
     RESPONSE = "response"
+    CANCEL = "cancel"
     LISTING = "listing"
     HYDRATION = "hydration"
 
@@ -23,6 +24,7 @@ class Serves(StrEnum):
 PARAMETERS = {
     Serves.DESCRIPTION: frozenset[str](),
     Serves.RESPONSE: frozenset[str](),
+    Serves.CANCEL: frozenset[str](),
     Serves.LISTING: frozenset({"limit", "before", "status", "fields"}),
     Serves.HYDRATION: frozenset({"limit", "before"}),
 }
@@ -39,7 +41,9 @@ class Route:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        return ("GET", "DELETE") if self.serves is Serves.RESPONSE else ("GET",)
+        if self.serves is Serves.CANCEL:
+            return ("POST",)
+        return ("GET", "DELETE", "HEAD") if self.serves is Serves.RESPONSE else ("GET", "HEAD")
 
     @property
     def parameters(self) -> frozenset[str]:
@@ -54,6 +58,8 @@ def find_route(target: str) -> Route:
             return Route("/v1/openapi.json", Serves.DESCRIPTION)
         case ["", "v1", "responses", response_id] if response_id:
             return Route("/v1/responses/{responseId}", Serves.RESPONSE, decoded(response_id))
+        case ["", "v1", "responses", response_id, "cancel"] if response_id:
+            return Route("/v1/responses/{responseId}/cancel", Serves.CANCEL, decoded(response_id))
         case ["", "v1", "channels", channel, "responses"] if channel:
             return Route("/v1/channels/{channel}/responses", Serves.LISTING, decoded(channel))
         case ["", "v1", "channels", channel, "hydrate"] if channel:

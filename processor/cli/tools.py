@@ -53,7 +53,12 @@ def produce(
 
         options = settings.kafka_client_options()
         try:
-            async with TokenProducer(options.pop("bootstrap_servers"), settings.tokens_topic, **options) as producer:
+            async with TokenProducer(
+                options.pop("bootstrap_servers"),
+                settings.tokens_topic,
+                controls_topic=settings.controls_topic,
+                **options,
+            ) as producer:
                 response = producer.response(channel, metadata=given, response_id=response_id)
                 async with response:
                     tokens = await _write(response, words=words, rate=rate, kind=kind, part=part)

@@ -57,10 +57,6 @@ SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
 
 
-NOT_READ_YET = frozenset({"controls_topic"})
-"""Settings that nothing reads: accepted, and left out of what people read. Remove one here once it works."""
-
-
 class SettingRow(NamedTuple):
     """One line of the table of settings, as people read it."""
 
@@ -126,7 +122,7 @@ class Settings(BaseSettings):
         default="tokenstream.dead-letters", description="Where what can't be delivered goes"
     )
     controls_topic: Topic = Field(
-        default="tokenstream.controls", description="The fourth topic, created with the others"
+        default="tokenstream.controls", description="Where cancels are written, for model services and the relay"
     )
     topics_replication_factor: Annotated[int, Field(ge=1, le=32767)] | None = Field(
         default=None, description="Replicas `topics apply` asks for; none is the broker's default"
@@ -201,6 +197,9 @@ class Settings(BaseSettings):
     idle_timeout: Seconds = Field(
         default=120.0, description="Seconds without an event after which a response is abandoned"
     )
+    cancel_timeout: Seconds = Field(
+        default=10.0, description="Seconds a producer has to stop a cancelled response; then the relay ends it"
+    )
     finished_ttl: Seconds = Field(default=300.0, description="Seconds a finished response is remembered exactly")
     drain_timeout: Seconds = Field(
         default=20.0, description="Seconds a stop or a revocation may take to finish what is in flight"
@@ -225,7 +224,7 @@ class Settings(BaseSettings):
     api_tokens: ApiTokens = Field(
         default=(),
         repr=False,
-        description="`token=channel-pattern,...` that `/v1` takes as bearer tokens; `token=read:channel-pattern` may not delete",
+        description="`token=channel-pattern,...` that `/v1` takes as bearer tokens; `token=read:channel-pattern` may not cancel or delete",
     )
     api_tokens_file: Path | None = Field(default=None, exclude=True)
     api_ably_keys: AblyKeys = Field(
@@ -236,7 +235,7 @@ class Settings(BaseSettings):
     api_ably_keys_file: Path | None = Field(default=None, exclude=True)
     api_public: Public = Field(
         default=False,
-        description="Whether anyone may read from `/v1`; `loopback`: over loopback connections. Deleting needs a credential",
+        description="Whether anyone may read from `/v1`; `loopback`: over loopback connections. Cancelling and deleting need a credential",
     )
     api_max_requests: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=1000, description="Requests `/v1` answers at one time; above it 503"
@@ -246,6 +245,10 @@ class Settings(BaseSettings):
     )
     api_write_timeout: Seconds = Field(
         default=30.0, description="Seconds a client may take for 256 KiB of an answer; then its connection is aborted"
+    )
+    api_cancel_rate: Rate = Field(
+        default=100.0,
+        description="Cancels a second for one credential, ten seconds' worth at once; above it 429; 0 is no limit",
     )
     cors_origins: Origins = Field(
         default=(), description="Origins browsers may call `/v1` from: `https://app.example,...`, or `*`"
@@ -296,11 +299,11 @@ class Settings(BaseSettings):
 
     @classmethod
     def describe(cls) -> tuple[SettingRow, ...]:
-        """Returns every setting that is read, in the order of the table people read: name without prefix, default, meaning."""
+        """Returns every setting, in the order of the table people read: name without prefix, default, meaning."""
         return tuple(
             SettingRow(name.upper(), _show(name, field.default), field.description or "")
             for name, field in cls.model_fields.items()
-            if not field.exclude and name not in NOT_READ_YET
+            if not field.exclude
         )
 
     @classmethod

@@ -5,6 +5,7 @@ offset that `commit_point` names. One batch is under way at a time; a batch that
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -13,13 +14,25 @@ from processor.core.durable import record_of
 from processor.core.finished import FinishedMemory
 from processor.core.limits import RECORD_OVERHEAD, REMEMBERED_ENDS, REMEMBERED_FINALS, REWRITE_DISTANCE
 from processor.core.response import End, Phase, Raw, Response, cost
-from topics.records import Reason, ResponseRecord
+from topics.records import EndReason, Reason, ResponseRecord
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
     raw: Raw
     reason: Reason
     detail: str = ""
+
+
+class Unwanted(msgspec.Struct, frozen=True):
+    """That the relay ended a response by itself: whoever produces it need not go on."""
+
+    response_id: str
+    channel: str
+    reason: str
+
+
+UNWANTED_ENDS: Final = frozenset({EndReason.ABANDONED, EndReason.TOO_LARGE, EndReason.UNPUBLISHABLE})
+"""Why the relay ends a response so that model services are told."""
 
 
 class Save(msgspec.Struct, frozen=True):
@@ -39,6 +52,7 @@ class Save(msgspec.Struct, frozen=True):
 class Batch(msgspec.Struct, frozen=True):
     saves: tuple[Save, ...]
     dead_letters: tuple[DeadLetter, ...]
+    unwanted: tuple[Unwanted, ...] = ()
 
 
 class Parked(msgspec.Struct):
@@ -64,7 +78,9 @@ class Book:
         "_due",
         "_held",
         "_parked",
+        "_told",
         "_unsaved",
+        "_unwanted",
         "finished",
         "held_bytes",
         "responses_end",
@@ -73,6 +89,9 @@ class Book:
     def __init__(self, finals: int = REMEMBERED_FINALS, ended: int = REMEMBERED_ENDS) -> None:
         self._dead_letters: list[DeadLetter] = []
         self._unsaved: dict[str, Response] = {}
+        self._unwanted: list[Unwanted] = []
+        self._told: set[str] = set()
+        """Responses with an end decided here, of which it was told already."""
         self._decided: dict[str, Response] = {}
         self._due: dict[str, Response] = {}
         self._parked: dict[str, Parked] = {}
@@ -92,6 +111,10 @@ class Book:
             raw = raw.original
         self._dead_letters.append(DeadLetter(raw, reason, detail))
         self.held_bytes += cost(raw)
+
+    def refuse_start(self, response_id: str, channel: str) -> None:
+        """Nothing of the response is relayed: its start names a channel that is not allowed."""
+        self._unwanted.append(Unwanted(response_id, channel, str(Reason.CHANNEL_FORBIDDEN)))
 
     def finish(self, response: Response, now: float) -> None:
         """The response ended: its final record is to be written."""
@@ -137,9 +160,26 @@ class Book:
                     self._parked.setdefault(response.id, Parked(response, waiting))
                 else:
                     saves.append(self._save(response, wall_ms))
-        self._batch = Batch(tuple(saves), tuple(self._dead_letters))
-        self._dead_letters = []
+                    if waiting is not self._due:
+                        self._tell_unwanted(response)
+        self._batch = Batch(tuple(saves), tuple(self._dead_letters), tuple(self._unwanted))
+        self._dead_letters, self._unwanted = [], []
         return self._batch
+
+    def _tell_unwanted(self, response: Response) -> None:
+        """Once a response: with the decision; with the final record where a predecessor decided, which may not have come to telling it."""
+        told = response.id in self._told
+        if response.phase is Phase.FINISHED:
+            self._told.discard(response.id)
+            reason = (
+                str(Reason.UNPUBLISHABLE) if response.refused else response.reason if response.ended_by_relay else None
+            )
+        else:
+            reason = None if response.decided_end is None else response.decided_end.reason
+        if reason in UNWANTED_ENDS and (not told or response.refused):
+            self._unwanted.append(Unwanted(response.id, response.channel, reason))
+            if response.phase is not Phase.FINISHED:
+                self._told.add(response.id)
 
     def park(self) -> None:
         """Ask at once for the texts that the next batch will lack."""

@@ -15,5 +15,9 @@ class Counts(msgspec.Struct):
     started: int = 0
     parts_dropped: int = 0
     finished: dict[str, int] = {}
+    cancels: dict[str, int] = {}
+    """By what came of them: `honoured`, `late` or `forced`."""
+    cancel_seconds: list[float] = []
+    """From the request for a cancel to the acknowledgement of the stop it led to."""
     response_seconds: list[float] = []
     """From reading a response's start to the acknowledgement of its end."""

@@ -3,7 +3,8 @@
 `relay` in a record is the relay's own: `offset` (of a snapshot the last tokens offset covered, of a final the last one
 read), `known` (a larger offset at which a record of the response stands, if there is one), `start` (digest of the start record),
 `seqless`, `decided` ({"gaps": [[first, last]], "end": {"reason", "seq"}}: what was decided and is not yet
-acknowledged), `refused`, `openai` (of a response in OpenAI's format: what of its log the record covers, and the decoder's state there).
+acknowledged), `refused`, `ended` (the relay made the stop, so that its number is no record's), `openai` (of a response in
+OpenAI's format: what of its log the record covers, and the decoder's state there).
 """
 
 from processor.core.decoding import restored as decoding_of
@@ -49,6 +50,8 @@ def _relay(response: Response, *, finished: bool) -> JsonObject:
         own["seqless"] = True
     if response.refused:
         own["refused"] = True
+    if response.ended_by_relay:
+        own["ended"] = True
     decided: JsonObject = {}
     if response.decided_gaps:
         decided["gaps"] = [list(gap) for gap in response.decided_gaps]

@@ -78,7 +78,9 @@ class FinishedMemory:
 
     def remember(self, response: Response, now: float) -> None:
         self._entries[response.id] = Finished(
-            _last_consumed(response.acked_seq, response.reason, refused=response.refused),
+            _last_consumed(
+                response.acked_seq, response.reason, refused=response.refused, ended_by_relay=response.ended_by_relay
+            ),
             tuple(response.gaps),
             response.start_digest,
             response.last_offset,
@@ -94,7 +96,9 @@ class FinishedMemory:
         self._put(
             record.response_id,
             Finished(
-                _last_consumed(record.seq, record.reason, refused=refused),
+                _last_consumed(
+                    record.seq, record.reason, refused=refused, ended_by_relay=bool(relay.get("ended", False))
+                ),
                 record.gaps,
                 str(relay.get("start", "")),
                 last_offset,
@@ -201,8 +205,9 @@ def _first_bits(digest: str) -> int:
     return int(digest[:8] or "0", 16)
 
 
-def _last_consumed(seq: int, reason: str | None, *, refused: bool) -> int:
-    made_by_relay = not refused and reason not in STATUS_BY_REASON
+def _last_consumed(seq: int, reason: str | None, *, refused: bool, ended_by_relay: bool) -> int:
+    """Records of earlier versions do not say who ended the response; no producer gives such a reason."""
+    made_by_relay = not refused and (ended_by_relay or reason not in STATUS_BY_REASON)
     return seq - 1 if made_by_relay else seq
 
 

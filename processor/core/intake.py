@@ -14,7 +14,7 @@ from processor.core.items import Refused, time_of
 from processor.core.limits import MAX_EARLY_TOKENS, RESPONSE_COST, Limits
 from processor.core.outflow import Outflow
 from processor.core.relief import Relief
-from processor.core.response import Early, Phase, Raw, Response, cost
+from processor.core.response import Cancel, Early, Phase, Raw, Response, cost
 from processor.core.sequencer import (
     Verdict,
     is_start,
@@ -25,6 +25,7 @@ from processor.core.sequencer import (
 )
 from processor.core.timers import Kind, Timers
 from topics.codec import MAX_NESTING, Decoder, Invalid, TokenRecord
+from topics.controls import REMEMBERED_SECONDS, ControlsMemory, Noted
 from topics.json_text import is_utf8
 from topics.openai import Format
 from topics.plain import PlainToken
@@ -39,6 +40,7 @@ class Intake:
     __slots__ = (
         "_batch_number",
         "_book",
+        "_cancels",
         "_decode",
         "_followed",
         "_missing_is_published",
@@ -62,6 +64,7 @@ class Intake:
         book: Book,
         outflow: Outflow,
         timers: Timers,
+        cancels: ControlsMemory,
         chunk_format: ChunkFormat = ANY_FORMAT,
     ) -> None:
         self._decode = decoder.decode
@@ -70,6 +73,7 @@ class Intake:
         self._book = book
         self._outflow = outflow
         self._timers = timers
+        self._cancels = cancels
         self._batch_number = 0
         self._missing_is_published = False
         self.limits = limits
@@ -197,6 +201,8 @@ class Intake:
     def _take(self, record: TokenRecord | Invalid, raw: Raw, now: float) -> None:
         if isinstance(record, Invalid):
             self._book.dead_letter(raw, record.reason, record.detail)
+            if record.refused_start is not None:
+                self._book.refuse_start(*record.refused_start)
             return
         if raw.key is None:
             self._book.dead_letter(raw, Reason.NO_KEY, "the record has no key; use the channel")
@@ -252,6 +258,7 @@ class Intake:
         self._charge(response, cost(raw) + RESPONSE_COST)
         self._outflow.adopt(response)
         self.arm_idle(response, now)
+        self._recall_cancel(response, response.started_at, now)
         self.counts.started += 1
         if response.seqless:
             self._discard_early(response, Reason.INVALID, "sequence numbers in a response that leaves them out")
@@ -425,12 +432,42 @@ class Intake:
         """What is decided of a response while tokens are appended to a run of it would not come after all of them."""
         assert response.id not in self._followed, f"a decision about {response!r} inside its run"
 
-    def abandon(self, response: Response, now: float) -> None:
-        """Gives up what is missing before anything known of the response, and closes it."""
+    def abandon(self, response: Response, now: float, reason: EndReason = EndReason.ABANDONED) -> None:
+        """Gives up what is missing before anything known of the response, and closes it. A stop among that ends it instead."""
         while response.phase is not Phase.ENDING and (response.early or next_known(response) is not None):
             self.give_up(response, now)
         if response.phase is Phase.OPEN:
-            self.close(response, EndReason.ABANDONED)
+            self.close(response, reason)
+
+    # Cancels
+
+    def _recall_cancel(self, response: Response, started_ms: int, now: float) -> None:
+        """The response starts: was it cancelled shortly before?"""
+        noted = self._cancels.find(response.id, response.channel, now)
+        if noted is not None and _between(noted, started_ms) <= REMEMBERED_SECONDS:
+            self.cancel(response, Cancel(noted.at, now))
+
+    def recall_cancel_of_restored(self, response: Response, now: float) -> None:
+        """As for a start, whose moment is known by the records' times alone."""
+        noted = self._cancels.find(response.id, response.channel, now)
+        if noted is not None and (between := _between(noted, response.started_at)) <= REMEMBERED_SECONDS:
+            self.cancel(response, Cancel(noted.at, min(now, noted.at + max(0.0, between))))
+
+    def cancel(self, response: Response, cancel: Cancel) -> None:
+        """Somebody asks for the end of an open response."""
+        if response.cancel is None and response.phase in {Phase.OPEN, Phase.ENDING}:
+            response.note_cancel(cancel)
+            self._timers.arm(cancel.since + self.limits.cancel_timeout, Kind.CANCEL, response)
+
+    def count_cancel(self, response: Response, now: float) -> None:
+        """The response has ended: what came of its cancel?"""
+        if response.cancel is None:
+            return
+        outcome = "late"
+        if response.reason == EndReason.CANCELLED:
+            outcome = "forced" if response.ended_by_relay else "honoured"
+            self.counts.cancel_seconds.append(max(0.0, now - response.cancel.asked_at))
+        self.counts.cancels[outcome] = self.counts.cancels.get(outcome, 0) + 1
 
     def close(self, response: Response, reason: EndReason) -> None:
         """The relay ends the response, after what was accepted."""
@@ -451,6 +488,11 @@ class Intake:
         self._timers.forget(response)
         for seq in sorted(response.early):
             self._release_early(response, seq)
+
+
+def _between(noted: Noted, started_ms: int) -> float:
+    """Seconds from a cancel to the start of its response."""
+    return (started_ms - (noted.control.ts or 0)) / 1000
 
 
 def _digest(raw: Raw) -> str:

@@ -60,6 +60,7 @@ class Limits:
     gap_timeout: float = 2.0
     idle_timeout: float = 120.0
     finished_ttl: float = 300.0
+    cancel_timeout: float = 10.0
     buffered: int = 64 * 1024 * 1024
     transcript: int = 256 * 1024 * 1024
     response: int = 4 * 1024 * 1024

@@ -25,9 +25,10 @@ from processor.core.intake import Intake
 from processor.core.limits import Limits
 from processor.core.outflow import AskHistory, Outflow
 from processor.core.reads import ReadTimes, oldest_offset
-from processor.core.response import Phase, Published, Raw, Response
+from processor.core.response import Cancel, Phase, Published, Raw, Response
 from processor.core.timers import Kind, Timers
 from topics.codec import Decoder
+from topics.controls import ControlRecord, ControlsMemory
 from topics.records import EndReason, ResponseRecord
 
 REVIEW_SHARE = 1 / 8
@@ -49,11 +50,19 @@ class PipelineStatus(msgspec.Struct, frozen=True):
 
 
 class PartitionPipeline:
-    def __init__(self, decoder: Decoder, limits: Limits, chunk_format: ChunkFormat = ANY_FORMAT) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        limits: Limits,
+        chunk_format: ChunkFormat = ANY_FORMAT,
+        cancels: ControlsMemory | None = None,
+    ) -> None:
+        """`cancels` are those of the process, which its shell reads; without them none counts."""
         self._timers = Timers()
         self._book = Book(limits.finals, limits.ended)
         self._outflow = Outflow(self._book, self._finished, limits.frame_bytes)
-        self._intake = Intake(decoder, limits, self._book, self._outflow, self._timers, chunk_format)
+        known = ControlsMemory() if cancels is None else cancels
+        self._intake = Intake(decoder, limits, self._book, self._outflow, self._timers, known, chunk_format)
         self._open = self._intake.open
         self._reads = ReadTimes()
         self._paused = False
@@ -81,6 +90,7 @@ class PartitionPipeline:
         for response in self._open.values():
             self._outflow.adopt(response)
             self._intake.arm_idle(response, now)
+            self._intake.recall_cancel_of_restored(response, now)
             response.obey_decisions()
             self._intake.chunks.close_as_decided(response, now)
 
@@ -131,6 +141,19 @@ class PartitionPipeline:
             self._reads.note(self._intake.position, now)
         self._expire(now)
 
+    def cancel(self, control: ControlRecord, cancel: Cancel) -> None:
+        """A cancel came that is new to the process, and in its memory.
+
+        Without a stop within `cancel_timeout` the response ends as `cancelled`.
+        """
+        response = self._open.get(control.response_id)
+        if response is not None and response.phase is not Phase.AWAITING_START:
+            if control.concerns(response.channel):
+                self._intake.cancel(response, cancel)
+        elif response is None and self._book.finished.get(control.response_id) is not None:
+            cancels = self._intake.counts.cancels
+            cancels["late"] = cancels.get("late", 0) + 1
+
     # Input: time
 
     def tick(self, now: float) -> None:
@@ -173,6 +196,8 @@ class PartitionPipeline:
                     self._intake.chunks.finish_expired(response, deadline, self._unreachable_at)
                 case Kind.GAP:
                     self._gap_expired(response, deadline, now)
+                case Kind.CANCEL:
+                    self._cancel_expired(response, deadline, now)
                 case Kind.IDLE:
                     self._idle_expired(response, deadline, now)
                 case Kind.SNAPSHOT:
@@ -199,6 +224,13 @@ class PartitionPipeline:
             self._intake.arm_idle(response, since)
             return
         self._intake.abandon(response, now)
+
+    def _cancel_expired(self, response: Response, deadline: float, now: float) -> None:
+        """No stop stands in the log up to the deadline. What the sequence has not come to yet is given up first: a stop may be in it."""
+        if self._unreachable_at + self.limits.cancel_timeout > deadline:
+            self._timers.arm(self._unreachable_at + self.limits.cancel_timeout, Kind.CANCEL, response)
+        else:
+            self._intake.abandon(response, now, EndReason.CANCELLED)
 
     @property
     def paused(self) -> bool:
@@ -278,6 +310,7 @@ class PartitionPipeline:
     def _finished(self, response: Response, now: float) -> None:
         """A response has come to its end."""
         self._intake.forget(response)
+        self._intake.count_cancel(response, now)
         self._book.finish(response, now)
         status = str(response.status)
         counts = self._intake.counts

@@ -26,6 +26,7 @@ from processor.core.items import (
 from processor.core.limits import RECORD_OVERHEAD
 from processor.core.response_intake import ReceivedResponse
 from processor.core.response_state import (
+    Cancel,
     Early,
     End,
     Phase,
@@ -38,6 +39,7 @@ from processor.core.text import json_length
 from topics.records import EndReason, ResponseRecord
 
 __all__ = [
+    "Cancel",
     "Early",
     "End",
     "Gap",
@@ -135,6 +137,7 @@ class Response(ReceivedResponse):
     def acknowledge_stop(self, stop: Stop) -> None:
         self.acked_seq = stop.seq
         self.reason, self.status = stop.reason, stop.status
+        self.ended_by_relay = stop.raw is None
         if stop.raw is not None:
             self.updated_at = max(self.updated_at, self.finished_at or 0)
 

@@ -6,7 +6,7 @@ from itertools import islice
 from processor.core.decoding import Decoding
 from processor.core.items import Gap, PartText, Raw, Run, Start, Stop, Token, cost, time_of
 from processor.core.limits import RECORD_OVERHEAD
-from processor.core.response_state import TRANSITIONS, Early, End, Phase, ResponseState
+from processor.core.response_state import TRANSITIONS, Cancel, Early, End, Phase, ResponseState
 from processor.core.sizes import GAP_SIZE, encoded_size
 from processor.core.text import REPLACEMENT, ends_in_high_half, join_halves, json_length, starts_with_low_half
 from topics.codec import TokenRecord
@@ -160,6 +160,10 @@ class ReceivedResponse(ResponseState):
 
     # Decisions
 
+    def note_cancel(self, cancel: Cancel) -> None:
+        """The first cancel that counts for it."""
+        self.cancel = cancel
+
     def give_up_gap(self, last: int) -> None:
         """Decides that the numbers up to `last` never come. To be made durable before it is published."""
         gap = Gap(self.next_seq, last, durable=False)
@@ -189,7 +193,7 @@ class ReceivedResponse(ResponseState):
 
     def _queue_end(self, end: End, *, durable: bool) -> None:
         self.queue.append(Stop(end.seq, end.reason, end.status, durable))
-        self.error = {"code": end.reason}
+        self.error = None if end.reason == EndReason.CANCELLED else {"code": end.reason}
         self.next_seq = end.seq + 1
         self.enter(Phase.ENDING)
 

@@ -48,6 +48,13 @@ class End(msgspec.Struct, frozen=True):
             return Status.FAILED
 
 
+class Cancel(msgspec.Struct, frozen=True, gc=False):
+    """That somebody asked for the response's end, at `asked_at`. Its producer has `cancel_timeout` from `since` on (monotonic seconds)."""
+
+    asked_at: float
+    since: float
+
+
 class Early(msgspec.Struct, gc=False):
     record: TokenRecord
     raw: Raw
@@ -91,6 +98,7 @@ class ResponseState:
         "acked_offset",
         "acked_seq",
         "asked_history",
+        "cancel",
         "channel",
         "covered_mark",
         "covered_seq",
@@ -99,6 +107,7 @@ class ResponseState:
         "decoding",
         "early",
         "early_bytes",
+        "ended_by_relay",
         "error",
         "finished_at",
         "first_token_at",
@@ -187,6 +196,10 @@ class ResponseState:
         self.reason: str | None = None
         self.usage: JsonObject | None = None
         self.error: JsonObject | None = None
+        self.cancel: Cancel | None = None
+        """The first cancel that counts for it."""
+        self.ended_by_relay = False
+        """Whether its stop, once acknowledged, is one that the relay made: its number is no record's."""
         self.refused = False
         """Its channel refuses for good: what is left of it goes to the dead letters."""
         # Decided and durable

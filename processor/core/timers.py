@@ -1,6 +1,6 @@
 """The timers of a partition: one heap for all its responses.
 
-A timer that decides something (a gap given up, an abandonment) does not fire when its time is up, but once the
+A timer that decides something (a gap given up, an abandonment, a cancel that no stop follows) does not fire when its time is up, but once the
 partition has been consumed to an end offset that was read after its deadline. So a paused or lagging partition never
 gives up what waits unread in Kafka.
 """
@@ -14,6 +14,7 @@ from processor.core.response import Response, Timed
 class Kind(Enum):
     GAP = auto()
     IDLE = auto()
+    CANCEL = auto()
     SNAPSHOT = auto()
     FINISH = auto()
     """Every choice of a response in OpenAI's format has finished."""

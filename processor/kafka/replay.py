@@ -149,7 +149,7 @@ class Replayer:
         options: dict[str, Any] = {**self._connection.arguments()}
         servers = options.pop("bootstrap_servers")
         try:
-            async with TokenProducer(servers, self._tokens_topic, **options) as producer:
+            async with TokenProducer(servers, self._tokens_topic, controls_topic=None, **options) as producer:
                 response = producer.response(plan.channel or "", metadata=plan.new_metadata)
                 async with response:
                     await _write(response, plan)

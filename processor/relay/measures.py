@@ -55,6 +55,10 @@ class Measures:
         metrics.parts_dropped.inc(counts.parts_dropped)
         for status, count in counts.finished.items():
             metrics.responses_finished.labels(status).inc(count)
+        for outcome, count in counts.cancels.items():
+            metrics.cancels.labels(outcome).inc(count)
+        for seconds in counts.cancel_seconds:
+            metrics.cancel_seconds.observe(seconds)
         for seconds in counts.response_seconds:
             metrics.response_seconds.observe(seconds)
 

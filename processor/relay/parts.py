@@ -9,6 +9,7 @@ from processor.clock import Clock
 from processor.core.chunks import ANY_FORMAT, ChunkFormat
 from processor.core.partition import PartitionPipeline
 from processor.ports.log import OffsetsReader, RecordsReader, TokensConsumer, WriterFactory
+from processor.relay.controls import RelayControls
 from processor.telemetry.metrics import Metrics
 from topics.codec import Decoder
 
@@ -55,4 +56,5 @@ class WorkerParts:
     responses_topic: str
     dead_letters_topic: str
     dead_letter_bytes: int
+    controls: RelayControls
     chunk_format: ChunkFormat = ANY_FORMAT

@@ -193,6 +193,13 @@ class Relay:
 
     async def run(self) -> None:
         """Fetch and feed until `stop`."""
+        controls = self._tasks.create_task(self._parts.controls.run(lambda: self.workers))
+        try:
+            await self._run()
+        finally:
+            controls.cancel()
+
+    async def _run(self) -> None:
         await self._start()
         measured = 0.0
         while not self._stopping:

@@ -16,11 +16,10 @@ import structlog
 
 from processor.core.backoff import Backoff
 from processor.core.book import Batch, CommitPoint
-from processor.core.chunks import ChunkFormat
 from processor.core.items import end_of
 from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
-from processor.core.response import Raw
+from processor.core.response import Cancel, Raw
 from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge, TokenstreamError
 from processor.ports.log import PartitionWriter, Record
 from processor.relay.batch_records import BatchRecords
@@ -29,7 +28,7 @@ from processor.relay.commit_metadata import CommitMetadata, Trying
 from processor.relay.parts import WorkerParts
 from processor.relay.takeover import Beginning, beginning, record_at, restore
 from processor.telemetry.retry import Retry
-from topics.codec import Decoder
+from topics.controls import ControlRecord
 from topics.records import ResponseRecord
 
 log = structlog.get_logger(__name__)
@@ -43,14 +42,15 @@ LANDING_SHARE = 0.7
 RETRY = Backoff(first=0.2, cap=5.0)
 
 
-NewPipeline = Callable[[Decoder, Limits, ChunkFormat], PartitionPipeline]
-
-
 class WorkerState(Enum):
     TAKING_OVER = auto()
     RUNNING = auto()
     DRAINING = auto()
     GONE = auto()
+
+
+def pipeline_of(parts: WorkerParts, limits: Limits) -> PartitionPipeline:
+    return PartitionPipeline(parts.decoder, limits, parts.chunk_format, parts.controls.memory)
 
 
 class PartitionWorker:
@@ -62,14 +62,14 @@ class PartitionWorker:
         parts: WorkerParts,
         writer: PartitionWriter,
         limits: Limits,
-        pipeline: NewPipeline = PartitionPipeline,
+        pipeline_of: Callable[[WorkerParts, Limits], PartitionPipeline] = pipeline_of,
     ) -> None:
         self.number = number
-        self._pipeline = pipeline
+        self._pipeline_of = pipeline_of
         self._parts = parts
         self._writer = writer
         self._clock = parts.clock
-        self.pipeline = self._new_pipeline(limits)
+        self.pipeline = pipeline_of(parts, limits)
         self.state = WorkerState.TAKING_OVER
         self.stuck: str | None = None
         """What this partition waits for, as a sentence; None while it makes progress."""
@@ -99,9 +99,6 @@ class PartitionWorker:
 
     def __repr__(self) -> str:
         return f"<PartitionWorker {self.number} {self.state.name} {self.pipeline!r}>"
-
-    def _new_pipeline(self, limits: Limits) -> PartitionPipeline:
-        return self._pipeline(self._parts.decoder, limits, self._parts.chunk_format)
 
     @property
     def running(self) -> bool:
@@ -138,6 +135,12 @@ class PartitionWorker:
             or (due is not None and due < self._wakes_at)
         ):
             self._kicked.set()
+
+    def cancel(self, control: ControlRecord, cancel: Cancel) -> None:
+        """See `PartitionPipeline.cancel`. A takeover that begins later finds it in the memory of the process."""
+        if self.state is not WorkerState.GONE:
+            self.pipeline.cancel(control, cancel)
+            self.progressed()
 
     def _may_publish(self) -> bool:
         return self.state in {WorkerState.RUNNING, WorkerState.DRAINING} and self._parts.consumer.membership.holds()
@@ -191,7 +194,7 @@ class PartitionWorker:
         if begin.lost:
             at = committed and committed[0]
             log.error("committed_offset_out_of_range", partition=number, committed=at, first=first, end=end)
-        self.pipeline = self._new_pipeline(self.pipeline.limits)
+        self.pipeline = self._pipeline_of(self._parts, self.pipeline.limits)
         self._lanes.stop()
         self._lanes = parts.lanes_of(self.pipeline, self._may_publish, self.progressed)
         responses_end = await restore(self.pipeline, parts.responses, number, begin.restore, self._clock)
@@ -409,6 +412,7 @@ class PartitionWorker:
         if keep is None:
             self.pipeline.committed(batch, point, self._wrote_at)
             self._count(batch)
+            self._parts.controls.notify(batch.unwanted)
             self._lanes.wake()
 
     def _transaction_failed(self, error: TokenstreamError, attempt: int) -> None:

@@ -11,7 +11,9 @@ from processor.core.limits import PROCESS_FINALS, Limits
 from processor.core.partition import PartitionPipeline
 from processor.errors import SettingsError
 from processor.kafka import CommittedOffsets, Consumer, ResponsesReader, transactional_writers
+from processor.kafka.controls import KafkaControls
 from processor.ports.realtime import Provider, Realtime, RealtimeProfile
+from processor.relay.controls import LOOKBACK, RelayControls
 from processor.relay.lanes import LaneParts, Lanes
 from processor.relay.measures import Measures
 from processor.relay.parts import PartitionLanes, WorkerParts
@@ -20,6 +22,7 @@ from processor.relay.relay import Relay, RelayOptions
 from processor.service.kafka_clients import client_options
 from processor.telemetry.metrics import Metrics
 from topics.codec import Decoder
+from topics.controls_reader import ControlsReader
 from topics.openai import Format
 
 RECORD_ROOM = 1024 * 1024
@@ -33,6 +36,7 @@ def limits_of(settings: Settings, frame_bytes: int) -> Limits:
         gap_timeout=settings.gap_timeout,
         idle_timeout=settings.idle_timeout,
         finished_ttl=settings.finished_ttl,
+        cancel_timeout=settings.cancel_timeout,
         buffered=settings.max_buffered_bytes,
         transcript=settings.max_transcript_bytes,
         response=settings.max_response_bytes,
@@ -138,6 +142,12 @@ def build_relay(
         responses_topic=settings.responses_topic,
         dead_letters_topic=settings.dead_letters_topic,
         dead_letter_bytes=settings.max_response_bytes + RECORD_ROOM,
+        controls=RelayControls(
+            clock,
+            random,
+            source=lambda take: ControlsReader(client, settings.controls_topic, take, lookback=LOOKBACK),
+            sink=KafkaControls(client, controls_topic=settings.controls_topic),
+        ),
     )
     options = RelayOptions(
         credentials=settings.kafka_credentials,

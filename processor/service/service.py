@@ -27,10 +27,12 @@ from processor.config import api as config_api
 from processor.config.plain_text import plain_text_warnings
 from processor.config.settings import Settings
 from processor.core.backoff import Backoff
-from processor.errors import KafkaUnavailable
+from processor.errors import KafkaUnavailable, SettingsError
 from processor.kafka.connection import KafkaConnection
+from processor.kafka.controls import KafkaControls
 from processor.kafka.tombstones import KafkaTombstones
 from processor.kafka.topics_admin import TopicsWanted, verify_startup
+from processor.ports.controls import Controls
 from processor.ports.store import ResponseStore
 from processor.telemetry.health import Check, Health
 from processor.telemetry.loop_watch import LoopWatch
@@ -163,6 +165,8 @@ class Service:
                     await running.enter_async_context(self._gateway(gateway, tasks))
                 if Role.RELAY in self._roles:
                     await running.enter_async_context(self._relay(tasks))
+                if api is not None and api.controls is not None:
+                    running.callback(tasks.create_task(_connect(api.controls)).cancel)
                 if api is not None and self._settings.probe_channel is not None:
                     running.enter_context(self._probing(api, self._settings.probe_channel, tasks))
                 spare_the_collector()
@@ -204,8 +208,15 @@ class Service:
         settings = self._settings
         tombstones = KafkaTombstones(settings.kafka_client_options, responses_topic=settings.responses_topic)
         stack.push_async_callback(tombstones.close)
-        limits = ApiLimits(settings.api_max_buffered_bytes, settings.api_max_requests, settings.api_write_timeout)
-        return ApiParts(store, access, tombstones, settings.cors_origins, limits)
+        controls = KafkaControls(settings.kafka_client_options, controls_topic=settings.controls_topic)
+        stack.push_async_callback(controls.close)
+        limits = ApiLimits(
+            settings.api_max_buffered_bytes,
+            settings.api_max_requests,
+            settings.api_write_timeout,
+            cancel_rate=settings.api_cancel_rate,
+        )
+        return ApiParts(store, access, tombstones, settings.cors_origins, limits, controls)
 
     async def _verify_topics(self) -> None:
         """Wait for Kafka; raise TopicsUnfit where the topics can't work, warn where they are not as they should be."""
@@ -321,6 +332,12 @@ class Service:
                 self._vitals.remove(vital)
                 await relay.stop()
                 await asyncio.wait({task})
+
+
+async def _connect(controls: Controls) -> None:
+    """The first cancel should not wait for a connection. If there is none yet, it does."""
+    with contextlib.suppress(KafkaUnavailable, SettingsError):
+        await controls.connect()
 
 
 def spare_the_collector() -> None:

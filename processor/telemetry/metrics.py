@@ -26,6 +26,7 @@ FRAME_NAMES: Final = ("start", "token", "part", "gap", "stop")
 FINISHED: Final = tuple(status for status in Status if status.finished)
 API_ROUTES: Final = (
     "/v1/responses/{responseId}",
+    "/v1/responses/{responseId}/cancel",
     "/v1/channels/{channel}/responses",
     "/v1/channels/{channel}/hydrate",
     "/v1/responses",
@@ -37,6 +38,12 @@ API_ROUTES: Final = (
     "unknown",
 )
 _API_STATUSES: Final = ("200", "400", "401", "403", "404", "500", "503", "504")
+CANCEL_OUTCOMES: Final = (
+    "honoured",  # the producer ended the response with the reason `cancelled`
+    "late",  # it had ended, or was ended by another stop
+    "forced",  # no stop came in time: the relay ended it
+    "unknown",  # the api knew no such response, and was given no channel
+)
 PROBE_RESULTS: Final = (
     "ok",  # received whole and in order, and the stored record equals it
     "unsent",  # Kafka did not take it, or the channel could not be followed: nothing is known of what follows
@@ -194,6 +201,7 @@ class Metrics:
         self.parts_dropped = self._counter(
             "parts_dropped", "Deltas in OpenAI's format of parts beyond the 64 that a response may have."
         )
+        self.cancels = self._counter("cancels", "Cancels, by what came of them.", outcome=CANCEL_OUTCOMES)
         self.snapshots = self._counter("snapshots", "Streaming records written to the responses topic.")
         self.archived = self._counter("archived", "Records stored.", status=Status)
         self.archive_failures = self._counter("archive_failures", "Attempts to store a batch that failed.")
@@ -299,6 +307,9 @@ class Metrics:
         )
         self.stall_seconds = histogram("stall_seconds", "Between two frames of an open response, acknowledged.", _STALL)
         self.response_seconds = histogram("response_seconds", "From a response's start to its end.", _RESPONSE)
+        self.cancel_seconds = histogram(
+            "cancel_seconds", "From the request for a cancel to the acknowledgement of the stop it led to.", _PROBE
+        )
         self.tokens_per_frame = histogram("tokens_per_frame", "Tokens rolled up into one frame.", _TOKENS)
         Saved(self.registry, self.tokens_per_frame)
         self.takeover_seconds = histogram("takeover_seconds", "Time to take over a partition.", _STORE)

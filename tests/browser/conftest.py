@@ -50,6 +50,7 @@ async def lean_page() -> AsyncIterator[str]:
                 api=f"http://127.0.0.1:{runner.addresses[0][1]}",
                 channel=CHANNEL,
                 token=lambda: demo_token(DEFAULT_KEY, {"chat:*": ["subscribe", "history"]}, None, 600),
+                cancel_token=lambda: "",
                 say=say,
             )
             async with DemoPage(collaborators) as page:
@@ -85,7 +86,7 @@ async def run_scenarios(script: str, address: str, *groups: str) -> Outcomes:
 @pytest.fixture(scope="session")
 def on_the_demo(demo: str) -> Outcomes:
     """What became of each scenario on the whole deployment. What breaks things for everybody runs last, alone."""
-    together = "streaming+folds+reload+late_join+two_windows+offline+hostile+keyboard"
+    together = "streaming+folds+reload+late_join+two_windows+offline+hostile+keyboard+stop"
     return asyncio.run(run_scenarios("demo_scenarios.mjs", demo, together, "discontinuity", "faults"))
 
 

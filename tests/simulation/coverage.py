@@ -82,6 +82,14 @@ FAULTS = (
     "suspended",
     "deletion",
     "deleted",
+    "cancel_obeyed",
+    "cancel_ignored",
+    "cancel_elsewhere",
+    "cancel_after",
+    "cancel_before_start",
+    "cancel_twice",
+    "cancel_forced",
+    "notice",
     "hydration",
 )
 ENOUGH = 2_000

@@ -10,9 +10,13 @@ from dataclasses import replace
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
+from random import Random
 from types import CodeType, ModuleType
 
 from simulation.plants import PLANTS, Plant
+from simulation.plants_of_cancels import PLANTS as PLANTS_OF_CANCELS
+
+ALL = (*PLANTS, *PLANTS_OF_CANCELS)
 
 
 def source_of(plant: Plant) -> str:
@@ -67,6 +71,7 @@ def plant(bug: Plant) -> None:
 def found_after(bug: Plant) -> int | None:
     """How many runs it takes to see the bug; None where it is not seen within what it says."""
     from processor.telemetry.metrics import Metrics
+    from simulation.cancels import draw_cancels
     from simulation.coverage import Coverage
     from simulation.frozen import FOLDER, thaw
     from simulation.many import plan_of_seed
@@ -76,6 +81,8 @@ def found_after(bug: Plant) -> int | None:
     frozen = thaw((FOLDER / f"{bug.scenario}.json").read_text()) if bug.scenario is not None else None
     for number in range(first, first + bug.within):
         plan = plan_of_seed(number) if frozen is None else replace(frozen, seed=frozen.seed + number)
+        if bug.with_cancels:
+            plan = draw_cancels(Random(f"cancels {number}"), plan)
         outcome = run(plan, metrics=metrics, coverage=Coverage())
         if outcome.failure is not None:
             print(f"{bug.name}: {outcome.failure}")
@@ -84,7 +91,7 @@ def found_after(bug: Plant) -> int | None:
 
 
 def main(name: str) -> int:
-    (bug,) = [each for each in PLANTS if each.name == name]
+    (bug,) = [each for each in ALL if each.name == name]
     plant(bug)
     runs = found_after(bug)
     print(f"{bug.name}: not found in {bug.within} runs" if runs is None else f"{bug.name}: found in run {runs}")

@@ -18,6 +18,8 @@ class Plant:
     edits: tuple[tuple[str, str], ...]
     scenario: str | None = None
     """The frozen scenario that shows it, in as many worlds as `within`; None where seeds do."""
+    with_cancels: bool = False
+    """Whether cancels are drawn for every plan."""
 
 
 _PIPELINE = "processor.core.partition"

@@ -11,12 +11,14 @@ from processor.core.backoff import Backoff
 from processor.core.limits import Limits
 from processor.core.sequencer import Verdict
 from processor.ports.realtime import RealtimeProfile
+from processor.relay.controls import RelayControls
 from processor.relay.lanes import LaneParts, Lanes
 from processor.relay.parts import WorkerParts
 from processor.relay.pool import ConnectionPool, PoolOptions
 from processor.relay.relay import Relay, RelayOptions
 from processor.relay.worker import PartitionWorker
 from processor.telemetry.metrics import Metrics
+from simulation.cancels import SimControlsSink, SimControlsSource
 from simulation.clients import Network, SimConsumer, SimOffsets, SimResponses, SimWriter
 from simulation.coverage import Coverage
 from simulation.group import Group
@@ -121,6 +123,7 @@ class Process:
             responses_topic="responses",
             dead_letters_topic="dead-letters",
             dead_letter_bytes=1_000_000,
+            controls=self._controls(),
         )
         options = RelayOptions(
             credentials=lambda: None,
@@ -129,6 +132,16 @@ class Process:
             drain_timeout=DRAIN_TIMEOUT,
         )
         return Relay(options, parts, tasks)
+
+    def _controls(self) -> RelayControls:
+        random = Random(f"controls {self.node.name}")
+        brokers, network, clock = self._brokers, self.network, self._clock
+        return RelayControls(
+            clock,
+            random,
+            source=lambda take: SimControlsSource(brokers, network, clock, random, take),
+            sink=SimControlsSink(brokers, network, random),
+        )
 
     async def stop(self) -> None:
         if self.relay is not None:

@@ -15,6 +15,7 @@ from processor.core.response import Phase
 from processor.relay.worker import PartitionWorker, WorkerState
 from processor.telemetry.metrics import Metrics
 from simulation.archive import ArchiveParts, ArchiveProcess, SimStore
+from simulation.cancels import write_control
 from simulation.checks import Judge
 from simulation.coverage import Coverage
 from simulation.faults import Faults
@@ -22,9 +23,10 @@ from simulation.group import REBALANCE_TIMEOUT, SESSION_TIMEOUT, Group
 from simulation.known import Violation, demand
 from simulation.log import Brokers, Fate, Transaction
 from simulation.loop import Node, Stuck, VirtualLoop
-from simulation.plan import PARTITIONS, Plan, Produce
+from simulation.plan import PARTITIONS, Cancel, Plan, Produce
 from simulation.process import Process
 from simulation.realtime import Service
+from topics.controls import ControlEvent, ControlRecord
 
 FINISH_WITHIN = 90.0
 """When faults end, everything is finished so many (virtual) seconds later."""
@@ -164,6 +166,8 @@ class World:
         for record in self.plan.wrong_records:
             self.coverage.fault("invalid_record")
             self.loop.outside(record.at, self._produce, record, open_transactions)
+        for cancel in self.plan.cancels:
+            self.loop.outside(cancel.at, self.brokers.once_there, partial(self._cancel, cancel))
         for number, transaction in self.plan.transactions.items():
             self.loop.outside(transaction.at + 1e-6, self._end, number, transaction.commit, open_transactions)
 
@@ -176,6 +180,10 @@ class World:
         timestamp = self.clock.wall_ms() if record.timestamp is None else record.timestamp
         offset = log.append(record.value, record.key, timestamp, transaction, ())
         self.judge.produced.add(record.partition, offset, record.truth)
+
+    def _cancel(self, cancel: Cancel) -> None:
+        record = ControlRecord(ControlEvent.CANCEL, cancel.response_id, cancel.channel, self.clock.wall_ms())
+        write_control(self.brokers, record)
 
     def _end(self, number: int, commit: bool, transactions: dict[int, Transaction]) -> None:
         self.brokers.once_there(partial(self._mark, number, commit, transactions))
@@ -215,6 +223,7 @@ class World:
         for log in self.brokers.tokens:
             if log.entries and log.entries[-1].record is None:
                 self.coverage.fault("trailing_marker")
+        await asyncio.sleep(0.5)  # notices are written after the transactions that they follow
         self.judge.final(perfect=not self.excused)
         self.finished_at = self.loop.now
         await self._stop_all()

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from simulation.planted import source_of, with_bug
-from simulation.plants import PLANTS, Plant
+from simulation.planted import ALL, source_of, with_bug
+from simulation.plants import Plant
 
 TESTS = Path(__file__).parents[1]
-every_plant = pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name.replace(" ", "_"))
+every_plant = pytest.mark.parametrize("plant", ALL, ids=lambda plant: plant.name.replace(" ", "_"))
 
 
 @every_plant

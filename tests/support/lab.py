@@ -210,7 +210,7 @@ class Lab:
         until: asyncio.Event | None = None,
     ) -> None:
         """Stream responses concurrently, `pause` seconds between the tokens of each; with `until`, at least till then."""
-        async with TokenProducer(self.bootstrap, topic=self.names.tokens) as producer:
+        async with TokenProducer(self.bootstrap, topic=self.names.tokens, controls_topic=None) as producer:
             await asyncio.gather(
                 *(
                     self._one(

@@ -1,6 +1,6 @@
 """The web server of the demo's page: its files, a token for the browser, prompts, the fault board, the API on one origin.
 
-It binds to loopback. The browser gets a token that may subscribe and read history, never the key. The page's policy
+It binds to loopback. The browser gets a token that may subscribe and read history, never the key; its cancels pass through this server, which adds a credential. The page's policy
 allows no request to any other host than this server and the local realtime server.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 from aiohttp import web
@@ -61,6 +61,8 @@ class Collaborators:
     api: str
     channel: str
     token: Callable[[], str]
+    cancel_token: Callable[[], str]
+    """A credential of the API that may cancel responses of `channel`."""
     say: Callable[[Prompt], Awaitable[None]]
     faults: tuple[Fault, ...] = ()
 
@@ -147,6 +149,7 @@ class DemoPage:
         app.router.add_post("/say", self._say)
         app.router.add_get("/faults", self._list_faults)
         app.router.add_post("/faults/{name}", self._strike)
+        app.router.add_post("/v1/responses/{id}/cancel", self._cancel)
         app.router.add_get("/v1/{tail:.*}", self._proxy)
         return app
 
@@ -235,13 +238,22 @@ class DemoPage:
         except aiohttp.ClientError:
             raise ConnectionResetError("the gateway closed the stream") from None
 
+    async def _cancel(self, request: web.Request) -> web.StreamResponse:
+        """Stop: of a response of the page's own channel, whatever the body says."""
+        headers = {"Authorization": f"Bearer {self._with.cancel_token()}"}
+        return await self._ask(request, "POST", json={"channel": self._with.channel}, headers=headers)
+
     async def _proxy(self, request: web.Request) -> web.StreamResponse:
         """The API under the page's own origin, so that it needs no CORS."""
+        return await self._ask(request, "GET")
+
+    async def _ask(self, request: web.Request, method: str, **given: Any) -> web.StreamResponse:
         assert self._client is not None
         if request.path.endswith("/events"):
             return await self._stream(request)
+        url = URL(f"{self._with.api}{request.raw_path}", encoded=True)
         try:
-            async with self._client.get(URL(f"{self._with.api}{request.raw_path}", encoded=True)) as answer:
+            async with self._client.request(method, url, **given) as answer:
                 body = await answer.read()
                 return web.Response(body=body, status=answer.status, content_type=answer.content_type)
         except (aiohttp.ClientError, TimeoutError):

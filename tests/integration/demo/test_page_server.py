@@ -20,7 +20,13 @@ async def serving(said: list[Prompt], *, api: str = "http://127.0.0.1:1", port: 
 
     faults = (Fault("cut", "Cut", "all", inject, lambda: True),)
     collaborators = Collaborators(
-        realtime="127.0.0.1:4000", api=api, channel="chat:1", token=lambda: "a.b.c", say=say, faults=faults
+        realtime="127.0.0.1:4000",
+        api=api,
+        channel="chat:1",
+        token=lambda: "a.b.c",
+        cancel_token=lambda: "c.d.e",
+        say=say,
+        faults=faults,
     )
     async with DemoPage(collaborators, port) as page:
         yield page
@@ -121,6 +127,30 @@ async def test_the_api_answers_under_the_page_s_own_origin(http: aiohttp.ClientS
     finally:
         await runner.cleanup()
     assert asked == ["/v1/responses/a?x=1"]
+
+
+async def test_stop_is_passed_on_with_a_credential_the_browser_has_not(http: aiohttp.ClientSession) -> None:
+    asked: list[tuple[str, str, object]] = []
+
+    async def take(request: web.Request) -> web.Response:
+        asked.append((request.raw_path, request.headers["Authorization"], await request.json()))
+        return web.json_response({"state": "requested"}, status=202)
+
+    api = web.Application()
+    api.router.add_post("/{tail:.*}", take)
+    runner = web.AppRunner(api)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        async with serving([], api=f"http://127.0.0.1:{runner.addresses[0][1]}") as page:
+            url = page.address + "v1/responses/r-1/cancel"
+            async with http.post(url, json={"channel": "chat:other"}) as answer:
+                assert answer.status == 202
+            async with http.post(url, headers={"Origin": "http://evil.example"}) as answer:
+                assert answer.status == 403
+    finally:
+        await runner.cleanup()
+    assert asked == [("/v1/responses/r-1/cancel", "Bearer c.d.e", {"channel": "chat:1"})]
 
 
 async def test_an_api_that_is_down_is_said(page: DemoPage, http: aiohttp.ClientSession) -> None:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from processor.clock import Clock
 from processor.core.limits import Limits
+from processor.relay.controls import RelayControls
 from processor.relay.parts import WorkerParts
 from processor.relay.relay import Relay, RelayOptions
 from processor.relay.worker import PartitionWorker
@@ -44,6 +45,7 @@ def relay_of(consumer: LateGroup, tasks: asyncio.TaskGroup) -> Relay:
         committed=Closable(),
         responses=Closable(),
         measures=NoMeasures(),
+        controls=RelayControls(Clock(), Random(1)),
     )
     options = RelayOptions(
         credentials=lambda: None,

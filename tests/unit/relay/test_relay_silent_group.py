@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from processor.core.limits import Limits
 from processor.errors import KafkaUnavailable
+from processor.relay.controls import RelayControls
 from processor.relay.parts import WorkerParts
 from processor.relay.relay import Relay, RelayOptions
 from processor.telemetry.metrics import Metrics
@@ -88,6 +89,7 @@ async def turn_until(kafka_is_up: bool, seconds: float, *, ended: bool = False) 
         committed=Closable(),
         responses=Closable(),
         measures=NoMeasures(),
+        controls=RelayControls(cast("Any", clock), Random(1)),
     )
     options = RelayOptions(
         credentials=lambda: None,

@@ -10,15 +10,15 @@ import orjson
 import pytest
 
 from processor.clock import Clock
-from processor.core.chunks import ANY_FORMAT, ChunkFormat
 from processor.core.limits import Limits
 from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
 from processor.errors import RecordTooLarge
 from processor.relay.caution import POISON_AFTER
 from processor.relay.commit_metadata import CommitMetadata, Trying
+from processor.relay.controls import RelayControls
 from processor.relay.parts import WorkerParts
-from processor.relay.worker import PartitionWorker, WorkerState
+from processor.relay.worker import PartitionWorker, WorkerState, pipeline_of
 from processor.telemetry.metrics import Metrics
 from support.around import Around
 from support.measures import NoMeasures
@@ -48,8 +48,8 @@ class DeadlyDecoder(Around):
 
 
 class RaisesAfterFeeding(Around):
-    def __init__(self, decoder: Decoder, limits: Limits, chunk_format: ChunkFormat = ANY_FORMAT) -> None:
-        super().__init__(PartitionPipeline(decoder, limits, chunk_format))
+    def __init__(self, parts: WorkerParts, limits: Limits) -> None:
+        super().__init__(pipeline_of(parts, limits))
 
     def feed(self, raws: Sequence[Any], position: int, now: float) -> None:
         self.inside.feed(raws, position, now)
@@ -163,6 +163,7 @@ class Partition:
             responses_topic="responses",
             dead_letters_topic="dead-letters",
             dead_letter_bytes=1 << 20,
+            controls=RelayControls(Clock(), Random(1)),
         )
         owner = Owner(self, PartitionWorker(0, parts, consumer, limits or Limits()))
         await owner.until(lambda: owner.worker.running)
@@ -368,7 +369,7 @@ async def test_a_record_that_kills_is_given_up_and_stays_so() -> None:
 async def test_an_error_of_something_else_costs_no_record() -> None:
     partition = Partition("a", "b")
     owner = await partition.owner()
-    pipeline: Any = RaisesAfterFeeding(Decoder(None), Limits())
+    pipeline: Any = RaisesAfterFeeding(owner.worker._parts, Limits())
     owner.worker.pipeline = pipeline
     owner.worker.pipeline.begin(0, len(partition.log), clean=True)
     owner.worker.feed(partition.log[:1], 1)

@@ -14,6 +14,7 @@ from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
 from processor.errors import KafkaUnavailable
 from processor.relay.commit_metadata import CommitMetadata
+from processor.relay.controls import RelayControls
 from processor.relay.parts import WorkerParts
 from processor.relay.takeover import beginning, restore
 from processor.relay.worker import PartitionWorker
@@ -303,5 +304,6 @@ def worker_of(consumer: Any, offsets: Any, topic: Topic, writer: Any, random: Ra
         responses_topic="responses",
         dead_letters_topic="dead-letters",
         dead_letter_bytes=1 << 20,
+        controls=RelayControls(Clock(), Random(1)),
     )
     return PartitionWorker(0, parts, writer, Limits())

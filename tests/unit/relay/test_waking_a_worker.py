@@ -11,6 +11,7 @@ import pytest
 from processor.clock import Clock
 from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
+from processor.relay.controls import RelayControls
 from processor.relay.parts import WorkerParts
 from processor.relay.worker import IDLE_WAIT, PartitionWorker, WorkerState
 from processor.telemetry.metrics import Metrics
@@ -52,6 +53,7 @@ def worker() -> PartitionWorker:
         responses_topic="responses",
         dead_letters_topic="dead-letters",
         dead_letter_bytes=1 << 20,
+        controls=RelayControls(Clock(), Random(1)),
     )
     made = PartitionWorker(0, parts, nothing, Limits(gap_timeout=30.0, idle_timeout=60.0))
     made.state = WorkerState.RUNNING

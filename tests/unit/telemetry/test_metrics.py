@@ -14,6 +14,7 @@ COUNTERS = {
     "event_loop_stalls_total", "probe_responses_total", "probe_tokens_total", "probe_lost_total", "probe_repeated_total",
     "probe_out_of_order_total", "retries_total", "gateway_events_total", "gateway_resets_total", "parts_dropped_total",
     "bridge_requests_total", "bridge_upstream_failures_total", "bridge_responses_lost_total",
+    "cancels_total",
 }  # fmt: skip
 GAUGES = {
     "open_responses", "buffered_bytes", "transcript_bytes", "paused_partitions", "consumer_lag_records", "ably_connections",
@@ -26,6 +27,7 @@ HISTOGRAMS = {
     "publish_seconds", "delivery_seconds", "first_token_seconds", "response_seconds", "archive_seconds", "tokens_per_frame",
     "consume_seconds", "queue_seconds", "stall_seconds", "takeover_seconds", "transaction_seconds",
     "event_loop_lag_seconds", "gateway_delivery_seconds", "probe_seconds", "probe_store_seconds", "bridge_first_byte_seconds",
+    "cancel_seconds",
 }  # fmt: skip
 
 
@@ -61,6 +63,7 @@ def test_known_label_values_begin_at_zero() -> None:
         ("publish_failures_total", "code", ("42911", "80003", "timeout", "other")),
         ("ably_connections", "state", ("connected", "suspended")),
         ("probe_responses_total", "result", ("ok", "unsent", "incomplete", "garbled", "not_stored", "stored_differs")),
+        ("cancels_total", "outcome", ("honoured", "late", "forced", "unknown")),
         ("paces_lowered", "scope", ("connection", "channel")),
     ):
         for value in values:
