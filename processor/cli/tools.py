@@ -16,7 +16,7 @@ from processor.errors import Fatal, KafkaUnavailable
 if TYPE_CHECKING:
     from processor.ably.ably import AblyOptions
     from processor.ably.subscription import Subscription
-    from processor.cli.doctor import Finding
+    from processor.cli.doctor import CheckResult
     from processor.config.settings import Settings
     from processor.direct.subscription import FramesSubscription
     from topics.producer import ResponseWriter
@@ -173,7 +173,7 @@ def tail(
             if json:
                 show = tailing.JsonLines(print_json)
             elif sys.stdout.isatty():
-                show = tailing.Lanes(visible)
+                show = tailing.TailLanes(visible)
             else:
                 show = tailing.PlainLines(lambda text: print(text, flush=True), visible)
             await tailing.run(follower, show, 1 if response else count)
@@ -236,7 +236,7 @@ def doctor(
     """Look at Kafka, the topics, the realtime service, the key and the store; exit code 1 where one fails."""
     settings = read_settings(config)
     quiet_logs()
-    findings: list[Finding] = []
+    findings: list[CheckResult] = []
 
     async def work() -> None:
         from processor.cli.doctor import examine
@@ -257,7 +257,7 @@ def doctor(
         sys.exit(EXIT_FAILED)
 
 
-def _print_finding(finding: "Finding") -> None:
+def _print_finding(finding: "CheckResult") -> None:
     state = {True: "ok", False: "failing", None: "unknown"}[finding.ok]
     print(f"{finding.name:<13}{state:<9}{visible(finding.detail)}")
     if finding.remedy:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from processor.reader.frames import Frame, Message, parse_frame
+from processor.reader.frames import Message, ReceivedFrame, parse_frame
 
 KEEP_ALIVE = b": keep-alive\n\n"
 PUBLISHER = "tokenstream"
@@ -51,7 +51,7 @@ class FrameRead:
     """A frame of the log, and what it means to a reader."""
 
     logged: LoggedFrame
-    frame: Frame
+    frame: ReceivedFrame
     message: Message
 
 

@@ -24,10 +24,10 @@ async def serving(
     async def say(prompt: Prompt) -> None:
         said.append(prompt)
 
-    async def strike() -> str:
+    async def inject() -> str:
         return "It is broken."
 
-    faults = (Fault("cut", "Cut", "all", strike, lambda: True),)
+    faults = (Fault("cut", "Cut", "all", inject, lambda: True),)
     collaborators = Collaborators(
         realtime=realtime,
         api=api,
