@@ -25,6 +25,8 @@ from aiokafka.errors import (
 from aiokafka.protocol.admin import DescribeConfigsRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
+from topics.errors import TokenstreamError
+
 _HANG_UP_SECONDS = 5.0
 _DESCRIBE_SECONDS = 5.0
 _ASK_AGAIN_SECONDS = 0.05
@@ -42,7 +44,7 @@ _T = TypeVar("_T")
 Headers = Sequence[tuple[str, bytes]]
 
 
-class DeliveryError(Exception):
+class DeliveryError(TokenstreamError):
     """Kafka did not take a record. Raised by the next call on the response, or when its block is left."""
 
 

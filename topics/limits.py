@@ -43,6 +43,8 @@ class Invalid(msgspec.Struct, frozen=True):
 
     reason: Reason
     detail: str
+    refused_start: tuple[str, str] | None = None
+    """(responseId, channel) of a start that is right but for its channel, which is not allowed."""
 
 
 def check_response_id(response_id: str) -> Invalid | None:

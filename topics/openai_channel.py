@@ -3,6 +3,7 @@
 import re
 from typing import Final
 
+from topics.errors import TokenstreamError
 from topics.limits import ChannelPattern, Invalid, check_channel
 from topics.openai import CHANNEL_HEADER, Headers, header
 from topics.records import Reason
@@ -11,7 +12,7 @@ _PLACEHOLDER: Final = re.compile(r"\{(key|response_id|user|header:[^{}]+)\}")
 _HEADER: Final = "header:"
 
 
-class _MissingError(Exception):
+class _MissingError(TokenstreamError):
     pass
 
 

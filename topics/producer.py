@@ -8,6 +8,7 @@
 What it guarantees: records of a response stand in the log in the order of the calls, each once, numbered from 0, on the partition of
 its channel (murmur2, as the Java client). No token is held back to fill a batch. Unacknowledged records are bounded: `token()` waits
 when the bound is reached. A response that was begun gets a `stop`, however its block is left, if Kafka can be reached in time.
+A response that is cancelled by a record on the `controls` topic leaves its block, with the `stop` reason `cancelled`: see `Scope`.
 """
 
 import asyncio
@@ -15,11 +16,14 @@ import time
 import uuid
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from aiokafka.errors import KafkaError
 
+from topics.cancellation import Scope
 from topics.codec import encode_token_event
+from topics.controls import REMEMBERED_SECONDS, ControlRecord, ControlsMemory
+from topics.controls_reader import ControlsReader
 from topics.delivery import Delivery, DeliveryError, RecordTooLargeError, Window, uncancelled
 from topics.limits import (
     KIND_PATTERN,
@@ -31,13 +35,31 @@ from topics.limits import (
     check_response_id,
 )
 from topics.objects import write_object
-from topics.records import STATUS_BY_REASON, TEXT_PART, Event, JsonObject
+from topics.records import STATUS_BY_REASON, TEXT_PART, EndReason, Event, JsonObject
 
 __all__ = ["DeliveryError", "RecordTooLargeError", "ResponseWriter", "TokenProducer"]
 
 _MAX_REQUEST_BYTES = 2 * 1024 * 1024  # a text at its limit, escaped, with room; the topic's own limit may be lower
 _MAX_MESSAGE_CHARACTERS = 1000
 _RefusedStop = tuple[ValueError, str]
+_CLIENT_OPTIONS = frozenset(
+    {
+        "client_id",
+        "connections_max_idle_ms",
+        "metadata_max_age_ms",
+        "request_timeout_ms",
+        "retry_backoff_ms",
+        "sasl_kerberos_domain_name",
+        "sasl_kerberos_service_name",
+        "sasl_mechanism",
+        "sasl_oauth_token_provider",
+        "sasl_plain_password",
+        "sasl_plain_username",
+        "security_protocol",
+        "ssl_context",
+    }
+)
+"""Of a producer's options, those that a consumer takes too."""
 
 
 class TokenProducer:
@@ -46,6 +68,9 @@ class TokenProducer:
     `max_unacknowledged` and `max_unacknowledged_bytes` bound all responses of this producer together. `deadline` (seconds) bounds
     connecting, and each wait for acknowledgements when a block is left. `compression` is None, `lz4`, `snappy`, `gzip` or `zstd`.
     `kafka` goes to aiokafka as it is: `security_protocol`, `sasl_mechanism`, `ssl_context`, `request_timeout_ms` and so on.
+
+    Responses are cancelled by records on `controls_topic`; None reads none. While that topic can't be read, production goes on, and
+    `controls_trouble` has the reason.
     """
 
     def __init__(
@@ -57,6 +82,7 @@ class TokenProducer:
         max_unacknowledged: int = 10_000,
         max_unacknowledged_bytes: int = 16 * 1024 * 1024,
         deadline: float = 30.0,
+        controls_topic: str | None = "tokenstream.controls",
         **kafka: Any,
     ) -> None:
         if max_unacknowledged < 1 or max_unacknowledged_bytes < 1:
@@ -72,21 +98,36 @@ class TokenProducer:
         } | kafka
         self._window = Window(max_unacknowledged, max_unacknowledged_bytes)
         self._delivery = Delivery(bootstrap_servers, topic, options, self._window, deadline)
+        self._memory = ControlsMemory()
+        self._open: dict[str, set[ResponseWriter]] = {}
+        self._controls: ControlsReader | None = None
+        self._reading: asyncio.Task[NoReturn] | None = None
+        if controls_topic is not None:
+            client = {name: value for name, value in kafka.items() if name in _CLIENT_OPTIONS}
+            client["bootstrap_servers"] = bootstrap_servers
+            self._controls = ControlsReader(lambda: client, controls_topic, self._obey)
 
     @property
     def unacknowledged(self) -> int:
         """Records handed to Kafka and not yet acknowledged; never above `max_unacknowledged`."""
         return self._window.records
 
+    @property
+    def controls_trouble(self) -> str | None:
+        """Why no cancel can come at this moment, as a sentence; None while the controls topic is read, or is not to be."""
+        return None if self._controls is None else self._controls.trouble
+
     async def __aenter__(self) -> Self:
         """Connect. Raises DeliveryError where no broker answers, or the topic is not there."""
         await self._delivery.connect()
+        if self._controls is not None:
+            self._reading = asyncio.create_task(self._controls.run())
         return self
 
     async def __aexit__(
         self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        if not await uncancelled(self._delivery.close()) and error is None:
+        if not await uncancelled(self._close()) and error is None:
             raise DeliveryError(
                 f"{self.unacknowledged} records were not acknowledged within {self.deadline:g} s of closing; "
                 f"is Kafka at {self._servers} reachable, and topic {self.topic} there?"
@@ -95,6 +136,23 @@ class TokenProducer:
     async def check(self, channel: str, seconds: float = 5.0) -> None:
         """Raises DeliveryError unless the broker that takes the records of this channel answers within `seconds`."""
         await self._delivery.check(channel.encode(), seconds)
+
+    async def _close(self) -> bool:
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.cancel()
+        in_time = await self._delivery.close()
+        if reading is not None:
+            await asyncio.wait({reading})
+        return in_time
+
+    def _obey(self, control: ControlRecord, age: float) -> None:
+        now = time.monotonic()
+        self._memory.note(control, now - age, now)
+        for response in tuple(self._open.get(control.response_id, ())):
+            # A cancel that came long before the start of the response is another matter.
+            if control.concerns(response.channel) and age <= now - response.began_at + REMEMBERED_SECONDS:
+                response._scope.cancel()  # noqa: SLF001 - the two are one
 
     def response(
         self,
@@ -114,12 +172,27 @@ class TokenProducer:
         _refuse(check_channel(channel))
         return ResponseWriter(self, self._delivery, channel, chosen, _object("metadata", metadata), headers)
 
+    def _opened(self, response: "ResponseWriter") -> bool:
+        """Controls reach the response from now on. Whether it was cancelled before."""
+        self._open.setdefault(response.response_id, set()).add(response)
+        return self._memory.find(response.response_id, response.channel, time.monotonic()) is not None
+
+    def _left(self, response: "ResponseWriter") -> None:
+        writers = self._open.get(response.response_id, set())
+        writers.discard(response)
+        if not writers:
+            self._open.pop(response.response_id, None)
+
 
 class ResponseWriter:
     """One response, open within its block. Entering writes `start`; leaving writes `stop` and waits until all is acknowledged.
 
     Left by an exception, the stop's reason is `error`, with the exception's type as code and its message; by cancellation, `cancelled`.
     Calls may come from several tasks; records are written in the order the calls were made.
+
+    A cancel of the response cancels the task that entered the block, wherever it waits in it, and leaving the block absorbs that: execution goes
+    on after the block, and `cancelled` is true. Any other cancellation goes on as ever. Once the response is cancelled, `token` and `stop` raise
+    CancelledError. A cancel that comes after `stop` does nothing.
     """
 
     def __init__(
@@ -146,6 +219,14 @@ class ResponseWriter:
         self._settled = asyncio.Event()
         self._failure: DeliveryError | None = None
         self._refused_stop: _RefusedStop | None = None
+        self._scope = Scope()
+        self.began_at = 0.0
+        """When its block was entered, in monotonic seconds."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the response was cancelled by a control record before it ended."""
+        return self._scope.cancelled
 
     def __repr__(self) -> str:
         return f"ResponseWriter({self.response_id}, seq={self.seq}, pending={self._pending}, stopped={self._stopped})"
@@ -153,7 +234,11 @@ class ResponseWriter:
     async def __aenter__(self) -> Self:
         if self.seq:
             raise RuntimeError(f"response {self.response_id} was begun before: make a new one")
+        self.began_at = time.monotonic()
         await self._write(Event.START, channel=self.channel, metadata=self._metadata)
+        self._scope.enter()
+        if self._producer._opened(self):  # noqa: SLF001 - the two are one
+            self._scope.cancel()
         return self
 
     async def token(
@@ -167,10 +252,11 @@ class ResponseWriter:
         """
         _check_text(text)
         _check_part(kind, part)
+        self._scope.check()
         await self._write(Event.TOKEN, text=text, kind=kind, part=part, part_info=_object("part_info", part_info))
 
     async def stop(
-        self, *, reason: str = "stop", usage: JsonObject | None = None, error: JsonObject | None = None
+        self, *, reason: str = EndReason.STOP, usage: JsonObject | None = None, error: JsonObject | None = None
     ) -> None:
         """End the response. Leaving the block does so too, with reason `stop`; after either no token is taken.
 
@@ -182,6 +268,7 @@ class ResponseWriter:
             raise ValueError(f"reason must be one of {', '.join(STATUS_BY_REASON)}, not {reason!r}")
         try:
             fields = {"usage": _object("usage", usage), "error": _object("error", error)}
+            self._scope.check()
             await self._write(Event.STOP, reason=reason, **fields)
         except ValueError as refusal:
             self._refused_stop = (refusal, reason)
@@ -189,11 +276,14 @@ class ResponseWriter:
 
     async def __aexit__(
         self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
-    ) -> None:
+    ) -> bool:
         """Raises DeliveryError where a record was not acknowledged, unless another exception is on its way out already."""
+        self._producer._left(self)  # noqa: SLF001 - the two are one
+        absorbed = self._scope.leave(error)
         failure = await uncancelled(self._finish(error))
-        if failure is not None and error is None:
+        if failure is not None and (error is None or absorbed):
             raise failure
+        return absorbed
 
     async def _finish(self, error: BaseException | None) -> DeliveryError | None:
         """Write the stop if there is none yet, and wait for every acknowledgement; both within the deadline."""
@@ -215,7 +305,10 @@ class ResponseWriter:
         return self._failure
 
     async def _write_stop(self, error: BaseException | None) -> None:
-        refusal, intended = self._refused_stop or (None, "stop")
+        refusal, intended = self._refused_stop or (None, EndReason.STOP)
+        if self.cancelled:
+            await self._write(Event.STOP, reason=EndReason.CANCELLED)
+            return
         match error:
             case None:
                 await self._write(Event.STOP, reason=intended)
@@ -224,11 +317,11 @@ class ResponseWriter:
             case Exception():
                 shown = {"code": type(error).__name__, "message": str(error)[:_MAX_MESSAGE_CHARACTERS]}
                 try:
-                    await self._write(Event.STOP, reason="error", error=_object("error", shown))
+                    await self._write(Event.STOP, reason=EndReason.ERROR, error=_object("error", shown))
                 except RecordTooLargeError:
-                    await self._write(Event.STOP, reason="error")
+                    await self._write(Event.STOP, reason=EndReason.ERROR)
             case _:  # cancelled, interrupted, or an abandoned generator
-                await self._write(Event.STOP, reason="cancelled")
+                await self._write(Event.STOP, reason=EndReason.CANCELLED)
 
     async def _write(self, event: Event, **fields: Any) -> None:
         """Write the next record. A stop is tried even after a failure: the response then has an end and a gap, not silence."""
@@ -249,6 +342,8 @@ class ResponseWriter:
             self._pending += 1
             self.seq += 1
             self._stopped = event is Event.STOP
+            if self._stopped:
+                self._scope.close()
 
     def _settle(self, seq: int, error: Exception | None) -> None:
         self._pending -= 1

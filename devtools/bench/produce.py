@@ -156,7 +156,10 @@ async def produce_at_pace(order: Order, times: Times) -> int:
                 times.note(number, time.monotonic())
             count += response.seq
 
-    async with TokenProducer(order.bootstrap, order.topic) as producer, asyncio.TaskGroup() as tasks:
+    async with (
+        TokenProducer(order.bootstrap, order.topic, controls_topic=None) as producer,
+        asyncio.TaskGroup() as tasks,
+    ):
         began = time.monotonic() + 0.05
         for first in range(slots):
             tasks.create_task(slot(first, producer, began))

@@ -10,6 +10,7 @@ import msgspec
 
 from devtools.bench.backlog import Backlog, run_backlog
 from devtools.bench.bridge import run_bridge
+from devtools.bench.cancel import run_cancel
 from devtools.bench.idle import IDLE_SECONDS, run_idle
 from devtools.bench.live import Live, live_stage, run_live
 from devtools.bench.load import Load
@@ -69,6 +70,7 @@ RATES = (500.0, 1_000.0, 2_000.0, 4_000.0, 8_000.0)
 ROUND_TRIPS = (20.0, 80.0, 200.0)
 RELAYS = (1, 2, 4)
 PLAIN_SECONDS = 8.0
+CANCELS = 500
 MEMORY_RESPONSES = 10_000
 BRIDGE_REQUESTS = 500
 SWEEP_SECONDS = 4.0
@@ -274,6 +276,12 @@ async def crash(scene: Scene, wanted: Wanted) -> list[Result]:
     return [await run_takeover(scene.kafka, scene.directory / "crash", plan)]
 
 
+async def cancel(scene: Scene, wanted: Wanted) -> list[Result]:
+    scene.say("Responses that are cancelled while they stream")
+    directory, cancels = scene.directory / "cancel", wanted.responses or CANCELS
+    return [await run_cancel(scene.kafka, directory, cancels=cancels, seed=wanted.seed)]
+
+
 async def idle(scene: Scene, wanted: Wanted) -> list[Result]:
     load = Load(name="idle", responses=8_000, tokens=60, open=8_000, channels=10_000, leave_open=True)
     scene.say("An idle relay, and one with many open responses")
@@ -305,6 +313,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "scaling": scaling,
     "takeover": takeover,
     "crash": crash,
+    "cancel": cancel,
     "idle": idle,
     "memory": memory,
     "bridge": bridge,

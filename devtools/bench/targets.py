@@ -92,6 +92,10 @@ TARGETS = (
         value="assigned until its first token", limit=1, unit="s", at_most=True, missed=SHARED,
     ),
     Target(
+        what="Cancel: request until the producer's stop is in Kafka, p99", scenario="cancel", value="request to stop, p99",
+        limit=150, unit="ms", at_most=True, missed=SHARED,
+    ),
+    Target(
         what="Processor, idle", scenario="idle", value="processor, idle", limit=1, unit="%", at_most=True,
         missed="asking the broker for twelve partitions four times a second is a third of it, the loop's waking another; next: wait longer at the broker while nothing comes",
     ),

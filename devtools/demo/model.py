@@ -97,8 +97,8 @@ class SampleModel:
                 texts[piece.part or piece.kind].append(piece.text)
                 if rate:
                     await asyncio.sleep(chance.expovariate(rate))
-            count = len(script.pieces)
-            await response.stop(reason=script.reason, usage={"outputTokens": count})
+            await response.stop(reason=script.reason, usage={"outputTokens": len(script.pieces)})
+        count = sum(map(len, texts.values()))  # fewer than there are, if Stop was pressed
         joined = {part: whole(pieces) for part, pieces in texts.items()}
         produced = Produced(response.response_id, self.channel, script.model, count, joined)
         self.produced.append(produced)

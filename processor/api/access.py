@@ -1,6 +1,6 @@
-"""Who may read and delete which channel's responses: open servers, static tokens with channel patterns, Ably JWTs.
+"""Who may read, cancel and delete which channel's responses: open servers, static tokens with channel patterns, Ably JWTs.
 
-An open server is read-only: deleting always needs a credential. A server that is open to loopback only is open to connections
+An open server is read-only: cancelling and deleting always need a credential. A server that is open to loopback only is open to connections
 from a loopback address whose request names a loopback `Host` and comes through no proxy that can be noticed. A web page that reaches
 it by DNS rebinding sends another `Host`; a proxy or an ingress on the same machine speaks for clients elsewhere.
 """
@@ -18,6 +18,8 @@ from processor.config.values import ApiToken
 READ = "history"
 DELETE = "message-delete-any"
 """The capability that Ably asks for the same: a reader's token must not delete what it reads."""
+CANCEL = "publish"
+"""Who may write to the channel may end what is written to it; readers have `subscribe` and `history` alone."""
 
 ADDED_BY_PROXIES = (
     "forwarded",
@@ -69,13 +71,13 @@ def _token_allows(token: ApiToken, operation: str, channel: str) -> bool:
 
 
 def _includes(operations: Sequence[str], operation: str) -> bool:
-    """`*` includes reading only: Ably's own examples grant it to readers, whose key could not delete there."""
-    return operation in operations or (operation == READ and "*" in operations)
+    """`*` does not include deleting: Ably's own examples grant it to readers, whose key could not delete there."""
+    return operation in operations or (operation != DELETE and "*" in operations)
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What decides about a request: every value of its `Authorization` and `Host`, whether it changes anything, the address its
+    """What decides about a request: every value of its `Authorization` and `Host`, whether it changes anything (`deletes`, or cancels), the address its
     connection comes from (None where that is unknown), and whether a proxy passed it on.
     """
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -14,14 +14,16 @@ from aiohttp.typedefs import Handler, Middleware
 from processor.api import query
 from processor.api.access import Access, Asked, Grant, was_forwarded
 from processor.api.budget import Budget
+from processor.api.cancel import Cancels, read_body
 from processor.api.cors import Cors
-from processor.api.errors import unavailable
+from processor.api.errors import not_found, unavailable
 from processor.api.openapi import describe
 from processor.api.refusals import Refusals
 from processor.api.responses import Loading, Responses
 from processor.api.routes import Route, Serves, authority, find_route
 from processor.api.sending import Answer, Sender
 from processor.errors import SettingsError, StoreUnavailable
+from processor.ports.controls import Controls
 from processor.ports.store import ResponseStore, Tombstones
 from processor.telemetry.answers import ApiError
 from processor.telemetry.health import Health
@@ -41,32 +43,54 @@ class ApiLimits:
     requests: int = 1000
     write_seconds: float = 30.0
     request_seconds: float = REQUEST_SECONDS
+    cancel_rate: float = 100.0
 
 
 @dataclass(frozen=True, slots=True)
 class ApiParts:
-    """What `/v1` is made of. Without `tombstones` nothing can be deleted."""
+    """What `/v1` is made of. Without `tombstones` nothing can be deleted, without `controls` nothing cancelled."""
 
     store: ResponseStore
     access: Access
     tombstones: Tombstones | None = None
     cors_origins: tuple[str, ...] = ()
     limits: ApiLimits = ApiLimits()
+    controls: Controls | None = None
+
+
+Streams = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
+"""Serves the streams under `/v1`; returns None for a path that is none of them."""
 
 
 def make_app(
-    metrics: Metrics, health: Health, api: ApiParts | None, limits: ApiLimits = ApiLimits()
+    metrics: Metrics,
+    health: Health,
+    api: ApiParts | None,
+    limits: ApiLimits = ApiLimits(),
+    streams: Streams | None = None,
 ) -> web.Application:
-    """Health and metrics for every role; `/v1` where `api` is given."""
+    """Health and metrics for every role; `/v1` where `api` or `streams` is given."""
     sender = Sender((api.limits if api is not None else limits).write_seconds)
     app = web.Application(middlewares=[_written_by(sender)])
     app.on_response_prepare.append(_harden)
     health.add_routes(app)
-    if api is not None:
-        served = V1(metrics, api, sender)
-        app.router.add_route("*", r"/v1{tail:(?:/[\s\S]*)?}", served.serve)
+    served = None if api is None else V1(metrics, api, sender)
+    if served is not None or streams is not None:
+        app.router.add_route("*", r"/v1{tail:(?:/[\s\S]*)?}", _v1(served, streams))
+    if served is not None:
         app.on_cleanup.append(served.close)
     return app
+
+
+def _v1(served: "V1 | None", streams: Streams | None) -> Handler:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        if streams is not None and (answer := await streams(request)) is not None:
+            return answer
+        if served is None:
+            return not_found("There is no such path. This server has only streams of events.").response()
+        return await served.serve(request)
+
+    return serve
 
 
 async def _harden(_request: web.BaseRequest, response: web.StreamResponse) -> None:
@@ -93,6 +117,7 @@ class V1:
         self._api = api
         self._sender = sender
         self._responses = Responses(api.store, api.tombstones)
+        self._cancels = Cancels(api.store, self._responses, api.controls, metrics, rate=api.limits.cancel_rate)
         self._budget = Budget(max_bytes=api.limits.buffered_bytes, max_requests=api.limits.requests)
         self._cors = Cors(api.cors_origins, readers_only=api.access.open)
         self._refusals = Refusals()
@@ -124,13 +149,13 @@ class V1:
         return response
 
     async def _serve(self, request: web.Request, route: Route) -> web.StreamResponse:
-        method = "GET" if request.method == "HEAD" else request.method
+        method = request.method
         if method == "OPTIONS":
             return web.Response(status=204, headers=self._cors.preflight(request, route))
         if method not in route.methods:
-            allowed = {"Allow": ", ".join([*route.methods, "HEAD", "OPTIONS"])}
+            allowed = {"Allow": ", ".join([*route.methods, "OPTIONS"])}
             raise ApiError(405, "method_not_allowed", "This path does not take that method.", allowed)
-        # No memory is reserved for what is refused, nor for a deletion, which may wait long for Kafka.
+        # No memory is reserved for what is refused, nor for a deletion or a cancel, which may wait long for Kafka.
         async with self._budget.reserve(0) as share:
             async with self._bounded(route):
                 loading = await self._begin(request, route, method)
@@ -159,7 +184,7 @@ class V1:
 
     async def _begin(self, request: web.Request, route: Route, method: str) -> Loading | None:
         """Decides whether the caller may. Returns what remains to be loaded; None where all is done."""
-        grant = await self._grant(request, deletes=method == "DELETE")
+        grant = await self._grant(request, deletes=method in ("DELETE", "POST"))
         query.check_names(request.query, route.parameters)
         argument = query.channel_of(request.query) if route.argument is None else route.argument
         match route.serves, method:
@@ -168,6 +193,9 @@ class V1:
                 return None
             case Serves.RESPONSE, _:
                 return await self._responses.get(grant, argument)
+            case Serves.CANCEL, _:
+                caller = request.headers.get("Authorization", "")
+                return await self._cancels.cancel(grant, caller, argument, await read_body(request))
             case Serves.LISTING, _:
                 return self._responses.list(grant, argument, query.listing(request.query))
             case Serves.HYDRATION, _:

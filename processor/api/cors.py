@@ -2,13 +2,19 @@
 
 import re
 from dataclasses import dataclass
+from typing import Protocol
 
 from aiohttp import web
 
-from processor.api.routes import Route
-
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+(?:\s*,\s*[A-Za-z0-9!#$%&'*+.^_`|~-]+)*")
 _LONGEST = 2048
+
+
+class HasMethods(Protocol):
+    """A route."""
+
+    @property
+    def methods(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +34,19 @@ class Cors:
             headers["Access-Control-Expose-Headers"] = "ETag, Retry-After"
         return headers
 
-    def preflight(self, request: web.Request, route: Route) -> dict[str, str]:
+    def preflight(self, request: web.Request, route: HasMethods) -> dict[str, str]:
         """For `OPTIONS`. An allowed origin gets the headers it asks for: tracing libraries add theirs to every request."""
-        methods = [*route.methods, "HEAD", "OPTIONS"]
+        methods = [*route.methods, "OPTIONS"]
         headers = {"Allow": ", ".join(methods)}
         if not self._allows(request):
             return headers
         if self.readers_only and "*" in self.origins:
-            methods = [method for method in methods if method != "DELETE"]
+            methods = [method for method in methods if method not in ("DELETE", "POST")]
         asked = request.headers.get("Access-Control-Request-Headers", "")
         valid = len(asked) <= _LONGEST and _HEADER_NAMES.fullmatch(asked.strip()) is not None
         return headers | {
             "Access-Control-Allow-Methods": ", ".join(methods),
-            "Access-Control-Allow-Headers": asked.strip() if valid else "Authorization, If-None-Match",
+            "Access-Control-Allow-Headers": asked.strip() if valid else "Authorization, Content-Type, If-None-Match",
             "Access-Control-Max-Age": "600",
         }
 

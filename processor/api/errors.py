@@ -23,5 +23,9 @@ def unavailable(message: str) -> ApiError:
     return ApiError(503, "unavailable", message, {"Retry-After": "2"})
 
 
+def too_many(message: str) -> ApiError:
+    return ApiError(429, "too_many_requests", message, {"Retry-After": "1"})
+
+
 def overloaded(message: str) -> ApiError:
     return ApiError(503, "overloaded", message, {"Retry-After": "5"})

@@ -40,6 +40,11 @@ PAGE_MEMORY = 12 * 1024 * 1024
 IN_THREAD_FROM = 64 * 1024
 """A record of this size is not decoded on the event loop."""
 
+WITHOUT_TEXT = frozenset(
+    {"v", "responseId", "channel", "status", "reason", "seq", "startedAt", "updatedAt", "finishedAt"}
+)
+"""What a caller may see of a response that may cancel it and not read it."""
+
 T = TypeVar("T")
 log = structlog.stdlib.get_logger("tokenstream.api")
 
@@ -78,6 +83,19 @@ class Responses:
     async def get(self, grant: Grant, response_id: str) -> Loading:
         found = await self._found(grant, READ, response_id)
         return Loading(HELD_TIMES * found.size, lambda: self._load(found))
+
+    def ended(self, found: Summary, *, whole: bool) -> Loading:
+        """A response that has ended, of which the caller is known to know; without its text if not `whole`."""
+
+        async def load() -> Answer:
+            if whole:
+                return await self._load(found)
+            stored = await self._store.get(found.response_id)
+            if stored is None:
+                raise not_found()
+            return Answer(_one(stored.value, WITHOUT_TEXT), 2 * found.size, HELD_TIMES * found.size)
+
+        return Loading(HELD_TIMES * found.size, load)
 
     async def _load(self, found: Summary) -> Answer:
         stored = await self._store.get(found.response_id)
@@ -161,8 +179,8 @@ async def _off_loop(stored: StoredResponse, work: Callable[[], T]) -> T:
     return await asyncio.to_thread(work) if len(stored.value) >= IN_THREAD_FROM else work()
 
 
-def _one(value: bytes) -> Pieces:
-    yield render(value)
+def _one(value: bytes, fields: frozenset[str] | None = None) -> Pieces:
+    yield render(value, fields)
 
 
 async def _read(page: Awaitable[Page]) -> Page:

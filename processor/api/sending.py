@@ -35,6 +35,8 @@ class Answer:
     size: int
     memory: int
     etag: str | None = None
+    status: int = 200
+    """Of a small answer."""
 
 
 class Sender:
@@ -49,7 +51,9 @@ class Sender:
         compress = answer.size >= COMPRESSED_FROM and _takes_gzip(request)
         if answer.size < PROGRESS_BYTES:
             body = await self._rendered(lambda: b"".join(answer.pieces))
-            response: web.StreamResponse = web.Response(body=body, content_type="application/json", headers=headers)
+            response: web.StreamResponse = web.Response(
+                body=body, status=answer.status, content_type="application/json", headers=headers
+            )
             del body
             if compress:
                 response.enable_compression(web.ContentCoding.gzip)

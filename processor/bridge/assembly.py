@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from topics.errors import TokenstreamError
 from topics.records import JsonObject
 
 MAX_COMPLETION_BYTES: Final = 32 * 1024 * 1024
@@ -15,7 +16,7 @@ _FIRST: Final = frozenset({"id", "role", "type", "name", "created", "object"})
 """Names of which the first value counts."""
 
 
-class CompletionTooLarge(Exception):
+class CompletionTooLarge(TokenstreamError):
     """The stream is over `MAX_COMPLETION_BYTES`."""
 
 

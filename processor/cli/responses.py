@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from processor.cli.cancel import cancel
 from processor.cli.shared import (
     EXIT_FAILED,
     Config,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from topics.records import Status
 
 app = typer.Typer(help="Stored responses.", no_args_is_help=True)
+app.command()(cancel)
 
 IDS_SHOWN = 20
 

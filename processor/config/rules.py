@@ -16,7 +16,16 @@ def conflicts(settings: "Settings", *, require_ably: bool) -> list[str]:
     by_name = s.kafka_sasl_mechanism not in (None, "OAUTHBEARER")
     tls = s.kafka_security_protocol.endswith("SSL")
     rules = (
-        (require_ably and s.ably_key is None, "ABLY_KEY", "must be set: the key of the Ably app, app.key:secret"),
+        (
+            require_ably and s.realtime == "ably" and s.ably_key is None,
+            "ABLY_KEY",
+            "must be set: the key of the Ably app, app.key:secret. REALTIME=direct needs none",
+        ),
+        (
+            s.realtime == "direct" and s.probe_channel is not None,
+            "PROBE_CHANNEL",
+            "must not be set with REALTIME=direct: the probe subscribes to Ably",
+        ),
         (
             sasl and s.kafka_sasl_mechanism is None,
             "KAFKA_SASL_MECHANISM",
@@ -68,7 +77,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _same_topics(settings: "Settings") -> list[tuple[bool, str, str]]:
-    names = ("tokens_topic", "responses_topic", "dead_letters_topic", "controls_topic")
+    names = ("tokens_topic", "responses_topic", "dead_letters_topic", "controls_topic", "frames_topic")
     topics = [getattr(settings, name) for name in names]
     return [
         (

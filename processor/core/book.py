@@ -5,6 +5,7 @@ offset that `commit_point` names. One batch is under way at a time; a batch that
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -12,14 +13,26 @@ from processor.core.decoding import Share
 from processor.core.durable import record_of
 from processor.core.finished import FinishedMemory
 from processor.core.limits import RECORD_OVERHEAD, REMEMBERED_ENDS, REMEMBERED_FINALS, REWRITE_DISTANCE
-from processor.core.response import End, Gap, Phase, Raw, Response, Stop, cost
-from topics.records import Reason, ResponseRecord
+from processor.core.response import End, Phase, Raw, Response, cost
+from topics.records import EndReason, Reason, ResponseRecord
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
     raw: Raw
     reason: Reason
     detail: str = ""
+
+
+class Unwanted(msgspec.Struct, frozen=True):
+    """The relay ended a response by itself: its producer need not continue."""
+
+    response_id: str
+    channel: str
+    reason: str
+
+
+UNWANTED_ENDS: Final = frozenset({EndReason.ABANDONED, EndReason.TOO_LARGE, EndReason.UNPUBLISHABLE})
+"""Reasons of ends made by the relay of which producers are notified."""
 
 
 class Save(msgspec.Struct, frozen=True):
@@ -39,6 +52,7 @@ class Save(msgspec.Struct, frozen=True):
 class Batch(msgspec.Struct, frozen=True):
     saves: tuple[Save, ...]
     dead_letters: tuple[DeadLetter, ...]
+    unwanted: tuple[Unwanted, ...] = ()
 
 
 class Parked(msgspec.Struct):
@@ -63,8 +77,10 @@ class Book:
         "_decided",
         "_due",
         "_held",
+        "_notified",
         "_parked",
         "_unsaved",
+        "_unwanted",
         "finished",
         "held_bytes",
         "responses_end",
@@ -73,6 +89,9 @@ class Book:
     def __init__(self, finals: int = REMEMBERED_FINALS, ended: int = REMEMBERED_ENDS) -> None:
         self._dead_letters: list[DeadLetter] = []
         self._unsaved: dict[str, Response] = {}
+        self._unwanted: list[Unwanted] = []
+        self._notified: set[str] = set()
+        """Responses with an end decided here, whose producers were notified."""
         self._decided: dict[str, Response] = {}
         self._due: dict[str, Response] = {}
         self._parked: dict[str, Parked] = {}
@@ -92,6 +111,10 @@ class Book:
             raw = raw.original
         self._dead_letters.append(DeadLetter(raw, reason, detail))
         self.held_bytes += cost(raw)
+
+    def refuse_start(self, response_id: str, channel: str) -> None:
+        """Nothing of the response is relayed: its start names a channel that is not allowed."""
+        self._unwanted.append(Unwanted(response_id, channel, str(Reason.CHANNEL_FORBIDDEN)))
 
     def finish(self, response: Response, now: float) -> None:
         """The response ended: its final record is to be written."""
@@ -137,9 +160,26 @@ class Book:
                     self._parked.setdefault(response.id, Parked(response, waiting))
                 else:
                     saves.append(self._save(response, wall_ms))
-        self._batch = Batch(tuple(saves), tuple(self._dead_letters))
-        self._dead_letters = []
+                    if waiting is not self._due:
+                        self._notify_unwanted(response)
+        self._batch = Batch(tuple(saves), tuple(self._dead_letters), tuple(self._unwanted))
+        self._dead_letters, self._unwanted = [], []
         return self._batch
+
+    def _notify_unwanted(self, response: Response) -> None:
+        """Adds one notice per response: with the decision, or with the final record if a predecessor decided and may not have notified."""
+        notified = response.id in self._notified
+        if response.phase is Phase.FINISHED:
+            self._notified.discard(response.id)
+            reason = (
+                str(Reason.UNPUBLISHABLE) if response.refused else response.reason if response.ended_by_relay else None
+            )
+        else:
+            reason = None if response.decided_end is None else response.decided_end.reason
+        if reason in UNWANTED_ENDS and (not notified or response.refused):
+            self._unwanted.append(Unwanted(response.id, response.channel, reason))
+            if response.phase is not Phase.FINISHED:
+                self._notified.add(response.id)
 
     def park(self) -> None:
         """Ask at once for the texts that the next batch will lack."""
@@ -158,8 +198,7 @@ class Book:
 
     @staticmethod
     def _save(response: Response, wall_ms: int) -> Save:
-        response.saved_seq, response.saved_mark = response.acked_seq, response.mark
-        response.runs.promise(response.saved_mark)
+        response.save()
         return Save(
             response,
             record_of(response, wall_ms),
@@ -180,7 +219,7 @@ class Book:
         """
         covered = {save.response.id: save.mark for save in batch.saves}
         for save, offset in zip(batch.saves, offsets, strict=True):
-            save.response.record_offset = offset
+            save.response.written_at(offset)
             if save.record.finished:
                 self.finished.committed(save.response.id, offset)
             self.responses_end = max(self.responses_end, offset + 1)
@@ -242,21 +281,7 @@ class Book:
                 self.held_bytes -= self._held.pop(response.id, 0)
                 response.let_go()
                 continue
-            response.covered_seq = max(response.covered_seq, save.covered_seq)
-            response.covered_mark = max(response.covered_mark, save.mark)
-            response.runs.cover(response.covered_mark)
-            if _make_durable(response, save):
+            response.cover(save.covered_seq, save.mark)
+            if response.make_durable(save.gaps, end=save.end is not None or save.closed):
                 freed.append(response)
         return freed
-
-
-def _make_durable(response: Response, save: Save) -> bool:
-    changed = False
-    for item in response.queue:
-        if (type(item) is Gap and not item.durable and (item.first, item.last) in save.gaps) or (
-            type(item) is Stop and not item.durable and (save.end is not None or save.closed)
-        ):
-            item.durable = changed = True
-    if changed and not any(isinstance(item, Gap | Stop) and not item.durable for item in response.queue):
-        response.undetermined = None
-    return changed

@@ -42,7 +42,7 @@ class Finished(msgspec.Struct, gc=False):
         return self.seq == DELETED_SEQ
 
 
-class Held(msgspec.Struct):
+class HeldEnds(msgspec.Struct):
     """Ends that left the exact memory before the committed offset had passed their records, which stand up to `until`.
 
     `restore` is the first `responses` offset of theirs.
@@ -71,14 +71,16 @@ class FinishedMemory:
         self._finals = finals
         self._ended = EndedIds(ended)
         self._most_held = ended
-        self._held: list[Held] = []
+        self._held: list[HeldEnds] = []
         self._held_count = 0
         self.replayed_before = 0
         """Below this offset, whatever the log holds of a response that ended long ago is a repeat."""
 
     def remember(self, response: Response, now: float) -> None:
         self._entries[response.id] = Finished(
-            _last_consumed(response.acked_seq, response.reason, refused=response.refused),
+            _last_consumed(
+                response.acked_seq, response.reason, refused=response.refused, ended_by_relay=response.ended_by_relay
+            ),
             tuple(response.gaps),
             response.start_digest,
             response.last_offset,
@@ -94,7 +96,9 @@ class FinishedMemory:
         self._put(
             record.response_id,
             Finished(
-                _last_consumed(record.seq, record.reason, refused=refused),
+                _last_consumed(
+                    record.seq, record.reason, refused=refused, ended_by_relay=bool(relay.get("ended", False))
+                ),
                 record.gaps,
                 str(relay.get("start", "")),
                 last_offset,
@@ -131,10 +135,17 @@ class FinishedMemory:
         self._release_held(position)
         if self._held:
             until = max(held.until for held in self._held)
-            self._held, self._held_count = [Held(until, min(held.restore for held in self._held), 0)], 0
+            self._held, self._held_count = [HeldEnds(until, min(held.restore for held in self._held), 0)], 0
 
     def get(self, response_id: str) -> Finished | Ended | None:
         return self._entries.get(response_id) or self._ended.get(response_id)
+
+    def meet(self, response_id: str, offset: int) -> Finished | Ended | None:
+        """Returns the ended response of the record at `offset`. Its end stays readable for a successor that may read the record again."""
+        ended = self.get(response_id)
+        if isinstance(ended, Finished):
+            ended.known_offset = max(ended.known_offset, offset)
+        return ended
 
     def committed(self, response_id: str, record_offset: int) -> None:
         if entry := self._entries.get(response_id):
@@ -163,7 +174,7 @@ class FinishedMemory:
         newest = self._held[-1] if self._held else None
         full = newest is not None and newest.count >= max(1, self._most_held // SEGMENTS)
         if newest is None or (full and len(self._held) < 2 * SEGMENTS):
-            newest = Held(known_offset, record_offset, 0)
+            newest = HeldEnds(known_offset, record_offset, 0)
             self._held.append(newest)
         newest.until = max(newest.until, known_offset)
         newest.restore = min(newest.restore, record_offset)
@@ -194,8 +205,9 @@ def _first_bits(digest: str) -> int:
     return int(digest[:8] or "0", 16)
 
 
-def _last_consumed(seq: int, reason: str | None, *, refused: bool) -> int:
-    made_by_relay = not refused and reason not in STATUS_BY_REASON
+def _last_consumed(seq: int, reason: str | None, *, refused: bool, ended_by_relay: bool) -> int:
+    """Records of earlier versions lack `ended_by_relay`; their reason shows it, since no producer gives such a reason."""
+    made_by_relay = not refused and (ended_by_relay or reason not in STATUS_BY_REASON)
     return seq - 1 if made_by_relay else seq
 
 

@@ -14,25 +14,22 @@ from processor.core.items import Refused, time_of
 from processor.core.limits import MAX_EARLY_TOKENS, RESPONSE_COST, Limits
 from processor.core.outflow import Outflow
 from processor.core.relief import Relief
-from processor.core.response import Early, Phase, Raw, Response, cost
+from processor.core.response import Cancel, Early, Phase, Raw, Response, cost
 from processor.core.sequencer import (
     Verdict,
-    begin,
-    decide_end,
-    give_up_gap,
     is_start,
     judge,
     next_known,
-    obey_decisions,
     take_stop,
     take_token,
 )
 from processor.core.timers import Kind, Timers
 from topics.codec import MAX_NESTING, Decoder, Invalid, TokenRecord
+from topics.controls import REMEMBERED_SECONDS, ControlsMemory, Noted
 from topics.json_text import is_utf8
 from topics.openai import Format
 from topics.plain import PlainToken
-from topics.records import TEXT_PART, Event, Reason
+from topics.records import TEXT_PART, EndReason, Event, Reason
 
 _TOKEN: Final = str(Event.TOKEN)
 
@@ -43,6 +40,7 @@ class Intake:
     __slots__ = (
         "_batch_number",
         "_book",
+        "_cancels",
         "_decode",
         "_followed",
         "_missing_is_published",
@@ -66,6 +64,7 @@ class Intake:
         book: Book,
         outflow: Outflow,
         timers: Timers,
+        cancels: ControlsMemory,
         chunk_format: ChunkFormat = ANY_FORMAT,
     ) -> None:
         self._decode = decoder.decode
@@ -74,6 +73,7 @@ class Intake:
         self._book = book
         self._outflow = outflow
         self._timers = timers
+        self._cancels = cancels
         self._batch_number = 0
         self._missing_is_published = False
         self.limits = limits
@@ -93,7 +93,7 @@ class Intake:
             advance=self._advance,
             close=self.close,
             charge=self._charge,
-            note=lambda response, raw: response.runs.add(self._batch_number, raw.offset, raw.offset),
+            note=lambda response, raw: response.note_number(self._batch_number, raw.offset, raw.offset),
             counts=lambda: self.counts,
         )
         self.chunks = Chunks(chunk_format, limits, book, outflow, timers, self.open, actions)
@@ -201,19 +201,20 @@ class Intake:
     def _take(self, record: TokenRecord | Invalid, raw: Raw, now: float) -> None:
         if isinstance(record, Invalid):
             self._book.dead_letter(raw, record.reason, record.detail)
+            if record.refused_start is not None:
+                self._book.refuse_start(*record.refused_start)
             return
         if raw.key is None:
             self._book.dead_letter(raw, Reason.NO_KEY, "the record has no key; use the channel")
             return
         response = self.open.get(record.response_id)
         if response is not None:
-            response.last_active = now
-            response.last_offset = max(response.last_offset, raw.offset)
+            response.note_read(raw.offset, now)
             if is_start(record):
                 self._start(response, record, raw, now)
             else:
                 self._continue(response, record, raw, now)
-        elif (finished := self._book.finished.get(record.response_id)) is not None:
+        elif (finished := self._book.finished.meet(record.response_id, raw.offset)) is not None:
             replayed = self._book.finished.replayed_before
             self._settle(judge_after_end(finished, record, raw, _digest(raw), replayed), raw)
         else:
@@ -236,8 +237,8 @@ class Intake:
         response = self.open.get(response_id)
         if response is None:
             response = self.open[response_id] = Response(response_id, now)
-            response.last_offset = raw.offset
-            response.asked_history = raw.offset >= self.unknown_before
+            response.note_read(raw.offset, now)
+            response.ask_history_before(self.unknown_before)
         return response
 
     def _start(self, response: Response, record: TokenRecord, raw: Raw, now: float) -> None:
@@ -248,16 +249,16 @@ class Intake:
                 return
             self._book.dead_letter(raw, Reason.RESPONSE_ID_REUSED, "another start of an open response")
             if response.phase is Phase.OPEN:
-                self.close(response, "response_id_reused")
+                self.close(response, EndReason.RESPONSE_ID_REUSED)
             return
         for early in response.early.values():
             self.relief.orphans.remove(early.raw)
-        begin(response, record, raw, digest)
-        response.start_consumed = now
-        response.runs.add(self._batch_number, raw.offset, 0 if response.decoding is None else raw.offset)
+        response.begin(record, raw, digest, now)
+        response.note_number(self._batch_number, raw.offset, 0 if response.decoding is None else raw.offset)
         self._charge(response, cost(raw) + RESPONSE_COST)
         self._outflow.adopt(response)
         self.arm_idle(response, now)
+        self._recall_cancel(response, response.started_at, now)
         self.counts.started += 1
         if response.seqless:
             self._discard_early(response, Reason.INVALID, "sequence numbers in a response that leaves them out")
@@ -267,7 +268,7 @@ class Intake:
         verdict = judge(response, record, raw)
         if verdict is Verdict.ACCEPTED:
             assert record.seq is not None
-            response.runs.add(self._batch_number, raw.offset, record.seq)
+            response.note_number(self._batch_number, raw.offset, record.seq)
             self._accept(response, record, raw)
             self._advance(response, now)
         elif verdict is Verdict.HELD:
@@ -282,12 +283,10 @@ class Intake:
             self._book.dead_letter(raw, verdict, DETAILS.get(verdict, ""))
 
     def _hold(self, response: Response, record: TokenRecord, raw: Raw, now: float) -> None:
+        self.counts.held += 1
         assert record.seq is not None
-        response.early[record.seq] = Early(record, raw)
-        response.runs.add(self._batch_number, raw.offset, record.seq)
-        held = cost(raw)
-        response.early_bytes += held
-        self.early_bytes += held
+        self.early_bytes += response.hold(record.seq, Early(record, raw))
+        response.note_number(self._batch_number, raw.offset, record.seq)
         self._watch_gap(response, now)
         if response.phase is Phase.AWAITING_START:
             self.relief.orphans.add(response, record.seq, raw)
@@ -318,18 +317,18 @@ class Intake:
 
     def _charge(self, response: Response, held: int) -> None:
         """A record is kept until it is acknowledged."""
-        response.queued_bytes += held
+        response.charge(held)
         self._outflow.queued_bytes += held
 
     def _overflow(self, response: Response, raw: Raw) -> None:
         self._book.dead_letter(raw, Reason.TOO_LARGE, "the response would pass MAX_RESPONSE_BYTES")
-        self.close(response, "too_large")
+        self.close(response, EndReason.TOO_LARGE)
 
     def _advance(self, response: Response, now: float) -> None:
         """Take early records whose turn has come, and obey decisions the sequence has come to."""
         passed_over = response.next_seq == 1  # what came before the start may have its number
         while True:
-            if (response.to_obey or response.decided_end) and obey_decisions(response):
+            if (response.to_obey or response.decided_end) and response.obey_decisions():
                 self._outflow.enqueue(response)
                 passed_over = True
             if response.phase is not Phase.OPEN:
@@ -343,29 +342,28 @@ class Intake:
                 break
             early = self._release_early(response, response.next_seq)
             self._accept(response, early.record, early.raw)
-        response.gap_since = None
+        response.wait_for_gap(None)
         self._watch_gap(response, now)
         if response.torn is not None:
             self.relief.torn.note(response)
 
     def _watch_gap(self, response: Response, now: float) -> None:
         if response.early and response.gap_since is None:
-            response.gap_since = now
+            response.wait_for_gap(now)
             self._timers.arm(now + self.limits.gap_timeout, Kind.GAP, response)
 
     # Early records
 
     def _release_early(self, response: Response, seq: int) -> Early:
-        early = response.early.pop(seq)
-        response.early_bytes -= (held := cost(early.raw))
-        self.early_bytes -= held
+        early = response.release(seq)
+        self.early_bytes -= cost(early.raw)
         self.relief.orphans.remove(early.raw)
         return early
 
     def _discard_early(self, response: Response, reason: Reason, detail: str) -> None:
         for seq in sorted(response.early):
             self._book.dead_letter(self._release_early(response, seq).raw, reason, detail)
-        response.gap_since = None
+        response.wait_for_gap(None)
 
     def give_up(self, response: Response, now: float) -> None:
         """What is missing before the next number that is known is given up."""
@@ -376,7 +374,7 @@ class Intake:
         if (known := next_known(response)) is None:
             return
         self._check_not_followed(response)
-        give_up_gap(response, known - 1)
+        response.give_up_gap(known - 1)
         self.counts.gaps += 1
         self._book.decide(response)
         self._outflow.enqueue(response)
@@ -394,7 +392,7 @@ class Intake:
             if found.early:
                 self.give_up(found, now)
             else:
-                self.close(found, "too_large")
+                self.close(found, EndReason.TOO_LARGE)
 
     def _relieve_orphans(self, *, unknown: bool) -> None:
         while (orphan := self.relief.orphan(unknown=unknown)) is not None:
@@ -413,7 +411,7 @@ class Intake:
         elif pinning.early:
             self.give_up(pinning, now)
         else:
-            self.close(pinning, "abandoned")
+            self.close(pinning, EndReason.ABANDONED)
 
     @property
     def missing_is_published(self) -> bool:
@@ -434,18 +432,48 @@ class Intake:
         """What is decided of a response while tokens are appended to a run of it would not come after all of them."""
         assert response.id not in self._followed, f"a decision about {response!r} inside its run"
 
-    def abandon(self, response: Response, now: float) -> None:
-        """Gives up what is missing before anything known of the response, and closes it."""
+    def abandon(self, response: Response, now: float, reason: EndReason = EndReason.ABANDONED) -> None:
+        """Gives up what is missing before anything known of the response, and closes it. A stop among that ends it instead."""
         while response.phase is not Phase.ENDING and (response.early or next_known(response) is not None):
             self.give_up(response, now)
         if response.phase is Phase.OPEN:
-            self.close(response, "abandoned")
+            self.close(response, reason)
 
-    def close(self, response: Response, reason: str) -> None:
+    # Cancels
+
+    def _recall_cancel(self, response: Response, started_ms: int, now: float) -> None:
+        """Takes up a cancel that came within a minute before the start."""
+        noted = self._cancels.find(response.id, response.channel, now)
+        if noted is not None and _between(noted, started_ms) <= REMEMBERED_SECONDS:
+            self.cancel(response, Cancel(noted.at, now))
+
+    def recall_cancel_of_restored(self, response: Response, now: float) -> None:
+        """Does the same for a response restored from its record, by the times of the records."""
+        noted = self._cancels.find(response.id, response.channel, now)
+        if noted is not None and (between := _between(noted, response.started_at)) <= REMEMBERED_SECONDS:
+            self.cancel(response, Cancel(noted.at, min(now, noted.at + max(0.0, between))))
+
+    def cancel(self, response: Response, cancel: Cancel) -> None:
+        """Takes up a cancel of an open response."""
+        if response.cancel is None and response.phase in {Phase.OPEN, Phase.ENDING}:
+            response.note_cancel(cancel)
+            self._timers.arm(cancel.since + self.limits.cancel_timeout, Kind.CANCEL, response)
+
+    def count_cancel(self, response: Response, now: float) -> None:
+        """Counts the outcome of the cancel of a response that has ended."""
+        if response.cancel is None:
+            return
+        outcome = "late"
+        if response.reason == EndReason.CANCELLED:
+            outcome = "forced" if response.ended_by_relay else "honoured"
+            self.counts.cancel_seconds.append(max(0.0, now - response.cancel.asked_at))
+        self.counts.cancels[outcome] = self.counts.cancels.get(outcome, 0) + 1
+
+    def close(self, response: Response, reason: EndReason) -> None:
         """The relay ends the response, after what was accepted."""
         self._check_not_followed(response)
         self._discard_early(response, Reason.LATE, "after the end of the response")
-        decide_end(response, reason)
+        response.decide_end(reason)
         self._charge(response, RESPONSE_COST)
         self._book.decide(response)
         self._outflow.enqueue(response)
@@ -460,6 +488,11 @@ class Intake:
         self._timers.forget(response)
         for seq in sorted(response.early):
             self._release_early(response, seq)
+
+
+def _between(noted: Noted, started_ms: int) -> float:
+    """Seconds from a cancel to the start of its response."""
+    return (started_ms - (noted.control.ts or 0)) / 1000
 
 
 def _digest(raw: Raw) -> str:

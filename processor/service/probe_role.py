@@ -1,4 +1,4 @@
-"""The probe, built from settings. Imported only where one is wanted, so that other apis need not load Ably."""
+"""The probe, built from settings. Imported only where one is wanted, so that other apis need not load the realtime service's client."""
 
 from random import Random
 
@@ -36,7 +36,7 @@ def build_probe(
     def producer() -> TokenProducer:
         client = settings.kafka_client_options()
         servers = client.pop("bootstrap_servers")
-        return TokenProducer(servers, settings.tokens_topic, deadline=PRODUCER_SECONDS, **client)
+        return TokenProducer(servers, settings.tokens_topic, deadline=PRODUCER_SECONDS, controls_topic=None, **client)
 
     ably = AblyOptions(
         key=key, client_id=settings.ably_client_id, endpoint=settings.ably_endpoint, tls=settings.ably_tls

@@ -164,6 +164,19 @@ const scenarios = {
     assert.equal(await page.evaluate(() => globalThis.wrong), undefined);
   },
 
+  async stop(open) {
+    const page = await opened(open);
+    const id = await until(page, () => {
+      const long = [...document.querySelectorAll('.message.streaming:not(.person)')].find((one) => one.querySelector('.text')?.textContent.length > 20);
+      long?.querySelector('.stop').click();
+      return long?.dataset.id;
+    });
+    await until(page, (one) => globalThis.tokenstreamDemo.stream.get(one)?.status === 'cancelled', id, 60000);
+    await areProved(page, [id]);
+    await until(page, (one) => document.querySelector(`article[data-id="${one}"]`).dataset.status === 'cancelled', id);
+    assert.ok(await page.evaluate((one) => document.querySelector(`article[data-id="${one}"] .stop`).hidden, id));
+  },
+
   async keyboard(open) {
     const page = await opened(open);
     await page.keyboard.press('Tab');

@@ -15,6 +15,7 @@ ON_THE_DEMO = {
     "offline": "what was missed while offline is caught up with",
     "discontinuity": "lost continuity is caught up with",
     "hostile": "hostile text is shown as text",
+    "stop": "Stop ends the answer, and what was written is kept and proved",
     "keyboard": "everything can be reached by keyboard",
     "faults": "every fault is pressed while models write, and the zeros stay",
 }

@@ -49,7 +49,9 @@ class Load:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Write all the while; leaving lets every open response come to its stop."""
-        async with TokenProducer(self._bootstrap, topic=self._topic, deadline=DELIVERY_DEADLINE) as producer:
+        async with TokenProducer(
+            self._bootstrap, topic=self._topic, deadline=DELIVERY_DEADLINE, controls_topic=None
+        ) as producer:
             slots = [asyncio.create_task(self._slot(producer, slot)) for slot in range(self.shape.slots)]
             try:
                 yield

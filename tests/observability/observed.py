@@ -21,6 +21,7 @@ from processor.kafka.connection import KafkaConnection
 from processor.kafka.topics_admin import TopicsWanted, apply
 from support.lab import Lab, RelayProcess, laboratory
 from support.waiting import eventually
+from topics.controls import ControlEvent, ControlRecord, encode_control
 from topics.specs import TopicNames
 
 PARTITIONS = 4
@@ -83,6 +84,7 @@ async def started(lab: Lab, directory: Path) -> World:
     relays = {
         "IDLE_TIMEOUT": "4",
         "GAP_TIMEOUT": "1",
+        "CANCEL_TIMEOUT": "2",
         "ABLY_MAX_CONNECTIONS": "3",
         "KAFKA_SESSION_TIMEOUT": "10",  # on a crowded machine three seconds pass without a heartbeat
     }
@@ -141,10 +143,18 @@ async def bad_producers(lab: Lab, stop: asyncio.Event) -> None:
         while not stop.is_set():
             for value in wrong_records(number):
                 await producer.send_and_wait(lab.names.tokens, value, key=f"bad:{number}".encode())
+            for response in (f"ignoring-{number}", f"obeying-{number}"):
+                cancel = ControlRecord(ControlEvent.CANCEL, response, f"bad:{number % 3}", int(time.time() * 1000))
+                await producer.send_and_wait(lab.names.controls, encode_control(cancel), key=response.encode())
+            await producer.send_and_wait(lab.names.tokens, obeyed(number), key=f"bad:{number}".encode())
             number += 1
             await pause(stop, 1.5)
     finally:
         await producer.stop()
+
+
+def obeyed(number: int) -> bytes:
+    return json.dumps({"event": "stop", "responseId": f"obeying-{number}", "seq": 1, "reason": "cancelled"}).encode()
 
 
 def wrong_records(number: int) -> Sequence[bytes]:
@@ -164,6 +174,8 @@ def wrong_records(number: int) -> Sequence[bytes]:
         event("start", "broken", 0, **channel),
         event("token", "broken", 1, text="a"),
         event("stop", "broken", 2, reason="error", error={"code": "overloaded", "message": "try later"}),
+        event("start", "ignoring", 0, **channel),
+        event("start", "obeying", 0, **channel),
         event("start", "left", 0, **channel),
         event("token", "left", 1, text="a"),
     )

@@ -19,7 +19,7 @@ from simulation.plan import Plan, Truth
 from simulation.produced import Produced, joined
 from simulation.realtime import Service
 from support.checker import check
-from topics.records import Reason
+from topics.records import EndReason, Reason
 
 METADATA_BYTES = 4096
 FRAME_BYTES = 65_536
@@ -41,6 +41,7 @@ class Judge:
         """When the final record of a response was committed."""
         self._stopped_at: dict[str, float] = {}
         self._copied_late = {each.response_id for each in plan.responses if "late_copy" in each.perturbed}
+        self._ignoring = {each.response_id for each in plan.responses if "cancel_ignored" in each.perturbed}
         self._seqless = {each.response_id for each in plan.responses if "seqless" in each.perturbed}
         self.second_lives: dict[str, Durable] = {}
         """Of responses whose start came again when they were remembered no more. What they are is the first life's."""
@@ -104,6 +105,10 @@ class Judge:
             self._stopped_at.setdefault(response_id, self._now())
         shown.through = max(shown.through, seq_end)
 
+    def _relay_made(self, response_id: str, reason: str | None) -> bool:
+        """Whether the relay made a stop whose reason a producer may give: this one ignores its cancel, and gives another."""
+        return reason == "cancelled" and response_id in self._ignoring
+
     def _check_decided_gap(self, response_id: str, first: int, last: int, where: str) -> None:
         durable = self.durable.get(response_id)
         known = durable is not None and (
@@ -112,7 +117,7 @@ class Judge:
         demand(known, f"a gap published before it was durable: {where}")
 
     def _check_stop(self, response_id: str, seq: int, data: Any, where: str) -> None:
-        if data["reason"] not in RELAY_ENDS:
+        if data["reason"] not in RELAY_ENDS and not self._relay_made(response_id, data["reason"]):
             return
         durable = self.durable.get(response_id)
         end = durable.decided_end if durable is not None else None
@@ -154,7 +159,16 @@ class Judge:
             before = lives.get(response_id)
         if before is not None:
             self._check_growth(before.record, record, where)
-        durable = Durable(record, set(before.decided_gaps) if before else set(), before.decided_end if before else None)
+        relay_made = self._relay_made(response_id, record["reason"])
+        durable = Durable(
+            record,
+            set(before.decided_gaps) if before else set(),
+            before.decided_end if before else None,
+            relay_made,
+        )
+        if relay_made:
+            self._coverage.fault("cancel_forced")
+            demand(record["error"] is None, f"a cancelled response has an error: {where}")
         self._check_decisions(durable, record, where)
         self._check_shown(record, where)
         demand(len(entry.value or b"") <= self._plan.limits.response + 1024, f"over MAX_RESPONSE_BYTES: {where}")
@@ -186,7 +200,7 @@ class Judge:
     def _check_decisions(durable: Durable, record: dict[str, Any], where: str) -> None:
         decided = record["relay"].get("decided", {})
         gaps = {(first, last) for first, last in (*decided.get("gaps", ()), *record["gaps"])}
-        if record["reason"] != "unpublishable":
+        if record["reason"] != EndReason.UNPUBLISHABLE:
             demand(durable.decided_gaps <= gaps, f"a decided gap was forgotten: {where}, {durable.decided_gaps - gaps}")
             if durable.decided_end is not None:
                 kept = decided.get("end") == durable.decided_end
@@ -199,7 +213,7 @@ class Judge:
         """A record holds what was acknowledged, and so published."""
         shown = self.shown[record["responseId"]]
         counts_anew = self._counts_anew(record["responseId"])
-        if not counts_anew and (record["status"] == "streaming" or record["reason"] != "unpublishable"):
+        if not counts_anew and (record["status"] == "streaming" or record["reason"] != EndReason.UNPUBLISHABLE):
             demand(record["seq"] <= shown.through, f"ahead of what is published: {where}, {shown.through}")
         for part in record["parts"]:
             published = counts_anew or part["length"] <= shown.units.get(part["part"], 0)
@@ -318,7 +332,7 @@ class Judge:
             texts = self._expected(response.response_id, durable)
             self._check_final(response.response_id, durable.record, texts)
             self._check_fate(response.perturbed, response.lost, durable)
-            if durable.record["reason"] != "unpublishable":
+            if durable.record["reason"] != EndReason.UNPUBLISHABLE:
                 by_channel[durable.record["channel"]][response.response_id] = texts
         for number, record, truth in self.produced.all():
             reasons = self.dead.get((number, record.offset), set())
@@ -327,6 +341,8 @@ class Judge:
                 f"{number}/{record.offset} is {truth.wrong}, and in the dead letters {reasons}",
             )
         self._check_store()
+        if perfect:
+            self._check_notices()
         for channel, produced in by_channel.items():
             self._check_channel(channel, produced, perfect=perfect)
 
@@ -339,7 +355,7 @@ class Judge:
             if truth.event == "token" and 0 <= seq <= last and seq not in durable.gaps:
                 tokens.setdefault(seq, truth)
         covered = {*tokens, *durable.gaps, 0}
-        stopped = durable.record["reason"] not in {*RELAY_ENDS, "unpublishable"}
+        stopped = not durable.relay_made and durable.record["reason"] not in {*RELAY_ENDS, EndReason.UNPUBLISHABLE}
         missing = set(range(last if stopped else last + 1)) - covered
         demand(not missing, f"{response_id}: {sorted(missing)} are neither produced nor in a gap")
         return joined(sorted(tokens.items()))
@@ -358,19 +374,49 @@ class Judge:
         narrow_room = self._plan.limits.buffered < TIGHT  # then a response that waits for half a pair may be ended
         tight = (narrow_room or "oversize_response" in perturbed) and "reordered" in perturbed
         allowed = {
-            "abandoned": "stop_missing" in perturbed or bool(tight),
-            "too_large": "oversize_response" in perturbed or (narrow_room and "torn_pair" in perturbed),
-            "response_id_reused": "id_reused" in perturbed,
-            "unpublishable": record["channel"] in self._plan.forbidden | self._plan.narrow,
+            EndReason.ABANDONED: "stop_missing" in perturbed or bool(tight),
+            EndReason.TOO_LARGE: "oversize_response" in perturbed or (narrow_room and "torn_pair" in perturbed),
+            EndReason.RESPONSE_ID_REUSED: "id_reused" in perturbed,
+            EndReason.UNPUBLISHABLE: record["channel"] in self._plan.forbidden | self._plan.narrow,
         }
         name = record["responseId"]
+        self._check_cancel(perturbed, durable)
         demand(allowed.get(record["reason"], True), f"{name} ended {record['reason']} for no reason")
         early = durable.gaps - lost  # given up for want of room: their records are dead letters
         demand(not early or tight, f"{name} has gaps {record['gaps']}, lost were {sorted(lost)}")
         demand(
-            record["reason"] == "unpublishable" or self.shown[name].gaps == set(map(tuple, record["gaps"])),
+            record["reason"] == EndReason.UNPUBLISHABLE or self.shown[name].gaps == set(map(tuple, record["gaps"])),
             f"{name}: other gaps published",
         )
+
+    def _check_cancel(self, perturbed: frozenset[str], durable: Durable) -> None:
+        """A cancelled response whose producer goes on ends as cancelled, by the relay; no other one does."""
+        record, excuses = durable.record, {"too_large", "unpublishable", "abandoned"}
+        name, reason = record["responseId"], record["reason"]
+        if "cancel_ignored" in perturbed and reason not in excuses:
+            demand(reason == "cancelled", f"{name} was cancelled, and ended {reason}")
+        if "cancel_elsewhere" in perturbed and reason not in excuses:
+            demand(reason == "stop", f"{name} was cancelled for another channel alone, and ended {reason}")
+        ended = bool(record["relay"].get("ended"))
+        demand(not durable.relay_made or ended, f"{name}: it is not durable that the relay made its stop")
+        forced = reason == "cancelled" and ended
+        demand(
+            not forced or durable.relay_made, f"{name} ended as cancelled by the relay, and its producer had stopped"
+        )
+
+    def _check_notices(self) -> None:
+        """Producers are told of what the relay ended by itself."""
+        told = {
+            (record.key or b"").decode()
+            for record in self._brokers.controls.read(0, len(self._brokers.controls.entries))
+            if b'"unwanted"' in (record.value or b"")
+        }
+        for _ in told:
+            self._coverage.fault("notice")
+        away = any(fault.kind.startswith(("kafka", "brokers")) for fault in self._plan.faults)
+        for response_id, durable in self.durable.items():
+            if durable.record["reason"] in {"abandoned", "too_large", "unpublishable"} and not away:
+                demand(response_id in told, f"nobody was told that {response_id} ended {durable.record['reason']}")
 
     def _check_channel(self, channel: str, produced: dict[str, dict[str, str]], *, perfect: bool) -> None:
         second = set(map(id, self._of_second_lives))

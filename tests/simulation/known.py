@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-RELAY_ENDS = {"abandoned", "too_large", "response_id_reused", "lost"}
+from topics.records import STATUS_BY_REASON, EndReason
+
+RELAY_ENDS = frozenset(EndReason) - STATUS_BY_REASON.keys() - {EndReason.UNPUBLISHABLE}
+"""Ends with a stop that the relay makes, whose number is no record's."""
 
 
 class Violation(AssertionError):
@@ -22,6 +25,8 @@ class Durable:
     record: dict[str, Any]
     decided_gaps: set[tuple[int, int]] = field(default_factory=set)
     decided_end: dict[str, Any] | None = None
+    relay_made: bool = False
+    """Whether a stop of a reason that producers give, too, can only be the relay's."""
 
     @property
     def finished(self) -> bool:
@@ -31,7 +36,7 @@ class Durable:
     def last(self) -> int:
         """The last number of a produced record that it covers."""
         seq: int = self.record["seq"]
-        return seq - 1 if self.record["reason"] in RELAY_ENDS else seq
+        return seq - 1 if self.relay_made or self.record["reason"] in RELAY_ENDS else seq
 
     @property
     def gaps(self) -> set[int]:

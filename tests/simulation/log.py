@@ -127,6 +127,7 @@ class Brokers:
         self.tokens = [Log("tokens", number) for number in range(partitions)]
         self.responses = [Log("responses", number) for number in range(partitions)]
         self.dead_letters = [Log("dead-letters", number) for number in range(partitions)]
+        self.controls = Log("controls", 0)
         self.committed: dict[int, tuple[int, str]] = {}
         self.archived: dict[int, tuple[int, str]] = {}
         """The archive's committed offsets of `responses`."""

@@ -76,6 +76,13 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class Cancel:
+    at: float
+    response_id: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     seed: int
     limits: Limits
@@ -89,6 +96,7 @@ class Plan:
     """Channels that take small messages only."""
     archives: int = 1
     faults_end: float = FAULTS_END
+    cancels: tuple[Cancel, ...] = ()
 
     @property
     def calm_from(self) -> float:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+from simulation.cancels import draw_cancels
 from simulation.plan import FAULTS_END, PARTITIONS, Fault, Plan, Produce, ResponsePlan, truth_of
 
 MICROSECONDS = 1_763_860_000_000_000
@@ -134,4 +135,5 @@ CHANGES: tuple[tuple[float, Callable[[Random, Plan], Plan]], ...] = (
     (0.10, _delete),
     (0.15, _hydrate),
     (0.05, _end_otherwise),
+    (0.15, draw_cancels),
 )

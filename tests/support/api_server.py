@@ -19,6 +19,7 @@ from processor.ports.store import ResponseStore
 from processor.telemetry.health import Check, Health
 from processor.telemetry.metrics import Metrics
 from processor.telemetry.server import HttpServer
+from topics.controls import ControlRecord
 
 
 @dataclass
@@ -49,17 +50,46 @@ class RecordingTombstones:
 
 
 @dataclass
+class RecordingControls:
+    written: list[ControlRecord] = field(default_factory=list)
+    down: bool = False
+
+    async def connect(self) -> None:
+        if self.down:
+            raise KafkaUnavailable("no broker")
+
+    async def close(self) -> None:
+        pass
+
+    async def write(self, record: ControlRecord) -> None:
+        if self.down:
+            raise KafkaUnavailable("the record was not acknowledged")
+        self.written.append(record)
+
+
+@dataclass
 class Api:
     """A running server and a client of it."""
 
     store: ResponseStore
     tombstones: RecordingTombstones
     metrics: Metrics
+    controls: RecordingControls
     url: str
     http: aiohttp.ClientSession
 
     async def delete(self, response_id: str, token: str = "anything") -> tuple[int, Any, CIMultiDictProxy[str]]:
         return await self.ask(f"/v1/responses/{response_id}", "DELETE", Authorization=f"Bearer {token}")
+
+    async def cancel(
+        self, response_id: str, body: bytes | None = None, *, token: str | None = "anything"
+    ) -> tuple[int, Any, CIMultiDictProxy[str]]:
+        """`body` as it is."""
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        url = URL(f"{self.url}/v1/responses/{response_id}/cancel", encoded=True)
+        async with self.http.post(url, data=body, headers=headers) as response:
+            answer = await response.read()
+            return response.status, orjson.loads(answer), response.headers
 
     async def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[int, Any, CIMultiDictProxy[str]]:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -94,8 +124,9 @@ async def serving(
     limits: ApiLimits = ApiLimits(),  # noqa: B008 - frozen
     **parts: Any,
 ) -> AsyncIterator[Api]:
-    metrics, tombstones = Metrics(), RecordingTombstones()
+    metrics, tombstones, controls = Metrics(), RecordingTombstones(), RecordingControls()
+    parts = {"controls": controls} | parts
     api = ApiParts(store, access or tokens("anything=*", is_open=True), tombstones, limits=limits, **parts)
     server = HttpServer(make_app(metrics, Health(metrics, lambda: checks), api), host="127.0.0.1", port=0)
     async with server, aiohttp.ClientSession(auto_decompress=False, headers={"Accept-Encoding": "identity"}) as http:
-        yield Api(store, tombstones, metrics, f"http://127.0.0.1:{server.port}", http)
+        yield Api(store, tombstones, metrics, controls, f"http://127.0.0.1:{server.port}", http)

@@ -8,16 +8,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
+from processor.core.book import Unwanted
 from processor.core.chunks import ANY_FORMAT, ChunkFormat
 from processor.core.framer import Frame
 from processor.core.limits import Limits
 from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
-from processor.core.response import Published
+from processor.core.response import Cancel, Published
 from processor.core.text import utf16_length
 from processor.relay.commit_metadata import CommitMetadata
 from processor.relay.takeover import beginning
 from topics.codec import Decoder, decode_response, encode_response
+from topics.controls import ControlEvent, ControlRecord, ControlsMemory
 from topics.records import Reason, ResponseRecord
 
 
@@ -55,6 +57,9 @@ class World:
     shares: tuple[int, ...] = (1,)
     """Among how many partitions an owner may have to split `limits`."""
 
+    unwanted: list[Unwanted] = field(default_factory=list)
+    cancels: ControlsMemory = field(default_factory=lambda: ControlsMemory(600))
+
     def __post_init__(self) -> None:
         self.log = [
             replace(value, offset=offset) if isinstance(value, LogRecord) else LogRecord(offset, value)
@@ -69,7 +74,7 @@ class World:
 
     def start(self) -> None:
         share = self.shares[0] if len(self.shares) == 1 else self.random.choice(self.shares)
-        self.pipeline = PartitionPipeline(Decoder(), self.limits.share(share), self.chunk_format)
+        self.pipeline = PartitionPipeline(Decoder(), self.limits.share(share), self.chunk_format, self.cancels)
         committed = (self.committed, CommitMetadata(self.restore, self.clean).encode()) if self.crashes else None
         begin = beginning(committed, 0, len(self.log))
         entries = []
@@ -83,6 +88,11 @@ class World:
         self.inflight.clear()
         self.active.clear()
         self.plant(self.pipeline)
+
+    def cancel(self, response_id: str, channel: str, ts: int = 1_700_000_000_000) -> None:
+        control = ControlRecord(ControlEvent.CANCEL, response_id, channel, ts)
+        if self.cancels.note(control, self.now, self.now):
+            self.pipeline.cancel(control, Cancel(self.now, self.now))
 
     def crash(self) -> None:
         """What is in flight may have reached the channel or not."""
@@ -181,6 +191,7 @@ class World:
         self.dead += [(letter.reason, letter.raw.offset) for letter in batch.dead_letters]
         self.committed, self.restore = point.offset, point.restore
         self.ended |= {save.record.response_id for save in batch.saves if save.record.finished}
+        self.unwanted += batch.unwanted
         self.pipeline.committed(batch, point, self.now)
 
     def read_back(self) -> None:

@@ -40,6 +40,7 @@ def board() -> Board:
             Row("Connections and pace", connections()),
             Row("Partitions", partitions()),
             Row("Ends and losses", ends()),
+            Row("Cancels", cancels()),
             Row("The probe", probe()),
         ),
     )
@@ -309,6 +310,43 @@ def ends() -> tuple[Panel, ...]:
             no_value=NO_RELAY,
             queries=(Query(increase("tokenstream_dead_letters_total", over="1h", by=("reason",)), "{{reason}}"),),
             levels=Levels(watch=1, bad=100),
+        ),
+    )
+
+
+def cancels() -> tuple[Panel, ...]:
+    return (
+        Graph(
+            title="Cancels, by outcome",
+            description="*honoured*: the producer wrote the stop. *late*: the response had ended, or another stop came first. *forced*: no stop "
+            "came within CANCEL_TIMEOUT, and the relay ended it while the model went on. *unknown*: the api knew no such response.",
+            unit=Unit.RATE,
+            no_value=NO_RELAY,
+            queries=(Query(rate("tokenstream_cancels_total", by=("outcome",)), "{{outcome}}"),),
+            stacked=True,
+        ),
+        Graph(
+            title="Time to stop",
+            description="From the request for a cancel to the acknowledgement of the stop it led to. A step at CANCEL_TIMEOUT: forced ones.",
+            unit=Unit.SECONDS,
+            no_value="no cancels",
+            queries=quantiles("tokenstream_cancel_seconds", over=RARE),
+        ),
+        Graph(
+            title="Forced, share",
+            description="Of the cancels of open responses, those that no producer obeyed: it does not read the controls topic, or can't.",
+            unit=Unit.SHARE,
+            no_value="no cancels",
+            queries=(
+                Query(
+                    share(
+                        rate("tokenstream_cancels_total", 'outcome="forced"'),
+                        rate("tokenstream_cancels_total", 'outcome=~"forced|honoured"'),
+                    ),
+                    "forced",
+                ),
+            ),
+            levels=Levels(watch=0.01, bad=0.5),
         ),
     )
 

@@ -3,13 +3,15 @@ Which roles a setting concerns, by the beginning of its name: credentials go whe
 Argument: root, role, name. Empty where it does not concern the role.
 */}}
 {{- define "tokenstream.concerns" -}}
-{{- $roles := list "relay" "archive" "api" "bridge" "topics" "migrate" "test" -}}
+{{- $roles := list "relay" "archive" "api" "gateway" "bridge" "topics" "migrate" "test" -}}
 {{- if hasPrefix "STORE_" .name -}}
-{{- $roles = list "archive" "api" "migrate" "test" -}}
+{{- $roles = list "archive" "api" "gateway" "migrate" "test" -}}
 {{- else if hasPrefix "ABLY_" .name -}}
 {{- $roles = list "relay" "api" "test" -}}
 {{- else if or (hasPrefix "API_" .name) (hasPrefix "CORS_" .name) -}}
-{{- $roles = list "api" -}}
+{{- $roles = list "api" "gateway" -}}
+{{- else if hasPrefix "GATEWAY_" .name -}}
+{{- $roles = list "gateway" -}}
 {{- else if hasPrefix "BRIDGE_" .name -}}
 {{- $roles = list "bridge" -}}
 {{- else if hasPrefix "KAFKA_" .name -}}

@@ -81,6 +81,16 @@ def test_a_cluster_knows_every_field(path: Path) -> None:
             "Service": 1,
             "ServiceAccount": 1,
         },
+        "direct": {
+            "Deployment": 4,
+            "HorizontalPodAutoscaler": 1,
+            "Job": 2,
+            "NetworkPolicy": 7,
+            "Pod": 1,
+            "PodDisruptionBudget": 4,
+            "Service": 2,
+            "ServiceAccount": 1,
+        },
         "everything": {
             "Deployment": 3,
             "HorizontalPodAutoscaler": 1,
@@ -207,6 +217,19 @@ def test_secrets_are_files_and_reach_only_who_needs_them() -> None:
         "topics": kafka,
         "migrate": {"store-url"},
     }
+
+
+def test_with_direct_no_pod_has_an_ably_key_and_gateways_read_the_store() -> None:
+    deployments = of("direct", "Deployment")
+    containers = {role: each["spec"]["template"]["spec"]["containers"][0] for role, each in deployments.items()}
+    for container in containers.values():
+        assert environment(container)["TOKENSTREAM_REALTIME"] == "direct"
+        assert not [name for name in environment(container) if "ABLY" in name]
+    given = {name for name in environment(containers["gateway"]) if name.endswith("_FILE")}
+    assert given == {"TOKENSTREAM_STORE_URL_FILE", "TOKENSTREAM_API_TOKENS_FILE"}
+    assert containers["gateway"]["args"] == ["gateway"]
+    spec = deployments["gateway"]["spec"]["template"]["spec"]
+    assert spec["terminationGracePeriodSeconds"] >= 30
 
 
 def test_no_value_of_a_secret_stands_in_a_pod() -> None:

@@ -10,7 +10,7 @@ from processor.api.app import ApiParts, make_app
 from processor.telemetry.health import Health
 from processor.telemetry.metrics import Metrics
 from processor.telemetry.server import HttpServer
-from support.api_server import tokens
+from support.api_server import RecordingControls, tokens
 from support.records import START, entry
 from support.stores import opened
 from topics.records import Status
@@ -37,7 +37,7 @@ async def test_the_description_holds_for_whatever_is_asked(tmp_path: Path) -> No
         app = make_app(
             Metrics(),
             Health(Metrics(), tuple),
-            ApiParts(store, tokens("anything=*", is_open=True), IgnoredTombstones()),
+            ApiParts(store, tokens("anything=*", is_open=True), IgnoredTombstones(), controls=RecordingControls()),
         )
         async with HttpServer(app, host="127.0.0.1", port=0) as server:
             command = Path(sys.executable).parent / "schemathesis"

@@ -91,6 +91,7 @@ TINY: dict[str, dict[str, Any]] = {
     "scaling": {"responses": 10, "tokens": 20},
     "takeover": {"responses": 20, "open": 20, "rate": 40.0},
     "crash": {"responses": 10, "open": 10, "rate": 50.0, "tokens": 60},
+    "cancel": {"responses": 5},
     "idle": {"responses": 20, "seconds": 1.0},
     "memory": {"responses": 100},
     "bridge": {"responses": 20},

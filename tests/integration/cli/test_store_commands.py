@@ -1,9 +1,10 @@
 """Looking after the store from the command line: responses, archive migrate and prune, verify."""
 
+import asyncio
 import re
 from pathlib import Path
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from devtools.kafka import LocalKafka
 from integration.cli.commands import Terminal, kafka_settings, start, tokenstream
@@ -12,6 +13,8 @@ from processor.ports.store import Entry, Position
 from support.records import entry, record
 from support.waiting import eventually
 from topics.codec import encode_response
+from topics.controls import ControlRecord, decode_control
+from topics.limits import Invalid
 from topics.records import Status
 from topics.specs import TopicNames
 
@@ -113,3 +116,37 @@ async def test_finished_days_of_an_object_store_are_compacted(tmp_path: Path) ->
     assert len(list((tmp_path / "objects").rglob("*.parquet"))) == 1
     refused = await tokenstream("archive", "compact", environment=store_settings(tmp_path))
     assert (refused.code, "only object stores" in refused.err) == (1, True)
+
+
+async def test_a_cancel_is_written_for_the_channel_given_or_stored(
+    kafka: LocalKafka, topic_names: TopicNames, tmp_path: Path
+) -> None:
+    environment = kafka_settings(kafka.bootstrap, topic_names) | store_settings(tmp_path)
+    await tokenstream("archive", "migrate", environment=environment)
+    await keep(environment, entry("r-done"), entry("r-open", channel="chat:7", status=Status.STREAMING))
+
+    done = await tokenstream("responses", "cancel", "r-done", environment=environment)
+    assert (done.code, done.out) == (0, "The response r-done has ended: nothing to cancel.\n")
+    unknown = await tokenstream("responses", "cancel", "r-new", environment=environment)
+    assert unknown.code == 1
+    assert "--channel" in unknown.err
+    wrong = await tokenstream("responses", "cancel", "r-new", "--channel", "[x", environment=environment)
+    assert wrong.code == 2
+    stored = await tokenstream("responses", "cancel", "r-open", environment=environment)
+    assert (stored.code, stored.out) == (0, "Requested the end of r-open.\n")
+    given = ("responses", "cancel", "r-new", "--channel", "chat:8", "--reason", "runaway")
+    assert (await tokenstream(*given, environment=environment)).code == 0
+
+    found: list[tuple[bytes | None, ControlRecord | Invalid]] = []
+    async with AIOKafkaConsumer(
+        topic_names.controls, bootstrap_servers=kafka.bootstrap, auto_offset_reset="earliest"
+    ) as consumer:
+        async with asyncio.timeout(30):
+            while len(found) < 2:
+                record = await consumer.getone()
+                found.append((record.key, decode_control(record.value)))
+    records = {key: control for key, control in found if isinstance(control, ControlRecord)}
+    assert {key: (each.channel, each.reason) for key, each in records.items()} == {
+        b"r-open": ("chat:7", None),
+        b"r-new": ("chat:8", "runaway"),
+    }

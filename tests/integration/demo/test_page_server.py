@@ -8,19 +8,34 @@ import pytest
 from aiohttp import web
 
 from devtools.demo.web.server import Collaborators, DemoPage, Fault, PageUnavailable, Prompt
+from support.gateway_log import start
+from support.served_gateway import Served
+from support.served_gateway import serving as serving_gateway
 
 
 @contextlib.asynccontextmanager
-async def serving(said: list[Prompt], *, api: str = "http://127.0.0.1:1", port: int = 0) -> AsyncIterator[DemoPage]:
+async def serving(
+    said: list[Prompt],
+    *,
+    api: str = "http://127.0.0.1:1",
+    port: int = 0,
+    realtime: str | None = "127.0.0.1:4000",
+) -> AsyncIterator[DemoPage]:
     async def say(prompt: Prompt) -> None:
         said.append(prompt)
 
-    async def strike() -> str:
+    async def inject() -> str:
         return "It is broken."
 
-    faults = (Fault("cut", "Cut", "all", strike, lambda: True),)
+    faults = (Fault("cut", "Cut", "all", inject, lambda: True),)
     collaborators = Collaborators(
-        realtime="127.0.0.1:4000", api=api, channel="chat:1", token=lambda: "a.b.c", say=say, faults=faults
+        realtime=realtime,
+        api=api,
+        channel="chat:1",
+        token=lambda: "a.b.c",
+        cancel_token=lambda: "c.d.e",
+        say=say,
+        faults=faults,
     )
     async with DemoPage(collaborators, port) as page:
         yield page
@@ -123,6 +138,30 @@ async def test_the_api_answers_under_the_page_s_own_origin(http: aiohttp.ClientS
     assert asked == ["/v1/responses/a?x=1"]
 
 
+async def test_stop_is_passed_on_with_a_credential_the_browser_has_not(http: aiohttp.ClientSession) -> None:
+    asked: list[tuple[str, str, object]] = []
+
+    async def take(request: web.Request) -> web.Response:
+        asked.append((request.raw_path, request.headers["Authorization"], await request.json()))
+        return web.json_response({"state": "requested"}, status=202)
+
+    api = web.Application()
+    api.router.add_post("/{tail:.*}", take)
+    runner = web.AppRunner(api)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        async with serving([], api=f"http://127.0.0.1:{runner.addresses[0][1]}") as page:
+            url = page.address + "v1/responses/r-1/cancel"
+            async with http.post(url, json={"channel": "chat:other"}) as answer:
+                assert answer.status == 202
+            async with http.post(url, headers={"Origin": "http://evil.example"}) as answer:
+                assert answer.status == 403
+    finally:
+        await runner.cleanup()
+    assert asked == [("/v1/responses/r-1/cancel", "Bearer c.d.e", {"channel": "chat:1"})]
+
+
 async def test_an_api_that_is_down_is_said(page: DemoPage, http: aiohttp.ClientSession) -> None:
     async with http.get(page.address + "v1/responses/a") as answer:
         assert answer.status == 502
@@ -132,3 +171,21 @@ async def test_a_taken_port_is_one_plain_sentence(page: DemoPage) -> None:
     with pytest.raises(PageUnavailable, match=rf"^Port {page.port} is taken: choose another with --port\.$"):
         async with serving([], port=page.port):
             pass
+
+
+async def test_without_a_realtime_server_the_page_follows_the_gateway(http: aiohttp.ClientSession) -> None:
+    gateway = Served()
+    async with (
+        serving_gateway(gateway),
+        serving([], api=f"http://127.0.0.1:{gateway.port}", realtime=None) as page,
+        http.get(page.address + "v1/channels/chat%3A1/events?limit=40") as answer,
+    ):
+        assert answer.content_type == "text/event-stream"
+        written = b""
+        while b"event: ready" not in written:
+            written += await answer.content.readany()
+        gateway.publish(start())
+        while b"event: start" not in written:
+            written += await answer.content.readany()
+        async with http.get(page.address + "config.json") as config:
+            assert await config.json() == {"channel": "chat:1", "api": "/v1"}

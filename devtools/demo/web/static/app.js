@@ -49,6 +49,14 @@ async function say(text, all) {
   return answer?.ok;
 }
 
+/** Whether the request was taken. The server of the page adds the credential. */
+async function cancel(config, id) {
+  const body = JSON.stringify({ channel: config.channel });
+  const answer = await fetch(`${config.api}/responses/${encodeURIComponent(id)}/cancel`, { method: 'POST', body }).catch(() => null);
+  if (!answer?.ok) at('fault-said').textContent = 'The response could not be stopped. Try again.';
+  return answer?.ok;
+}
+
 function setUpComposer(chat) {
   const field = at('say');
   at('name').value = sessionStorage.getItem('name') ?? PEOPLE[Math.floor(Math.random() * PEOPLE.length)];
@@ -77,9 +85,11 @@ async function main() {
   setUpTheme();
   const showPanel = setUpDrawer();
   const config = await (await fetch('/config.json')).json();
-  const realtime = connect(config);
-  const stream = tokenstream(realtime.channels.get(config.channel), { api: config.api, limit: 40 });
-  const chat = new Chat({ log: at('log'), messages: at('messages'), empty: at('empty'), jump: at('jump') });
+  const realtime = config.endpoint ? connect(config) : null; // without one the page follows the gateway
+  const stream = realtime
+    ? tokenstream(realtime.channels.get(config.channel), { api: config.api, limit: 40 })
+    : tokenstream(config.api, { channel: config.channel, limit: 40 });
+  const chat = new Chat({ log: at('log'), messages: at('messages'), empty: at('empty'), jump: at('jump'), stop: (id) => cancel(config, id) });
   const reveal = (id) => {
     showPanel(false);
     chat.reveal(id);

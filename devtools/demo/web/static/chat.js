@@ -24,15 +24,18 @@ function node(name, className, ...children) {
 
 /** A person's prompt or a model's answer. */
 class Article {
-  constructor(response) {
+  constructor(response, stop) {
     const name = nameOf(response);
     this.meta = node('span', 'meta');
     this.tag = node('span', 'tag');
     this.body = node('div', 'body');
     this.name = node('b', '', ...textNodes(name));
+    this.stop = node('button', 'stop', 'Stop');
+    this.stop.type = 'button';
+    this.stop.addEventListener('click', () => this.#stop(stop, response.id));
     this.avatar = node('div', 'avatar', name.slice(0, 2));
     this.avatar.setAttribute('aria-hidden', 'true');
-    this.node = node('article', 'message', this.avatar, node('div', 'who', this.name, this.tag, this.meta), this.body);
+    this.node = node('article', 'message', this.avatar, node('div', 'who', this.name, this.tag, this.meta, this.stop), this.body);
     this.node.dataset.id = response.id;
     this.parts = new Map();
   }
@@ -40,6 +43,8 @@ class Article {
   show(response) {
     const name = nameOf(response);
     this.name.replaceChildren(...textNodes(name));
+    this.stop.hidden = response.status !== 'streaming' || isPerson(response);
+    this.stop.setAttribute('aria-label', `Stop ${name}`);
     this.avatar.textContent = name.slice(0, 2);
     this.avatar.style.setProperty('--hue', hueOf(name));
     this.node.classList.toggle('person', isPerson(response));
@@ -50,6 +55,12 @@ class Article {
     const at = response.startedAt && new Date(response.startedAt);
     this.meta.textContent = at ? at.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' }) : '';
     for (const part of response.parts) this.#showPart(part);
+  }
+
+  /** Until the stop is read: the response ends when its producer, or the relay, has written it. */
+  async #stop(stop, id) {
+    this.stop.disabled = true;
+    if (!(await stop(id))) this.stop.disabled = false;
   }
 
   #showTag({ status, verified, repairing, complete, error, reason }) {
@@ -124,8 +135,8 @@ export class Chat {
   #following = true;
   #top = 0;
 
-  constructor({ log, messages, empty, jump }) {
-    Object.assign(this, { log, messages, empty, jump });
+  constructor({ log, messages, empty, jump, stop }) {
+    Object.assign(this, { log, messages, empty, jump, stop });
     log.addEventListener('scroll', () => this.#scrolled(), { passive: true });
     jump.addEventListener('click', () => this.toEnd());
     const sizes = new ResizeObserver(() => this.#following && this.#scrollToEnd());
@@ -200,7 +211,7 @@ export class Chat {
   #show(response) {
     let article = this.#articles.get(response.id);
     if (!article) {
-      article = new Article(response);
+      article = new Article(response, this.stop);
       this.#articles.set(response.id, article);
       this.empty.hidden = true;
     }

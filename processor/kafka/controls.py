@@ -1,0 +1,70 @@
+"""Writes control records: the api's and the command line's cancels."""
+
+import asyncio
+from typing import Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from processor.errors import KafkaUnavailable
+from processor.kafka.options import CLIENT_ERRORS, ClientOptions
+from topics.controls import ControlRecord, encode_control
+
+WRITE_SECONDS: Final = 8.0
+CLOSE_SECONDS: Final = 5.0
+
+
+class KafkaControls:
+    """Connects with the first record, or with `connect`. `client_options` is called for each connection."""
+
+    def __init__(self, client_options: ClientOptions, *, controls_topic: str) -> None:
+        self._client_options = client_options
+        self._topic = controls_topic
+        self._producer: AIOKafkaProducer | None = None
+        self._connecting = asyncio.Lock()
+
+    async def connect(self) -> None:
+        """Raises KafkaUnavailable."""
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                await self._connected()
+        except CLIENT_ERRORS as error:
+            raise KafkaUnavailable(f"Kafka can't be connected to: {type(error).__name__}") from error
+
+    async def write(self, record: ControlRecord) -> None:
+        """Returns once all replicas acknowledged it. Raises KafkaUnavailable; the record may be written even so."""
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                producer = await self._connected()
+                key = record.response_id.encode()
+                await producer.send_and_wait(self._topic, encode_control(record), key=key)
+        except CLIENT_ERRORS as error:
+            await self.close()
+            raise KafkaUnavailable(
+                f"the record was not acknowledged on topic {self._topic}: {type(error).__name__}"
+            ) from error
+
+    async def _connected(self) -> AIOKafkaProducer:
+        async with self._connecting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    **self._client_options(), acks="all", enable_idempotence=True, request_timeout_ms=5000
+                )
+                try:
+                    await producer.start()
+                    # Known before the first record is sent, which would wait for it.
+                    await producer.partitions_for(self._topic)
+                except BaseException:
+                    await producer.stop()
+                    raise
+                self._producer = producer
+            return self._producer
+
+    async def close(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await producer.stop()
+            except (KafkaError, TimeoutError):
+                pass

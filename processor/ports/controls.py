@@ -1,0 +1,29 @@
+"""Writing and reading the `controls` topic. `processor.kafka.controls` does it with Kafka; the simulation has its own."""
+
+from typing import NoReturn, Protocol
+
+from topics.controls import ControlRecord
+
+
+class Controls(Protocol):
+    """Where cancels are written."""
+
+    async def connect(self) -> None:
+        """Makes ready to write at once. Raises KafkaUnavailable."""
+
+    async def close(self) -> None:
+        """Ends its connection, within seconds. It may be written to again."""
+
+    async def write(self, record: ControlRecord) -> None:
+        """Returns once the record is acknowledged by all replicas. Raises KafkaUnavailable; the record may be written even so."""
+
+
+class ControlsSource(Protocol):
+    """Where cancels are read: calls the function it was made with for each record, some more than once."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why controls are not read, as a sentence; None while they are."""
+
+    async def run(self) -> NoReturn:
+        """Reads until cancelled, whatever Kafka does."""

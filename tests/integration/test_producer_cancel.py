@@ -1,0 +1,173 @@
+"""A producer leaves the block of a response that a control record cancels; the broker is real."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from conftest import MakeKafka, MakeTopics
+from devtools.kafka import LocalKafka
+from support.waiting import eventually
+from topics import TokenProducer
+from topics.codec import TokenRecord, decode_record
+from topics.controls import ControlEvent, ControlRecord, encode_control
+from topics.specs import TopicNames
+
+
+async def send(kafka: LocalKafka, topic: str, *records: ControlRecord, timestamp_ms: int | None = None) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all") as producer:
+        for record in records:
+            key = record.response_id.encode()
+            await producer.send_and_wait(topic, encode_control(record), key=key, timestamp_ms=timestamp_ms)
+
+
+def cancel(response_id: str, channel: str = "chat:1") -> ControlRecord:
+    return ControlRecord(ControlEvent.CANCEL, response_id, channel, reason="user")
+
+
+@asynccontextmanager
+async def producing(kafka: LocalKafka, names: TopicNames) -> AsyncIterator[TokenProducer]:
+    """A producer that reads controls already."""
+    async with TokenProducer(kafka.bootstrap, names.tokens, controls_topic=names.controls) as producer:
+        await eventually(lambda: producer.controls_trouble is None, deadline=30)
+        yield producer
+
+
+async def events(kafka: LocalKafka, names: TopicNames, response_id: str) -> list[TokenRecord]:
+    """What the log holds of a response."""
+    async with AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, auto_offset_reset="earliest") as consumer:
+        await consumer._client._wait_on_metadata(names.tokens)
+        partitions = [TopicPartition(names.tokens, number) for number in consumer.partitions_for_topic(names.tokens)]
+        consumer.assign(partitions)
+        ends = await consumer.end_offsets(partitions)
+        found: list[TokenRecord] = []
+        while any([await consumer.position(partition) < ends[partition] for partition in partitions]):
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                decoded = [decode_record(record.value) for record in records]
+                found += [each for each in decoded if isinstance(each, TokenRecord)]
+        return [record for record in found if record.response_id == response_id]
+
+
+async def test_a_cancel_leaves_the_block_and_writes_the_stop(kafka: LocalKafka, topic_names: TopicNames) -> None:
+    async with producing(kafka, topic_names) as producer:
+        async with producer.response("chat:1") as response:
+            await response.token("Hel")
+            await send(kafka, topic_names.controls, cancel(response.response_id))
+            await asyncio.Event().wait()
+        assert response.cancelled
+        async with producer.response("chat:1") as other:
+            await other.token("goes on")
+        assert not other.cancelled
+    found = await events(kafka, topic_names, response.response_id)
+    assert [(record.event, record.seq, record.reason) for record in found] == [
+        ("start", 0, None),
+        ("token", 1, None),
+        ("stop", 2, "cancelled"),
+    ]
+    assert (await events(kafka, topic_names, other.response_id))[-1].reason == "stop"
+
+
+async def test_a_cancel_that_came_before_the_start_ends_it_at_once(kafka: LocalKafka, topic_names: TopicNames) -> None:
+    await send(kafka, topic_names.controls, cancel("r-early"))
+    async with producing(kafka, topic_names) as producer:
+        await eventually(lambda: len(producer._memory))
+        async with producer.response("chat:1", response_id="r-early") as response:
+            await response.token("never")
+        assert response.cancelled
+    found = await events(kafka, topic_names, "r-early")
+    assert [(record.event, record.reason) for record in found] == [("start", None), ("stop", "cancelled")]
+
+
+async def test_old_cancels_those_of_other_channels_and_nonsense_are_ignored(
+    kafka: LocalKafka, topic_names: TopicNames
+) -> None:
+    await send(kafka, topic_names.controls, cancel("r-1"), timestamp_ms=1_700_000_000_000)
+    async with producing(kafka, topic_names) as producer:
+        async with producer.response("chat:1", response_id="r-1") as response, producer.response("chat:1") as ended:
+            async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap) as raw:
+                for value in (None, b"", b"\xff", b"[]", b'{"event":"cancel","responseId":"r-1"}'):
+                    await raw.send_and_wait(topic_names.controls, value, key=b"r-1")
+            await send(kafka, topic_names.controls, cancel("r-1", "chat:other"), cancel(ended.response_id))
+            await asyncio.Event().wait()
+        assert ended.cancelled
+        assert not response.cancelled
+    assert (await events(kafka, topic_names, "r-1"))[-1].reason == "stop"
+
+
+async def test_unwanted_is_treated_as_a_cancel(kafka: LocalKafka, topic_names: TopicNames) -> None:
+    async with producing(kafka, topic_names) as producer:
+        async with producer.response("chat:1") as response:
+            unwanted = ControlRecord(ControlEvent.UNWANTED, response.response_id, reason="abandoned")
+            await send(kafka, topic_names.controls, unwanted)
+            await asyncio.Event().wait()
+        assert response.cancelled
+
+
+async def test_a_producer_that_waits_for_room_is_cancelled_there(kafka: LocalKafka, topic_names: TopicNames) -> None:
+    """Cancelled while it waits to hand a record over: that record is not written, and takes no number."""
+    async with TokenProducer(
+        kafka.bootstrap, topic_names.tokens, controls_topic=topic_names.controls, max_unacknowledged=1
+    ) as producer:
+        await eventually(lambda: producer.controls_trouble is None, deadline=30)
+        async with producer.response("chat:1") as response:
+            await send(kafka, topic_names.controls, cancel(response.response_id))
+            while True:
+                await response.token("word ")
+        assert response.cancelled
+    found = await events(kafka, topic_names, response.response_id)
+    assert [record.seq for record in found] == list(range(len(found)))
+    assert (found[-1].event, found[-1].reason) == ("stop", "cancelled")
+
+
+async def test_a_producer_without_controls_ignores_them(kafka: LocalKafka, topic_names: TopicNames) -> None:
+    async with TokenProducer(kafka.bootstrap, topic_names.tokens, controls_topic=None) as producer:
+        assert producer.controls_trouble is None
+        async with producer.response("chat:1") as response:
+            await send(kafka, topic_names.controls, cancel(response.response_id))
+            await response.token("on and on")
+    assert not response.cancelled
+
+
+async def test_a_cancel_that_was_missed_for_minutes_counts_only_from_a_minute_before_the_start(
+    kafka: LocalKafka, topic_names: TopicNames
+) -> None:
+    async with TokenProducer(kafka.bootstrap, topic_names.tokens, controls_topic=None) as producer:
+        async with producer.response("chat:1") as response:
+            producer._obey(cancel(response.response_id), 61.0)
+            await asyncio.sleep(0)
+            assert not response.cancelled
+            response.began_at -= 120
+            producer._obey(cancel(response.response_id), 100.0)
+            await asyncio.Event().wait()
+        assert response.cancelled
+
+
+async def test_without_the_controls_topic_production_goes_on(kafka: LocalKafka, topic_names: TopicNames) -> None:
+    missing = f"{topic_names.controls}.missing"
+    async with TokenProducer(kafka.bootstrap, topic_names.tokens, controls_topic=missing) as producer:
+        await eventually(lambda: "does not exist" in (producer.controls_trouble or ""), deadline=30)
+        async with producer.response("chat:1") as response:
+            await response.token("word")
+    assert [record.event for record in await events(kafka, topic_names, response.response_id)] == [
+        "start",
+        "token",
+        "stop",
+    ]
+
+
+async def test_a_broker_that_comes_back_brings_cancels_again(make_topics: MakeTopics, bare_kafka: MakeKafka) -> None:
+    broker = await bare_kafka()
+    names = await make_topics(bootstrap=broker.bootstrap, partitions=1)
+    async with producing(broker, names) as producer:
+        async with producer.response("chat:1") as response:
+            await response.token("one")
+            broker.kill()
+            await response.token("two")
+            await broker.start()
+            await send(broker, names.controls, cancel(response.response_id))
+            async with asyncio.timeout(90):
+                await asyncio.Event().wait()
+        assert response.cancelled
+    found = await events(broker, names, response.response_id)
+    assert [record.event for record in found] == ["start", "token", "token", "stop"]

@@ -1,0 +1,178 @@
+"""Cancels: when they are drawn, how they reach relays, and what relays tell producers."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from random import Random
+from typing import NoReturn
+
+from processor.clock import Clock
+from processor.errors import KafkaUnavailable
+from simulation.clients import Network
+from simulation.log import Brokers
+from simulation.plan import Cancel, Plan, Produce, ResponsePlan, truth_of
+from topics.controls import ControlRecord, decode_control, encode_control
+from topics.limits import Invalid
+
+CANCEL_TIMEOUT = 3.0
+FIT = {"duplicate", "reordered", "torn_pair", "seqless"}
+ELSEWHERE = "chat:elsewhere"
+GOES_ON = 14.0
+"""Seconds after the last fault for which a producer that ignores its cancel goes on."""
+
+# What is drawn
+
+
+def draw_cancels(random: Random, plan: Plan) -> Plan:
+    """Of some responses, at any moment. Their producers obey or ignore it, or it is for another channel."""
+    if any(fault.kind == "clock_jump" for fault in plan.faults):
+        return plan  # then nobody can say how long before its start a cancel came
+    plan = replace(plan, limits=replace(plan.limits, cancel_timeout=CANCEL_TIMEOUT))
+    fit = [index for index, each in enumerate(plan.responses) if _is_fit(plan, each)]
+    for index in random.sample(fit, min(len(fit), random.choice((1, 2, 3)))):
+        response, cancels = _cancelled(random, plan, plan.responses[index])
+        responses = (*plan.responses[:index], response, *plan.responses[index + 1 :])
+        plan = replace(plan, responses=responses, cancels=(*plan.cancels, *cancels))
+    return plan
+
+
+def _is_fit(plan: Plan, response: ResponsePlan) -> bool:
+    refused = response.channel in plan.forbidden | plan.narrow
+    return response.perturbed <= FIT and not refused and not response.lost
+
+
+def _cancelled(random: Random, plan: Plan, response: ResponsePlan) -> tuple[ResponsePlan, list[Cancel]]:
+    first, last = min(each.at for each in response.records), max(each.at for each in response.records)
+    kind = random.choice(("obeyed", "ignored", "ignored", "elsewhere", "after"))
+    at = random.uniform(first, last)
+    tags = {f"cancel_{kind}"}
+    if kind == "after":
+        at = last + random.uniform(0.1, 3.0)
+    elif random.random() < 0.3:
+        at = max(0.1, first - random.uniform(0.1, 5.0))
+        tags.add("cancel_before_start")
+    channel = ELSEWHERE if kind == "elsewhere" else response.channel
+    cancels = [Cancel(at, response.response_id, channel)]
+    if random.random() < 0.3:
+        cancels.append(Cancel(at + random.uniform(0.0, 4.0), response.response_id, channel))
+        tags.add("cancel_twice")
+    if kind == "obeyed":
+        response = _stopped(response, at + random.uniform(0.01, 1.0))
+    elif kind in {"ignored", "elsewhere"}:
+        response = _going_on(response, plan.calm_from + GOES_ON)
+    return replace(response, perturbed=response.perturbed | tags), cancels
+
+
+def _stopped(response: ResponsePlan, at: float) -> ResponsePlan:
+    """The producer has its cancel: it writes nothing more but the stop."""
+    events = _events(response)
+    kept = max((index for index, (record, _) in enumerate(events) if record.at <= at), default=0)
+    if kept == len(events) - 1:
+        return response
+    numbers = {event.get("seq", index) for index, (_, event) in enumerate(events[: kept + 1])}
+    records = [each for each in response.records if _number(each, events) in numbers]
+    stop = {"event": "stop", "responseId": response.response_id, "reason": "cancelled"}
+    moment = max(at, *(each.at for each in records)) + 0.01
+    return replace(response, records=(*records, _record(events[0][0], stop, kept + 1, moment, response)))
+
+
+def _going_on(response: ResponsePlan, until: float) -> ResponsePlan:
+    """It goes on until long after the last fault, and stops then."""
+    events = _events(response)
+    stop = events[-1]
+    records = [each for each in response.records if each.truth.event != "stop"]
+    seq, at = len(events) - 1, max(each.at for each in records)
+    while at < until:
+        at += 1.0
+        event = {"event": "token", "responseId": response.response_id, "text": f"{seq} "}
+        records.append(_record(stop[0], event, seq, at, response))
+        seq += 1
+    end = {"event": "stop", "responseId": response.response_id, "reason": "stop"}
+    records.append(_record(stop[0], end, seq, at + 0.1, response))
+    return replace(response, records=tuple(records))
+
+
+def _record(like: Produce, event: Mapping[str, object], seq: int, at: float, response: ResponsePlan) -> Produce:
+    if "seqless" not in response.perturbed:
+        event = {**event, "seq": seq}
+    return replace(like, at=at, value=json.dumps(event).encode(), truth=truth_of(dict(event)))
+
+
+def _events(response: ResponsePlan) -> list[tuple[Produce, dict[str, object]]]:
+    """The first copy of each, in the order the producer meant."""
+    found: dict[bytes | None, tuple[Produce, dict[str, object]]] = {}
+    if "seqless" in response.perturbed:
+        return [(each, json.loads(each.value or b"null")) for each in response.records]
+    for each in response.records:
+        found.setdefault(each.value, (each, json.loads(each.value or b"null")))
+    return sorted(found.values(), key=lambda pair: pair[0].truth.seq or 0)
+
+
+def _number(record: Produce, events: list[tuple[Produce, dict[str, object]]]) -> int:
+    if record.truth.seq is not None:
+        return record.truth.seq
+    return next(index for index, (each, _) in enumerate(events) if each is record)
+
+
+# How they travel
+
+
+class SimControlsSource:
+    """Reads the controls of the world's brokers. Its chances are its own, so that runs without cancels do not hang on it."""
+
+    trouble = None
+
+    def __init__(
+        self,
+        brokers: Brokers,
+        network: Network,
+        clock: Clock,
+        random: Random,
+        take: Callable[[ControlRecord, float], None],
+    ) -> None:
+        self._brokers = brokers
+        self._network = network
+        self._clock = clock
+        self._random = random
+        self._take = take
+
+    async def run(self) -> NoReturn:
+        log = self._brokers.controls
+        position, backlog = 0, len(log.entries)
+        while True:
+            while self._network.brokers_cut or self._brokers.gone:
+                await asyncio.sleep(0.5)
+            for record in log.read(position, len(log.entries)):
+                control = decode_control(record.value)
+                if not isinstance(control, Invalid):
+                    age = self._clock.wall() - record.timestamp / 1000
+                    self._take(control, max(0.0, age) if record.offset < backlog else 0.0)
+            position = len(log.entries)
+            await log.grown.wait()
+            await asyncio.sleep(self._random.uniform(0.001, 0.1))
+
+
+class SimControlsSink:
+    """Where a relay writes what it ended by itself."""
+
+    def __init__(self, brokers: Brokers, network: Network, random: Random) -> None:
+        self._brokers = brokers
+        self._network = network
+        self._random = random
+
+    async def connect(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def write(self, record: ControlRecord) -> None:
+        await asyncio.sleep(self._random.uniform(0.001, 0.01))
+        if self._network.brokers_cut or self._brokers.gone:
+            raise KafkaUnavailable("no broker answered")
+        write_control(self._brokers, record)
+
+
+def write_control(brokers: Brokers, record: ControlRecord) -> None:
+    brokers.controls.append(encode_control(record), record.response_id.encode(), brokers.wall_ms(), None, ())

@@ -1,0 +1,104 @@
+"""Planted bugs around cancels, one for each promise. They are looked for in plans that all have cancels."""
+
+from simulation.plants import Plant
+
+_INTAKE = "processor.core.intake"
+_PIPELINE = "processor.core.partition"
+
+PLANTS = (
+    Plant(
+        "ignores cancels",
+        20,
+        _PIPELINE,
+        (
+            (
+                "        response = self._open.get(control.response_id)\n        if response is not None and response.phase",
+                "        response = self._open.get(control.response_id)\n        if False and response.phase",
+            ),
+        ),
+        with_cancels=True,
+    ),
+    Plant(
+        "wants the start first",
+        60,
+        _INTAKE,
+        (("        self._recall_cancel(response, response.started_at, now)\n", ""),),
+        with_cancels=True,
+    ),
+    Plant(
+        "forgets cancels at takeover",
+        300,
+        _PIPELINE,
+        (("            self._intake.recall_cancel_of_restored(response, now)\n", ""),),
+        with_cancels=True,
+    ),
+    Plant(
+        "cancels in any channel",
+        60,
+        _PIPELINE,
+        (("            if control.concerns(response.channel):\n", "            if True:\n"),),
+        with_cancels=True,
+    ),
+    Plant(
+        "does not read on before it decides",
+        400,
+        "processor.core.timers",
+        (
+            (
+                "        if self._reading is None or position < self._reading[1]:\n            return []\n",
+                (
+                    "        hasty = [due for due in self._overdue if due[1] is Kind.CANCEL]\n"
+                    "        self._overdue = [due for due in self._overdue if due[1] is not Kind.CANCEL]\n"
+                    "        if self._reading is None or position < self._reading[1]:\n"
+                    "            return hasty\n"
+                ),
+            ),
+            ("        return fired\n", "        return [*hasty, *fired]\n"),
+        ),
+        with_cancels=True,
+    ),
+    Plant(
+        "publishes cancels undecided",
+        40,
+        _INTAKE,
+        (
+            (
+                "        decide_end(response, reason)\n",
+                (
+                    "        decide_end(response, reason)\n"
+                    "        from processor.core.response import Stop\n"
+                    "        for item in response.queue:\n"
+                    "            if isinstance(item, Stop) and reason == CANCELLED:\n"
+                    "                item.durable = True\n"
+                ),
+            ),
+        ),
+        with_cancels=True,
+    ),
+    Plant(
+        "forgets that a cancel was decided",
+        600,
+        "processor.core.durable",
+        (
+            (
+                '    if end := decided.get("end"):\n',
+                '    if (end := decided.get("end")) and end["reason"] != "cancelled":\n',
+            ),
+        ),
+        with_cancels=True,
+    ),
+    Plant(
+        "takes the stop for a producer's",
+        40,
+        "processor.core.outflow",
+        (("        response.ended_by_relay = stop.raw is None\n", "        response.ended_by_relay = False\n"),),
+        with_cancels=True,
+    ),
+    Plant(
+        "tells no producer",
+        100,
+        "processor.relay.worker",
+        (("            self._parts.controls.notify(batch.unwanted)\n", ""),),
+        with_cancels=True,
+    ),
+)

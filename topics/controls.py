@@ -1,0 +1,129 @@
+"""Control records: the request to end a response (`cancel`), and the notice that the relay ended it (`unwanted`).
+
+The log of tokens decides: a `stop` that stands before a cancel wins. Any bytes give a record or the reason why they are none.
+"""
+
+from collections import OrderedDict
+from enum import StrEnum
+from typing import Annotated, Final
+
+import msgspec
+import orjson
+
+from topics.json_text import is_utf8
+from topics.limits import MAX_TIME_MS, Invalid, check_channel, check_response_id
+from topics.records import FORMAT_VERSION, Reason
+
+MAX_CONTROL_BYTES: Final = 16 * 1024
+"""Of a control record's value."""
+MAX_CONTROL_REASON: Final = 256
+"""Characters of the `reason` of a control record."""
+REMEMBERED_SECONDS: Final = 60.0
+"""A response that starts this long after its cancel ends at once; consumers read controls from so long before now."""
+REMEMBERED_CONTROLS: Final = 100_000
+"""Controls that a consumer remembers, at most; above it the oldest is forgotten."""
+
+
+class ControlEvent(StrEnum):
+    CANCEL = "cancel"
+    UNWANTED = "unwanted"
+
+
+class ControlRecord(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
+    """Value of the `controls` topic; its key is the response id. A `cancel` always has its `channel`."""
+
+    event: ControlEvent
+    response_id: str
+    channel: str | None = None
+    ts: Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME_MS)] | None = None
+    reason: Annotated[str, msgspec.Meta(max_length=MAX_CONTROL_REASON)] | None = None
+    v: Annotated[int, msgspec.Meta(ge=FORMAT_VERSION, le=FORMAT_VERSION)] = FORMAT_VERSION
+
+    def concerns(self, channel: str) -> bool:
+        """Whether it counts for its response if that was started in `channel`.
+
+        Otherwise whoever may cancel in one channel could cancel any id.
+        """
+        return self.channel is None or self.channel == channel
+
+
+_decode: Final = msgspec.json.Decoder(ControlRecord).decode
+
+
+def decode_control(value: bytes | None) -> ControlRecord | Invalid:
+    """Never raises. Unknown fields are ignored; so should the caller ignore what is Invalid."""
+    if not value or len(value) > MAX_CONTROL_BYTES:
+        return Invalid(Reason.INVALID, f"the value is empty or over {MAX_CONTROL_BYTES} bytes")
+    try:
+        record = _decode(value)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return Invalid(Reason.INVALID, "the value is no control record of version 1")
+    if not is_utf8(value):
+        return Invalid(Reason.NOT_JSON, "the value is not UTF-8")
+    if wrong := check_response_id(record.response_id):
+        return wrong
+    if record.channel is None:
+        return Invalid(Reason.INVALID, "channel is missing") if record.event is ControlEvent.CANCEL else record
+    return check_channel(record.channel) or record
+
+
+def encode_control(record: ControlRecord) -> bytes:
+    """The value of one `controls` record; what is None is left out, but for the reason."""
+    fields: dict[str, object] = {
+        "v": record.v,
+        "event": record.event,
+        "responseId": record.response_id,
+        "channel": record.channel,
+        "ts": record.ts,
+    }
+    given = {name: field for name, field in fields.items() if field is not None}
+    return orjson.dumps(given | {"reason": record.reason})
+
+
+class Noted(msgspec.Struct, frozen=True, gc=False):
+    """A control, and the moment (seconds, of the caller's clock) when it was written."""
+
+    control: ControlRecord
+    at: float
+
+
+class ControlsMemory:
+    """The controls of the last `seconds`, so that a response that starts after its cancel is known to be cancelled.
+
+    At most `most` of them: above that the oldest is forgotten. Moments are arguments, and may come in any order.
+    """
+
+    __slots__ = ("_most", "_noted", "_seconds")
+
+    def __init__(self, seconds: float = REMEMBERED_SECONDS, most: int = REMEMBERED_CONTROLS) -> None:
+        self._seconds = seconds
+        self._most = most
+        self._noted: OrderedDict[tuple[str, str | None], Noted] = OrderedDict()
+
+    def note(self, control: ControlRecord, at: float, now: float) -> bool:
+        """Returns whether the control is new: of equal ones, the first remembered one counts."""
+        self._forget(now)
+        key = (control.response_id, control.channel)
+        known = self._noted.get(key)
+        if now - at > self._seconds or (known is not None and now - known.at <= self._seconds):
+            return False
+        self._noted[key] = Noted(control, at)
+        self._noted.move_to_end(key)
+        if len(self._noted) > self._most:
+            self._noted.popitem(last=False)
+        return True
+
+    def find(self, response_id: str, channel: str, now: float) -> Noted | None:
+        """Returns the control that counts for a response of that channel, if one is remembered."""
+        for key in ((response_id, channel), (response_id, None)):
+            noted = self._noted.get(key)
+            if noted is not None and now - noted.at <= self._seconds:
+                return noted
+        return None
+
+    def _forget(self, now: float) -> None:
+        while self._noted and now - next(iter(self._noted.values())).at > self._seconds:
+            self._noted.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._noted)
