@@ -15,7 +15,8 @@ import aiohttp
 
 from devtools.children import Child, ChildFailed
 from devtools.emulator.server import DEFAULT_KEY
-from devtools.kafka import LocalKafka, free_ports
+from devtools.free_ports import free_ports
+from devtools.kafka import LocalKafka
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.topics_admin import TopicsWanted, apply
 from topics.specs import TopicNames

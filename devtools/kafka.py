@@ -8,11 +8,9 @@ For tests and `tokenstream demo`. The jars are those of deploy/kafka/pom.xml, pu
 import argparse
 import asyncio
 import os
-import random
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,14 +21,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from devtools.free_ports import HOST, free_ports
 from processor.errors import Fatal
 
 VERSION = "4.4.0"  # of deploy/kafka/pom.xml
-HOST = "127.0.0.1"
 READY_LINE = b"Kafka Server started"
 POLL_SECONDS = 0.05
-# Below the range that Linux and macOS hand to outgoing connections, so that a port stays free while its broker is down.
-PORTS = range(20_000, 32_000)
 CLUSTER_ID = "dG9rZW5zdHJlYW0tbG9jYQ"
 
 LOGGING = """\
@@ -300,20 +296,6 @@ def jars_directory() -> Path:
     """Where `make kafka` puts the jars: $CACHE_OF_TOKENSTREAM, or tokenstream/ in the user's cache."""
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(os.environ.get("CACHE_OF_TOKENSTREAM") or user / "tokenstream") / f"kafka-{VERSION}"
-
-
-def free_ports(count: int) -> list[int]:
-    """`count` different ports that nothing listens on now. Another process may take one before it is used."""
-    found: set[int] = set()
-    while len(found) < count:
-        port = random.choice(PORTS)
-        with socket.socket() as probe:
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-        found.add(port)
-    return list(found)
 
 
 async def run(port: int | None, data: Path | None) -> None:

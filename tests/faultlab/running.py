@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
-from devtools.kafka import LocalKafka, free_ports
+from devtools.free_ports import free_ports
+from devtools.kafka import LocalKafka
 from faultlab.accounting import Tally
 from faultlab.around import Around, NotHere, SkewedClock, small_disk
 from faultlab.results import Counts, Result

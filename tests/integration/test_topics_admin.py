@@ -6,7 +6,8 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from devtools.kafka import LocalKafka, free_ports
+from devtools.free_ports import free_ports
+from devtools.kafka import LocalKafka
 from processor.errors import KafkaUnavailable, TopicsUnfit
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.topics_admin import TopicsWanted, apply, check, verify_startup

@@ -11,7 +11,7 @@ import aiohttp
 import yaml
 
 from devtools.children import Child
-from devtools.kafka import free_ports
+from devtools.free_ports import free_ports
 from support.lab import ROOT
 from support.waiting import eventually
 

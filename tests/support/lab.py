@@ -10,7 +10,6 @@ import json
 import os
 import random
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -23,6 +22,7 @@ import aiohttp
 from aiokafka import AIOKafkaConsumer
 
 from devtools.emulator.server import LocalRealtime
+from devtools.free_ports import free_port
 from processor.reader.reader import Limits, Reader
 from support.verdict import Verdict, as_received, judge_as_published, judge_for_reader
 from support.waiting import KINDS, WORDS, eventually
@@ -31,13 +31,6 @@ from topics.specs import TopicNames
 
 KEY = "local.key:secret"
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def tied() -> tuple[str, ...]:

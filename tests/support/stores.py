@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 import asyncpg
 
+from devtools.free_ports import free_port
 from processor.archive.stores import open_store
 from processor.clock import Clock
 from processor.ports.store import ResponseStore
@@ -84,9 +85,7 @@ class LocalS3:
     def __init__(self) -> None:
         assert S3_SERVER.exists(), "The S3 server is not installed. Run `make s3-server`."
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
         self._process = subprocess.Popen(
             [str(S3_SERVER), "-H", "127.0.0.1", "-p", str(self.port)], stdout=self._log, stderr=self._log
         )

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
+from devtools.free_ports import free_port
 from processor.archive.opening import open_patiently
 from processor.archive.sql import SqlStore
 from processor.archive.stores import open_store
@@ -70,9 +70,7 @@ class Pgbouncer:
 
     def __init__(self, directory: Path, url: str) -> None:
         parts = make_url(url)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = int(free.getsockname()[1])
+        self._port = free_port()
         settings = directory / "pgbouncer.ini"
         users = directory / "users.txt"
         users.write_text('"postgres" ""\n')

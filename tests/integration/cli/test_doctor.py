@@ -5,13 +5,14 @@ from pathlib import Path
 
 from conftest import MakeTopics
 from devtools.emulator.server import LocalRealtime
+from devtools.free_ports import free_port
 from devtools.kafka import LocalKafka
 from integration.cli.commands import kafka_settings, tokenstream
 from processor.ably.ably import AblyOptions
 from processor.cli.doctor import Finding, kafka_findings, service_findings, store_findings
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.topics_admin import TopicsWanted
-from support.lab import KEY, free_port
+from support.lab import KEY
 
 LINES = ["kafka", "topics", "sizes", "service", "clock", "key", "capabilities", "history", "store"]
 

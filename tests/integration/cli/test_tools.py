@@ -6,9 +6,10 @@ import signal
 from pathlib import Path
 
 from conftest import MakeTopics
+from devtools.free_ports import free_port
 from devtools.kafka import LocalKafka
 from integration.cli.commands import Terminal, start, tokenstream
-from support.lab import Lab, free_port, laboratory
+from support.lab import Lab, laboratory
 from support.waiting import eventually
 
 TEXT = "Hello wörld 日本語 👩‍👩‍👧\n second line \x1b[31m\n"

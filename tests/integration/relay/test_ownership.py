@@ -11,13 +11,14 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from conftest import MakeTopics
+from devtools.free_ports import free_port
 from devtools.kafka import LocalKafka
 from processor.errors import PartitionLost
 from processor.kafka import TransactionalWriter
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.topics_admin import TopicsWanted, apply
 from processor.relay.commit_metadata import CommitMetadata
-from support.lab import Lab, free_port, laboratory
+from support.lab import Lab, laboratory
 from support.proxy import GroupProxy
 from support.waiting import eventually
 from topics.specs import TopicNames

@@ -9,8 +9,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from conftest import MakeTopics
+from devtools.free_ports import free_port
 from devtools.kafka import LocalKafka
-from support.lab import Lab, RelayProcess, free_port, laboratory
+from support.lab import Lab, RelayProcess, laboratory
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)

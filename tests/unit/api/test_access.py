@@ -178,6 +178,7 @@ async def test_the_key_of_a_jwt_is_chosen_by_its_name() -> None:
         jwt.encode({"exp": time.time() + 9}, "", algorithm="none", headers={"kid": "app.key"}),
         "a.b.c",
     ],
+    ids=["expired", "other-secret", "other-key", "no-json", "list", "no-list", "no-expiry", "unsigned", "no-jwt"],
 )
 async def test_a_jwt_that_is_not_whole_and_ours_is_refused(bad: str) -> None:
     with pytest.raises(ApiError) as told:
