@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from topics import limits
-from topics.controls import MAX_CONTROL_BYTES, MAX_CONTROL_REASON
 from topics.json_text import MAX_NESTING
 from topics.records import STATUS_BY_REASON
 
@@ -25,7 +24,6 @@ ROWS = [
     f"each | {limits.MAX_OBJECT_BYTES:,} bytes as compact JSON, {limits.MAX_OBJECT_DEPTH} levels ",
     f"| `reason` | {', '.join(f'`{reason}`' for reason in STATUS_BY_REASON)} ",
     f"| nesting of the whole value | {MAX_NESTING} levels ",
-    f"Its value has at most {MAX_CONTROL_BYTES:,} bytes, and its `reason` at most {MAX_CONTROL_REASON} characters.",
 ]
 
 
