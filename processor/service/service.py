@@ -25,7 +25,7 @@ from processor.clock import Clock
 from processor.config import api as config_api
 from processor.config.plain_text import plain_text_warnings
 from processor.config.settings import Settings
-from processor.errors import KafkaUnavailable
+from processor.errors import KafkaUnavailable, SettingsError
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.controls import KafkaControls
 from processor.kafka.tombstones import KafkaTombstones
@@ -299,7 +299,7 @@ class Service:
 
 async def _connect(controls: Controls) -> None:
     """Connects before the first cancel needs it. A failure is ignored: the first cancel then connects."""
-    with contextlib.suppress(Exception):  # whatever it is, the first cancel meets it again and answers 503
+    with contextlib.suppress(KafkaUnavailable, SettingsError):
         await controls.connect()
 
 
