@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from topics.errors import TokenstreamError
+from processor.errors import TokenstreamError
 from topics.records import JsonObject
 
 MAX_COMPLETION_BYTES: Final = 32 * 1024 * 1024
