@@ -9,7 +9,7 @@ from typing import Final
 import aiohttp
 from multidict import CIMultiDictProxy
 
-from processor.errors import TokenstreamError
+from topics.errors import TokenstreamError
 
 CONNECT_SECONDS: Final = 10.0
 MAX_REFUSAL_BYTES: Final = 4 * 1024 * 1024

@@ -41,10 +41,17 @@ async def examine(
     """All findings, in the order a person mends them. Raises nothing for what is merely broken."""
     found = await asyncio.gather(
         kafka_findings(kafka, wanted),
-        service_findings(ably, channel, settings.probe_channel),
+        _transport_findings(settings, ably, channel),
         store_findings(settings.store_url),
     )
     return [finding for some in found for finding in some]
+
+
+async def _transport_findings(settings: Settings, ably: AblyOptions | None, channel: str) -> list[CheckResult]:
+    """With `direct` the frames topic, which is among the topics, is all that is needed."""
+    if settings.realtime == "direct":
+        return [CheckResult("transport", True, f"direct: frames are published to topic {settings.frames_topic}")]
+    return await service_findings(ably, channel, settings.probe_channel)
 
 
 async def kafka_findings(kafka: KafkaConnection, wanted: TopicsWanted) -> list[CheckResult]:

@@ -217,7 +217,7 @@ class StreamDelivery:
 async def spread(
     deliveries: Sequence[StreamDelivery], seconds: float, least_gap: float = 0.02
 ) -> AsyncIterator[StreamDelivery]:
-    """Yields the deliveries spread over at most so many seconds, so that not all readers reconnect in one moment."""
+    """Yields the deliveries spread over at most `seconds`, so that readers do not all reconnect at once."""
     gap = min(least_gap, seconds / max(1, len(deliveries)))
     for delivery in deliveries:
         yield delivery

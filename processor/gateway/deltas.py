@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from processor.errors import TokenstreamError
 from processor.reader.frames import ReceivedFrame, utf16_length, utf16_tail
+from topics.errors import TokenstreamError
 
 
 @dataclass(frozen=True, slots=True)
