@@ -20,7 +20,6 @@ from processor.gateway.hub import Hub
 from processor.gateway.resume import BeginWithSnapshots, ResumeAfter
 from processor.gateway.snapshots import FirstPage, Snapshots
 from processor.gateway.transcripts import ResponseSnapshot
-from topics.errors import TokenstreamError
 
 BACKLOG_FRAMES = 256
 """Frames taken from the buffer at one time, so that a slow reader pins no others."""
