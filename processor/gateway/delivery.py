@@ -12,7 +12,7 @@ import orjson
 import structlog
 
 from processor.clock import Clock
-from processor.errors import StoreUnavailable
+from processor.errors import StoreUnavailable, TokenstreamError
 from processor.gateway.clients import StreamClient, StreamState, Wire
 from processor.gateway.deltas import FrameMissing
 from processor.gateway.events import event, event_line, snapshot_line
