@@ -93,18 +93,20 @@ types: setup ## mypy --strict over product and tests
 	$(BIN)/mypy
 
 .PHONY: unit
-unit: setup ## the pure part: no network, no processes, seconds
-	$(BIN)/pytest -q tests/unit tests/properties $(ARGS)
+unit: setup ## the pure part: no network, no processes, seconds; prints the branch coverage of topics, core and ports
+	$(BIN)/pytest -q -n 2 tests/unit tests/properties --cov --cov-report=term:skip-covered $(ARGS)
 
+# More than the cores of a small machine, as most tests wait for other processes.
+WORKERS ?= 3
 .PHONY: test
-test: setup s3-server ## every test but the long ones
-	$(BIN)/pytest -m 'not long' $(ARGS)
+test: setup s3-server ## every test but the long ones (WORKERS= processes)
+	$(BIN)/pytest -m 'not long' -n $(WORKERS) --dist worksteal $(ARGS)
 	@if [ -x $(HELM) ]; then HELM=$(HELM) $(BIN)/pytest -q tests/deploy/chart/with_helm.py; \
 	  else echo "Not run: make chart-test, as helm is not built (make helm). The chart was looked at as it was last rendered."; fi
 
 .PHONY: test-all
 test-all: setup s3-server ## every test
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 # The image and the chart. What is made from the chart is kept, so that only who changes the chart needs Helm.
 .PHONY: image
