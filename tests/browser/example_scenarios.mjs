@@ -3,7 +3,7 @@
 // DIST is the built page; without it the page is bundled here for development, where Strict Mode is strict.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -26,19 +26,18 @@ const chance = (() => {
 })();
 
 /** The page as its bundler would make it, without installing what it depends on. */
-async function bundled(entry, options = {}) {
-  const outdir = await mkdtemp(join(tmpdir(), 'tokenstream-example-'));
-  closing.push(() => rm(outdir, { recursive: true, force: true }));
+async function bundle(options) {
   const source = join(root, 'clients/javascript/src');
   const packages = ['@ai-sdk/react', 'ably', 'ai', 'react', 'react-dom'].map((name) => [name, join(root, 'node_modules', name)]);
   const alias = { ...Object.fromEntries(packages), '@tokenstream/client/ai-sdk': `${source}/ai-sdk/index.js`, '@tokenstream/client/react': `${source}/react/index.js`, '@tokenstream/client': `${source}/index.js` };
   const define = { 'process.env.NODE_ENV': '"development"' };
-  await build({ ...entry, bundle: true, splitting: true, format: 'esm', outdir, alias, define, jsx: 'automatic', logLevel: 'error', ...options });
-  return outdir;
+  await build({ bundle: true, format: 'esm', alias, define, jsx: 'automatic', logLevel: 'error', ...options });
 }
 
 async function site() {
-  const outdir = await bundled({ entryPoints: { main: join(example, 'src/main.jsx') } });
+  const outdir = await mkdtemp(join(tmpdir(), 'tokenstream-example-'));
+  closing.push(() => rm(outdir, { recursive: true, force: true }));
+  await bundle({ entryPoints: { main: join(example, 'src/main.jsx') }, splitting: true, outdir });
   const html = await readFile(join(example, 'index.html'), 'utf8');
   await writeFile(join(outdir, 'index.html'), html.replace('/src/main.jsx', '/main.js').replace('</title>', '</title><link rel="stylesheet" href="/main.css" />'));
   return outdir;
@@ -69,9 +68,7 @@ async function mountingPage(dist) {
     }
     const root = createRoot(document.getElementById('root'));
     Object.assign(globalThis, { counts, show: (key) => root.render(key === null ? null : h(StrictMode, { key }, h(List))) });`;
-  const outdir = await bundled({ stdin: { contents, resolveDir: root } }, { entryNames: 'mounting' });
-  await copyFile(join(outdir, 'mounting.js'), join(dist, 'mounting.js')).catch(() => {});
-  return outdir;
+  await bundle({ stdin: { contents, resolveDir: root }, outfile: join(dist, 'mounting.js') });
 }
 
 async function serve(dist, upstream) {
@@ -116,6 +113,14 @@ async function ask(page, asked) {
 
 async function shows(page, text, timeout) {
   await until(page, (wanted) => [...document.querySelectorAll('li.assistant p.text')].at(-1)?.textContent === wanted, text, timeout);
+}
+
+/** In the page: `whole` once every answer is, and none is being written; `wrong` where a text is no beginning of what it should be. */
+function judged(wanted) {
+  const texts = [...document.querySelectorAll('li.assistant')].map((item) => [...item.querySelectorAll('p.text')].map((one) => one.textContent).join(''));
+  if (texts.some((text) => !wanted.startsWith(text))) return 'wrong';
+  const isIdle = document.querySelector('[data-state="live"]')?.dataset.status === 'ready';
+  return isIdle && texts.length > 0 && texts.every((text) => text === wanted) && 'whole';
 }
 
 const hasBegun = (page) => until(page, () => [...document.querySelectorAll('li.assistant p.text')].at(-1)?.textContent.length > 20);
@@ -225,9 +230,7 @@ const scenarios = {
         left -= 1;
         await new Promise((resolve) => setTimeout(resolve, chance() * 500));
         await page.reload();
-        await isIdle(page);
-        const texts = await answers(page);
-        if (!texts.length || texts.some((text) => text !== textOf(80))) wrong += 1;
+        if ((await until(page, judged, textOf(80))) !== 'whole') wrong += 1;
       }
       said += page.said.length;
     };

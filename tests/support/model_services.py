@@ -67,9 +67,10 @@ class ModelServices:
         headers = {"Last-Event-ID": position} if (position := request.headers.get("Last-Event-ID")) else {}
         async with self._http.get(URL(f"{self._api}{request.raw_path}", encoded=True), headers=headers) as answer:
             passed = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.headers["Content-Type"]})
-            await passed.prepare(request)
-            async for chunk in answer.content.iter_any():
-                await passed.write(chunk)
+            with contextlib.suppress(ConnectionError):  # the page may be gone
+                await passed.prepare(request)
+                async for chunk in answer.content.iter_any():
+                    await passed.write(chunk)
             return passed
 
 
