@@ -15,7 +15,6 @@ from processor.core.outflow import Outflow
 from processor.core.relief import Relief
 from processor.core.response import Cancel, Early, Phase, Raw, Response, cost
 from processor.core.sequencer import (
-    CANCELLED,
     Verdict,
     begin,
     decide_end,
@@ -434,16 +433,6 @@ class Intake:
         if response.cancel is None and response.phase in {Phase.OPEN, Phase.ENDING}:
             response.cancel = cancel
             self._timers.arm(cancel.since + self.limits.cancel_timeout, Kind.CANCEL, response)
-
-    def count_cancel(self, response: Response, now: float) -> None:
-        """Counts the outcome of the cancel of a response that has ended."""
-        if response.cancel is None:
-            return
-        outcome = "late"
-        if response.reason == CANCELLED:
-            outcome = "forced" if response.ended_by_relay else "honoured"
-            self.counts.cancel_seconds.append(max(0.0, now - response.cancel.asked_at))
-        self.counts.cancels[outcome] = self.counts.cancels.get(outcome, 0) + 1
 
     def close(self, response: Response, reason: str) -> None:
         """The relay ends the response, after what was accepted."""
