@@ -116,12 +116,12 @@ image-test: setup image ## the image as it is handed on: what is in it, and that
 	$(BIN)/pytest -q tests/deploy/image/with_image.py $(ARGS)
 
 .PHONY: chart
-chart: chart-documents helm ## the same, and what Helm makes of the chart: renderings, kustomize component, injection
+chart: documents helm ## documents, and what Helm makes of the chart: renderings, kustomize component, injection
 	$(BIN)/python -m deploy.chart renderings $(HELM)
 
-.PHONY: chart-documents
-chart-documents: setup ## write anew the chart's table of values, its schema, and its copies of alerts and dashboards
-	$(BIN)/python -m deploy.chart documents
+.PHONY: documents chart-documents
+documents chart-documents: setup ## write what is derived from the code: tables of settings, values, metrics and limits, schemas, the chart's copies
+	$(BIN)/python -m devtools.documents
 
 .PHONY: chart-test
 chart-test: setup helm ## what only Helm can tell of the chart: lint, what it refuses, whether its renderings are kept
@@ -191,7 +191,7 @@ screenshots: setup ## render the README's pictures of the demo, light and dark
 .PHONY: dashboards
 dashboards: setup ## write Grafana's dashboards anew from deploy/grafana/generator, and the chart's copies
 	$(BIN)/python -W ignore::DeprecationWarning -m deploy.grafana.generator
-	$(BIN)/python -m deploy.chart documents
+	$(BIN)/python -m devtools.documents
 
 .PHONY: dashboards-preview
 dashboards-preview: setup ## draw the dashboards from a real Prometheus' answers (ARGS='--seconds 60' for a shorter look)

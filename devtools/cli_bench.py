@@ -30,6 +30,7 @@ SCENARIOS = {
     "cancel": "Responses are cancelled over HTTP: how soon the producer's stop is in Kafka.",
     "idle": "Start, memory and processor of a relay with nothing to do.",
     "memory": "Open and ended responses and huge records beyond what may be kept of them.",
+    "bridge": "Requests to a model server through a bridge, and past it.",
     "ten-million": "A backlog of ten million tokens. Takes minutes.",
 }
 
@@ -133,6 +134,28 @@ def _run(names: Sequence[str], wanted: "Wanted", outputs: "Outputs") -> None:
 
 for _name, _what in SCENARIOS.items():
     _register(_name, _what)
+
+
+@app.command()
+def gateway(
+    idle: Annotated[int, typer.Option(min=0, help="Readers of channels on which nothing happens.")] = 5_000,
+    busy: Annotated[int, typer.Option(min=1, help="Readers of channels that frames are written to.")] = 500,
+    channels: Annotated[int, typer.Option(min=1, help="Channels that the busy readers share.")] = 50,
+    rate: Annotated[float, typer.Option(min=0.1, help="Frames a second on one channel.")] = 10.0,
+    seconds: Annotated[float, typer.Option(min=1, help="How long frames are written.")] = 30.0,
+) -> None:
+    """One gateway with many readers: memory, processor, and the time from a frame's record to its readers."""
+    from rich.console import Console
+
+    from devtools.bench.gateway import ReadersWanted, measure, show
+
+    quiet_logs()
+
+    async def work() -> None:
+        wanted = ReadersWanted(idle=idle, busy=busy, channels=channels, frames_per_second=rate, seconds=seconds)
+        show(await measure(wanted), Console())
+
+    run_async(work())
 
 
 @app.command()

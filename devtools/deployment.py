@@ -23,6 +23,7 @@ from topics.specs import TopicNames
 
 HOST = "127.0.0.1"
 PARTITIONS = 4
+FRAMES = "tokenstream.frames"
 READY_DEADLINE = 60.0
 POLL_SECONDS = 0.1
 MAX_RESPONSE_BYTES = 4 * 1024 * 1024
@@ -30,13 +31,16 @@ MAX_RESPONSE_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What runs, and where. `api` and `realtime_admin` are http addresses, `realtime` is `host:port`."""
+    """What runs, and where. `api` and `realtime_admin` are http addresses, `realtime` is `host:port`.
+
+    With the transport `direct` there is no realtime server.
+    """
 
     directory: Path
     kafka: LocalKafka
-    realtime_server: Child
+    realtime_server: Child | None
     tokenstream: Child
-    realtime: str
+    realtime: str | None
     api: str
     key: str
     http: aiohttp.ClientSession
@@ -51,12 +55,19 @@ class Deployment:
 
     async def until_ready(self) -> None:
         """Return when tokenstream says it is ready. Raises ChildFailed when it ends, or is not in time."""
-        await self._until_answers(self.tokenstream, f"{self.api}/readyz")
+        await self.until_answers(self.tokenstream, f"{self.api}/readyz")
 
-    async def until_realtime_answers(self) -> None:
-        await self._until_answers(self.realtime_server, f"http://{self.realtime}/")
+    async def start_realtime(self) -> None:
+        if self.realtime_server is not None:
+            self.realtime_server.start()
+            await self.until_answers(self.realtime_server, f"http://{self.realtime}/")
 
-    async def _until_answers(self, child: Child, url: str) -> None:
+    async def stop_realtime(self) -> None:
+        if self.realtime_server is not None:
+            await self.realtime_server.stop()
+
+    async def until_answers(self, child: Child, url: str) -> None:
+        """Returns when the URL answers 200. Raises ChildFailed when the child ends, or does not answer in time."""
         said = "nothing"
         try:
             async with asyncio.timeout(READY_DEADLINE):
@@ -80,8 +91,11 @@ async def deployed(
     *,
     settings: Mapping[str, str] | None = None,
     realtime_options: tuple[str, ...] = (),
+    direct: bool = False,
 ) -> AsyncIterator[Deployment]:
     """Start everything in order, and end it in order. `settings` are further ones, without their prefix.
+
+    With `direct` there is no realtime server: tokenstream serves readers itself.
 
     `tell` hears what is being started. Raises LocalKafkaFailed or ChildFailed, each a sentence for people.
     """
@@ -89,19 +103,19 @@ async def deployed(
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tokenstream-demo-")))
         timeout = aiohttp.ClientTimeout(total=5)
         http = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
-        deployment = _planned(directory, http, settings or {}, realtime_options)
+        deployment = _planned(directory, http, settings or {}, realtime_options, direct=direct)
         tell("Starting Apache Kafka")
         stack.push_async_callback(deployment.kafka.close)
         await deployment.kafka.start()
         await apply(
             KafkaConnection(bootstrap_servers=deployment.kafka.bootstrap),
-            TopicsWanted(names=TopicNames(), max_response_bytes=MAX_RESPONSE_BYTES),
+            TopicsWanted(names=TopicNames(frames=FRAMES if direct else None), max_response_bytes=MAX_RESPONSE_BYTES),
             partitions=PARTITIONS,
         )
-        tell("Starting the local realtime server")
-        stack.push_async_callback(deployment.realtime_server.stop)
-        deployment.realtime_server.start()
-        await deployment.until_realtime_answers()
+        if deployment.realtime_server is not None:
+            tell("Starting the local realtime server")
+        stack.push_async_callback(deployment.stop_realtime)
+        await deployment.start_realtime()
         tell("Starting tokenstream")
         stack.push_async_callback(deployment.tokenstream.stop)
         deployment.tokenstream.start()
@@ -110,16 +124,20 @@ async def deployed(
 
 
 def _planned(
-    directory: Path, http: aiohttp.ClientSession, settings: Mapping[str, str], realtime_options: tuple[str, ...]
+    directory: Path,
+    http: aiohttp.ClientSession,
+    settings: Mapping[str, str],
+    realtime_options: tuple[str, ...],
+    *,
+    direct: bool,
 ) -> Deployment:
     realtime_port, http_port = free_ports(2)
     kafka = LocalKafka(data=directory / "kafka")
     realtime = f"{HOST}:{realtime_port}"
+    ably = {"ABLY_KEY": DEFAULT_KEY, "ABLY_ENDPOINT": realtime, "ABLY_TLS": "false"}
     environment = {
         "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
-        "ABLY_KEY": DEFAULT_KEY,
-        "ABLY_ENDPOINT": realtime,
-        "ABLY_TLS": "false",
+        **({"REALTIME": "direct", "FRAMES_TOPIC": FRAMES} if direct else ably),
         "STORE_URL": f"sqlite:///{directory / 'tokenstream.db'}",
         "HTTP_HOST": HOST,
         "HTTP_PORT": str(http_port),
@@ -131,7 +149,7 @@ def _planned(
     return Deployment(
         directory=directory,
         kafka=kafka,
-        realtime_server=Child("The local realtime server", *server, log=directory / "realtime.log"),
+        realtime_server=None if direct else Child("The local realtime server", *server, log=directory / "realtime.log"),
         tokenstream=Child(
             "tokenstream",
             *python,
@@ -140,7 +158,7 @@ def _planned(
             log=directory / "tokenstream.log",
             environment={f"TOKENSTREAM_{name}": value for name, value in environment.items()},
         ),
-        realtime=realtime,
+        realtime=None if direct else realtime,
         api=f"http://{HOST}:{http_port}",
         key=DEFAULT_KEY,
         http=http,

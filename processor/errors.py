@@ -1,29 +1,69 @@
-"""What can go wrong, as types. Whether to retry is told by the type, never by a message.
+"""What can go wrong, as types. Whether to retry is decided by the type, never by a message. A test holds that all are drawn here.
 
-TokenstreamError
-├── SettingsError           a wrong setting; the process exits with 2, one line a mistake
-├── Retryable               may succeed if tried again as it is
-│   ├── CredentialsChanged  secrets or certificates rotated: connect anew
-│   ├── PublishRetry        the publish is undetermined or was refused for now
-│   ├── KafkaUnavailable    no broker answered
-│   │   ├── TombstoneUndetermined  sent, and not acknowledged in time
-│   │   ├── RecordTooLarge  Kafka takes no record of this size: it has to be cut, or the topic changed
-│   │   └── RecordsGone     records were deleted before they were read: take the partition over again
-│   └── StoreUnavailable    the store did not answer
-└── Fatal                   will not succeed, however often it is tried
-    ├── ChannelRefused      this channel can't be published to: its responses fail
-    ├── FrameTooLarge       the frame must be split
-    ├── StoreRefused        the store refuses this one record for itself
-    ├── SchemaOutdated      the store's schema is not this program's; says which command mends it
-    ├── TopicsUnfit         the topics can't work as they are; says which command mends it
-    └── PartitionLost       this process no longer owns the partition (fenced)
+TokenstreamError                        the root, in `topics.errors`
+├── SettingsError                       a wrong setting; the process exits with 2, one line a mistake
+├── Retryable                           may succeed if the same is tried again
+│   ├── CredentialsChanged              secrets or certificates rotated: connect again
+│   ├── PublishRetry                    the publish is undetermined or was refused for now
+│   ├── SubscriptionUnavailable         the channel can't be followed now
+│   ├── KafkaUnavailable                no broker answered
+│   │   └── TombstoneUndetermined       sent, and not acknowledged in time
+│   ├── MetricsUnavailable              no process answers with metrics
+│   └── StoreUnavailable                the store did not answer
+│       └── PermissionRefused           the store's credentials do not allow it: a person corrects that meanwhile
+├── Correctable                         the same fails again, and the caller can do something about it
+│   ├── Conflict                        another process wrote the object in between: read it again
+│   ├── RecordTooLarge                  Kafka takes no record of this size: cut it, or change the topic
+│   └── RecordsGone                     records were deleted before they were read: take the partition over again
+├── Fatal                               the same fails again, and a person decides
+│   ├── PublishRefused                  the frame is too large, or its channel can't be published to
+│   ├── SubscriptionRefused             the key may not subscribe to the channel
+│   ├── StoreRefused                    the store refuses this one record for itself
+│   ├── SchemaOutdated                  the store's schema is not this program's; names the command that corrects it
+│   ├── TopicsUnfit                     the topics can't work; names the command that corrects them
+│   ├── PartitionLost                   this process no longer owns the partition (fenced)
+│   ├── PortTaken                       another program listens on the port
+│   ├── Corrupt, Undecodable, TooLarge  a batch can't be read: its bytes, its compression, its size
+│   ├── CursorInvalid, ResponseMissing, DeadLetterMissing, ChannelUnknown
+│   │                                   what was asked for does not exist
+│   └── CancelRefused, NotCompactable, NotDeletable, NotProducible, NothingToSkip, ReplayImpossible
+│                                       what was asked for can't be done
+├── DeliveryError                       of the producer: Kafka did not take a record
+│   └── RecordTooLargeError             it is over the topic's `max.message.bytes`
+├── UpstreamFailed, EventTooLarge, CompletionTooLarge, Refusal
+│                                       of the bridge: what its upstream or its caller did; each ends in it
+├── FrameMissing, ReaderStalled         of the gateway: why a reader starts again from a snapshot
+└── ServiceRefusal, _RefusedError, _MissingError
+                                        an answer or a value refused; each ends in the package that raises it
+
+ApiError is none of these: it is the answer to an HTTP request.
 """
 
 from collections.abc import Mapping
+from enum import Enum, auto
 
+from topics.errors import TokenstreamError
 
-class TokenstreamError(Exception):
-    """The root. `str(error)` is a sentence for a person: what is wrong, where, what to do."""
+__all__ = [
+    "Correctable",
+    "CredentialsChanged",
+    "Fatal",
+    "KafkaUnavailable",
+    "PartitionLost",
+    "PublishRefused",
+    "PublishRetry",
+    "RecordTooLarge",
+    "RecordsGone",
+    "RefusalKind",
+    "Retryable",
+    "SchemaOutdated",
+    "SettingsError",
+    "StoreRefused",
+    "StoreUnavailable",
+    "TokenstreamError",
+    "TombstoneUndetermined",
+    "TopicsUnfit",
+]
 
 
 class SettingsError(TokenstreamError):
@@ -40,17 +80,36 @@ class CredentialsChanged(Retryable):
     """A client was made with secrets or certificates that have changed since."""
 
 
+class RefusalKind(Enum):
+    """Why the realtime service did not publish a frame. An adapter maps every code of its service to one of these."""
+
+    UNDETERMINED = auto()
+    """No answer that can be believed: the frame may be published."""
+    PASSING = auto()
+    """Refused for now, for a reason that is expected to pass."""
+    SLOW_LINK = auto()
+    """The rate of the link is too high."""
+    SLOW_CHANNEL = auto()
+    """The rate of the channel is too high."""
+    SLOW_ALL = auto()
+    """The rate is too high: the channel's, the link's, or that of the whole account."""
+    CREDENTIALS = auto()
+    """The credentials or the whole account: nothing can be published until a person corrects it."""
+    UNEXPLAINED = auto()
+    """This frame, for a reason that is not known to pass."""
+    TOO_LARGE = auto()
+    """The frame is larger than the service takes."""
+    CHANNEL = auto()
+    """The channel, or this publisher on it, permanently."""
+
+
 class PublishRetry(Retryable):
-    """`code` is Ably's, or 0 where the answer never came; `slow_down` asks for a lower pace.
+    """`code` is the realtime service's own, or 0 where no answer came."""
 
-    `unexplained`: the service refused the message for a reason that is not known to pass.
-    """
-
-    def __init__(self, message: str, *, code: int = 0, slow_down: bool = False, unexplained: bool = False) -> None:
+    def __init__(self, message: str, *, kind: RefusalKind = RefusalKind.UNDETERMINED, code: int = 0) -> None:
         super().__init__(message)
+        self.kind = kind
         self.code = code
-        self.slow_down = slow_down
-        self.unexplained = unexplained
 
 
 class KafkaUnavailable(Retryable):
@@ -61,7 +120,15 @@ class TombstoneUndetermined(KafkaUnavailable):
     """A deletion may be on the log, or not: asking for it again is right either way."""
 
 
-class RecordTooLarge(KafkaUnavailable):
+class StoreUnavailable(Retryable):
+    pass
+
+
+class Correctable(TokenstreamError):
+    pass
+
+
+class RecordTooLarge(Correctable):
     """Kafka takes no record of this size (bytes of key and value) on this topic."""
 
     def __init__(self, topic: str, size: int) -> None:
@@ -72,7 +139,7 @@ class RecordTooLarge(KafkaUnavailable):
         self.size = size
 
 
-class RecordsGone(KafkaUnavailable):
+class RecordsGone(Correctable):
     """What stands at these positions (offsets by partition) is no longer in the log."""
 
     def __init__(self, positions: Mapping[int, int]) -> None:
@@ -80,22 +147,17 @@ class RecordsGone(KafkaUnavailable):
         self.positions = positions
 
 
-class StoreUnavailable(Retryable):
-    pass
-
-
 class Fatal(TokenstreamError):
     pass
 
 
-class ChannelRefused(Fatal):
-    def __init__(self, message: str, *, code: int) -> None:
+class PublishRefused(Fatal):
+    """`kind` is TOO_LARGE or CHANNEL; `code` is the realtime service's own. Nothing of the frame was delivered."""
+
+    def __init__(self, message: str, *, kind: RefusalKind, code: int) -> None:
         super().__init__(message)
+        self.kind = kind
         self.code = code
-
-
-class FrameTooLarge(Fatal):
-    pass
 
 
 class StoreRefused(Fatal):

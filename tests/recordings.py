@@ -30,10 +30,11 @@ FONT_ADDRESSES = re.compile(r"@font-face \{.*?\}", re.DOTALL)
 
 
 def environment(deployment: Deployment) -> Mapping[str, str]:
+    assert deployment.realtime is not None
     settings = {
         "KAFKA_BOOTSTRAP_SERVERS": deployment.kafka.bootstrap,
         "ABLY_KEY": deployment.key,
-        "ABLY_ENDPOINT": deployment.realtime,
+        "ABLY_ENDPOINT": str(deployment.realtime),
         "ABLY_TLS": "false",
         "STORE_URL": f"sqlite:///{deployment.database}",
     }

@@ -41,9 +41,9 @@ from topics.records import (
     FORMAT_VERSION,
     STATUS_BY_REASON,
     TEXT_PART,
+    EndReason,
     Event,
     JsonObject,
-    Part,
     Reason,
     ResponseRecord,
 )
@@ -235,10 +235,10 @@ def _check_stop(record: TokenRecord) -> Invalid | None:
     if record.seq == 0:
         return Invalid(Reason.INVALID, "seq of a stop is 0, the start's")
     if record.reason is None:
-        record.reason = "stop"
+        record.reason = EndReason.STOP
     elif record.reason not in STATUS_BY_REASON:
         return Invalid(Reason.INVALID, "reason is not one of " + ", ".join(STATUS_BY_REASON))
-    if record.reason != "error":
+    if record.reason != EndReason.ERROR:
         record.error = None
     return _take_object(record, "usage") or _take_object(record, "error")
 
@@ -264,7 +264,7 @@ def _build(fields: JsonObject) -> TokenRecord | Invalid:
     record = TokenRecord(event, response_id)
     for name in ("seq", "ts", *_BELONGS[event]):
         value = fields.get(name)
-        if value is None or (name == "error" and fields.get("reason") != "error"):
+        if value is None or (name == "error" and fields.get("reason") != EndReason.ERROR):
             continue
         if wrong := _set(record, name, value):
             return wrong
@@ -339,37 +339,15 @@ def encode_token_event(
         return json.dumps(given, separators=(",", ":"), allow_nan=False).encode()
 
 
+_encode_response: Final = msgspec.json.Encoder().encode
+
+
 def encode_response(record: ResponseRecord) -> bytes:
-    """The value of one `responses` record, fields in the order of the public format.
+    """Returns the value of one `responses` record, fields in the order of the public format.
 
-    Raises TypeError where an object can't be written: what `Decoder` let through always can.
+    Raises TypeError or ValueError where an object cannot be JSON: what `Decoder` accepts always can.
     """
-    return orjson.dumps(
-        {
-            "v": record.v,
-            "responseId": record.response_id,
-            "channel": record.channel,
-            "status": record.status,
-            "reason": record.reason,
-            "error": record.error,
-            "parts": [_part_fields(part) for part in record.parts],
-            "seq": record.seq,
-            "tokens": record.tokens,
-            "gaps": record.gaps,
-            "metadata": record.metadata,
-            "usage": record.usage,
-            "startedAt": record.started_at,
-            "firstTokenAt": record.first_token_at,
-            "updatedAt": record.updated_at,
-            "finishedAt": record.finished_at,
-            "relay": record.relay,
-        }
-    )
-
-
-def _part_fields(part: Part) -> JsonObject:
-    info = {} if part.info is None else {"info": part.info}
-    return {"part": part.part, "kind": part.kind, **info, "text": part.text, "length": part.length}
+    return _encode_response(record)
 
 
 def decode_response(value: bytes) -> ResponseRecord:

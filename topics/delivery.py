@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     CorruptRecordException,
     InvalidTimestampError,
@@ -23,9 +23,13 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 from aiokafka.protocol.admin import DescribeConfigsRequest
+from aiokafka.protocol.metadata import MetadataRequest
+
+from topics.errors import TokenstreamError
 
 _HANG_UP_SECONDS = 5.0
 _DESCRIBE_SECONDS = 5.0
+_ASK_AGAIN_SECONDS = 0.05
 _TOPIC = 2  # resource type in DescribeConfigs
 _BATCH_OVERHEAD = 128  # of the batch's header and the record's, without the key
 _OF_THE_BATCH = (
@@ -37,9 +41,10 @@ _OF_THE_BATCH = (
 )
 """No record of the batch was written, and one of them may be the reason."""
 _T = TypeVar("_T")
+Headers = Sequence[tuple[str, bytes]]
 
 
-class DeliveryError(Exception):
+class DeliveryError(TokenstreamError):
     """Kafka did not take a record. Raised by the next call on the response, or when its block is left."""
 
 
@@ -53,6 +58,7 @@ class _Record:
     value: bytes
     timestamp: int
     settled: Callable[[Exception | None], None]
+    headers: Headers = ()
     number: int = 0
     """Its place in the order of handing over."""
     alone: bool = False
@@ -92,7 +98,36 @@ class Delivery:
         self._give_up(KafkaError("the producer was closed"))
         return in_time
 
-    async def send(self, key: bytes, value: bytes, timestamp: int, settled: Callable[[Exception | None], None]) -> None:
+    async def check(self, key: bytes, seconds: float) -> None:
+        """Raises DeliveryError unless the broker that takes the records of this key answers within `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not await self._answers(await self._connection(), key):
+                    await asyncio.sleep(_ASK_AGAIN_SECONDS)
+        except TimeoutError:
+            raise DeliveryError(
+                f"the broker that takes records of topic {self._topic} did not answer within {seconds:g} s; "
+                f"is Kafka at {self._servers} reachable?"
+            ) from None
+
+    async def _answers(self, kafka: AIOKafkaProducer, key: bytes) -> bool:
+        partition = kafka._partition(self._topic, None, None, None, key, None)  # noqa: SLF001 - the one `send` would take
+        leader = kafka.client.cluster.leader_for_partition(TopicPartition(self._topic, partition))
+        try:
+            await kafka.client.send(leader, MetadataRequest([self._topic]))
+        except (KafkaError, OSError):
+            await kafka.client.force_metadata_update()
+            return False
+        return True
+
+    async def send(
+        self,
+        key: bytes,
+        value: bytes,
+        timestamp: int,
+        settled: Callable[[Exception | None], None],
+        headers: Headers = (),
+    ) -> None:
         """Hand over one record. Raises, or is cancelled, only with nothing handed over; otherwise `settled` is called once, later."""
         size = len(value)
         await self._window.enter(size)
@@ -101,7 +136,7 @@ class Delivery:
                 kafka = await self._connection()
                 self._check_size(kafka, key, value, timestamp)
                 try:
-                    await self._hand_over(kafka, _Record(key, value, timestamp, settled))
+                    await self._hand_over(kafka, _Record(key, value, timestamp, settled, headers))
                 except ProducerClosed:
                     if kafka is self._kafka and not self._broken:
                         raise
@@ -135,7 +170,7 @@ class Delivery:
 
     async def _hand_over(self, kafka: AIOKafkaProducer, record: _Record) -> asyncio.Future[object]:
         delivery: asyncio.Future[object] = await kafka.send(
-            self._topic, record.value, key=record.key, timestamp_ms=record.timestamp
+            self._topic, record.value, key=record.key, timestamp_ms=record.timestamp, headers=list(record.headers)
         )
         if not record.number:
             self._handed_over += 1

@@ -12,11 +12,12 @@ from typing import Any
 
 import orjson
 
+from topics.errors import TokenstreamError
 from topics.limits import MAX_OBJECT_BYTES, MAX_OBJECT_DEPTH, SURROGATE, Invalid
 from topics.records import JsonObject, Reason
 
 
-class _RefusedError(Exception):
+class _RefusedError(TokenstreamError):
     def __init__(self, reason: Reason, what: str) -> None:
         self.reason = reason
         self.what = what

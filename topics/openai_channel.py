@@ -3,6 +3,7 @@
 import re
 from typing import Final
 
+from topics.errors import TokenstreamError
 from topics.limits import ChannelPattern, Invalid, check_channel
 from topics.openai import CHANNEL_HEADER, Headers, header
 from topics.records import Reason
@@ -11,7 +12,7 @@ _PLACEHOLDER: Final = re.compile(r"\{(key|response_id|user|header:[^{}]+)\}")
 _HEADER: Final = "header:"
 
 
-class _MissingError(Exception):
+class _MissingError(TokenstreamError):
     pass
 
 
@@ -27,6 +28,12 @@ class ChannelTemplate:
         if re.search(r"[{}]", _PLACEHOLDER.sub("", template)):
             raise ValueError("use {key}, {response_id}, {user} or {header:NAME}; no other braces are allowed")
         self._template = template
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        """Names of the headers that it takes values from."""
+        names = (match[1] for match in _PLACEHOLDER.finditer(self._template))
+        return tuple(name.removeprefix(_HEADER) for name in names if name.startswith(_HEADER))
 
     def fill(
         self, key: bytes | None, response_id: str, headers: Headers | None = (), user: str | None = None
@@ -46,7 +53,7 @@ class ChannelTemplate:
         try:
             return _PLACEHOLDER.sub(value_of, self._template)
         except _MissingError as missing:
-            return Invalid(Reason.INVALID, f"CHANNEL_TEMPLATE needs {{{missing}}}, which the record lacks")
+            return Invalid(Reason.INVALID, f"CHANNEL_TEMPLATE needs {{{missing}}}, which is not there")
 
 
 def channel_of(

@@ -14,6 +14,7 @@ A response that is cancelled by a record on the `controls` topic leaves its bloc
 import asyncio
 import time
 import uuid
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
@@ -34,7 +35,7 @@ from topics.limits import (
     check_response_id,
 )
 from topics.objects import write_object
-from topics.records import STATUS_BY_REASON, TEXT_PART, Event, JsonObject
+from topics.records import STATUS_BY_REASON, TEXT_PART, EndReason, Event, JsonObject
 
 __all__ = ["DeliveryError", "RecordTooLargeError", "ResponseWriter", "TokenProducer"]
 
@@ -132,6 +133,10 @@ class TokenProducer:
                 f"is Kafka at {self._servers} reachable, and topic {self.topic} there?"
             )
 
+    async def check(self, channel: str, seconds: float = 5.0) -> None:
+        """Raises DeliveryError unless the broker that takes the records of this channel answers within `seconds`."""
+        await self._delivery.check(channel.encode(), seconds)
+
     async def _close(self) -> bool:
         reading, self._reading = self._reading, None
         if reading is not None:
@@ -150,16 +155,22 @@ class TokenProducer:
                 response._scope.cancel()  # noqa: SLF001 - the two are one
 
     def response(
-        self, channel: str, *, metadata: JsonObject | None = None, response_id: str | None = None
+        self,
+        channel: str,
+        *,
+        metadata: JsonObject | None = None,
+        response_id: str | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> "ResponseWriter":
         """A response to be entered as a block. Without `response_id` it gets a random one.
 
+        `headers` are the Kafka headers of its `start`: `traceparent` and `tracestate` continue a trace.
         Raises ValueError where the channel, the metadata or the id is not allowed.
         """
         chosen = str(uuid.uuid4()) if response_id is None else response_id
         _refuse(check_response_id(chosen))
         _refuse(check_channel(channel))
-        return ResponseWriter(self, self._delivery, channel, chosen, _object("metadata", metadata))
+        return ResponseWriter(self, self._delivery, channel, chosen, _object("metadata", metadata), headers)
 
     def _opened(self, response: "ResponseWriter") -> bool:
         """Controls reach the response from now on. Whether it was cancelled before."""
@@ -191,6 +202,7 @@ class ResponseWriter:
         channel: str,
         response_id: str,
         metadata: JsonObject | None,
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
         self.channel = channel
         self.response_id = response_id
@@ -199,6 +211,7 @@ class ResponseWriter:
         self._producer = producer
         self._delivery = delivery
         self._metadata = metadata
+        self._headers = tuple(headers)
         self._key = channel.encode()
         self._turn = asyncio.Lock()
         self._stopped = False
@@ -243,7 +256,7 @@ class ResponseWriter:
         await self._write(Event.TOKEN, text=text, kind=kind, part=part, part_info=_object("part_info", part_info))
 
     async def stop(
-        self, *, reason: str = "stop", usage: JsonObject | None = None, error: JsonObject | None = None
+        self, *, reason: str = EndReason.STOP, usage: JsonObject | None = None, error: JsonObject | None = None
     ) -> None:
         """End the response. Leaving the block does so too, with reason `stop`; after either no token is taken.
 
@@ -292,9 +305,9 @@ class ResponseWriter:
         return self._failure
 
     async def _write_stop(self, error: BaseException | None) -> None:
-        refusal, intended = self._refused_stop or (None, "stop")
+        refusal, intended = self._refused_stop or (None, EndReason.STOP)
         if self.cancelled:
-            await self._write(Event.STOP, reason="cancelled")
+            await self._write(Event.STOP, reason=EndReason.CANCELLED)
             return
         match error:
             case None:
@@ -304,11 +317,11 @@ class ResponseWriter:
             case Exception():
                 shown = {"code": type(error).__name__, "message": str(error)[:_MAX_MESSAGE_CHARACTERS]}
                 try:
-                    await self._write(Event.STOP, reason="error", error=_object("error", shown))
+                    await self._write(Event.STOP, reason=EndReason.ERROR, error=_object("error", shown))
                 except RecordTooLargeError:
-                    await self._write(Event.STOP, reason="error")
+                    await self._write(Event.STOP, reason=EndReason.ERROR)
             case _:  # cancelled, interrupted, or an abandoned generator
-                await self._write(Event.STOP, reason="cancelled")
+                await self._write(Event.STOP, reason=EndReason.CANCELLED)
 
     async def _write(self, event: Event, **fields: Any) -> None:
         """Write the next record. A stop is tried even after a failure: the response then has an end and a gap, not silence."""
@@ -320,7 +333,8 @@ class ResponseWriter:
             seq, ts = self.seq, time.time_ns() // 1_000_000
             value = encode_token_event(event, self.response_id, seq, ts=ts, **fields)
             try:
-                await self._delivery.send(self._key, value, ts, lambda error: self._settle(seq, error))
+                headers = self._headers if event is Event.START else ()
+                await self._delivery.send(self._key, value, ts, lambda error: self._settle(seq, error), headers)
             except RecordTooLargeError as error:
                 raise RecordTooLargeError(self._explain(seq, error)) from None
             except KafkaError as error:

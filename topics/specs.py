@@ -7,14 +7,19 @@ What each config is for:
   a whole response, so `max.message.bytes` is the largest response and 64 KiB for the batch around it.
 - `dead-letters` must hold any token record and the headers that say why: 64 KiB more than `tokens` takes.
 - `controls` are of use for minutes; an hour is plenty.
+- `frames` exist only with the transport `direct`, and are kept for as long as a reader may be away and read on: 15 minutes. A topic
+  deletes whole segments, so they are closed every 5 minutes.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-HOUR_MS = 3_600_000
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 KIB = 1024
+
+FRAMES_RETENTION_MS = 15 * MINUTE_MS
 
 DEFAULT_PARTITIONS = 12
 # Kafka's own default: 1 MiB and what a batch adds.
@@ -29,9 +34,12 @@ class TopicNames:
     responses: str = "tokenstream.responses"
     dead_letters: str = "tokenstream.dead-letters"
     controls: str = "tokenstream.controls"
+    frames: str | None = None
+    """None where frames are not published to Kafka."""
 
-    def all(self) -> tuple[str, str, str, str]:
-        return (self.tokens, self.responses, self.dead_letters, self.controls)
+    def all(self) -> tuple[str, ...]:
+        frames = () if self.frames is None else (self.frames,)
+        return (self.tokens, self.responses, self.dead_letters, self.controls, *frames)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,7 @@ class TopicSpec:
     retention_ms: int
     max_compaction_lag_ms: int | None = None
     max_message_bytes: int | None = None
+    segment_ms: int | None = None
 
     def configs(self) -> dict[str, str]:
         """By Kafka's names, as Kafka takes them: strings."""
@@ -55,6 +64,7 @@ class TopicSpec:
             "retention.ms": self.retention_ms,
             "max.compaction.lag.ms": self.max_compaction_lag_ms,
             "max.message.bytes": self.max_message_bytes,
+            "segment.ms": self.segment_ms,
         }
         return {name: str(value) for name, value in wanted.items() if value is not None}
 
@@ -65,9 +75,11 @@ class TopicSpecs:
     responses: TopicSpec
     dead_letters: TopicSpec
     controls: TopicSpec
+    frames: TopicSpec | None = None
 
-    def all(self) -> tuple[TopicSpec, TopicSpec, TopicSpec, TopicSpec]:
-        return (self.tokens, self.responses, self.dead_letters, self.controls)
+    def all(self) -> tuple[TopicSpec, ...]:
+        frames = () if self.frames is None else (self.frames,)
+        return (self.tokens, self.responses, self.dead_letters, self.controls, *frames)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +106,7 @@ def specs_for(
     partitions: int | None = DEFAULT_PARTITIONS,
     tokens_message_bytes: int = KAFKA_MESSAGE_BYTES,
 ) -> TopicSpecs:
-    """The four topics. `partitions` counts for `tokens` and `responses`, whose partitions belong together;
+    """The topics. `partitions` counts for `tokens` and `responses`, whose partitions belong together, and for `frames`;
     `tokens_message_bytes` is the `max.message.bytes` that `tokens` has, which is its operator's to choose.
     """
     return TopicSpecs(
@@ -111,6 +123,9 @@ def specs_for(
             names.dead_letters, None, "delete", 14 * DAY_MS, max_message_bytes=tokens_message_bytes + HEADROOM_BYTES
         ),
         controls=TopicSpec(names.controls, None, "delete", HOUR_MS),
+        frames=None
+        if names.frames is None
+        else TopicSpec(names.frames, partitions, "delete", FRAMES_RETENTION_MS, segment_ms=5 * MINUTE_MS),
     )
 
 

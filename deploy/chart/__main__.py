@@ -1,20 +1,15 @@
-"""Write anew what follows from the chart: `python -m deploy.chart documents|renderings`.
+"""Writes what Helm makes of the chart: `python -m deploy.chart renderings HELM`. See deploy/chart/renderings.py.
 
-`documents` needs nothing but Python: the table of values, their schema, and the chart's copies of alerts and dashboards, as a chart
-reads only files inside itself. `renderings` needs helm: see deploy/chart/renderings.py.
+The chart's files that need no Helm are written by `make documents`.
 """
 
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
-from deploy.chart import documents, renderings
+from deploy.chart import renderings
 
 
 def main() -> int:
     match sys.argv[1:]:
-        case ["documents"]:
-            wanted: Iterator[tuple[Path, str]] = documents.wanted()
         case ["renderings", helm]:
             wanted = renderings.wanted(helm)
         case _:

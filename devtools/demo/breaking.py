@@ -24,12 +24,17 @@ class Breaker:
         self._active: set[str] = set()
 
     def faults(self) -> tuple[Fault, ...]:
-        return (
-            self._fault("cut", "Cut the connections", "every socket, at once", self._cut),
-            self._fault("refuse", "Refuse 30 %", f"of all publishes, {REFUSE_SECONDS:g} s", self._refuse),
+        of_everything = (
             self._fault("relay", "Kill the relay", "SIGKILL, then start it again", self._kill_relay),
             self._fault("broker", "Stop the broker", f"no Kafka for {BROKER_SECONDS:g} s", self._stop_broker),
             self._fault("storage", "Stop storage", f"no writes for {STORAGE_SECONDS:g} s", self._stop_storage),
+        )
+        if self._deployment.realtime_server is None:
+            return of_everything
+        return (
+            self._fault("cut", "Cut the connections", "every socket, at once", self._cut),
+            self._fault("refuse", "Refuse 30 %", f"of all publishes, {REFUSE_SECONDS:g} s", self._refuse),
+            *of_everything,
         )
 
     def _fault(self, name: str, title: str, description: str, act: Callable[[], Awaitable[None]]) -> Fault:
@@ -41,14 +46,14 @@ class Breaker:
             "storage": f"The database takes no writes for {STORAGE_SECONDS:g} s.",
         }[name]
 
-        async def strike() -> str:
+        async def inject() -> str:
             if name in self._active:
                 return f"{title}: that is still going on."
             self._active.add(name)
             self._tasks.create_task(self._lasting(name, act))
             return said
 
-        return Fault(name, title, description, strike, lambda: name in self._active)
+        return Fault(name, title, description, inject, lambda: name in self._active)
 
     async def _lasting(self, name: str, act: Callable[[], Awaitable[None]]) -> None:
         try:

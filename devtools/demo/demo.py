@@ -23,7 +23,7 @@ TOKEN_SECONDS = 3600.0
 DEFAULT_PORT = 8400
 
 
-async def run_demo(*, once: bool = False, port: int = DEFAULT_PORT) -> int:
+async def run_demo(*, once: bool = False, port: int = DEFAULT_PORT, direct: bool = False) -> int:
     """Run until Ctrl-C, or with `once` until everything was compared; the exit code. Ends only what it started."""
     console = Console()
     task = asyncio.current_task()
@@ -33,7 +33,7 @@ async def run_demo(*, once: bool = False, port: int = DEFAULT_PORT) -> int:
     try:
         if not once:
             check_servable(port)
-        async with deployed(lambda what: console.print(f"[dim]{what}…[/dim]")) as deployment:
+        async with deployed(lambda what: console.print(f"[dim]{what}…[/dim]"), direct=direct) as deployment:
             if once:
                 return 0 if await run_once(deployment, console) else 1
             await _show(deployment, console, port)
@@ -86,11 +86,17 @@ async def _surviving(talk: Awaitable[object]) -> None:
         print(f"An answer was cut short: {_first(group)}", file=sys.stderr)
 
 
+def _described(deployment: Deployment) -> str:
+    if deployment.realtime is None:
+        return "none: readers follow tokenstream's gateway"
+    return f"{deployment.realtime} (a local double, not Ably)"
+
+
 def _say_where(deployment: Deployment, page: DemoPage, console: Console) -> None:
     table = Table.grid(padding=(0, 2))
     rows = (
         ("Kafka", deployment.kafka.bootstrap),
-        ("realtime server", f"{deployment.realtime} (a local double, not Ably)"),
+        ("realtime server", _described(deployment)),
         ("tokenstream", f"{deployment.api} (API, health, metrics), pid {deployment.tokenstream.pid}"),
         ("data and logs", str(deployment.directory)),
     )

@@ -1,25 +1,32 @@
 """`tokenstream demo --once`: stream several responses at once, read them back twice, and compare every text.
 
-Read back by the real Ably SDK through a `Reader`, as a browser would, and from the HTTP API, as a reload would.
+Read back by the real Ably SDK through a `Reader`, as a browser would, and from the HTTP API, as a reload would. With the transport
+`direct`, from the gateway's events.
 """
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+import json
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
+import aiohttp
 from rich.console import Console
 from rich.table import Table
 
+from devtools.demo.bridged import bridged
 from devtools.demo.model import Pace, Produced, SampleModel
 from devtools.demo.scripts import PROMPTS
 from devtools.deployment import Deployment
 from processor.ably.ably import AblyOptions
 from processor.ably.subscription import Subscription
 from processor.reader.frames import Message
-from processor.reader.reader import Reader, Response
+from processor.reader.reader import Reader, ReaderResponse
 from topics.producer import TokenProducer
 
+CLIENT_ID = "tokenstream"
 CHANNELS = ("demo:red", "demo:blue")
 RESPONSES = 8
 DEADLINE = 60.0
@@ -32,7 +39,7 @@ class Outcome:
     """One response, as produced and as read back."""
 
     produced: Produced
-    read: Response | None
+    read: ReaderResponse | None
     first_token: float | None
     """Seconds from its start frame to its first token frame, as they arrived here."""
     stored: Mapping[str, Any] | None
@@ -55,8 +62,8 @@ class Outcome:
 class Following:
     """Reads a channel until the responses it is asked for have ended."""
 
-    def __init__(self, options: AblyOptions) -> None:
-        self.reader = Reader(options.client_id)
+    def __init__(self) -> None:
+        self.reader = Reader(CLIENT_ID)
         self._arrived: dict[tuple[str, str], float] = {}
         self._clock = asyncio.get_running_loop().time
 
@@ -70,6 +77,24 @@ class Following:
             self._arrived.setdefault((message.headers.get("responseId", ""), message.name), self._clock())
             self.reader.feed(message)
 
+    async def run_events(self, deployment: Deployment, channel: str, wanted: "asyncio.Future[set[str]]") -> None:
+        """The same by the gateway's events."""
+        url = f"{deployment.api}/v1/channels/{quote(channel, safe='')}/events"
+        async with deployment.http.get(url, timeout=aiohttp.ClientTimeout(total=DEADLINE)) as answer:
+            async for line in answer.content:
+                if line.startswith(b"data: "):
+                    self._take(json.loads(line.removeprefix(b"data: ")))
+                if wanted.done() and all(self._has_ended(one) for one in wanted.result()):
+                    return
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        if event["name"] == "snapshot":
+            self.reader.hydrate(event["data"])
+            return
+        headers: Mapping[str, str] = event["headers"]
+        self._arrived.setdefault((headers.get("responseId", ""), event["name"]), self._clock())
+        self.reader.feed(Message(name=event["name"], data=event["data"], headers=headers, client_id=CLIENT_ID))
+
     def _has_ended(self, response_id: str) -> bool:
         response = self.reader.responses.get(response_id)
         return response is not None and response.finished
@@ -82,12 +107,15 @@ class Following:
 
 async def run_once(deployment: Deployment, console: Console) -> bool:
     """Whether every text came back as it was produced; the table says which did."""
-    key = deployment.key
-    options = AblyOptions(key=lambda: key, client_id="tokenstream", endpoint=deployment.realtime, tls=False)
     outcomes: list[Outcome] = []
-    async with TokenProducer(deployment.kafka.bootstrap) as producer, asyncio.timeout(DEADLINE):
+    async with (
+        TokenProducer(deployment.kafka.bootstrap) as producer,
+        bridged(deployment) as bridge,
+        asyncio.timeout(DEADLINE),
+    ):
+        others = ((bridge.answer(CHANNELS[0]),), ())
         results = await asyncio.gather(
-            *(_one_channel(deployment, options, producer, channel, seed) for seed, channel in enumerate(CHANNELS))
+            *(_one_channel(deployment, producer, channel, seed, others[seed]) for seed, channel in enumerate(CHANNELS))
         )
         for result in results:
             outcomes += result
@@ -98,16 +126,27 @@ async def run_once(deployment: Deployment, console: Console) -> bool:
 
 
 async def _one_channel(
-    deployment: Deployment, options: AblyOptions, producer: TokenProducer, channel: str, seed: int
+    deployment: Deployment,
+    producer: TokenProducer,
+    channel: str,
+    seed: int,
+    others: tuple[Awaitable[Produced], ...],
 ) -> list[Outcome]:
-    following = Following(options)
+    """`others` are written to the channel beside the sample model's."""
+    following = Following()
     wanted: asyncio.Future[set[str]] = asyncio.get_running_loop().create_future()
-    async with Subscription(options, channel) as subscription, asyncio.TaskGroup() as tasks:
-        tasks.create_task(following.run(subscription, wanted))
+    async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+        if deployment.realtime is None:
+            tasks.create_task(following.run_events(deployment, channel, wanted))
+        else:
+            key = deployment.key
+            options = AblyOptions(key=lambda: key, client_id=CLIENT_ID, endpoint=deployment.realtime, tls=False)
+            subscription = await stack.enter_async_context(Subscription(options, channel))
+            tasks.create_task(following.run(subscription, wanted))
         model = SampleModel(producer, channel, Pace(tokens_per_second=60, thinking=0.2))
         numbers = range(seed * RESPONSES, seed * RESPONSES + RESPONSES // len(CHANNELS))
         asked = model.prompt("Ada", PROMPTS[seed])
-        produced = await asyncio.gather(asked, *(model.answer(number * 3) for number in numbers))
+        produced = await asyncio.gather(asked, *(model.answer(number * 3) for number in numbers), *others)
         wanted.set_result({one.response_id for one in produced})
     return [
         Outcome(
@@ -133,7 +172,7 @@ async def _stored(deployment: Deployment, response_id: str) -> Mapping[str, Any]
     return record
 
 
-def _texts(response: Response) -> dict[str, str]:
+def _texts(response: ReaderResponse) -> dict[str, str]:
     return {name: part.text for name, part in response.parts.items()}
 
 

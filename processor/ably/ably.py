@@ -10,7 +10,8 @@ and adds nothing for a publisher that attaches to no channel.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -26,23 +27,24 @@ from processor.ably.answers import UNREADABLE, number, refusal_of
 from processor.ably.client import Client
 from processor.ably.deadlines import Deadlines
 from processor.ably.gathering import gather_writes
-from processor.ably.history import ChannelHistory, PastMessage
 from processor.ably.pages import history_pages
-from processor.ably.refusals import Meaning
 from processor.core.backoff import Backoff
+from processor.core.channel_history import ChannelHistory, PastMessage
 from processor.core.framer import Frame
-from processor.core.limits import FRAME_BYTES, FRAME_OVERHEAD
+from processor.core.limits import FRAME_OVERHEAD
 from processor.core.pacing import Pace
-from processor.errors import PublishRetry, SettingsError
+from processor.errors import PublishRetry, RefusalKind, SettingsError
+from processor.ports.realtime import LinkState
 
 log = structlog.get_logger(__name__)
 
 CONNECT_DEADLINE = 8.0
 STEADY = 5.0
 """Seconds connected, after which a client that broke counts as one that had worked."""
-ACK_DEADLINE = 5.0
-MAX_ACK_DEADLINE = 30.0
+MAX_MESSAGE_BYTES = 65_536
+"""The service's limit for one message, with its id, name, headers and data."""
 KEY_CHECK = 1.0
+CLOSE_DEADLINE = 2.0
 HISTORY_PAGE = 1_000
 HISTORIES_AT_ONCE = 16
 HISTORY_QUEUE = 2.0
@@ -89,13 +91,30 @@ class AblyOptions:
         return options
 
 
-class Connection:
-    """One realtime connection that mends itself for as long as `run` runs."""
+NewClient = Callable[[dict[str, Any]], Awaitable[Client]]
+"""Options of the SDK -> a client that was not connected yet."""
+STATES = {state.value: state for state in LinkState}
 
-    def __init__(self, options: AblyOptions, pace: Pace, random: Random, changed: Callable[[], None]) -> None:
+
+async def new_client(options: dict[str, Any]) -> Client:
+    return await asyncio.to_thread(Client, options, asyncio.get_running_loop())
+
+
+class Connection:
+    """One realtime connection that reconnects by itself for as long as `run` runs. See `processor.ports.realtime.Link`."""
+
+    def __init__(
+        self,
+        options: AblyOptions,
+        pace: Pace,
+        random: Random,
+        changed: Callable[[], None],
+        new_client: NewClient = new_client,
+    ) -> None:
         self._options = options
         self._random = random
         self._changed = changed
+        self._new_client = new_client
         self._client: Client | None = None
         self._acknowledged = False
         self._epoch = 0
@@ -104,13 +123,12 @@ class Connection:
         self._deadlines = Deadlines()
         self._key: str | None = None
         self.pace = pace
-        self.channels = 0
-        self.state = "initialized"
+        self.state = LinkState.INITIALIZED
         self.refusal: str | None = None
         """Why the service does not take our credentials, as a sentence; None while it does."""
 
     def __repr__(self) -> str:
-        return f"<Connection {self.state} channels={self.channels} epoch={self._epoch}>"
+        return f"<Connection {self.state} epoch={self._epoch}>"
 
     async def run(self) -> None:
         attempt = 0
@@ -154,17 +172,15 @@ class Connection:
         self._key = options["key"]
         client = self._client = await self._new_client(options)
         client.connect(
-            lambda change: self._on_change(client, change), lambda reason: self._lost(client, "disconnected", reason)
+            lambda change: self._on_change(client, change),
+            lambda reason: self._lost(client, LinkState.DISCONNECTED, reason),
         )
-
-    async def _new_client(self, options: dict[str, Any]) -> Client:
-        return await asyncio.to_thread(Client, options, asyncio.get_running_loop())
 
     def _on_change(self, client: Client, change: Any) -> None:
         if client is not self._client:
             return
         self._epoch += 1
-        state = str(change.current.value)
+        state = STATES.get(change.current.value, LinkState.DISCONNECTED)
         if change.current == ConnectionState.CONNECTED:
             client.was_connected()
             self.refusal = None
@@ -176,7 +192,7 @@ class Connection:
         else:
             self._show(state)
 
-    def _lost(self, client: Client, state: str, reason: Any) -> None:
+    def _lost(self, client: Client, state: LinkState, reason: Any) -> None:
         """Ends the use of this client."""
         if client is not self._client or self._broken.is_set():
             return
@@ -192,15 +208,15 @@ class Connection:
             self.refusal = str(error)
         elif isinstance(error, AblyException):
             refusal = refusal_of(error.code, error.status_code, error.message)
-            if refusal.meaning is Meaning.ACCOUNT:
-                self.refusal = f"the realtime service refuses the key ({refusal.code}): {refusal.message}"
+            if refusal.kind is RefusalKind.CREDENTIALS:
+                self.refusal = f"the realtime service refuses the key ({refusal.code}): {refusal}"
 
     def _let_go(self) -> Client | None:
         """Returns the client to discard. No answer of it counts from now on."""
         client, self._client = self._client, None
         self._epoch += 1
         self._up.clear()
-        self._show("closed")
+        self._show(LinkState.CLOSED)
         return client
 
     async def _wait_for_change(self, delay: float) -> None:
@@ -219,12 +235,12 @@ class Connection:
         except SettingsError:
             return False
 
-    def recheck_key(self) -> None:
+    def recheck_credentials(self) -> None:
         """A message was refused for the account: if the key has changed since, connect again with the new one."""
         if self._client is not None and self._key_changed():
             self._break(self._client)
 
-    def _show(self, state: str) -> None:
+    def _show(self, state: LinkState) -> None:
         self.state = state
         self._changed()
 
@@ -232,7 +248,7 @@ class Connection:
         await self._up.wait()
 
     async def publish(self, frame: Frame, deadline: float) -> None:
-        """Publish once and wait for the answer, at most `deadline` seconds. Raises Refusal or PublishRetry."""
+        """Publish once and wait for the answer, at most `deadline` seconds. Raises PublishRetry or PublishRefused."""
         client, epoch = self._client, self._epoch
         if client is None or not self._up.is_set():
             raise PublishRetry("the connection is down")
@@ -257,8 +273,8 @@ class Connection:
         """Raises AblyException (40009) for a message above the size that the service takes of everyone."""
         message = message_of(frame, self._options)
         characters = len(frame.data or "") + len(frame.headers.get("partInfo", ""))
-        if characters * 4 > FRAME_BYTES - FRAME_OVERHEAD:
-            validate_message_size([message], True, FRAME_BYTES)
+        if characters * 4 > MAX_MESSAGE_BYTES - FRAME_OVERHEAD:
+            validate_message_size([message], True, MAX_MESSAGE_BYTES)
         return {"action": ProtocolMessageAction.MESSAGE, "channel": frame.channel, "messages": [message]}
 
     def _break(self, client: Client) -> None:
@@ -344,7 +360,7 @@ class HistoryReader:
 
     async def _failed(self, error: Exception) -> None:
         if isinstance(error, AblyException) and number(error.status_code, 500) < 500:
-            if refusal_of(error.code, error.status_code, "").meaning is Meaning.ACCOUNT:
+            if refusal_of(error.code, error.status_code, "").kind is RefusalKind.CREDENTIALS:
                 await self.close()  # the key may have changed
             return  # the others are not refused for what this channel is
         self._failures += 1
@@ -356,7 +372,9 @@ class HistoryReader:
     async def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            await client.close()
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(CLOSE_DEADLINE):
+                    await client.close()
 
 
 def _past(item: Mapping[str, Any]) -> PastMessage:

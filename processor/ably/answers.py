@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from processor.ably.refusals import Refusal
+from processor.ably.refusals import Refusal, refusal
 from processor.errors import PublishRetry
 
 LONGEST = 300
@@ -29,7 +29,7 @@ def words(value: object) -> str:
 
 def refusal_of(code: object, status: object, message: object) -> Refusal:
     """Returns the refusal that these fields of an error describe, whatever their types."""
-    return Refusal(number(code), number(status), words(message))
+    return refusal(number(code), number(status), words(message))
 
 
 def read_error(items: object, status: object) -> Refusal:
@@ -40,10 +40,8 @@ def read_error(items: object, status: object) -> Refusal:
     first = items[0] if isinstance(items, list) and items else None
     error = first.get("error") if isinstance(first, Mapping) else None
     fields = error if isinstance(error, Mapping) else {}
-    refusal = refusal_of(fields.get("code"), fields.get("statusCode") or status, fields.get("message"))
-    if refusal.code == 0 and number(status) == 413:
-        return Refusal(TOO_LARGE, 413, refusal.message)
-    return refusal
+    found = refusal_of(fields.get("code"), fields.get("statusCode") or status, fields.get("message"))
+    return refusal(TOO_LARGE, 413, str(found)) if found.code == 0 and number(status) == 413 else found
 
 
 def read_results(items: object, status: object, channels: Sequence[str]) -> list[Exception | None] | None:

@@ -15,6 +15,7 @@ import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 import structlog
 from ably import AblyRest
@@ -22,17 +23,18 @@ from ably.util.exceptions import AblyException
 
 from processor.ably.ably import KEY_CHECK, RETRY, RETRY_REFUSED, AblyOptions, message_of
 from processor.ably.answers import UNREADABLE, read_error, read_results, refusal_of
-from processor.ably.refusals import Meaning, Refusal
+from processor.ably.refusals import Refusal
 from processor.clock import Clock
 from processor.core.framer import Frame
 from processor.core.pacing import Pace
-from processor.errors import PublishRetry, SettingsError
+from processor.errors import PublishRefused, PublishRetry, RefusalKind, SettingsError
+from processor.ports.realtime import LinkState
 
 log = structlog.get_logger(__name__)
 
 MAX_CHANNELS = 100
 MAX_BYTES = 2 * 1024 * 1024 * 9 // 10
-"""Of a request's body, reckoned from above."""
+"""Of a request's body, estimated from above."""
 FRAME_ROOM = 2048
 MAX_REQUESTS = 16
 """In flight at once."""
@@ -76,13 +78,20 @@ class BatchLink:
     """What a realtime `Connection` is to a pool, by requests; takes any number of channels."""
 
     def __init__(
-        self, options: AblyOptions, pace: RequestPace, random: Random, clock: Clock, changed: Callable[[], None]
+        self,
+        options: AblyOptions,
+        pace: RequestPace,
+        random: Random,
+        clock: Clock,
+        changed: Callable[[], None],
+        new_client: Callable[..., Any] = AblyRest,
     ) -> None:
         self._options = options
         self._random = random
         self._clock = clock
         self._changed = changed
-        self._client: AblyRest | None = None
+        self._new_client = new_client
+        self._client: Any = None
         self._key: str | None = None
         self._up = asyncio.Event()
         self._broken = asyncio.Event()
@@ -94,12 +103,11 @@ class BatchLink:
         self._tasks = asyncio.TaskGroup()
         self._requests = 0
         self.pace = pace
-        self.channels = 0
-        self.state = "initialized"
+        self.state = LinkState.INITIALIZED
         self.refusal: str | None = None
 
     def __repr__(self) -> str:
-        return f"<BatchLink {self.state} channels={self.channels} requests={self._requests}>"
+        return f"<BatchLink {self.state} requests={self._requests}>"
 
     # Being connected: a client whose service answers
 
@@ -128,12 +136,12 @@ class BatchLink:
 
     async def _open(self) -> bool:
         """Whether the service answers."""
-        self._show("connecting")
+        self._show(LinkState.CONNECTING)
         self._broken.clear()
         try:
             options = self._options.rest()
             self._key = options["key"]
-            self._client = AblyRest(**options)
+            self._client = self._new_client(**options)
             async with asyncio.timeout(CHECK_DEADLINE):
                 await self._client.time()
         except SettingsError as error:
@@ -143,7 +151,7 @@ class BatchLink:
             log.info("realtime_unreachable", cause=type(error).__name__)
             return False
         self._up.set()
-        self._show("connected")
+        self._show(LinkState.CONNECTED)
         return True
 
     async def _discard(self) -> None:
@@ -153,7 +161,7 @@ class BatchLink:
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(CLOSE_DEADLINE):
                     await client.close()
-        self._show("disconnected")
+        self._show(LinkState.DISCONNECTED)
 
     async def _wait_for_change(self, delay: float) -> None:
         waited = 0.0
@@ -167,7 +175,7 @@ class BatchLink:
         except SettingsError:
             return False
 
-    def recheck_key(self) -> None:
+    def recheck_credentials(self) -> None:
         if self._key_changed():
             self._break()
 
@@ -175,7 +183,7 @@ class BatchLink:
         self._up.clear()
         self._broken.set()
 
-    def _show(self, state: str) -> None:
+    def _show(self, state: LinkState) -> None:
         self.state = state
         self._changed()
 
@@ -190,7 +198,7 @@ class BatchLink:
     async def publish(self, frame: Frame, deadline: float) -> None:
         """Publish once with what else is ready; wait for the answer, `deadline` seconds at most from its sending.
 
-        Raises Refusal or PublishRetry.
+        Raises PublishRetry or PublishRefused.
         """
         if not self._up.is_set():
             raise PublishRetry("the service does not answer")
@@ -226,10 +234,8 @@ class BatchLink:
         results: list[Exception | None] = []
         try:
             results = await self._request(batch)
-        except Refusal as error:
+        except (PublishRetry, PublishRefused) as error:
             failure = self._of_one(error, batch)
-        except PublishRetry as error:
-            failure = error
         except Exception as error:  # noqa: BLE001 - whatever an answer makes the SDK raise ends this request alone
             failure = PublishRetry(f"the request broke ({type(error).__name__})")
         finally:
@@ -239,7 +245,8 @@ class BatchLink:
 
     def _of_one(self, refusal: Refusal, batch: list[Waiting]) -> Exception:
         """A request of many was refused as a whole: one of them may be to blame, and the others must not fail for it."""
-        if len(batch) == 1 or refusal.meaning not in {Meaning.TOO_LARGE, Meaning.CHANNEL, Meaning.UNEXPLAINED}:
+        of_a_message = {RefusalKind.TOO_LARGE, RefusalKind.CHANNEL, RefusalKind.UNEXPLAINED}
+        if len(batch) == 1 or refusal.kind not in of_a_message:
             return refusal
         self._alone.update(one.frame.id for one in batch)
         return PublishRetry(f"a request of many was refused ({refusal.code}): each goes alone", code=refusal.code)
@@ -270,11 +277,11 @@ class BatchLink:
         return results
 
     def _noted(self, refusal: Refusal) -> Refusal:
-        if refusal.meaning is Meaning.ACCOUNT:
-            self.refusal = f"the realtime service refuses the key ({refusal.code}): {refusal.message}"
+        if refusal.kind is RefusalKind.CREDENTIALS:
+            self.refusal = f"the realtime service refuses the key ({refusal.code}): {refusal}"
         return refusal
 
-    def _break_if(self, client: AblyRest) -> None:
+    def _break_if(self, client: Any) -> None:
         if client is self._client:
             self._break()
 

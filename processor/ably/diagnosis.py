@@ -13,6 +13,7 @@ from ably.util.exceptions import AblyException
 from processor.ably.ably import AblyOptions
 from processor.ably.answers import number
 from processor.ably.pages import history_pages
+from processor.errors import TokenstreamError
 
 ANSWER_SECONDS = 10.0
 TOKEN_SECONDS = 60
@@ -28,7 +29,7 @@ class ServiceTime:
     round_trip_ms: float
 
 
-class ServiceRefusal(Exception):
+class ServiceRefusal(TokenstreamError):
     """The service's answer, as a clause for a person; `code` is its own, or 0 where none came."""
 
     def __init__(self, message: str, code: int = 0) -> None:
@@ -36,7 +37,7 @@ class ServiceRefusal(Exception):
         self.code = code
 
 
-class Service:
+class RealtimeService:
     """Every method is bounded in time, and raises ServiceRefusal."""
 
     def __init__(self, options: AblyOptions) -> None:

@@ -31,6 +31,6 @@ async def history_pages(client: AblyRest, channel: str, limit: int) -> AsyncIter
     while page is not None:
         if not 200 <= page.status_code < 300:
             refusal = read_error(page.items, page.status_code)
-            raise AblyException(refusal.message or "the history is refused", page.status_code, refusal.code)
+            raise AblyException(str(refusal) or "the history is refused", page.status_code, refusal.code)
         yield [item for item in page.items if isinstance(item, Mapping)]
         page = await page.next()

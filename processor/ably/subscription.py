@@ -12,9 +12,8 @@ from ably.types.message import Message as AblyMessage
 from ably.util.exceptions import AblyException
 
 from processor.ably.ably import AblyOptions
-from processor.ably.answers import UNREADABLE
 from processor.ably.pages import history_pages
-from processor.errors import Fatal, Retryable
+from processor.errors import Fatal, Retryable, SettingsError
 from processor.reader.frames import Message
 
 ATTACH_SECONDS = 10.0
@@ -77,7 +76,7 @@ class Subscription:
         try:
             async with asyncio.timeout(HISTORY_SECONDS), AblyRest(**self._options.rest()) as rest:
                 found = [message async for message in _pages(rest, self._channel)]
-        except (AblyException, TimeoutError, OSError, *UNREADABLE) as error:
+        except Exception as error:  # of the SDK, of what it sends requests with, or of reading the answer
             raise SubscriptionUnavailable(f"The history of {self._channel} can't be read: {_told(error)}.") from error
         return found[::-1]
 
@@ -98,6 +97,10 @@ class Subscription:
             raise SubscriptionUnavailable(f"Channel {self._channel} can't be followed: {why}.") from error
         except ValueError as error:
             raise SubscriptionRefused(f"TOKENSTREAM_ABLY_KEY: the service's library refuses it: {error}") from error
+        except (Fatal, SettingsError):
+            raise
+        except Exception as error:
+            raise SubscriptionUnavailable(f"Channel {self._channel} can't be followed: {_told(error)}.") from error
 
     async def _unless_failed(self, attaching: Coroutine[Any, Any, None]) -> None:
         """The SDK would wait for a channel whose connection failed for good. Raises SubscriptionRefused."""
@@ -131,7 +134,7 @@ class Subscription:
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await client.close()
-        except (TimeoutError, AblyException, OSError):
+        except Exception:  # noqa: BLE001, S110 - it is thrown away whatever it says
             pass
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -16,7 +16,7 @@ from processor.api.access import Access, Asked, Grant, was_forwarded
 from processor.api.budget import Budget
 from processor.api.cancel import Cancels, read_body
 from processor.api.cors import Cors
-from processor.api.errors import unavailable
+from processor.api.errors import not_found, unavailable
 from processor.api.openapi import describe
 from processor.api.refusals import Refusals
 from processor.api.responses import Loading, Responses
@@ -58,19 +58,39 @@ class ApiParts:
     controls: Controls | None = None
 
 
+Streams = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
+"""Serves the streams under `/v1`; returns None for a path that is none of them."""
+
+
 def make_app(
-    metrics: Metrics, health: Health, api: ApiParts | None, limits: ApiLimits = ApiLimits()
+    metrics: Metrics,
+    health: Health,
+    api: ApiParts | None,
+    limits: ApiLimits = ApiLimits(),
+    streams: Streams | None = None,
 ) -> web.Application:
-    """Health and metrics for every role; `/v1` where `api` is given."""
+    """Health and metrics for every role; `/v1` where `api` or `streams` is given."""
     sender = Sender((api.limits if api is not None else limits).write_seconds)
     app = web.Application(middlewares=[_written_by(sender)])
     app.on_response_prepare.append(_harden)
     health.add_routes(app)
-    if api is not None:
-        served = V1(metrics, api, sender)
-        app.router.add_route("*", r"/v1{tail:(?:/[\s\S]*)?}", served.serve)
+    served = None if api is None else V1(metrics, api, sender)
+    if served is not None or streams is not None:
+        app.router.add_route("*", r"/v1{tail:(?:/[\s\S]*)?}", _v1(served, streams))
+    if served is not None:
         app.on_cleanup.append(served.close)
     return app
+
+
+def _v1(served: "V1 | None", streams: Streams | None) -> Handler:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        if streams is not None and (answer := await streams(request)) is not None:
+            return answer
+        if served is None:
+            return not_found("There is no such path. This server has only streams of events.").response()
+        return await served.serve(request)
+
+    return serve
 
 
 async def _harden(_request: web.BaseRequest, response: web.StreamResponse) -> None:

@@ -2,13 +2,19 @@
 
 import re
 from dataclasses import dataclass
+from typing import Protocol
 
 from aiohttp import web
 
-from processor.api.routes import Route
-
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+(?:\s*,\s*[A-Za-z0-9!#$%&'*+.^_`|~-]+)*")
 _LONGEST = 2048
+
+
+class HasMethods(Protocol):
+    """A route."""
+
+    @property
+    def methods(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +34,7 @@ class Cors:
             headers["Access-Control-Expose-Headers"] = "ETag, Retry-After"
         return headers
 
-    def preflight(self, request: web.Request, route: Route) -> dict[str, str]:
+    def preflight(self, request: web.Request, route: HasMethods) -> dict[str, str]:
         """For `OPTIONS`. An allowed origin gets the headers it asks for: tracing libraries add theirs to every request."""
         methods = [*route.methods, "OPTIONS"]
         headers = {"Allow": ", ".join(methods)}

@@ -1,102 +1,103 @@
-"""The description of `/v1`, as OpenAPI 3.1. A test drives the server by it, so it can't drift from what is answered."""
+"""The description of `/v1`, as OpenAPI 3.1: schemas derived from what is written, paths beside them.
 
-from typing import Any
+A test drives the server by the description, so that the two cannot differ.
+"""
 
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from processor.api.responses import MAX_LIMIT
 from topics.controls import MAX_CONTROL_REASON
-from topics.records import Status
+from topics.records import JsonObject, Status
+from topics.wire import Schema, WrittenPart, WrittenResponse, require_what_is_written
 
-Schema = dict[str, Any]
+STATUSES: Final = [str(status) for status in Status]
 
-STATUSES = [str(status) for status in Status]
-
-
-def _object(properties: Schema, required: list[str], **more: Any) -> Schema:
-    return {"type": "object", "properties": properties, "required": required, **more}
-
-
-def _nullable(schema: Schema) -> Schema:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-_TIME = {"type": "integer", "minimum": 0, "description": "milliseconds since the epoch"}
-_ANY_OBJECT = {"type": "object"}
-_PART = _object(
-    {
-        "part": {"type": "string"},
-        "kind": {"type": "string"},
-        "info": _ANY_OBJECT,
-        "text": {"type": "string"},
-        "length": {"type": "integer", "minimum": 0, "description": "UTF-16 code units of `text`"},
-        "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "of the UTF-8 bytes of `text`"},
-    },
-    ["part", "kind", "text", "length", "sha256"],
+# Made by a call: they are named as clients know them, and used for nothing but their schema.
+_SHA256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="of the UTF-8 bytes of `text`")]
+_PART = msgspec.defstruct("Part", [("sha256", _SHA256)], bases=(WrittenPart,), kw_only=True)
+_RESPONSE = msgspec.defstruct(
+    "Response",
+    [
+        ("parts", tuple[_PART, ...]),  # type: ignore[valid-type]
+        ("text", Annotated[str, Meta(description="the part `text`: the answer itself")]),
+        ("relay", Annotated[JsonObject | UnsetType, Meta(description="the relay's own; readers ignore it")], UNSET),
+    ],
+    bases=(WrittenResponse,),
+    kw_only=True,
 )
-_RECORD_FIELDS: Schema = {
-    "v": {"const": 1},
-    "responseId": {"type": "string"},
-    "channel": {"type": "string"},
-    "status": {"enum": STATUSES},
-    "reason": _nullable({"type": "string"}),
-    "error": _nullable(_ANY_OBJECT),
-    "parts": {"type": "array", "items": {"$ref": "#/components/schemas/Part"}},
-    "text": {"type": "string", "description": "the part `text`: the answer itself"},
-    "seq": {"type": "integer", "description": "the last sequence number covered"},
-    "tokens": {"type": "integer", "minimum": 0},
-    "gaps": {
-        "type": "array",
-        "items": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
-        "description": "ranges of sequence numbers that never came, inclusive",
-    },
-    "metadata": _nullable(_ANY_OBJECT),
-    "usage": _nullable(_ANY_OBJECT),
-    "startedAt": _TIME,
-    "firstTokenAt": _nullable(_TIME),
-    "updatedAt": _TIME,
-    "finishedAt": _nullable(_TIME),
-    "relay": {"type": "object", "description": "the relay's own; readers ignore it"},
-}
-_NEXT = {"anyOf": [{"type": "string"}, {"type": "null"}], "description": "`before` of the next page; null at the end"}
-
-
-def _page(item: Schema) -> Schema:
-    more_open = {
-        "const": True,
-        "description": "In hydration, when `next` leads to more open responses. Finished ones in this page ended meanwhile; "
+_FIELDS: Final = msgspec.structs.fields(_RESPONSE)
+_PARTIAL = msgspec.defstruct(
+    "PartialResponse",
+    [(field.encode_name, field.type | UnsetType, UNSET) for field in _FIELDS],
+    namespace={"__doc__": "A Response, or what `fields` left of it."},
+)
+_ENDED = msgspec.defstruct(
+    "EndedResponse",
+    [
+        (
+            field.encode_name,
+            field.type if field.encode_name in ("responseId", "channel", "status") else field.type | UnsetType,
+            *(() if field.encode_name in ("responseId", "channel", "status") else (UNSET,)),
+        )
+        for field in _FIELDS
+    ],
+    kw_only=True,
+    namespace={"__doc__": "A Response; without its text if the credential may cancel it and not read it."},
+)
+_Next = Annotated[str | None, Meta(description="`before` of the next page; null at the end")]
+_MoreOpen = Annotated[
+    bool | UnsetType,
+    Meta(
+        extra_json_schema={"const": True},
+        description="In hydration, when `next` leads to more open responses. Finished ones in this page ended meanwhile; "
         "they do not count towards `limit`.",
-    }
-    return _object({"items": {"type": "array", "items": item}, "next": _NEXT, "moreOpen": more_open}, ["items", "next"])
-
-
-_SCHEMAS: Schema = {
-    "Part": _PART,
-    "Response": _object(_RECORD_FIELDS, [name for name in _RECORD_FIELDS if name != "relay"]),
-    "EndedResponse": {
-        "type": "object",
-        "properties": _RECORD_FIELDS,
-        "required": ["responseId", "channel", "status"],
-        "description": "a Response; without its text if the credential may cancel it and not read it",
-    },
-    "PartialResponse": {
-        "type": "object",
-        "properties": _RECORD_FIELDS,
-        "description": "a Response, or what `fields` left of it",
-    },
-    "Error": _object(
-        {"error": _object({"code": {"type": "string"}, "message": {"type": "string"}}, ["code", "message"])}, ["error"]
     ),
-}
+]
 
 
-def _json(description: str, schema: Schema, **more: Any) -> Schema:
-    return {"description": description, "content": {"application/json": {"schema": schema}}, **more}
+class ResponsePage(Struct, rename="camel"):
+    items: list[_RESPONSE]  # type: ignore[valid-type]
+    next: _Next
+    more_open: _MoreOpen = UNSET
 
 
-def _ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
+class ListingPage(Struct, rename="camel"):
+    items: list[_PARTIAL]  # type: ignore[valid-type]
+    next: _Next
+
+
+class ErrorDetail(Struct):
+    code: str
+    message: str
+
+
+class Error(Struct):
+    error: ErrorDetail
+
+
+class CancelRequest(Struct):
+    channel: Annotated[str | None, Meta(description="needed until the first snapshot of the response")] = None
+    reason: Annotated[str, Meta(max_length=MAX_CONTROL_REASON, description="for the producer")] | None = None
+
+
+class CancelRequested(Struct, rename="camel"):
+    response_id: str
+    state: Literal["requested"]
+
+
+def _ref(kind: type[Struct]) -> Schema:
+    return {"$ref": f"#/components/schemas/{kind.__name__}"}
+
+
+def _json(description: str, kind: type[Struct], **more: Any) -> Schema:
+    return {"description": description, "content": {"application/json": {"schema": _ref(kind)}}, **more}
 
 
 def _errors(**statuses: str) -> Schema:
-    told = {
+    descriptions = {
         "400": "the request is malformed",
         "401": "no credential, or none this server knows",
         "403": "the credential does not grant the operation on the channel",
@@ -104,7 +105,7 @@ def _errors(**statuses: str) -> Schema:
         "503": "the store or Kafka does not answer, or the server is busy: try again",
         "504": "the answer took too long",
     } | {name.removeprefix("_"): text for name, text in statuses.items()}
-    return {status: _json(text, _ref("Error")) for status, text in told.items()}
+    return {status: _json(text, Error) for status, text in descriptions.items()}
 
 
 def _in_path(name: str, description: str) -> Schema:
@@ -132,7 +133,7 @@ def _response_path() -> Schema:
             "summary": "A response as it is stored; an open one at most a snapshot's interval old",
             "parameters": [_MATCH],
             "responses": {
-                "200": _json("the response", _ref("Response"), headers=headers),
+                "200": _json("the response", _RESPONSE, headers=headers),
                 "304": {"description": "it is what the ETag stands for"},
                 **_errors(_404=_NO_RESPONSE),
             },
@@ -150,24 +151,16 @@ def _response_path() -> Schema:
 
 
 def _cancel_path() -> Schema:
-    body = {
-        "type": "object",
-        "properties": {
-            "channel": {"type": ["string", "null"], "description": "needed until the first snapshot of the response"},
-            "reason": {"type": ["string", "null"], "maxLength": MAX_CONTROL_REASON, "description": "for the producer"},
-        },
-    }
-    requested = _object({"responseId": {"type": "string"}, "state": {"const": "requested"}}, ["responseId", "state"])
     return {
         "parameters": [_RESPONSE_ID],
         "post": {
             "operationId": "cancelResponse",
             "summary": "Ask the producer of a response to end it, also before its start. May be repeated",
             "security": [{"bearer": []}],
-            "requestBody": {"required": False, "content": {"application/json": {"schema": body}}},
+            "requestBody": {"required": False, "content": {"application/json": {"schema": _ref(CancelRequest)}}},
             "responses": {
-                "200": _json("it has ended, and nothing happens: the response", _ref("EndedResponse")),
-                "202": _json("the cancel is written", requested),
+                "200": _json("it has ended, and nothing happens: the response", _ENDED),
+                "202": _json("the cancel is written", CancelRequested),
                 **_errors(_404="there is no such response in that channel, or none is known and no channel is given"),
             },
         },
@@ -176,25 +169,25 @@ def _cancel_path() -> Schema:
 
 def _listing_path(channel: Schema, operation_id: str) -> Schema:
     status = {"type": "array", "items": {"enum": STATUSES}, "minItems": 1}
-    fields = {"type": "array", "items": {"enum": list(_RECORD_FIELDS)}, "minItems": 1}
+    fields = {"type": "array", "items": {"enum": [field.encode_name for field in _FIELDS]}, "minItems": 1}
     return {
         "parameters": [channel],
         "get": {
             "operationId": operation_id,
             "summary": "A channel's responses, newest first; a page ends at 8 MiB",
             "parameters": [
-                _query("limit", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}, "of items"),
+                _query("limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 50}, "of items"),
                 _query("before", {"type": "string", "minLength": 1}, "`next` of the page before"),
                 _query("status", status, "only these, with commas between", style="form", explode=False),
                 _query("fields", fields, "only these, with commas between", style="form", explode=False),
             ],
-            "responses": {"200": _json("a page", _page(_ref("PartialResponse"))), **_errors()},
+            "responses": {"200": _json("a page", ListingPage), **_errors()},
         },
     }
 
 
 def _hydrate_path(channel: Schema, operation_id: str) -> Schema:
-    limit = {"type": "integer", "minimum": 0, "maximum": 500, "default": 20}
+    limit = {"type": "integer", "minimum": 0, "maximum": MAX_LIMIT, "default": 20}
     return {
         "parameters": [channel],
         "get": {
@@ -204,9 +197,18 @@ def _hydrate_path(channel: Schema, operation_id: str) -> Schema:
                 _query("limit", limit, "of finished responses"),
                 _query("before", {"type": "string", "minLength": 1}, "`next` of the page before"),
             ],
-            "responses": {"200": _json("newest first", _page(_ref("Response"))), **_errors()},
+            "responses": {"200": _json("newest first", ResponsePage), **_errors()},
         },
     }
+
+
+def _schemas() -> Schema:
+    _, components = msgspec.json.schema_components(
+        [ResponsePage, ListingPage, CancelRequest, CancelRequested, _ENDED, Error],
+        ref_template="#/components/schemas/{name}",
+    )
+    require_what_is_written(components, (_PART, _RESPONSE))
+    return components
 
 
 def describe(version: str) -> Schema:
@@ -228,7 +230,7 @@ def describe(version: str) -> Schema:
             "/v1/hydrate": _hydrate_path(_CHANNEL_QUERY, "hydrateByQuery"),
         },
         "components": {
-            "schemas": _SCHEMAS,
+            "schemas": _schemas(),
             "securitySchemes": {
                 "bearer": {
                     "type": "http",

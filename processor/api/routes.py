@@ -53,24 +53,28 @@ class Route:
 
 def find_route(target: str) -> Route:
     """Raises ApiError 404 for a path that is none, 400 for one that is not UTF-8."""
-    path = _origin_form(target).split("?", 1)[0].split("#", 1)[0]
-    match path.split("/"):
+    match segments(target):
         case ["", "v1", "openapi.json"]:
             return Route("/v1/openapi.json", Serves.DESCRIPTION)
         case ["", "v1", "responses", response_id] if response_id:
-            return Route("/v1/responses/{responseId}", Serves.RESPONSE, _decoded(response_id))
+            return Route("/v1/responses/{responseId}", Serves.RESPONSE, decoded(response_id))
         case ["", "v1", "responses", response_id, "cancel"] if response_id:
-            return Route("/v1/responses/{responseId}/cancel", Serves.CANCEL, _decoded(response_id))
+            return Route("/v1/responses/{responseId}/cancel", Serves.CANCEL, decoded(response_id))
         case ["", "v1", "channels", channel, "responses"] if channel:
-            return Route("/v1/channels/{channel}/responses", Serves.LISTING, _decoded(channel))
+            return Route("/v1/channels/{channel}/responses", Serves.LISTING, decoded(channel))
         case ["", "v1", "channels", channel, "hydrate"] if channel:
-            return Route("/v1/channels/{channel}/hydrate", Serves.HYDRATION, _decoded(channel))
+            return Route("/v1/channels/{channel}/hydrate", Serves.HYDRATION, decoded(channel))
         case ["", "v1", "responses"]:
             return Route("/v1/responses", Serves.LISTING, None)
         case ["", "v1", "hydrate"]:
             return Route("/v1/hydrate", Serves.HYDRATION, None)
         case _:
             raise not_found("There is no such path. /v1/openapi.json lists them.")
+
+
+def segments(target: str) -> list[str]:
+    """The segments of a target's path, still percent-encoded."""
+    return _origin_form(target).split("?", 1)[0].split("#", 1)[0].split("/")
 
 
 def authority(target: str) -> str | None:
@@ -88,7 +92,7 @@ def _origin_form(target: str) -> str:
     return slash + path
 
 
-def _decoded(segment: str) -> str:
+def decoded(segment: str) -> str:
     try:
         return unquote_to_bytes(segment.encode("utf-8", "surrogateescape")).decode()
     except UnicodeError:

@@ -6,21 +6,22 @@ be stored, and confirms. No failure ends the second: storage that is down is tri
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
-from processor.archive.batch import Arrival, Refused, newest_offsets, sort_out
-from processor.archive.dead_letters import DeadLetters
-from processor.archive.intake import BatchLimits, Intake
-from processor.archive.stream import ResponseStream, describe
+from processor.archive.batch import Arrival, RefusedArrival, newest_offsets, sort_out
+from processor.archive.intake import ArrivalQueue, BatchLimits
+from processor.archive.stream import Receive, ResponseStream, describe
 from processor.clock import Clock
 from processor.core.backoff import Backoff
 from processor.errors import CredentialsChanged, Fatal, KafkaUnavailable, StoreRefused, StoreUnavailable
+from processor.kafka.dead_letter_writer import DeadLetterWriter, SourcedLetter
 from processor.ports.store import Entry, ResponseStore
 from processor.telemetry.metrics import Metrics
+from processor.telemetry.retry import Retry
 from topics.records import Reason
 
 LAG_SECONDS = 1.0
@@ -39,6 +40,31 @@ class ArchiveStatus:
     ok: bool
     reason: str
     lag: int | None = None
+
+
+class ArchiveStream(Protocol):
+    """A member of the archive's group that reads `responses`. See `processor.archive.stream.ResponseStream`."""
+
+    @property
+    def cut_off(self) -> bool: ...
+    @property
+    def assigned(self) -> Collection[object]: ...
+    async def start(self) -> None: ...
+    async def wait_until_failed(self) -> BaseException: ...
+    async def stop(self) -> None: ...
+    def confirm(self, partition: int, offset: int, generation: int) -> None: ...
+    def lag(self) -> Mapping[int, int]: ...
+
+
+class Letters(Protocol):
+    """See `processor.kafka.dead_letter_writer.DeadLetterWriter`."""
+
+    async def write(self, letters: Sequence[SourcedLetter]) -> None: ...
+    async def close(self) -> None: ...
+
+
+NewStream = Callable[[Receive], ArchiveStream]
+"""Where arrivals go -> a stream that is not started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +94,11 @@ class Archive:
         clock: Clock | None = None,
         backoff: Backoff = BACKOFF,
         credentials: Callable[[], object] = lambda: None,
+        new_stream: NewStream | None = None,
+        letters: Letters | None = None,
+        chance: Callable[[], float] = random.random,
     ) -> None:
+        """`new_stream` and `letters` are Kafka's unless others are given."""
         self._settings = settings
         self._credentials = credentials
         self._client_options = client_options
@@ -76,9 +106,13 @@ class Archive:
         self._metrics = metrics
         self._clock = clock or Clock()
         self._backoff = backoff
-        self._intake = Intake(settings.limits)
-        self._letters = DeadLetters(client_options, topic=settings.dead_letters_topic, clock=self._clock)
-        self._stream: ResponseStream | None = None
+        self._intake = ArrivalQueue(settings.limits)
+        self._letters = letters or DeadLetterWriter(
+            client_options, topic=settings.dead_letters_topic, clock=self._clock
+        )
+        self._new_stream = new_stream or self._faust_stream
+        self._chance = chance
+        self._stream: ArchiveStream | None = None
         self._kafka_trouble: str | None = "not connected yet"
         self._store_trouble: str | None = "not opened yet"
         self._lagging: set[int] = set()
@@ -134,35 +168,31 @@ class Archive:
             return ArchiveStatus(ok=True, reason="no partition is assigned to this process", lag=None)
         return ArchiveStatus(ok=True, reason=f"{len(self._stream.assigned)} partitions{behind}", lag=lag)
 
+    def _retry(self, operation: str) -> Retry:
+        return Retry(self._backoff, random.random, self._metrics.retries.labels(operation).inc)
+
     async def _open_store(self) -> None:
-        attempt = 0
-        while True:
-            try:
-                await self._store.start()
-            except StoreUnavailable as error:
-                await self._store_failed(error, attempt)
-                attempt += 1
-            else:
-                self._store_trouble = None
-                return
+        await self._retry("open_store").until_done(self._store.start, StoreUnavailable, self._store_failed)
+        self._store_trouble = None
 
     # Reading
 
     async def _keep_reading(self) -> None:
-        attempt = 0
+        retry = self._retry("archive_read")
         while True:
             began = self._clock.monotonic()
             error = await self._read_until_failed()
             self._kafka_trouble = f"Kafka can't be read: {describe(error)}"
-            log.warning("archive_reading_failed", error=describe(error), attempt=attempt)
-            attempt = 0 if self._clock.monotonic() - began > self._backoff.cap else attempt + 1
-            await self._pause(attempt)
+            log.warning("archive_reading_failed", error=describe(error), attempt=retry.attempt)
+            if self._clock.monotonic() - began > self._backoff.cap:
+                retry.succeeded()
+            await retry.pause()
 
     async def _read_until_failed(self) -> BaseException:
         self._intake.clear()
         credentials = self._credentials()
         try:
-            stream = self._new_stream()
+            stream = self._new_stream(self._intake.put)
         except Exception as error:  # noqa: BLE001 - options may name a file that is gone for now
             return error
         try:
@@ -175,7 +205,7 @@ class Archive:
             self._stream = None
             await _stop(stream)
 
-    async def _until_failed(self, stream: ResponseStream, credentials: object) -> BaseException:
+    async def _until_failed(self, stream: ArchiveStream, credentials: object) -> BaseException:
         failing = asyncio.ensure_future(stream.wait_until_failed())
         try:
             while not failing.done():
@@ -186,13 +216,13 @@ class Archive:
         finally:
             failing.cancel()
 
-    def _new_stream(self) -> ResponseStream:
+    def _faust_stream(self, receive: Receive) -> ArchiveStream:
         return ResponseStream(
             self._client_options(),
             group_id=self._settings.group_id,
             topic=self._settings.responses_topic,
             session_timeout=self._settings.session_timeout,
-            receive=self._intake.put,
+            receive=receive,
             rebalanced=self._rebalanced,
         )
 
@@ -217,7 +247,7 @@ class Archive:
         refused = [*todo.refused]
         began = self._clock.monotonic()
         for entry, error in await self._upsert(todo.entries):
-            refused.append(Refused(todo.arrivals[entry.position], Reason.STORE_REFUSED, str(error)))
+            refused.append(RefusedArrival(todo.arrivals[entry.position], Reason.STORE_REFUSED, str(error)))
         self._metrics.archive_seconds.observe(self._clock.monotonic() - began)
         aside = {one.arrival.position for one in refused}
         for entry in todo.entries:
@@ -227,53 +257,48 @@ class Archive:
             await self._put_aside(refused)
 
     async def _upsert(self, entries: Sequence[Entry]) -> list[tuple[Entry, StoreRefused]]:
-        """Store for ever; what the store refuses for itself is found by halving, and returned."""
+        """Stores without end; what the store refuses for itself is found by halving, and returned."""
         if not entries:
             return []
-        attempt = 0
-        while True:
-            try:
-                async with asyncio.timeout(ATTEMPT_SECONDS):
-                    await self._store.upsert_batch(entries)
-            except StoreRefused as error:
-                if len(entries) == 1:
-                    return [(entries[0], error)]
-                half = len(entries) // 2
-                return [*await self._upsert(entries[:half]), *await self._upsert(entries[half:])]
-            except Exception as error:  # noqa: BLE001 - a record lost for a bug in a driver would be lost for good
-                await self._store_failed(error, attempt)
-                attempt += 1
-            else:
-                self._store_trouble = None
-                return []
+        # Any exception: a record lost for a bug in a driver would be lost permanently.
+        refused = await self._retry("store").until_done(lambda: self._attempt(entries), Exception, self._store_failed)
+        self._store_trouble = None
+        if refused is None:
+            return []
+        if len(entries) == 1:
+            return [(entries[0], refused)]
+        half = len(entries) // 2
+        return [*await self._upsert(entries[:half]), *await self._upsert(entries[half:])]
 
-    async def _store_failed(self, error: BaseException, attempt: int) -> None:
+    async def _attempt(self, entries: Sequence[Entry]) -> StoreRefused | None:
+        """Returns why the store refuses one of them; None where all are stored."""
+        try:
+            async with asyncio.timeout(ATTEMPT_SECONDS):
+                await self._store.upsert_batch(entries)
+        except StoreRefused as error:
+            return error
+        return None
+
+    def _store_failed(self, error: Exception, attempt: int) -> None:
         self._metrics.archive_failures.inc()
         told = str(error) if isinstance(error, StoreUnavailable) else f"the store failed: {describe(error)}"
         self._store_trouble = told
         log.warning("archive_store_failed", error=told, attempt=attempt)
-        await self._pause(attempt)
 
-    async def _put_aside(self, refused: Sequence[Refused]) -> None:
-        attempt = 0
-        while True:
-            try:
-                await self._letters.write(refused)
-            except KafkaUnavailable as error:
-                log.warning("archive_dead_letters_failed", error=str(error), attempt=attempt)
-                await self._pause(attempt)
-                attempt += 1
-            else:
-                break
+    async def _put_aside(self, refused: Sequence[RefusedArrival]) -> None:
+        def failed(error: KafkaUnavailable, attempt: int) -> None:
+            log.warning("archive_dead_letters_failed", error=str(error), attempt=attempt)
+
+        retry = self._retry("archive_dead_letters")
+        await retry.until_done(
+            lambda: self._letters.write([each.letter() for each in refused]), KafkaUnavailable, failed
+        )
         for one in refused:
             self._metrics.dead_letters.labels(one.reason).inc()
             at = one.arrival.position
             log.warning(
                 "archive_record_refused", reason=one.reason, partition=at.partition, offset=at.offset, detail=one.detail
             )
-
-    async def _pause(self, attempt: int) -> None:
-        await asyncio.sleep(self._backoff.delay(attempt, random.random()))  # noqa: S311 - jitter
 
     # Measuring
 
@@ -289,7 +314,7 @@ class Archive:
             await asyncio.sleep(LAG_SECONDS)
 
 
-async def _stop(stream: ResponseStream) -> None:
+async def _stop(stream: ArchiveStream) -> None:
     try:
         async with asyncio.timeout(STOP_SECONDS):
             await stream.stop()

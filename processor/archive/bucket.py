@@ -18,7 +18,7 @@ from obstore import exceptions
 from obstore.store import LocalStore, from_url
 
 from processor.archive.directory import Directory
-from processor.errors import SettingsError, StoreRefused, StoreUnavailable
+from processor.errors import Correctable, SettingsError, StoreRefused, StoreUnavailable
 
 ANSWER_SECONDS = 60
 PARALLEL = 32
@@ -47,7 +47,7 @@ class PermissionRefused(StoreUnavailable):
     """The credentials do not allow it."""
 
 
-class Conflict(Exception):
+class Conflict(Correctable):
     """Another process wrote the object in between."""
 
 

@@ -1,6 +1,5 @@
 """Opening a store that may not be there yet."""
 
-import asyncio
 import random
 
 import structlog
@@ -8,21 +7,19 @@ import structlog
 from processor.core.backoff import Backoff
 from processor.errors import StoreUnavailable
 from processor.ports.store import ResponseStore
+from processor.telemetry.metrics import Metrics
+from processor.telemetry.retry import Retry
 
 log = structlog.get_logger("tokenstream.archive")
 
 BACKOFF = Backoff(first=0.2, cap=10.0)
 
 
-async def open_patiently(store: ResponseStore) -> None:
+async def open_patiently(store: ResponseStore, metrics: Metrics) -> None:
     """Start the store, trying again while it does not answer. Raises SchemaOutdated, SettingsError."""
-    attempt = 0
-    while True:
-        try:
-            await store.start()
-        except StoreUnavailable as error:
-            log.warning("store_unavailable", cause=str(error), attempt=attempt)
-            await asyncio.sleep(BACKOFF.delay(attempt, random.random()))  # noqa: S311 - jitter
-            attempt += 1
-        else:
-            return
+
+    def failed(error: StoreUnavailable, attempt: int) -> None:
+        log.warning("store_unavailable", cause=str(error), attempt=attempt)
+
+    retry = Retry(BACKOFF, random.random, metrics.retries.labels("open_store").inc)
+    await retry.until_done(store.start, StoreUnavailable, failed)

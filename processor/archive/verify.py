@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import AsyncIterable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from processor.archive.batch import Arrival
-from processor.archive.log_reader import ClientOptions, read_log
+from processor.kafka.log_reader import LogEntry, read_log
+from processor.kafka.options import ClientOptions
 from processor.ports.store import Entry, Held, Position, Progress, ResponseStore, last_changed, outdoes
 
 CHUNK = 500
@@ -70,7 +70,7 @@ async def verify(
     return report
 
 
-async def newest_on_log(log: AsyncIterable[Arrival], report: VerifyReport) -> dict[str, Expected]:
+async def newest_on_log(log: AsyncIterable[LogEntry], report: VerifyReport) -> dict[str, Expected]:
     """By the archive's own rule: a tombstone is the end, and the first finished record of a response is never replaced."""
     newest: dict[str, Expected] = {}
     async for arrival in log:
@@ -150,7 +150,9 @@ async def _tombstone(store: ResponseStore, expected: dict[str, Expected], respon
     return len(response_ids)
 
 
-async def _store_again(store: ResponseStore, log: AsyncIterable[Arrival], wanted: set[Position], *, force: bool) -> int:
+async def _store_again(
+    store: ResponseStore, log: AsyncIterable[LogEntry], wanted: set[Position], *, force: bool
+) -> int:
     """What is missing needs no force: the archive may have stored an earlier final record meanwhile."""
     repaired = 0
     batch: list[Entry] = []

@@ -94,19 +94,23 @@ def _serve(config: Path | None, *roles: str) -> None:
 
 def _prepared(config: Path | None, *roles: str) -> "Settings":
     """The settings, checked for these roles; logging is set up by them."""
+    from processor.ably import LOGGERS
     from processor.telemetry.log import configure_logging
 
     settings = read_settings(config, require_ably="relay" in roles)
+    if roles == ("gateway",):
+        settings = settings.model_copy(update={"realtime": "direct"})  # there is no other gateway
     if "api" in roles and settings.probe_channel is not None and settings.ably_key is None:
         raise SettingsError(["TOKENSTREAM_ABLY_KEY: must be set where TOKENSTREAM_PROBE_CHANNEL is"])
-    configure_logging(settings.log_level, settings.log_format, sys.stderr, secrets=settings.secrets)
+    configure_logging(settings.log_level, settings.log_format, sys.stderr, secrets=settings.secrets, quoting=LOGGERS)
     return settings
 
 
 @app.command()
 def run(config: Config = None) -> None:
-    """Run all roles in one process: relay, archive and api."""
-    _serve(config, "relay", "archive", "api")
+    """Run all roles in one process: relay, archive and api, and with REALTIME=direct the gateway."""
+    gateway = ("gateway",) if read_settings(config).realtime == "direct" else ()
+    _serve(config, "relay", "archive", "api", *gateway)
 
 
 @app.command()
@@ -130,6 +134,20 @@ def relay(
 def api(config: Config = None) -> None:
     """Serve finished and open responses over HTTP."""
     _serve(config, "api")
+
+
+@app.command()
+def gateway(config: Config = None) -> None:
+    """Serve frames to readers as server-sent events (REALTIME=direct)."""
+    _serve(config, "gateway")
+
+
+@app.command()
+def bridge(config: Config = None) -> None:
+    """Serve OpenAI's API in front of a model server, and write every response to Kafka."""
+    from processor.service.bridge_role import serve_bridge
+
+    run_async(serve_bridge(_prepared(config, "bridge")))
 
 
 archive_app = typer.Typer(
@@ -159,7 +177,7 @@ def topics_apply(
         bool, typer.Option(help="Add partitions to existing topics although that splits open responses.")
     ] = False,
 ) -> None:
-    """Create or correct the four topics, and say what was changed."""
+    """Create or correct the topics, and say what was changed."""
     from processor.kafka.topics_admin import apply
     from processor.service.service import kafka_connection, topics_wanted
 

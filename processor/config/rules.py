@@ -1,5 +1,6 @@
 """Settings that are wrong only together."""
 
+import ipaddress
 from typing import TYPE_CHECKING
 
 from processor.config.sources import PREFIX
@@ -15,7 +16,16 @@ def conflicts(settings: "Settings", *, require_ably: bool) -> list[str]:
     by_name = s.kafka_sasl_mechanism not in (None, "OAUTHBEARER")
     tls = s.kafka_security_protocol.endswith("SSL")
     rules = (
-        (require_ably and s.ably_key is None, "ABLY_KEY", "must be set: the key of the Ably app, app.key:secret"),
+        (
+            require_ably and s.realtime == "ably" and s.ably_key is None,
+            "ABLY_KEY",
+            "must be set: the key of the Ably app, app.key:secret. REALTIME=direct needs none",
+        ),
+        (
+            s.realtime == "direct" and s.probe_channel is not None,
+            "PROBE_CHANNEL",
+            "must not be set with REALTIME=direct: the probe subscribes to Ably",
+        ),
         (
             sasl and s.kafka_sasl_mechanism is None,
             "KAFKA_SASL_MECHANISM",
@@ -46,13 +56,28 @@ def conflicts(settings: "Settings", *, require_ably: bool) -> list[str]:
             "KAFKA_SSL_CERTFILE",
             "must be set with KAFKA_SSL_KEYFILE",
         ),
+        (
+            not s.bridge_tokens and not is_loopback(s.bridge_host),
+            "BRIDGE_TOKENS",
+            "must be set where BRIDGE_HOST is not loopback: anyone who reaches the bridge could use the model server",
+        ),
         *_same_topics(s),
     )
     return [f"{PREFIX}{name}: {reason}" for wrong, name, reason in rules if wrong]
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a server bound to `host` is reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _same_topics(settings: "Settings") -> list[tuple[bool, str, str]]:
-    names = ("tokens_topic", "responses_topic", "dead_letters_topic", "controls_topic")
+    names = ("tokens_topic", "responses_topic", "dead_letters_topic", "controls_topic", "frames_topic")
     topics = [getattr(settings, name) for name in names]
     return [
         (

@@ -4,27 +4,39 @@ Each is the environment variable `TOKENSTREAM_<NAME>`, or `TOKENSTREAM_<NAME>_FI
 file given by `--config`; the environment wins. A wrong setting stops the program before it touches anything, with one line a mistake.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, PrivateAttr, SecretStr, ValidationError
+from pydantic import ByteSize, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from processor.config import kafka as config_kafka
-from processor.config import sources as config_sources
+from processor.config.mistakes import explain
 from processor.config.rules import conflicts
 from processor.config.secrets import KnownSecrets
-from processor.config.sources import PREFIX, read_value, stamp
+from processor.config.sources import (
+    PREFIX,
+    FileSource,
+    GivenTexts,
+    TextSource,
+    given_by_environment,
+    given_by_file,
+    read_value,
+    stamp,
+    why_unreadable,
+)
 from processor.config.values import (
+    LOWER,
     MAX_PORT,
+    UPPER,
     AblyKey,
     AblyKeys,
     ApiTokens,
     Channel,
     Count,
     Endpoint,
-    Flag,
+    HttpUrl,
     Origins,
     Pattern,
     Public,
@@ -33,10 +45,9 @@ from processor.config.values import (
     Servers,
     Size,
     StoreUrl,
+    Template,
     Topic,
-    one_of,
     read_ably_key,
-    whole,
 )
 from processor.errors import SettingsError
 
@@ -62,17 +73,19 @@ class Settings(BaseSettings):
 
     _secrets: KnownSecrets = PrivateAttr(default_factory=KnownSecrets)
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=PREFIX, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=PREFIX, enable_decoding=False, hide_input_in_errors=True
+    )
 
     kafka_bootstrap_servers: Servers = Field(
         default="localhost:9092", description="Brokers to begin with: `host:port,...`"
     )
-    kafka_security_protocol: Annotated[SecurityProtocol, one_of("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")] = (
-        Field(default="PLAINTEXT", description="`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`")
+    kafka_security_protocol: Annotated[SecurityProtocol, UPPER] = Field(
+        default="PLAINTEXT", description="`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`"
     )
-    kafka_sasl_mechanism: (
-        Annotated[SaslMechanism, one_of("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")] | None
-    ) = Field(default=None, description="`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`")
+    kafka_sasl_mechanism: Annotated[SaslMechanism, UPPER] | None = Field(
+        default=None, description="`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`"
+    )
     kafka_sasl_username: str | None = Field(default=None, description="User name for `PLAIN` and `SCRAM-*`")
     kafka_sasl_password: SecretStr | None = Field(
         default=None, description="Password; with `OAUTHBEARER` the bearer token itself"
@@ -97,9 +110,9 @@ class Settings(BaseSettings):
     kafka_session_timeout: Seconds = Field(
         default=10.0, description="Seconds after which the group gives a silent member's partitions away"
     )
-    kafka_isolation_level: Annotated[
-        Literal["read_committed", "read_uncommitted"], one_of("read_committed", "read_uncommitted")
-    ] = Field(default="read_committed", description="Whether tokens of open and aborted transactions are read")
+    kafka_isolation_level: Annotated[Literal["read_committed", "read_uncommitted"], LOWER] = Field(
+        default="read_committed", description="Whether tokens of open and aborted transactions are read"
+    )
 
     tokens_topic: Topic = Field(default="tokenstream.tokens", description="Where model services write tokens")
     responses_topic: Topic = Field(
@@ -111,17 +124,38 @@ class Settings(BaseSettings):
     controls_topic: Topic = Field(
         default="tokenstream.controls", description="Where cancels are written, for model services and the relay"
     )
-    topics_replication_factor: Annotated[int, whole(1, 32767)] | None = Field(
+    topics_replication_factor: Annotated[int, Field(ge=1, le=32767)] | None = Field(
         default=None, description="Replicas `topics apply` asks for; none is the broker's default"
     )
-    tokens_format: Annotated[Literal["auto", "tokenstream"], one_of("auto", "tokenstream")] = Field(
-        default="auto", description="How token records are written; `auto` is `tokenstream`, the one format there is"
+    tokens_format: Annotated[Literal["auto", "tokenstream", "openai"], LOWER] = Field(
+        default="auto", description="Format of token records: `tokenstream`, `openai`, or `auto`, by each record"
     )
     channel_pattern: Pattern | None = Field(
         default=None,
         description="Regular expression (RE2 syntax) that a channel's whole name must match; none allows any",
     )
-    channel_template: str | None = Field(default=None, description="Not used by the format `tokenstream`")
+    channel_template: Template | None = Field(
+        default=None,
+        description="Channel of an OpenAI-format response without header `channel`: `{key}`, `{response_id}`, `{header:NAME}`; in the bridge also `{user}`",
+    )
+
+    realtime: Annotated[Literal["ably", "direct"], LOWER] = Field(
+        default="ably",
+        description="Transport to readers: `ably`, or `direct`: a topic that gateways serve. `direct` reads no `ABLY_*` setting",
+    )
+    frames_topic: Topic = Field(
+        default="tokenstream.frames", description="Topic that `direct` publishes frames to and gateways read"
+    )
+    direct_channel_rate: Rate = Field(
+        default=50.0, description="Frames per second on one channel with `direct`; 0 sets no limit"
+    )
+    gateway_max_clients: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=10_000, description="Readers connected to one gateway; above it 503"
+    )
+    gateway_max_buffered_bytes: Size = Field(
+        default=ByteSize(64 * MIB),
+        description="Frames that a gateway holds to resume readers; a reader that missed more gets snapshots",
+    )
 
     ably_key: Annotated[SecretStr, AblyKey] | None = Field(
         default=None, description="API key of the Ably app: `app.key:secret`"
@@ -130,21 +164,21 @@ class Settings(BaseSettings):
     ably_endpoint: Endpoint | None = Field(
         default=None, description="`host[:port]` of the realtime service; none is Ably's own"
     )
-    ably_tls: Flag = Field(default=True, description="Whether connections are encrypted")
+    ably_tls: bool = Field(default=True, description="Whether connections are encrypted")
     ably_client_id: str = Field(
         default="tokenstream", description="`clientId` of every frame, by which readers tell them"
     )
-    ably_max_connections: Annotated[int, whole(1, 1000)] = Field(
+    ably_max_connections: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=20, description="Connections of one relay, at most"
     )
-    ably_transport: Annotated[Literal["realtime", "rest"], one_of("realtime", "rest")] = Field(
+    ably_transport: Annotated[Literal["realtime", "rest"], LOWER] = Field(
         default="realtime", description="`realtime`, or `rest`: batches of up to 100 channels a request"
     )
     ably_connection_rate: Rate = Field(
         default=45.0, description="Messages a second on one connection (`rest`: requests a second); 0 is no pace"
     )
     ably_channel_rate: Rate = Field(default=25.0, description="Messages a second on one channel; 0 is no pace")
-    ably_ephemeral_tokens: Flag = Field(
+    ably_ephemeral_tokens: bool = Field(
         default=False, description="Keep `token` and `part` frames out of Ably's history"
     )
 
@@ -171,21 +205,22 @@ class Settings(BaseSettings):
         default=20.0, description="Seconds a stop or a revocation may take to finish what is in flight"
     )
     max_buffered_bytes: Size = Field(
-        default=64 * MIB, description="Unsent text and held early tokens; above it partitions pause"
+        default=ByteSize(64 * MIB), description="Unsent text and held early tokens; above it partitions pause"
     )
     max_batch_bytes: Size = Field(
-        default=64 * MIB, description="One decompressed record batch; a larger one becomes one dead letter"
+        default=ByteSize(64 * MIB), description="One decompressed record batch; a larger one becomes one dead letter"
     )
     max_response_bytes: Size = Field(
-        default=4 * MIB, description="One encoded response record; above it the response fails"
+        default=ByteSize(4 * MIB), description="One encoded response record; above it the response fails"
     )
     max_transcript_bytes: Size = Field(
-        default=256 * MIB, description="Texts of all open responses in memory; above it the idlest are put away"
+        default=ByteSize(256 * MIB),
+        description="Texts of all open responses in memory; above it the idlest are put away",
     )
     max_open_responses: Count = Field(default=50_000, description="Open responses; above it the idlest are abandoned")
     max_ended_responses: Count = Field(default=2_000_000, description="Ended responses known after `FINISHED_TTL`")
     http_host: str = Field(default="0.0.0.0", description="Address the HTTP server binds to")  # noqa: S104 - probes come from outside the pod's loopback
-    http_port: Annotated[int, whole(0, MAX_PORT)] = Field(default=8484, description="Its port; 0 is any free one")
+    http_port: Annotated[int, Field(ge=0, le=MAX_PORT)] = Field(default=8484, description="Its port; 0 is any free one")
     api_tokens: ApiTokens = Field(
         default=(),
         repr=False,
@@ -202,11 +237,11 @@ class Settings(BaseSettings):
         default=False,
         description="Whether anyone may read from `/v1`; `loopback`: over loopback connections. Cancelling and deleting need a credential",
     )
-    api_max_requests: Annotated[int, whole(1, 1_000_000)] = Field(
+    api_max_requests: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=1000, description="Requests `/v1` answers at one time; above it 503"
     )
     api_max_buffered_bytes: Size = Field(
-        default=96 * MIB, description="Answers of `/v1` in memory; above it 503 until some are sent"
+        default=ByteSize(96 * MIB), description="Answers of `/v1` in memory; above it 503 until some are sent"
     )
     api_write_timeout: Seconds = Field(
         default=30.0, description="Seconds a client may take for 256 KiB of an answer; then its connection is aborted"
@@ -218,10 +253,33 @@ class Settings(BaseSettings):
     cors_origins: Origins = Field(
         default=(), description="Origins browsers may call `/v1` from: `https://app.example,...`, or `*`"
     )
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], one_of("debug", "info", "warning", "error")] = (
-        Field(default="info", description="`debug`, `info`, `warning` or `error`")
+    bridge_host: str = Field(
+        default="127.0.0.1", description="Address the bridge binds to; one that is not loopback needs BRIDGE_TOKENS"
     )
-    log_format: Annotated[Literal["json", "console"], one_of("json", "console")] | None = Field(
+    bridge_port: Annotated[int, Field(ge=0, le=MAX_PORT)] = Field(
+        default=8485, description="Its port; 0 is any free one"
+    )
+    bridge_upstream: HttpUrl | None = Field(
+        default=None, description="Model server the bridge calls: `http://localhost:8000/v1`"
+    )
+    bridge_upstream_key: SecretStr | None = Field(
+        default=None, description="Bearer token for the model server, for callers that send none"
+    )
+    bridge_upstream_key_file: Path | None = Field(default=None, exclude=True)
+    bridge_upstream_timeout: Seconds = Field(
+        default=300.0, description="Seconds the model server may send nothing; then its answer counts as broken off"
+    )
+    bridge_tokens: ApiTokens = Field(
+        default=(),
+        repr=False,
+        description="`token=channel-pattern,...` that the bridge takes in header `x-tokenstream-token`",
+    )
+    bridge_tokens_file: Path | None = Field(default=None, exclude=True)
+    bridge_max_streams: Count = Field(default=1000, description="Responses the bridge writes at one time; above it 503")
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], LOWER] = Field(
+        default="info", description="`debug`, `info`, `warning` or `error`"
+    )
+    log_format: Annotated[Literal["json", "console"], LOWER] | None = Field(
         default=None, description="`json` or `console`; none is console on a terminal, json elsewhere"
     )
     probe_channel: Channel | None = Field(
@@ -241,12 +299,17 @@ class Settings(BaseSettings):
 
     @classmethod
     def describe(cls) -> tuple[SettingRow, ...]:
-        """Every setting in the order of the table people read: name without prefix, default, meaning."""
+        """Returns every setting, in the order of the table people read: name without prefix, default, meaning."""
         return tuple(
-            SettingRow(name.upper(), _show(name, field.default), field.description)
+            SettingRow(name.upper(), _show(name, field.default), field.description or "")
             for name, field in cls.model_fields.items()
-            if field.description
+            if not field.exclude
         )
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Returns the names of all settings, without prefix."""
+        return tuple(name.upper() for name, field in cls.model_fields.items() if not field.exclude)
 
     def kafka_client_options(self) -> dict[str, Any]:
         """Keyword arguments for every aiokafka client: servers and security. Reads secrets and certificates anew at each call.
@@ -306,11 +369,11 @@ class Settings(BaseSettings):
     def model_post_init(self, context: Any, /) -> None:
         """Notes the secrets that were given."""
         del context
-        for secret in (self.kafka_sasl_password, self.kafka_ssl_key_password):
+        for secret in (self.kafka_sasl_password, self.kafka_ssl_key_password, self.bridge_upstream_key):
             self._secrets.add(None if secret is None else secret.get_secret_value())
         for key in (*self.api_ably_keys, self.ably_key.get_secret_value() if self.ably_key else ""):
             self._secrets.add_ably_key(key)
-        self._secrets.add(*(token.token for token in self.api_tokens))
+        self._secrets.add(*(token.token for token in (*self.api_tokens, *self.bridge_tokens)))
         self._secrets.add_url(self.store_url)
 
     @property
@@ -323,16 +386,22 @@ def load_settings(
     environ: Mapping[str, str], config_file: Path | None = None, *, require_ably: bool = False
 ) -> Settings:
     """Settings from `environ` over `config_file`. Raises SettingsError with every mistake found, a line each, no secret shown."""
-    names = {row.name for row in Settings.describe()}
-    sources = config_sources.gather(environ, config_file, names)
-    mistakes = list(sources.mistakes)
-    given: dict[str, Any] = {name.lower(): text for name, text in sources.texts.items()}
-    files = {f"{name.lower()}_file": path for name, path in sources.files.items()}
-    given |= {name: path for name, path in files.items() if name in Settings.model_fields}
+    names = frozenset(Settings.names())
+    values: dict[str, Any] = {}
+    mistakes: list[str] = []
+    for given in _given(environ, config_file, names, mistakes):
+        mistakes += given.mistakes(names)
+        files = FileSource(Settings, given)
+        found = {**TextSource(Settings, given)(), **files()}
+        mistakes += files.mistakes
+        # A value replaces an earlier one together with the file that one came from.
+        values = {name: value for name, value in values.items() if name.removesuffix("_file") not in found} | found
+    if values.get("realtime") == "direct":
+        values = {name: value for name, value in values.items() if not name.startswith("ably_")}
     try:
-        settings = Settings.model_validate(given)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
-        mistakes += _explain(error)
+        mistakes += explain(error, Settings.model_fields)
     else:
         told = tuple(line.partition(": ")[0].removesuffix("_FILE") for line in mistakes)
         mistakes += [line for line in conflicts(settings, require_ably=require_ably) if not line.startswith(told)]
@@ -341,14 +410,16 @@ def load_settings(
     raise SettingsError(mistakes) from None
 
 
-def _explain(error: ValidationError) -> list[str]:
-    """One line for each wrong value. Pydantic's own messages name types, never the value: a secret can't be in them."""
-    lines: dict[str, str] = {}
-    for mistake in error.errors(include_input=False, include_url=False):
-        name = str(mistake["loc"][0]).upper()
-        reason = str(mistake["ctx"]["error"]) if mistake["type"] == "value_error" else mistake["msg"]
-        lines.setdefault(name, f"{PREFIX}{name}: {' '.join(reason.split())}")
-    return list(lines.values())
+def _given(
+    environ: Mapping[str, str], config_file: Path | None, names: frozenset[str], mistakes: list[str]
+) -> Iterator[GivenTexts]:
+    """Yields what is given, the strongest last. Adds to `mistakes` where the file cannot be used."""
+    if config_file is not None:
+        try:
+            yield given_by_file(config_file)
+        except (OSError, ValueError) as error:
+            mistakes.append(f"--config: can't read {config_file}: {why_unreadable(error)}")
+    yield given_by_environment(environ, names)
 
 
 def _show(name: str, default: object) -> str:

@@ -1,17 +1,21 @@
 """Where the texts of settings come from: the environment, files that hold one value, and a configuration file.
 
-The configuration file is TOML where its name ends in `.toml`, and lines of `NAME=value` otherwise (blank lines and lines that begin
-with `#` are skipped, `export ` and one pair of quotes around the value are dropped). In it the prefix may be left out.
-An empty value counts as not given.
+The configuration file is TOML where its name ends in `.toml`, and lines of `NAME=value` otherwise (comments, `export ` and quotes
+as in any `.env` file; nothing in a value is replaced). In it the prefix may be left out. An empty value counts as not given.
 """
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
+from io import StringIO
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from dotenv.parser import parse_stream
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
 
 PREFIX: Final = "TOKENSTREAM_"
 _FILE_SUFFIX: Final = "_FILE"
@@ -21,39 +25,56 @@ _SERVICE_LINK: Final = re.compile(
 _LINKED_ADDRESS: Final = re.compile(r"(tcp|udp|sctp)://")
 
 
-@dataclass(slots=True)
-class Sources:
-    """What was found: texts by variable name without prefix, the files some came from, and one line for each mistake."""
+@dataclass(frozen=True, slots=True)
+class GivenTexts:
+    """Texts by variable name without prefix. `origin` is the begin of each line about a mistake among them."""
 
-    texts: dict[str, str] = field(default_factory=dict)
-    files: dict[str, Path] = field(default_factory=dict)
-    mistakes: list[str] = field(default_factory=list)
+    texts: Mapping[str, str]
+    origin: str = ""
 
-    def take(self, given: Mapping[str, str], known: Iterable[str], origin: str = "") -> None:
-        """Take over `given` (names without prefix), over whatever was taken before. `origin` is said in front of mistakes."""
-        names = set(known)
-        for name, text in given.items():
-            base = name.removesuffix(_FILE_SUFFIX)
-            if name in names and f"{name}{_FILE_SUFFIX}" in given:
-                self.mistakes.append(
-                    f"{origin}{PREFIX}{name}: is given together with {PREFIX}{name}{_FILE_SUFFIX}; keep one"
-                )
-            elif name in names:
-                self.texts[name] = text
-                self.files.pop(name, None)
-            elif base != name and base in names:
-                self._take_file(base, Path(text), origin)
-            else:
-                self.mistakes.append(f"{origin}{PREFIX}{name}: is not a setting{_suggest(name, names)}")
+    def mistakes(self, names: frozenset[str]) -> Iterator[str]:
+        """Yields a line for each variable that is no setting, or is given twice. `names` are those of all settings."""
+        for name in self.texts:
+            if name in names and f"{name}{_FILE_SUFFIX}" in self.texts:
+                yield f"{self.origin}{PREFIX}{name}: is given together with {PREFIX}{name}{_FILE_SUFFIX}; keep one"
+            elif name not in names and name.removesuffix(_FILE_SUFFIX) not in names:
+                yield f"{self.origin}{PREFIX}{name}: is not a setting{_suggest(name, names)}"
 
-    def _take_file(self, name: str, path: Path, origin: str) -> None:
+
+class TextSource(EnvSettingsSource):
+    """The values of variables as they were given, wherever that was."""
+
+    def __init__(self, settings: type[BaseSettings], given: GivenTexts) -> None:
+        super().__init__(settings)
+        self.env_vars = {f"{PREFIX}{name}".lower(): text for name, text in given.texts.items()}
+
+
+class FileSource(PydanticBaseSettingsSource):
+    """The values of variables that were given as `<NAME>_FILE`: what the file holds. Unreadable ones are in `mistakes`."""
+
+    def __init__(self, settings: type[BaseSettings], given: GivenTexts) -> None:
+        super().__init__(settings)
+        self._given = given
+        self.mistakes: list[str] = []
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Returns the text of the field's file, or None where none is given or it cannot be read."""
+        del field
+        variable = f"{field_name.upper()}{_FILE_SUFFIX}"
+        path = self._given.texts.get(variable)
+        if path is None:
+            return None, field_name, False
         try:
-            text = read_value(path)
+            return read_value(Path(path)), field_name, False
         except (OSError, ValueError) as error:
-            self.mistakes.append(f"{origin}{PREFIX}{name}{_FILE_SUFFIX}: can't read {path}: {why_unreadable(error)}")
-            return
-        self.texts[name] = text
-        self.files[name] = path
+            self.mistakes.append(f"{self._given.origin}{PREFIX}{variable}: can't read {path}: {why_unreadable(error)}")
+            return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Returns the values by field name."""
+        fields = {name: field for name, field in self.settings_cls.model_fields.items() if not field.exclude}
+        found = {name: self.get_field_value(field, name)[0] for name, field in fields.items()}
+        return {name: text for name, text in found.items() if text is not None}
 
 
 def read_value(path: Path) -> str:
@@ -62,25 +83,24 @@ def read_value(path: Path) -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def gather(environ: Mapping[str, str], config_file: Path | None, known: Iterable[str]) -> Sources:
-    """Never raises; mistakes are in the answer. The environment wins over the file."""
-    names = tuple(known)
-    sources = Sources()
-    if config_file is not None:
-        try:
-            given = _read_config(config_file)
-        except (OSError, ValueError) as error:
-            sources.mistakes.append(f"--config: can't read {config_file}: {why_unreadable(error)}")
-        else:
-            sources.take(_without_empty(given), names, f"{config_file}: ")
+def given_by_environment(environ: Mapping[str, str], names: frozenset[str]) -> GivenTexts:
+    """Returns what is ours in the environment: Kubernetes adds variables of its own where a Service has our name."""
     ours = {name.removeprefix(PREFIX): text for name, text in environ.items() if name.startswith(PREFIX)}
-    given = {name: text for name, text in ours.items() if name in names or not _is_service_link(name, text)}
-    sources.take(_without_empty(given), names)
-    return sources
+    return GivenTexts(
+        {
+            name: text
+            for name, text in ours.items()
+            if text.strip() and (name in names or not _is_service_link(name, text))
+        }
+    )
 
 
-def _without_empty(given: Mapping[str, str]) -> dict[str, str]:
-    return {name: text for name, text in given.items() if text.strip()}
+def given_by_file(path: Path) -> GivenTexts:
+    """Raises OSError, or ValueError with what is wrong in it."""
+    text = path.read_text(encoding="utf-8")
+    found = _read_toml(text) if path.suffix == ".toml" else _read_lines(text)
+    given = {name.upper().removeprefix(PREFIX): value for name, value in found.items() if value.strip()}
+    return GivenTexts(given, f"{path}: ")
 
 
 def _is_service_link(name: str, text: str) -> bool:
@@ -90,15 +110,9 @@ def _is_service_link(name: str, text: str) -> bool:
     return _SERVICE_LINK.fullmatch(f"_{name}") is not None
 
 
-def _suggest(name: str, names: Iterable[str]) -> str:
+def _suggest(name: str, names: frozenset[str]) -> str:
     nearest = get_close_matches(name, [*names, *(f"{known}{_FILE_SUFFIX}" for known in names)], n=1)
     return f"; did you mean {PREFIX}{nearest[0]}?" if nearest else ""
-
-
-def _read_config(path: Path) -> dict[str, str]:
-    text = path.read_text(encoding="utf-8")
-    found = _read_toml(text) if path.suffix == ".toml" else _read_lines(text)
-    return {name.upper().removeprefix(PREFIX): value for name, value in found.items()}
 
 
 def _read_toml(text: str) -> dict[str, str]:
@@ -119,20 +133,12 @@ def _toml_text(name: str, value: object) -> str:
 
 def _read_lines(text: str) -> dict[str, str]:
     found = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        stripped = line.strip().removeprefix("export ").strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        name, equals, value = stripped.partition("=")
-        if not equals or not name.strip():
-            raise ValueError(f"line {number} is not NAME=value")
-        found[name.strip()] = _unquote(value.strip())
+    for binding in parse_stream(StringIO(text)):
+        if binding.error or (binding.key is not None and binding.value is None):
+            raise ValueError(f"line {binding.original.line} is not NAME=value")
+        if binding.key is not None and binding.value is not None:
+            found[binding.key] = binding.value
     return found
-
-
-def _unquote(value: str) -> str:
-    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
-    return value[1:-1] if quoted else value
 
 
 def why_unreadable(error: Exception) -> str:

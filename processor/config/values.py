@@ -1,25 +1,23 @@
-"""How the text of a setting becomes its value. Each reader raises ValueError with the words that follow the variable's name.
+"""How the text of a setting becomes its value: by its type and bounds, or by a reader where pydantic has no such type.
 
-Readers take text, as the environment gives it, and pass anything else on: a value that is already of its type is left to the type.
+A reader raises ValueError with the words that follow the variable's name. Readers take text, as the environment gives it, and pass anything else on: a value that is already of its type is left to the type.
 A message quotes what was given only where that can't be a secret.
 """
 
-import math
 import re
 from collections.abc import Callable
 from typing import Annotated, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, InstanceOf
+from pydantic import BeforeValidator, ByteSize, Field, InstanceOf, TypeAdapter
 
 from processor.config.patterns import LinearPattern
+from topics.openai_channel import ChannelTemplate
 
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(|B|KiB|MiB|GiB)", re.IGNORECASE)
-_UNITS: Final = {"": 1, "b": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _HOST_PORT: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")
 _ABLY_KEY: Final = re.compile(r"[\w-]+\.[\w-]+:\S+")
-_TRUE: Final = ("true", "1", "yes", "on")
-_FALSE: Final = ("false", "0", "no", "off")
+_BOOL: Final = TypeAdapter(bool)
 STORE_SCHEMES: Final = ("sqlite", "postgresql", "postgres", "s3", "gs", "az", "file")
 MAX_PORT: Final = 65535
 READ_ONLY: Final = "read:"
@@ -34,49 +32,11 @@ def _reader(read: Callable[[str], object]) -> BeforeValidator:
     return BeforeValidator(lambda given: read(given.strip()) if isinstance(given, str) else given)
 
 
-def _read_seconds(text: str) -> float:
-    seconds = _number(text)
-    if seconds is None or seconds <= 0:
-        raise ValueError(f'must be a number of seconds above 0, not "{text}"')
-    return seconds
-
-
-def _read_rate(text: str) -> float:
-    rate = _number(text)
-    if rate is None or rate < 0:
-        raise ValueError(f'must be a number of messages a second, or 0 for no limit, not "{text}"')
-    return rate
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def read_size(text: str) -> int:
-    match = _SIZE.fullmatch(text)
-    size = int(float(match[1]) * _UNITS[match[2].lower()]) if match else 0
-    if size <= 0:
-        raise ValueError(f'must be a number of bytes above 0, as 1048576 or 64MiB, not "{text}"')
-    return size
-
-
-def _read_bool(text: str) -> bool:
-    if text.lower() in _TRUE:
-        return True
-    if text.lower() in _FALSE:
-        return False
-    raise ValueError(f'must be true or false, not "{text}"')
-
-
 def _read_public(text: str) -> bool | str:
     if text.lower() == LOOPBACK:
         return LOOPBACK
     try:
-        return _read_bool(text)
+        return _BOOL.validate_python(text)
     except ValueError:
         raise ValueError(f'must be true, false or {LOOPBACK}, not "{text}"') from None
 
@@ -180,36 +140,28 @@ def _read_origins(text: str) -> tuple[str, ...]:
     return origins
 
 
-def whole(least: int, most: int | None = None) -> BeforeValidator:
-    """A whole number within inclusive bounds."""
-    bounds = f"from {least} to {most}" if most is not None else f"of at least {least}"
-
-    def read(text: str) -> int:
-        number = int(text) if re.fullmatch(r"\d{1,18}", text) else -1
-        if number < least or (most is not None and number > most):
-            raise ValueError(f'must be a whole number {bounds}, not "{text}"')
-        return number
-
-    return _reader(read)
+def _read_template(text: str) -> ChannelTemplate:
+    try:
+        return ChannelTemplate(text)
+    except ValueError as error:
+        raise ValueError(f'must be a channel name with placeholders; in "{text}", {error}') from error
 
 
-def one_of(*choices: str) -> BeforeValidator:
-    """One of a few words, written in any case."""
-
-    def read(text: str) -> str:
-        for choice in choices:
-            if text.lower() == choice.lower():
-                return choice
-        raise ValueError(f'must be one of {", ".join(choices)}, not "{text}"')
-
-    return _reader(read)
+def _read_http_url(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query or url.fragment:
+        raise ValueError("must be a URL as http://localhost:8000/v1, without user, query or fragment")
+    return text.rstrip("/")
 
 
-Seconds = Annotated[float, _reader(_read_seconds)]
-Rate = Annotated[float, _reader(_read_rate)]
-Size = Annotated[int, _reader(read_size)]
-Count = Annotated[int, whole(1)]
-Flag = Annotated[bool, _reader(_read_bool)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""Of messages or requests a second; 0 is no limit."""
+Size = Annotated[ByteSize, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+UPPER = BeforeValidator(lambda given: given.upper() if isinstance(given, str) else given)
+"""For words that may be written in any case."""
+LOWER = BeforeValidator(lambda given: given.lower() if isinstance(given, str) else given)
 Public = Annotated[bool | Literal["loopback"], _reader(_read_public)]
 Pattern = Annotated[InstanceOf[LinearPattern], _reader(_read_pattern)]
 AblyKey = _reader(read_ably_key)
@@ -218,6 +170,8 @@ Endpoint = Annotated[str, _reader(_read_endpoint)]
 Servers = Annotated[str, _reader(_read_servers)]
 Topic = Annotated[str, _reader(_read_topic)]
 Channel = Annotated[str, _reader(_read_channel)]
+Template = Annotated[InstanceOf[ChannelTemplate], _reader(_read_template)]
+HttpUrl = Annotated[str, _reader(_read_http_url)]
 ApiTokens = Annotated[tuple[ApiToken, ...], _reader(read_api_tokens)]
 AblyKeys = Annotated[tuple[str, ...], _reader(read_ably_keys)]
 Origins = Annotated[tuple[str, ...], _reader(_read_origins)]

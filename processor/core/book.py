@@ -9,11 +9,12 @@ from typing import Final
 
 import msgspec
 
+from processor.core.decoding import Share
 from processor.core.durable import record_of
 from processor.core.finished import FinishedMemory
 from processor.core.limits import RECORD_OVERHEAD, REMEMBERED_ENDS, REMEMBERED_FINALS, REWRITE_DISTANCE
-from processor.core.response import End, Gap, Phase, Raw, Response, Stop, cost
-from topics.records import Reason, ResponseRecord
+from processor.core.response import End, Phase, Raw, Response, cost
+from topics.records import EndReason, Reason, ResponseRecord
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -30,7 +31,7 @@ class Unwanted(msgspec.Struct, frozen=True):
     reason: str
 
 
-UNWANTED_ENDS: Final = frozenset({"abandoned", "too_large", "unpublishable"})
+UNWANTED_ENDS: Final = frozenset({EndReason.ABANDONED, EndReason.TOO_LARGE, EndReason.UNPUBLISHABLE})
 """Reasons of ends made by the relay of which producers are notified."""
 
 
@@ -42,6 +43,10 @@ class Save(msgspec.Struct, frozen=True):
     covered_seq: int
     gaps: tuple[tuple[int, int], ...]
     end: End | None
+    mark: int
+    """What it covers, as the response's runs measure it."""
+    closed: bool = False
+    """Whether it holds the decision that the response ended by the gap timeout."""
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -99,6 +104,11 @@ class Book:
         """The offset after the newest record of the responses partition known here."""
 
     def dead_letter(self, raw: Raw, reason: Reason, detail: str = "") -> None:
+        """A share stands for its record."""
+        if type(raw) is Share:
+            if raw.original is None:
+                return
+            raw = raw.original
         self._dead_letters.append(DeadLetter(raw, reason, detail))
         self.held_bytes += cost(raw)
 
@@ -123,7 +133,7 @@ class Book:
         self._decided[response.id] = response
 
     def snapshot_due(self, response: Response) -> None:
-        if response.phase in {Phase.OPEN, Phase.ENDING} and response.acked_seq > response.saved_seq:
+        if response.phase in {Phase.OPEN, Phase.ENDING} and response.unsaved:
             self._due[response.id] = response
 
     @property
@@ -188,14 +198,15 @@ class Book:
 
     @staticmethod
     def _save(response: Response, wall_ms: int) -> Save:
-        response.saved_seq = response.acked_seq
-        response.runs.promise(response.acked_seq)
+        response.save()
         return Save(
             response,
             record_of(response, wall_ms),
             response.acked_seq,
             tuple(response.decided_gaps),
             response.decided_end,
+            response.saved_mark,
+            response.decoding is not None and response.decoding.closed is not None,
         )
 
     def commit_point(
@@ -206,9 +217,9 @@ class Book:
         `offsets` are the `responses` offsets of the batch's saves, in order. Never past a record that is in no
         committed record or dead letter.
         """
-        covered = {save.response.id: save.covered_seq for save in batch.saves}
+        covered = {save.response.id: save.mark for save in batch.saves}
         for save, offset in zip(batch.saves, offsets, strict=True):
-            save.response.record_offset = offset
+            save.response.written_at(offset)
             if save.record.finished:
                 self.finished.committed(save.response.id, offset)
             self.responses_end = max(self.responses_end, offset + 1)
@@ -220,8 +231,8 @@ class Book:
         for response in candidates:
             if response.id in finals:
                 continue
-            seq = covered.get(response.id, response.covered_seq)
-            first = response.runs.first_uncovered(seq)
+            mark = covered.get(response.id, response.covered_mark)
+            first = response.runs.first_uncovered(mark)
             if first is not None and first < lowest:
                 lowest = first
             if response.record_offset is not None and response.record_offset < restore:
@@ -270,20 +281,7 @@ class Book:
                 self.held_bytes -= self._held.pop(response.id, 0)
                 response.let_go()
                 continue
-            response.covered_seq = max(response.covered_seq, save.covered_seq)
-            response.runs.cover(response.covered_seq)
-            if _make_durable(response, save):
+            response.cover(save.covered_seq, save.mark)
+            if response.make_durable(save.gaps, end=save.end is not None or save.closed):
                 freed.append(response)
         return freed
-
-
-def _make_durable(response: Response, save: Save) -> bool:
-    changed = False
-    for item in response.queue:
-        if (type(item) is Gap and not item.durable and (item.first, item.last) in save.gaps) or (
-            type(item) is Stop and not item.durable and save.end is not None
-        ):
-            item.durable = changed = True
-    if changed and not any(isinstance(item, Gap | Stop) and not item.durable for item in response.queue):
-        response.undetermined = None
-    return changed

@@ -9,8 +9,8 @@ from typing import Final
 
 from processor.core.counts import Counts
 from processor.core.response import Cancel, Response
-from processor.core.sequencer import CANCELLED
 from topics.controls import ControlRecord
+from topics.records import EndReason
 
 REMEMBERED_STOPS: Final = 1_000
 """Stops whose cancel has not come; above it the oldest is forgotten, and its cancel counts as late."""
@@ -25,7 +25,7 @@ class CancelOutcomes:
 
     def ended(self, response: Response, now: float, counts: Counts) -> None:
         """Counts the cancel of a response that has ended, if there is one."""
-        cancel, cancelled = response.cancel, response.reason == CANCELLED
+        cancel, cancelled = response.cancel, response.reason == EndReason.CANCELLED
         if cancel is not None:
             forced = "forced" if response.ended_by_relay else "honoured"
             _count(counts, forced if cancelled else "late", now - cancel.asked_at if cancelled else None)

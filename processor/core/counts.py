@@ -9,8 +9,11 @@ class Counts(msgspec.Struct):
     consumed: int = 0
     tokens: int = 0
     duplicates: int = 0
+    held: int = 0
+    """Tokens that came before one with a smaller number, or before the start."""
     gaps: int = 0
     started: int = 0
+    parts_dropped: int = 0
     finished: dict[str, int] = {}
     cancels: dict[str, int] = {}
     """By what came of them: `honoured`, `late` or `forced`."""

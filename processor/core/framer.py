@@ -4,13 +4,15 @@ A frame covers one contiguous range of one part. Its id is `<responseId>/<name>/
 frame sent again has the same id, and anything else another.
 """
 
+from typing import assert_never
+
 import msgspec
 import orjson
 
-from processor.core.limits import FRAME_BYTES, FRAME_OVERHEAD, MIN_FRAME_TEXT, STOP_ROOM
+from processor.core.limits import FRAME_OVERHEAD, MIN_FRAME_TEXT, STOP_ROOM
 from processor.core.response import Gap, Item, PartText, Response, Run, Start, Stop, Token
 from processor.core.text import cut, json_length, utf16_length
-from topics.records import TEXT_PART, JsonObject
+from topics.records import STATUS_BY_REASON, TEXT_PART, JsonObject
 
 TRACE = ("traceparent", "tracestate")
 
@@ -52,24 +54,30 @@ class Built(msgspec.Struct):
     """The part whose first frame this is."""
 
 
-def build(response: Response) -> Built:
-    """The next frame of a response whose first waiting item is sendable. Takes its items off the queue."""
+def build(response: Response, frame_bytes: int) -> Built:
+    """The next frame of a response whose first waiting item is sendable. Takes its items off the queue.
+
+    `frame_bytes` is the largest message that the service takes.
+    """
     head = response.queue[0]
     if isinstance(head, Run | Token):
-        return _text(response, head)
-    response.queue.popleft()
-    if type(head) is Start:
-        return _control(response, head, "start", 0, 0, response.metadata)
-    if type(head) is Gap:
-        return _control(response, head, "gap", head.first, head.last, {"from": head.first, "to": head.last})
-    assert type(head) is Stop
-    return _control(response, head, "stop", head.seq, head.seq, stop_data(response, head))
+        return _text(response, head, frame_bytes)
+    response.take_first()
+    match head:
+        case Start():
+            return _control(response, head, "start", 0, 0, response.metadata)
+        case Gap():
+            return _control(response, head, "gap", head.first, head.last, {"from": head.first, "to": head.last})
+        case Stop():
+            return _control(response, head, "stop", head.seq, head.seq, stop_data(response, head))
+        case _:
+            assert_never(head)
 
 
 def put_back(built: Built) -> None:
     """Undo `build`: the frame was refused as too large and nothing of it was delivered."""
     if built.piece is None:
-        built.response.queue.extendleft(reversed(built.items))
+        built.response.put_back(built.items)
     if built.announces is not None:
         built.announces.framed = False
 
@@ -89,13 +97,13 @@ def shrink(built: Built) -> bool:
     if len(built.items) == 1 and type(only) is Token:
         only.budget = smaller
     else:
-        built.response.frame_text = smaller
+        built.response.limit_frame_text(smaller)
     return smaller >= MIN_FRAME_TEXT
 
 
 def stop_data(response: Response, stop: Stop) -> JsonObject:
     error = response.error
-    if stop.raw is None and error is None and stop.reason not in ("stop", "cancelled"):
+    if stop.raw is None and error is None and stop.reason not in STATUS_BY_REASON:
         error = {"code": stop.reason}
     usage = response.usage
     if _encoded(usage) + _encoded(error) > STOP_ROOM:
@@ -119,10 +127,10 @@ def _encoded(value: JsonObject | None) -> int:
     return 0 if value is None else json_length(orjson.dumps(value).decode())
 
 
-def text_budget(response: Response, part: PartText, info: str | None) -> int:
+def text_budget(response: Response, part: PartText, info: str | None, frame_bytes: int) -> int:
     """Encoded bytes of text one frame may carry. The same for the same response, part and `partInfo`."""
     names = 3 * json_length(response.id) + 2 * (json_length(part.name) + json_length(part.kind))
-    return FRAME_BYTES - FRAME_OVERHEAD - names - (json_length(info) if info else 0)
+    return frame_bytes - FRAME_OVERHEAD - names - (json_length(info) if info else 0)
 
 
 def _control(response: Response, item: Item, name: str, seq: int, seq_end: int, content: JsonObject | None) -> Built:
@@ -151,11 +159,11 @@ def _trace(item: Item) -> tuple[tuple[str, str], ...]:
     return tuple((name, (value or b"").decode("ascii", "replace")) for name, value in raw.headers if name in TRACE)
 
 
-def _text(response: Response, head: Run | Token) -> Built:
+def _text(response: Response, head: Run | Token, frame_bytes: int) -> Built:
     part = head.part
     first = not part.framed
     info = orjson.dumps(part.info).decode() if first and part.info is not None else None
-    budget = text_budget(response, part, info)
+    budget = text_budget(response, part, info, frame_bytes)
     part.framed = True
     announces = part if first else None
     if type(head) is Token:
@@ -190,9 +198,9 @@ def _roll_up(response: Response, part: PartText, budget: int) -> tuple[list[Run 
                     items.append(first)
                     texts.append(first.text)
                     if first is item:
-                        queue.popleft()
+                        response.take_first()
                 break
-        queue.popleft()
+        response.take_first()
         items.append(item)
         texts.append(text)
     return items, "".join(texts)

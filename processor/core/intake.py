@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from processor.core.book import Book
+from processor.core.chunks import ANY_FORMAT, Actions, ChunkFormat, Chunks
 from processor.core.counts import Counts
 from processor.core.details import DETAILS
 from processor.core.finished import judge_after_end
@@ -16,13 +17,9 @@ from processor.core.relief import Relief
 from processor.core.response import Cancel, Early, Phase, Raw, Response, cost
 from processor.core.sequencer import (
     Verdict,
-    begin,
-    decide_end,
-    give_up_gap,
     is_start,
     judge,
     next_known,
-    obey_decisions,
     take_stop,
     take_token,
 )
@@ -30,8 +27,9 @@ from processor.core.timers import Kind, Timers
 from topics.codec import MAX_NESTING, Decoder, Invalid, TokenRecord
 from topics.controls import REMEMBERED_SECONDS, ControlsMemory, Noted
 from topics.json_text import is_utf8
+from topics.openai import Format
 from topics.plain import PlainToken
-from topics.records import TEXT_PART, Event, Reason
+from topics.records import TEXT_PART, EndReason, Event, Reason
 
 _TOKEN: Final = str(Event.TOKEN)
 
@@ -49,6 +47,7 @@ class Intake:
         "_outflow",
         "_plain",
         "_timers",
+        "chunks",
         "counts",
         "early_bytes",
         "limits",
@@ -59,10 +58,17 @@ class Intake:
     )
 
     def __init__(
-        self, decoder: Decoder, limits: Limits, book: Book, outflow: Outflow, timers: Timers, cancels: ControlsMemory
+        self,
+        decoder: Decoder,
+        limits: Limits,
+        book: Book,
+        outflow: Outflow,
+        timers: Timers,
+        cancels: ControlsMemory,
+        chunk_format: ChunkFormat = ANY_FORMAT,
     ) -> None:
         self._decode = decoder.decode
-        self._plain = decoder.plain
+        self._plain = decoder.plain if chunk_format.tokens_format is not Format.OPENAI else _never_plain
         self._followed: dict[str, Following] = {}
         self._book = book
         self._outflow = outflow
@@ -80,6 +86,17 @@ class Intake:
         """The next offset to come."""
         self.unknown_before = 0
         """Offsets below this may have been published by a predecessor that ended uncleanly."""
+        actions = Actions(
+            open=self._open_response,
+            start=self._start,
+            accept=self._accept,
+            advance=self._advance,
+            close=self.close,
+            charge=self._charge,
+            note=lambda response, raw: response.note_number(self._batch_number, raw.offset, raw.offset),
+            counts=lambda: self.counts,
+        )
+        self.chunks = Chunks(chunk_format, limits, book, outflow, timers, self.open, actions)
 
     def feed(self, raws: Sequence[Raw], position: int, now: float) -> None:
         """Take consumed records, in offset order. `position` is the next offset that will be fetched."""
@@ -169,7 +186,14 @@ class Intake:
         if isinstance(raw, Refused):
             self._book.dead_letter(raw.original, raw.reason, raw.detail)
             return
-        record = self._decoded(raw)
+        chunk = self.chunks.recognized(raw)
+        if chunk is None:
+            record = self._decoded(raw)
+            chunk = self.chunks.recognized_after_all(raw) if isinstance(record, Invalid) else None
+        if chunk is not None:
+            self.chunks.take(chunk, raw, now)
+            self._relieve_orphans(unknown=raw.offset < self.unknown_before)
+            return
         if isinstance(record, TokenRecord) and (following := self._followed.pop(record.response_id, None)) is not None:
             self._unfollow(following, now)
         self._take(record, raw, now)
@@ -185,13 +209,12 @@ class Intake:
             return
         response = self.open.get(record.response_id)
         if response is not None:
-            response.last_active = now
-            response.last_offset = max(response.last_offset, raw.offset)
+            response.note_read(raw.offset, now)
             if is_start(record):
                 self._start(response, record, raw, now)
             else:
                 self._continue(response, record, raw, now)
-        elif (finished := self._book.finished.get(record.response_id)) is not None:
+        elif (finished := self._book.finished.meet(record.response_id, raw.offset)) is not None:
             replayed = self._book.finished.replayed_before
             self._settle(judge_after_end(finished, record, raw, _digest(raw), replayed), raw)
         else:
@@ -203,14 +226,20 @@ class Intake:
         if not is_start(record) and record.seq is None:
             self._book.dead_letter(raw, Reason.NO_START, "the response never started")
             return
-        response = Response(record.response_id, now)
-        response.last_offset = raw.offset
-        response.asked_history = raw.offset >= self.unknown_before
-        self.open[response.id] = response
+        response = self._open_response(record.response_id, raw, now)
         if is_start(record):
             self._start(response, record, raw, now)
         else:
             self._hold(response, record, raw, now)
+
+    def _open_response(self, response_id: str, raw: Raw, now: float) -> Response:
+        """The response, known from now on. It may be one whose start is waited for."""
+        response = self.open.get(response_id)
+        if response is None:
+            response = self.open[response_id] = Response(response_id, now)
+            response.note_read(raw.offset, now)
+            response.ask_history_before(self.unknown_before)
+        return response
 
     def _start(self, response: Response, record: TokenRecord, raw: Raw, now: float) -> None:
         digest = _digest(raw)
@@ -220,13 +249,12 @@ class Intake:
                 return
             self._book.dead_letter(raw, Reason.RESPONSE_ID_REUSED, "another start of an open response")
             if response.phase is Phase.OPEN:
-                self.close(response, "response_id_reused")
+                self.close(response, EndReason.RESPONSE_ID_REUSED)
             return
         for early in response.early.values():
             self.relief.orphans.remove(early.raw)
-        begin(response, record, raw, digest)
-        response.start_consumed = now
-        response.runs.add(self._batch_number, raw.offset, 0)
+        response.begin(record, raw, digest, now)
+        response.note_number(self._batch_number, raw.offset, 0 if response.decoding is None else raw.offset)
         self._charge(response, cost(raw) + RESPONSE_COST)
         self._outflow.adopt(response)
         self.arm_idle(response, now)
@@ -240,7 +268,7 @@ class Intake:
         verdict = judge(response, record, raw)
         if verdict is Verdict.ACCEPTED:
             assert record.seq is not None
-            response.runs.add(self._batch_number, raw.offset, record.seq)
+            response.note_number(self._batch_number, raw.offset, record.seq)
             self._accept(response, record, raw)
             self._advance(response, now)
         elif verdict is Verdict.HELD:
@@ -255,12 +283,10 @@ class Intake:
             self._book.dead_letter(raw, verdict, DETAILS.get(verdict, ""))
 
     def _hold(self, response: Response, record: TokenRecord, raw: Raw, now: float) -> None:
+        self.counts.held += 1
         assert record.seq is not None
-        response.early[record.seq] = Early(record, raw)
-        response.runs.add(self._batch_number, raw.offset, record.seq)
-        held = cost(raw)
-        response.early_bytes += held
-        self.early_bytes += held
+        self.early_bytes += response.hold(record.seq, Early(record, raw))
+        response.note_number(self._batch_number, raw.offset, record.seq)
         self._watch_gap(response, now)
         if response.phase is Phase.AWAITING_START:
             self.relief.orphans.add(response, record.seq, raw)
@@ -291,18 +317,18 @@ class Intake:
 
     def _charge(self, response: Response, held: int) -> None:
         """A record is kept until it is acknowledged."""
-        response.queued_bytes += held
+        response.charge(held)
         self._outflow.queued_bytes += held
 
     def _overflow(self, response: Response, raw: Raw) -> None:
         self._book.dead_letter(raw, Reason.TOO_LARGE, "the response would pass MAX_RESPONSE_BYTES")
-        self.close(response, "too_large")
+        self.close(response, EndReason.TOO_LARGE)
 
     def _advance(self, response: Response, now: float) -> None:
         """Take early records whose turn has come, and obey decisions the sequence has come to."""
         passed_over = response.next_seq == 1  # what came before the start may have its number
         while True:
-            if (response.to_obey or response.decided_end) and obey_decisions(response):
+            if (response.to_obey or response.decided_end) and response.obey_decisions():
                 self._outflow.enqueue(response)
                 passed_over = True
             if response.phase is not Phase.OPEN:
@@ -316,29 +342,28 @@ class Intake:
                 break
             early = self._release_early(response, response.next_seq)
             self._accept(response, early.record, early.raw)
-        response.gap_since = None
+        response.wait_for_gap(None)
         self._watch_gap(response, now)
         if response.torn is not None:
             self.relief.torn.note(response)
 
     def _watch_gap(self, response: Response, now: float) -> None:
         if response.early and response.gap_since is None:
-            response.gap_since = now
+            response.wait_for_gap(now)
             self._timers.arm(now + self.limits.gap_timeout, Kind.GAP, response)
 
     # Early records
 
     def _release_early(self, response: Response, seq: int) -> Early:
-        early = response.early.pop(seq)
-        response.early_bytes -= (held := cost(early.raw))
-        self.early_bytes -= held
+        early = response.release(seq)
+        self.early_bytes -= cost(early.raw)
         self.relief.orphans.remove(early.raw)
         return early
 
     def _discard_early(self, response: Response, reason: Reason, detail: str) -> None:
         for seq in sorted(response.early):
             self._book.dead_letter(self._release_early(response, seq).raw, reason, detail)
-        response.gap_since = None
+        response.wait_for_gap(None)
 
     def give_up(self, response: Response, now: float) -> None:
         """What is missing before the next number that is known is given up."""
@@ -349,7 +374,7 @@ class Intake:
         if (known := next_known(response)) is None:
             return
         self._check_not_followed(response)
-        give_up_gap(response, known - 1)
+        response.give_up_gap(known - 1)
         self.counts.gaps += 1
         self._book.decide(response)
         self._outflow.enqueue(response)
@@ -367,7 +392,7 @@ class Intake:
             if found.early:
                 self.give_up(found, now)
             else:
-                self.close(found, "too_large")
+                self.close(found, EndReason.TOO_LARGE)
 
     def _relieve_orphans(self, *, unknown: bool) -> None:
         while (orphan := self.relief.orphan(unknown=unknown)) is not None:
@@ -386,7 +411,7 @@ class Intake:
         elif pinning.early:
             self.give_up(pinning, now)
         else:
-            self.close(pinning, "abandoned")
+            self.close(pinning, EndReason.ABANDONED)
 
     @property
     def missing_is_published(self) -> bool:
@@ -407,7 +432,7 @@ class Intake:
         """What is decided of a response while tokens are appended to a run of it would not come after all of them."""
         assert response.id not in self._followed, f"a decision about {response!r} inside its run"
 
-    def abandon(self, response: Response, now: float, reason: str = "abandoned") -> None:
+    def abandon(self, response: Response, now: float, reason: EndReason = EndReason.ABANDONED) -> None:
         """Gives up what is missing before anything known of the response, and closes it. A stop among that ends it instead."""
         while response.phase is not Phase.ENDING and (response.early or next_known(response) is not None):
             self.give_up(response, now)
@@ -431,14 +456,14 @@ class Intake:
     def cancel(self, response: Response, cancel: Cancel) -> None:
         """Takes up a cancel of an open response."""
         if response.cancel is None and response.phase in {Phase.OPEN, Phase.ENDING}:
-            response.cancel = cancel
+            response.note_cancel(cancel)
             self._timers.arm(cancel.since + self.limits.cancel_timeout, Kind.CANCEL, response)
 
-    def close(self, response: Response, reason: str) -> None:
+    def close(self, response: Response, reason: EndReason) -> None:
         """The relay ends the response, after what was accepted."""
         self._check_not_followed(response)
         self._discard_early(response, Reason.LATE, "after the end of the response")
-        decide_end(response, reason)
+        response.decide_end(reason)
         self._charge(response, RESPONSE_COST)
         self._book.decide(response)
         self._outflow.enqueue(response)
@@ -462,3 +487,7 @@ def _between(noted: Noted, started_ms: int) -> float:
 
 def _digest(raw: Raw) -> str:
     return hashlib.sha256(raw.value or b"").hexdigest()[:32]
+
+
+def _never_plain(_value: bytes) -> PlainToken:
+    raise ValueError("no record is a plain token")

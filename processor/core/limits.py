@@ -11,8 +11,6 @@ PROCESS_FINALS = 120_000
 """The same for all partitions of a process."""
 REMEMBERED_ENDS = 2_000_000
 """Ids of ended responses kept after that: 16 bytes each."""
-FRAME_BYTES = 65_536
-"""Ably's limit for one message, with its id, name, headers and data."""
 FRAME_OVERHEAD = 2_048
 """Room for what surrounds a frame's data: keys, client id, header names, the numbers in headers and id."""
 REWRITE_DISTANCE = 5_000
@@ -69,11 +67,13 @@ class Limits:
     finals: int = REMEMBERED_FINALS
     ended: int = REMEMBERED_ENDS
     open_responses: int = 50_000
-    partitions: int = 1
-    """Among which the process's budget is split, but for `open_responses`: see `allowances`."""
+    whole: int | None = None
+    """`buffered` of the whole process, the same for every owner of a partition however it is split. None where it is not split."""
+    frame_bytes: int = 60 * 1024
+    """Of one message, with its id, name, headers and data. What a relay uses is in the profile of its realtime service."""
 
     def share(self, partitions: int) -> "Limits":
-        """Of each of this many partitions."""
+        """Of each of this many partitions. `open_responses` is not split: see `allowances`."""
         count = max(1, partitions)
         return replace(
             self,
@@ -81,7 +81,7 @@ class Limits:
             transcript=self.transcript // count,
             finals=max(1, min(REMEMBERED_FINALS, self.finals // count)),
             ended=self.ended // count,
-            partitions=count,
+            whole=self.buffered,
         )
 
     @property
@@ -91,4 +91,4 @@ class Limits:
     @property
     def whole_low_water(self) -> int:
         """Of the whole process."""
-        return self.buffered * self.partitions // 2
+        return (self.buffered if self.whole is None else self.whole) // 2

@@ -152,7 +152,7 @@ class Relief:
     def pinning(self, committed_offset: int) -> Response | None:
         """The response that holds the committed offset back, where it does so because it waits for records."""
         for each in self._open.values():
-            first = each.runs.first_uncovered(each.covered_seq)
+            first = each.runs.first_uncovered(each.covered_mark)
             if first is not None and first <= committed_offset and each.waits_for_records:
                 return each
         return None

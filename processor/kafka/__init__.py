@@ -10,7 +10,7 @@ from processor.kafka.consumer import Consumer
 from processor.kafka.membership import GroupMembership
 from processor.kafka.options import ClientOptions
 from processor.kafka.readers import CommittedOffsets, LogEnds, ResponsesReader
-from processor.kafka.writer import TransactionalWriter
+from processor.kafka.writer import TransactionalWriter, transactional_writers
 
 __all__ = [
     "ClientOptions",
@@ -20,4 +20,5 @@ __all__ = [
     "LogEnds",
     "ResponsesReader",
     "TransactionalWriter",
+    "transactional_writers",
 ]

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -26,12 +26,26 @@ from processor.kafka.record_batches import (
     report_trouble,
 )
 from processor.kafka.unreachable import why_unreachable
+from processor.ports.log import RebalanceListener
 from topics.records import Reason
 
 log = structlog.get_logger(__name__)
 
 HEARTBEAT_INTERVAL = 0.25
 FETCH_ROOM = 5.0
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+    """Translates the client's callbacks."""
+
+    def __init__(self, listener: RebalanceListener) -> None:
+        self._listener = listener
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        await self._listener.on_partitions_assigned(sorted(each.partition for each in assigned))
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        await self._listener.on_partitions_revoked(sorted(each.partition for each in revoked))
 
 
 class Consumer:
@@ -77,7 +91,7 @@ class Consumer:
         self._fetches: Fetches | None = None
         self._stopped = False
 
-    async def start(self, listener: ConsumerRebalanceListener) -> None:
+    async def start(self, listener: RebalanceListener) -> None:
         """Raises KafkaUnavailable, and may then be called again."""
         if self._stopped:
             self._consumer = self._new()  # one that was stopped can't be started again
@@ -91,7 +105,7 @@ class Consumer:
             raise KafkaUnavailable(f"can't connect to Kafka: {error}") from error
         self._read_safely()
         self.membership.observe(self._consumer)
-        self._consumer.subscribe(topics=[self.topic], listener=listener)
+        self._consumer.subscribe(topics=[self.topic], listener=_Listener(listener))
 
     async def renew(self) -> None:
         """Throw the client away; `start` makes another."""
@@ -111,7 +125,7 @@ class Consumer:
                 await self._ends.close()
                 await self._consumer.stop()
 
-    def partition(self, number: int) -> TopicPartition:
+    def _partition(self, number: int) -> TopicPartition:
         return TopicPartition(self.topic, number)
 
     async def fetch(self, max_records: int, wait: float) -> Mapping[int, Sequence[Raw]]:
@@ -153,7 +167,7 @@ class Consumer:
         """
         subscription = self._consumer._subscription.subscription  # noqa: SLF001 - see the package's docstring
         assignment = None if subscription is None else subscription.assignment
-        partition = self.partition(number)
+        partition = self._partition(number)
         if assignment is None or partition not in assignment.tps:
             return None
         state = assignment.state_value(partition)
@@ -165,30 +179,30 @@ class Consumer:
         Not the last stable offset, which is what a consumer of committed records is told: behind an open transaction there
         may stand what a timer is about to give up.
         """
-        return await self._ends.read(self.partition(number))
+        return await self._ends.read(self._partition(number))
 
     async def first_offset(self, number: int) -> int:
         try:
-            firsts = await self._consumer.beginning_offsets([self.partition(number)])
+            firsts = await self._consumer.beginning_offsets([self._partition(number)])
         except CLIENT_ERRORS as error:
             raise KafkaUnavailable(f"reading the first offset failed: {error}") from error
-        first: int = firsts[self.partition(number)]
+        first: int = firsts[self._partition(number)]
         return first
 
     def seek(self, number: int, offset: int) -> None:
-        self._consumer.seek(self.partition(number), offset)
+        self._consumer.seek(self._partition(number), offset)
 
     def pause(self, *numbers: int) -> None:
         assigned = self._consumer.assignment()
-        self._consumer.pause(*[tp for tp in map(self.partition, numbers) if tp in assigned])
+        self._consumer.pause(*[tp for tp in map(self._partition, numbers) if tp in assigned])
 
     def resume(self, *numbers: int) -> None:
         assigned = self._consumer.assignment()
-        self._consumer.resume(*[tp for tp in map(self.partition, numbers) if tp in assigned])
+        self._consumer.resume(*[tp for tp in map(self._partition, numbers) if tp in assigned])
 
     def high_water(self, number: int) -> int | None:
         """The log's end as of the newest fetch; None before the first."""
-        partition = self.partition(number)
+        partition = self._partition(number)
         if partition not in self._consumer.assignment():
             return None
         end: int | None = self._consumer.highwater(partition)

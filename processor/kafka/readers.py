@@ -1,7 +1,6 @@
 """Reads beside the consumer: the log's ends, what the group committed, and stretches of the responses topic."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFai
 from aiokafka.protocol.commit import OffsetFetchRequest
 
 from processor.errors import KafkaUnavailable
+from processor.kafka.lazy import LazyClient
 from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE, ClientOptions
 from processor.kafka.record_batches import DEFAULT_MAX_BATCH_BYTES, Trouble, Unreadable, read_safely, report_unreadable
 
@@ -26,58 +26,49 @@ LOST_CLIENT = 3
 class LogEnds:
     """Reads high watermarks, by a consumer that fetches nothing. A partition without a leader does not keep others waiting."""
 
-    def __init__(self, options: ClientOptions) -> None:
-        self._options = options
-        self._starting = asyncio.Lock()
-        self._consumer: AIOKafkaConsumer | None = None
+    def __init__(self, options: ClientOptions, client: LazyClient[Any] | None = None) -> None:
+        self._client = client or LazyClient(
+            lambda: AIOKafkaConsumer(
+                **options(), group_id=None, enable_auto_commit=False, isolation_level="read_uncommitted"
+            )
+        )
         self._failures = 0
 
     async def read(self, partition: TopicPartition) -> int:
         """Raises KafkaUnavailable."""
         try:
-            consumer = await self._started()
+            async with asyncio.timeout(REQUEST_DEADLINE):
+                consumer = await self._client.started()
             async with asyncio.timeout(OFFSETS_DEADLINE):
                 end: int = (await consumer.end_offsets([partition]))[partition]
         except CLIENT_ERRORS as error:
             self._failures += 1
             if self._failures >= LOST_CLIENT:  # others would have been answered meanwhile
+                self._failures = 0
                 await self.close()
             raise KafkaUnavailable(f"reading the end offset failed: {error!r}") from error
         self._failures = 0
         return end
 
-    async def _started(self) -> AIOKafkaConsumer:
-        async with self._starting, asyncio.timeout(REQUEST_DEADLINE):
-            if self._consumer is None:
-                consumer = AIOKafkaConsumer(
-                    **self._options(), group_id=None, enable_auto_commit=False, isolation_level="read_uncommitted"
-                )
-                await consumer.start()
-                self._consumer, self._failures = consumer, 0
-            return self._consumer
-
     async def close(self) -> None:
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            with contextlib.suppress(Exception):
-                await consumer.stop()
+        await self._client.close()
 
 
 class CommittedOffsets:
     """Reads what a group committed, metadata included."""
 
-    def __init__(self, options: ClientOptions, group_id: str, topic: str) -> None:
-        self._options = options
+    def __init__(
+        self, options: ClientOptions, group_id: str, topic: str, client: LazyClient[Any] | None = None
+    ) -> None:
+        self._client = client or LazyClient(lambda: AIOKafkaAdminClient(**options()))
         self._group_id = group_id
         self._topic = topic
-        self._starting = asyncio.Lock()
-        self._admin: AIOKafkaAdminClient | None = None
 
     async def read(self, number: int) -> tuple[int, str] | None:
         """(offset, metadata) of a partition, or None where the group has committed nothing. Raises KafkaUnavailable."""
         try:
             async with asyncio.timeout(REQUEST_DEADLINE):
-                answer = await self._ask(await self._started(), number)
+                answer = await self._ask(await self._client.started(), number)
             return self._committed(answer, number)
         except KafkaUnavailable:
             await self.close()  # another coordinator may have to be asked
@@ -86,7 +77,7 @@ class CommittedOffsets:
             await self.close()
             raise KafkaUnavailable(self._why(type(error), str(error))) from error
 
-    async def _ask(self, admin: AIOKafkaAdminClient, number: int) -> Any:
+    async def _ask(self, admin: Any, number: int) -> Any:
         """The coordinator's answer as it is: `list_consumer_group_offsets` takes an error of the group for "nothing committed"."""
         coordinator = await admin.find_coordinator(self._group_id)
         request = OffsetFetchRequest(self._group_id, [(self._topic, [number])])
@@ -115,19 +106,8 @@ class CommittedOffsets:
         name = "" if error is None else f" ({error.__name__})"
         return f"reading the committed offset of group {group} failed{name}: {said}"
 
-    async def _started(self) -> AIOKafkaAdminClient:
-        async with self._starting:
-            if self._admin is None:
-                admin = AIOKafkaAdminClient(**self._options())
-                await admin.start()
-                self._admin = admin
-            return self._admin
-
     async def close(self) -> None:
-        admin, self._admin = self._admin, None
-        if admin is not None:
-            with contextlib.suppress(Exception):
-                await admin.close()
+        await self._client.close()
 
 
 class ResponsesReader:
@@ -143,14 +123,14 @@ class ResponsesReader:
         *,
         patience: float = REQUEST_DEADLINE,
         max_batch_bytes: int = DEFAULT_MAX_BATCH_BYTES,
+        client: LazyClient[Any] | None = None,
     ) -> None:
-        self._options = options
+        self._client = client or LazyClient(lambda: _committed_reader(options), self._read_safely)
         self._topic = topic
         self._patience = patience
         self._max_batch_bytes = max_batch_bytes
         self._troubles: dict[TopicPartition, Trouble] = {}
         self._turn = asyncio.Lock()
-        self._consumer: AIOKafkaConsumer | None = None
 
     async def read(
         self, number: int, start: int, take: Callable[[int, bytes, bytes | None], None], *, only: bool = False
@@ -174,7 +154,7 @@ class ResponsesReader:
         only: bool,
         deadline: asyncio.Timeout,
     ) -> int:
-        consumer = await self._started()
+        consumer = await self._client.started()
         now = asyncio.get_running_loop().time
         partition = TopicPartition(self._topic, number)
         # A partition without a leader must not keep others waiting for long.
@@ -204,28 +184,24 @@ class ResponsesReader:
             consumer.pause(partition)  # or it would go on asking for what comes next
         return end
 
-    async def _started(self) -> AIOKafkaConsumer:
-        if self._consumer is None:
-            consumer = AIOKafkaConsumer(
-                **self._options(),
-                group_id=None,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                isolation_level="read_committed",
-                fetch_max_wait_ms=50,
-                max_partition_fetch_bytes=8 * 1024 * 1024,
-            )
-            await consumer.start()
-            fetches = read_safely(consumer, limit=self._max_batch_bytes, as_read=True, refuse=_passed_over)
-            self._troubles = fetches.troubles
-            self._consumer = consumer
-        return self._consumer
+    def _read_safely(self, consumer: Any) -> None:
+        fetches = read_safely(consumer, limit=self._max_batch_bytes, as_read=True, refuse=_passed_over)
+        self._troubles = fetches.troubles
 
     async def close(self) -> None:
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            with contextlib.suppress(Exception):
-                await consumer.stop()
+        await self._client.close()
+
+
+def _committed_reader(options: ClientOptions) -> Any:
+    return AIOKafkaConsumer(
+        **options(),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        fetch_max_wait_ms=50,
+        max_partition_fetch_bytes=8 * 1024 * 1024,
+    )
 
 
 def _passed_over(partition: TopicPartition, unreadable: Unreadable) -> None:

@@ -34,22 +34,29 @@ class Skipped:
 
 
 async def skip(
-    connection: KafkaConnection, topic: str, partition: int, offset: int, *, group_id: str | None
+    connection: KafkaConnection,
+    topic: str,
+    partition: int,
+    offset: int,
+    *,
+    group_id: str | None,
+    within: float = READ_SECONDS,
 ) -> Skipped:
     """Delete the partition's records up to the end of the batch at `offset`, if that can't be read.
 
-    Of a group, what it has not committed is kept: then nothing is deleted. Raises NothingToSkip, having deleted nothing;
-    KafkaUnavailable.
+    Of a group, what it has not committed is kept: then nothing is deleted. `within`: seconds for the reading, and again for the
+    deleting. Raises NothingToSkip, having deleted nothing; KafkaUnavailable.
     """
     place = TopicPartition(topic, partition)
     if group_id is not None:
         await _check_committed(connection, place, offset, group_id)
     try:
-        trouble, first = await _trouble(connection, place, offset)
+        async with asyncio.timeout(within):
+            trouble, first = await _trouble(connection, place, offset)
         end = offset + 1 if trouble.end is None else max(trouble.end, offset + 1)
         admin = AIOKafkaAdminClient(**connection.arguments())
         try:
-            async with asyncio.timeout(READ_SECONDS):
+            async with asyncio.timeout(within):
                 await admin.start()
                 await admin.delete_records({place: RecordsToDelete(end)})
         finally:
@@ -76,24 +83,23 @@ async def _check_committed(connection: KafkaConnection, place: TopicPartition, o
 
 
 async def _trouble(connection: KafkaConnection, place: TopicPartition, offset: int) -> tuple[Trouble, int]:
-    """What keeps consumers from reading at the offset, and the log's first one."""
+    """What keeps consumers from reading at the offset, and the log's first one. Reads until it knows."""
     troubles: list[Trouble] = []
     consumer = AIOKafkaConsumer(
         **connection.arguments(), group_id=None, enable_auto_commit=False, auto_offset_reset="none"
     )
     try:
-        async with asyncio.timeout(READ_SECONDS):
-            await consumer.start()
-            read_safely(consumer, noted=troubles.append)
-            consumer.assign([place])
-            consumer.seek(place, offset)
-            first = (await consumer.beginning_offsets([place]))[place]
-            while not troubles and await consumer.position(place) == offset:
-                await consumer.getmany(timeout_ms=200)
-    except (OffsetOutOfRangeError, TimeoutError) as error:
-        raise NothingToSkip(
-            f"{place.topic}-{place.partition} holds nothing at offset {offset}. Give the offset that /readyz names."
-        ) from error
+        await consumer.start()
+        read_safely(consumer, noted=troubles.append)
+        consumer.assign([place])
+        consumer.seek(place, offset)
+        first = (await consumer.beginning_offsets([place]))[place]
+        if offset >= (await consumer.end_offsets([place]))[place]:
+            raise _nothing_at(place, offset)
+        while not troubles and await consumer.position(place) == offset:
+            await consumer.getmany(timeout_ms=200)
+    except OffsetOutOfRangeError:
+        raise _nothing_at(place, offset) from None
     finally:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(STOP_SECONDS):
@@ -106,3 +112,9 @@ async def _trouble(connection: KafkaConnection, place: TopicPartition, offset: i
             f"{troubles[0]}, which may pass. Try again; if it stays, check the broker's log and its disks. Nothing was deleted."
         )
     return troubles[0], first
+
+
+def _nothing_at(place: TopicPartition, offset: int) -> NothingToSkip:
+    return NothingToSkip(
+        f"{place.topic}-{place.partition} holds nothing at offset {offset}. Give the offset that /readyz names."
+    )

@@ -9,7 +9,7 @@ and sent along: a config that somebody else sets in that moment is lost.
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -54,12 +54,16 @@ class TopicsWanted:
     replication_factor: int | None = None
 
     def specs(self, actual: "ActualTopics", partitions: int | None) -> TopicSpecs:
-        return specs_for(
+        specs = specs_for(
             self.names,
             max_response_bytes=self.max_response_bytes,
             partitions=partitions,
             tokens_message_bytes=actual.message_bytes(self.names.tokens),
         )
+        has = None if self.names.frames is None else actual.partitions(self.names.frames)
+        if specs.frames is not None and partitions is not None and has is not None and has > partitions:
+            return replace(specs, frames=replace(specs.frames, partitions=has))  # more of them do no harm
+        return specs
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +245,8 @@ async def _described(admin: AIOKafkaAdminClient, names: TopicNames, until: Itera
 
 async def _grow(admin: AIOKafkaAdminClient, specs: TopicSpecs, actual: ActualTopics) -> list[str]:
     grown: list[str] = []
-    for spec in (specs.responses, specs.tokens):  # responses first: there must never be fewer
+    growing = (specs.responses, specs.tokens, specs.frames)  # responses first: there must never be fewer
+    for spec in (each for each in growing if each is not None):
         has = actual.topics[spec.name].partitions
         if spec.partitions is not None and has < spec.partitions:
             await admin.create_partitions({spec.name: NewPartitions(spec.partitions)})

@@ -1,12 +1,14 @@
 """The transactional writer of a partition's durable state."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     InvalidProducerEpoch,
+    KafkaConnectionError,
     MessageSizeTooLargeError,
     ProducerFenced,
     RecordListTooLargeError,
@@ -15,23 +17,47 @@ from aiokafka.structs import OffsetAndMetadata
 
 from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge
 from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE, STOP_DEADLINE, ClientOptions
-from processor.ports.log import Record
+from processor.ports.log import Committed, Record, WriterFactory
 
 log = structlog.get_logger(__name__)
 
 TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 
+def transactional_writers(options: ClientOptions, *, group_id: str, topic: str, max_bytes: int) -> WriterFactory:
+    """Writers of the group's partitions. Each has a transactional id of its own, the same in every process."""
+
+    def writer_of(number: int) -> TransactionalWriter:
+        return TransactionalWriter(
+            options,
+            transactional_id=f"{group_id}-{topic}-{number}",
+            group_id=group_id,
+            topic=topic,
+            partition=number,
+            max_bytes=max_bytes,
+        )
+
+    return writer_of
+
+
 class TransactionalWriter:
     """The one producer that writes a partition's durable state. Starting it fences whoever had it before."""
 
     def __init__(
-        self, options: ClientOptions, *, transactional_id: str, group_id: str, source: TopicPartition, max_bytes: int
+        self,
+        options: ClientOptions,
+        *,
+        transactional_id: str,
+        group_id: str,
+        topic: str,
+        partition: int,
+        max_bytes: int,
     ) -> None:
+        """`topic` and `partition` are what offsets are committed of; `max_bytes` bounds a request."""
         self._options = options
         self._transactional_id = transactional_id
         self._group_id = group_id
-        self._source = source
+        self._source = TopicPartition(topic, partition)
         self._max_bytes = max_bytes
         self._producer: AIOKafkaProducer | None = None
 
@@ -63,9 +89,7 @@ class TransactionalWriter:
             raise
         self._producer = producer
 
-    async def write(
-        self, records: Sequence[Record], commit: Callable[[Sequence[int]], tuple[int, str]]
-    ) -> tuple[int, str]:
+    async def write(self, records: Sequence[Record], commit: Callable[[Sequence[int]], Committed]) -> Committed:
         """Write records and the offset `commit` names, in one transaction.
 
         `commit` gets the offsets of the records, in order, and answers (tokens offset, metadata). Raises PartitionLost
@@ -134,8 +158,26 @@ def _too_large(record: Record) -> RecordTooLarge:
 
 async def _stop_quietly(producer: AIOKafkaProducer) -> None:
     """Stop a producer that may be half dead: what it still held is written again by whoever comes next."""
+    stopped = False
     try:
         async with asyncio.timeout(STOP_DEADLINE):
             await producer.stop()
+        stopped = True
     except Exception as error:  # noqa: BLE001 - it is thrown away whatever it says
         log.debug("stopping a producer failed", error=type(error).__name__)
+    finally:
+        if not stopped:
+            await _cut(producer)
+
+
+async def _cut(producer: AIOKafkaProducer) -> None:
+    """Ends what a `stop` leaves that was cut short: connections, and tasks that would wait for answers over them."""
+    sender = producer._sender.sender_task  # noqa: SLF001 - see the package's docstring
+    if sender is not None:
+        sender.cancel()
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(STOP_DEADLINE):
+            await producer.client.close()
+            if sender is not None:
+                await asyncio.wait([sender])
+    producer._message_accumulator.fail_all(KafkaConnectionError("the producer was stopped"))  # noqa: SLF001

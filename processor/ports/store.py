@@ -7,15 +7,14 @@ keep the same promises; `tests/contract/test_response_store.py` holds each of th
 import base64
 import binascii
 import hashlib
+import json
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Protocol
 
-import orjson
-
-from processor.errors import StoreRefused, TokenstreamError
+from processor.errors import Fatal, StoreRefused
 from topics.codec import MAX_RESPONSE_ID_BYTES, decode_response
 from topics.limits import MAX_CHANNEL_BYTES, MAX_TIME_MS
 from topics.records import ResponseRecord, Status
@@ -31,7 +30,7 @@ MARKER_DAYS = 14
 """How long it is remembered that a response was deleted: twice as long as the `responses` topic keeps records."""
 
 
-class CursorInvalid(TokenstreamError):
+class CursorInvalid(Fatal):
     """The cursor was not returned by a page of this store."""
 
     def __init__(self) -> None:
@@ -250,14 +249,15 @@ class Cursor:
 
     def encode(self) -> str:
         place = [self.started_at, self.response_id, *([1] if self.open else [])]
-        return base64.urlsafe_b64encode(orjson.dumps(place)).decode().rstrip("=")
+        text = json.dumps(place, ensure_ascii=False, separators=(",", ":"))
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
     @classmethod
     def decode(cls, text: str) -> "Cursor":
         """Raises CursorInvalid."""
         try:
-            place = orjson.loads(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True))
-        except (binascii.Error, ValueError, TypeError) as error:
+            place = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True))
+        except (binascii.Error, ValueError, TypeError, RecursionError) as error:
             raise CursorInvalid from error
         match place:
             case [int(started_at), str(response_id), *stage] if stage in ([], [1]) and type(started_at) is int:

@@ -25,13 +25,15 @@ class BatchRecords:
 
     def of(self, batch: Batch, tokens_topic: str, now_ms: int) -> list[Record]:
         records: list[Record] = [
-            (self._responses_topic, self._number, save.record.response_id.encode(), encode_response(save.record), ())
+            Record(
+                self._responses_topic, self._number, save.record.response_id.encode(), encode_response(save.record), ()
+            )
             for save in batch.saves
         ]
         for letter in batch.dead_letters:
             value, cut = value_of(letter, self._dead_letter_bytes)
             headers = headers_of(letter, topic=tokens_topic, partition=self._number, now_ms=now_ms)
-            records.append((self._dead_letters_topic, None, letter.raw.key, value, [*headers, *cut]))
+            records.append(Record(self._dead_letters_topic, None, letter.raw.key, value, [*headers, *cut]))
         return records
 
     def cut_dead_letters(self, refused: RecordTooLarge) -> bool:

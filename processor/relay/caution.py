@@ -2,7 +2,8 @@
 
 A takeover counts the unclean ends at its committed offset. From `CAUTIOUS_AFTER` of them on, the owner feeds a stretch of
 records at a time, and commits beforehand which: `trying`, in the commit's metadata. Who comes after an owner that ended at a
-stretch feeds its records one by one in the same way. A record at which an owner ended is a suspect.
+stretch feeds its records in smaller stretches in the same way, and at last one by one: each costs a transaction, so that a
+backlog must not be read alone record by record. A record at which an owner ended alone is a suspect.
 
 Owners end for other reasons too: Kafka is slow, another partition takes all the memory, a node goes away. So an end counts
 against a suspect only where hardly anything else can be its cause. The owner first lives for a random time beside the suspect,
@@ -27,18 +28,22 @@ QUIET_SECONDS: Final = (0.5, 5.0)
 """How long an owner lives beside a suspect before it feeds it: by chance, so that no other cause keeps the same time."""
 PROMPT_SECONDS: Final = 0.25
 """What the commit of a raised count may take. Where Kafka is slower, the record is fed without it."""
-STRETCH: Final = 500
-"""Records, so that a long backlog costs few transactions: each takes some tens of milliseconds."""
+STRETCHES: Final = (500, 25, 1)
+"""Records that are fed together. A stretch costs a transaction, some tens of milliseconds; an end in one costs a takeover."""
 
 
 @dataclass(slots=True)
 class Caution:
-    """What waits to be fed with care. `until`: the offset from which on everything is read as usual again."""
+    """What waits to be fed with care, from `since` on in stretches of `step`. Predecessors survived what comes before.
+
+    `until`: the offset from which on everything is read as usual again.
+    """
 
     step: int
     until: int
     suspect: Trying | None = None
     """A single record at which a predecessor ended."""
+    since: int = 0
     position: int = -1
     """The next offset to be fetched, once records wait or waited here."""
     _waiting: deque[Raw] = field(default_factory=deque)
@@ -49,15 +54,29 @@ class Caution:
 
     @property
     def over(self) -> bool:
-        return not self._waiting and self.position >= self.until
+        return self.position >= self.until and not self._next_before(self.until)
 
     def add(self, records: Sequence[Raw], position: int) -> None:
         self._waiting.extend(records)
         self.position = max(self.position, position)
 
     def take(self) -> list[Raw]:
-        """The next records to feed together. A suspect is fed alone."""
-        return [self._waiting.popleft() for _ in range(min(self.step, len(self._waiting)))]
+        """The next records to feed together."""
+        survived = self._next_before(self.since)
+        size, before = (STRETCHES[0], self.since) if survived else (self.step, self.until)
+        taken: list[Raw] = []
+        while len(taken) < size and self._next_before(before):
+            taken.append(self._waiting.popleft())
+        return taken
+
+    def rest(self) -> list[Raw]:
+        """What waits when all that needs care was fed."""
+        rest = list(self._waiting)
+        self._waiting.clear()
+        return rest
+
+    def _next_before(self, offset: int) -> bool:
+        return bool(self._waiting) and self._waiting[0].offset < offset
 
     def marker(self, records: Sequence[Raw]) -> Trying:
         """What is durable while the records are fed, with the ends that count against them so far."""
@@ -78,10 +97,16 @@ def caution(metadata: CommitMetadata, attempts: int, offset: int, end: int) -> C
     """How to read from `offset`; None as usual. `metadata` is the predecessor's, `attempts` count its end in."""
     trying = metadata.trying
     if trying is not None and trying.end > offset and not is_poison(trying) and (attempts or trying.single):
-        return Caution(1, trying.end, trying if trying.single else None)
+        step = _smaller(trying.end - trying.first)
+        return Caution(step, trying.end, trying if trying.single else None, since=trying.first)
     if attempts < CAUTIOUS_AFTER or end <= offset:
         return None
-    return Caution(1 if end - offset <= STRETCH else STRETCH, end)
+    return Caution(_smaller(end - offset), end)
+
+
+def _smaller(records: int) -> int:
+    """The largest stretch that divides so many records."""
+    return next((size for size in STRETCHES if size < records), 1)
 
 
 def is_poison(trying: Trying) -> bool:

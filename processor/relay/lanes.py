@@ -12,22 +12,22 @@ from random import Random
 import structlog
 from opentelemetry.trace import Tracer
 
-from processor.ably.refusals import PATIENCE, Stubbornness
 from processor.clock import Clock
 from processor.core.backoff import Backoff
 from processor.core.framer import Frame
 from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
-from processor.errors import ChannelRefused, FrameTooLarge, PublishRetry
+from processor.errors import PublishRefused, PublishRetry, RefusalKind
 from processor.ports.realtime import Realtime, Slot
+from processor.relay.stubbornness import PATIENCE, Stubbornness
 from processor.telemetry.metrics import Metrics
 from processor.telemetry.spans import ResponseSpans
 
 log = structlog.get_logger(__name__)
 
 HISTORY_WITHIN = 1.0
-STALE_RETRY = 100.0
-"""Ably drops repeats by id for two minutes only: a retry older than this asks the history first."""
+STALE_SHARE = 5 / 6
+"""Of the service's duplicate window: a retry that comes later after the first send asks the history first."""
 LEASE_CHECK = 0.05
 PLAUSIBLE = 7 * 86_400.0
 """A token's `ts` that lies further away than any topic reaches back, in either direction, measures nothing."""
@@ -39,6 +39,8 @@ class LaneParts:
     metrics: Metrics
     clock: Clock
     random: Random
+    duplicate_window: float
+    """The service's: see `processor.ports.realtime.RealtimeProfile`."""
     tracer: Tracer | None = None
     """None is the one that OpenTelemetry's API gives."""
     backoff: Backoff = field(default_factory=lambda: Backoff(first=0.05, cap=5.0))
@@ -60,6 +62,7 @@ class Lanes:
         self._clock = parts.clock
         self._random = parts.random
         self._backoff = parts.backoff
+        self._stale_after = parts.duplicate_window * STALE_SHARE
         self._pipeline = pipeline
         self._may_publish = may_publish
         self._progressed = progressed
@@ -134,13 +137,13 @@ class Lanes:
         while True:
             sent = self._clock.monotonic()
             try:
-                if sent - first_sent < STALE_RETRY or not await self._in_history(frame):
+                if attempt == 0 or sent - first_sent < self._stale_after or not await self._in_history(frame):
                     if not self._may_publish():
                         raise PublishRetry("the lease ended before the send")  # noqa: TRY301 - one way to try again
                     await slot.publish(frame, attempt)
             except PublishRetry as error:
                 self._metrics.count_publish_failure(error.code)
-                if stubbornness.is_for_good(error, self._clock.monotonic()):
+                if stubbornness.is_permanent(error, self._clock.monotonic()):
                     self._refused(frame, error.code, f"refused for {PATIENCE:.0f} s: {error}")
                     return
                 self._metrics.publish_retries.inc()
@@ -151,12 +154,12 @@ class Lanes:
                     await asyncio.sleep(LEASE_CHECK)
                 attempt += 1
                 continue
-            except FrameTooLarge:
-                self._metrics.count_publish_failure(40009)
-                self._pipeline.too_large(frame, self._clock.monotonic())
-            except ChannelRefused as error:
+            except PublishRefused as error:
                 self._metrics.count_publish_failure(error.code)
-                self._refused(frame, error.code, str(error))
+                if error.kind is RefusalKind.TOO_LARGE:
+                    self._pipeline.too_large(frame, error.code, self._clock.monotonic())
+                else:
+                    self._refused(frame, error.code, str(error))
             else:
                 self._acknowledged(frame, sent)
             self._progressed()
@@ -170,6 +173,7 @@ class Lanes:
         self._progressed()
 
     async def _in_history(self, frame: Frame) -> bool:
+        log.info("publish_retry_asks_history", seconds=round(self._stale_after, 1))
         try:
             history = await self._realtime.history(frame.channel, HISTORY_WITHIN)
         except PublishRetry:

@@ -1,88 +1,59 @@
-"""The pool of connections: every active channel pinned to one of them, at its own pace.
+"""The pool of links: every active channel pinned to one of them, at its own pace.
 
-Ably orders messages per connection and limits their rate per connection and per channel. So a channel stays where it is
+A realtime service orders messages per link and limits their rate per link and per channel. So a channel stays where it is
 while it is active, and the pool grows with the active channels.
 """
 
 import asyncio
-import math
-import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol, Self
+from typing import Self
 
-from processor.ably.ably import ACK_DEADLINE, MAX_ACK_DEADLINE, AblyOptions, Connection, HistoryReader
-from processor.ably.batches import BatchLink, RequestPace
-from processor.ably.history import ChannelHistory
-from processor.ably.progress import Progress
-from processor.ably.refusals import Meaning, Refusal
 from processor.clock import Clock
 from processor.core.framer import Frame
 from processor.core.pacing import Pace
-from processor.telemetry.metrics import CONNECTION_STATES, Metrics
+from processor.errors import PublishRefused, PublishRetry, RefusalKind
+from processor.ports.realtime import History, Link, LinkState, Provider, RatePace
+from processor.relay.progress import Progress
+from processor.telemetry.metrics import Metrics
 
 IDLE_RELEASE = 60.0
 SWEEP = 15.0
 SHOW = 1.0
-UNPACED_CHANNELS = 256
-"""Channels a connection takes before another is opened, where nothing limits its rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolOptions:
-    """Rates are messages a second; 0 is no pace."""
+    """`channel_rate` is messages a second; 0 is no pace."""
 
-    max_connections: int = 20
-    connection_rate: float = 45.0
+    max_links: int = 20
     channel_rate: float = 25.0
-    batches: bool = False
-    """Publish by REST, many channels a request; `connection_rate` is then requests a second."""
+
+
+@dataclass(slots=True, eq=False)
+class PooledLink:
+    """A link, the number of channels pinned to it, and whether its messages are answered."""
+
+    link: Link
+    progress: Progress
+    channels: int = 0
 
     @property
-    def channels_per_connection(self) -> int:
-        """How many busy channels fill a connection."""
-        if self.batches:
-            return sys.maxsize
-        if not self.connection_rate or not self.channel_rate:
-            return UNPACED_CHANNELS
-        return max(1, math.ceil(self.connection_rate / self.channel_rate))
-
-
-class RatePace(Protocol):
-    """See `processor.core.pacing.Pace`."""
-
-    def delay(self, now: float, *, urgent: bool = False) -> float: ...
-    def spend(self, now: float) -> None: ...
-    def slow_down(self, now: float) -> None: ...
-    def share(self, now: float) -> float: ...
-
-
-class Link(Protocol):
-    """A way to the service that mends itself while `run` runs: a realtime `Connection`, or a `BatchLink`."""
-
-    channels: int
-    state: str
-    refusal: str | None
-    """Why the service does not take our credentials, as a sentence; None while it does."""
-
-    @property
-    def pace(self) -> RatePace: ...
-    async def run(self) -> None: ...
-    async def connected(self) -> None: ...
-    async def publish(self, frame: Frame, deadline: float) -> None: ...
-    def recheck_key(self) -> None: ...
+    def connected(self) -> bool:
+        return self.link.state is LinkState.CONNECTED
 
 
 class ChannelSlot:
-    """A channel's place on its connection. See `processor.ports.realtime.Slot`."""
+    """A channel's place on its link. See `processor.ports.realtime.Slot`."""
 
-    __slots__ = ("_pool", "_turn", "connection", "idle_since", "pace", "users")
+    __slots__ = ("_pool", "_turn", "idle_since", "pace", "pinned", "users")
 
-    def __init__(self, pool: "ConnectionPool", connection: Link, pace: Pace) -> None:
+    def __init__(self, pool: "ConnectionPool", pinned: PooledLink, pace: Pace) -> None:
         self._pool = pool
         self._turn = asyncio.Lock()
-        self.connection = connection
+        self.pinned = pinned
         self.pace = pace
         self.users = 0
         self.idle_since = 0.0
@@ -95,54 +66,57 @@ class ChannelSlot:
 
     def delay(self, *, urgent: bool) -> float:
         now = self._pool.clock.monotonic()
-        return max(self.pace.delay(now, urgent=urgent), self.connection.pace.delay(now, urgent=urgent))
+        return max(self.pace.delay(now, urgent=urgent), self.pinned.link.pace.delay(now, urgent=urgent))
 
     async def connected(self) -> None:
-        await self.connection.connected()
+        await self.pinned.link.connected()
 
     async def publish(self, frame: Frame, attempt: int) -> None:
-        now = self._pool.clock.monotonic()
+        now, link = self._pool.clock.monotonic(), self.pinned.link
         self.pace.spend(now)
-        self.connection.pace.spend(now)
-        self._pool.progress.asked(now)
-        deadline = min(MAX_ACK_DEADLINE, ACK_DEADLINE * 2 ** min(attempt, 4))
+        link.pace.spend(now)
+        self.pinned.progress.asked(now)
         try:
-            await self.connection.publish(frame, deadline)
-        except Refusal as refusal:
-            self._pool.progress.answered()
-            self._slow_down(refusal.meaning)
-            if refusal.meaning is Meaning.ACCOUNT:
-                why = f"the realtime service refuses the account ({refusal.code}): {refusal.message}"
-                self._pool.account_refusal = why
-                self.connection.recheck_key()
-            raise refusal.error() from None
+            await link.publish(frame, self._pool.deadline(attempt))
+        except (PublishRetry, PublishRefused) as error:
+            if error.kind is not RefusalKind.UNDETERMINED:
+                self._refused(error)
+            raise
         self._pool.account_refusal = None
-        self._pool.progress.answered()
+        self.pinned.progress.answered()
 
-    def _slow_down(self, meaning: Meaning) -> None:
+    def _refused(self, refusal: PublishRetry | PublishRefused) -> None:
+        self.pinned.progress.answered()
+        self._slow_down(refusal.kind)
+        if refusal.kind is RefusalKind.CREDENTIALS:
+            self._pool.account_refusal = f"the realtime service refuses the account ({refusal.code}): {refusal}"
+            self.pinned.link.recheck_credentials()
+
+    def _slow_down(self, kind: RefusalKind) -> None:
         now = self._pool.clock.monotonic()
-        if meaning in {Meaning.SLOW_CHANNEL, Meaning.SLOW_ALL}:
+        if kind in {RefusalKind.SLOW_CHANNEL, RefusalKind.SLOW_ALL}:
             self.pace.slow_down(now)
-        if meaning in {Meaning.SLOW_CONNECTION, Meaning.SLOW_ALL}:
-            self.connection.pace.slow_down(now)
+        if kind in {RefusalKind.SLOW_LINK, RefusalKind.SLOW_ALL}:
+            self.pinned.link.pace.slow_down(now)
 
 
 class ConnectionPool:
     """The realtime service, as `processor.ports.realtime.Realtime`. Works while entered."""
 
-    def __init__(self, ably: AblyOptions, options: PoolOptions, metrics: Metrics, clock: Clock, random: Random) -> None:
-        self._ably = ably
-        self._history = HistoryReader(ably)
+    def __init__(
+        self, provider: Provider, options: PoolOptions, metrics: Metrics, clock: Clock, random: Random
+    ) -> None:
+        self._provider = provider
         self._options = options
         self._metrics = metrics
         self._random = random
         self._slots: dict[str, ChannelSlot] = {}
-        self._connections: list[Link] = []
+        self._links: list[PooledLink] = []
         self._tasks = asyncio.TaskGroup()
         self._running: list[asyncio.Task[None]] = []
         self.clock = clock
         self.account_refusal: str | None = None
-        self.progress = Progress(clock.monotonic())
+        metrics.expect_publish_codes(provider.profile.refusal_codes)
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
@@ -155,16 +129,21 @@ class ConnectionPool:
         for task in self._running:
             task.cancel()
         await self._tasks.__aexit__(None, None, None)
-        await self._history.close()
+        await self._provider.histories.close()
         self._show_states()
+
+    def deadline(self, attempt: int) -> float:
+        """Returns the seconds that an attempt waits for its answer."""
+        profile = self._provider.profile
+        return min(profile.max_ack_deadline, profile.ack_deadline * 2.0 ** min(attempt, 4))
 
     def slot(self, channel: str) -> ChannelSlot:
         slot = self._slots.get(channel)
         if slot is None:
-            connection = self._least_loaded()
-            connection.channels += 1
+            pinned = self._least_loaded()
+            pinned.channels += 1
             rate = self._options.channel_rate
-            slot = ChannelSlot(self, connection, Pace(rate, rate / 5, self.clock.monotonic()))
+            slot = ChannelSlot(self, pinned, Pace(rate, rate / 5, self.clock.monotonic()))
             self._slots[channel] = slot
         slot.users += 1
         return slot
@@ -174,46 +153,36 @@ class ConnectionPool:
         slot.users -= 1
         slot.idle_since = self.clock.monotonic()
 
-    async def history(self, channel: str, within: float) -> ChannelHistory:
-        return await self._history.read(channel, within)
+    async def history(self, channel: str, within: float) -> History:
+        return await self._provider.histories.read(channel, within)
 
     def refusal(self) -> str | None:
         """Why nothing can be published for anyone, as a sentence; None while something can."""
-        refused = [connection.refusal for connection in self._connections]
+        refused = [pinned.link.refusal for pinned in self._links]
         if refused and all(refused):
             return refused[0]
         return self.account_refusal
 
     def standstill(self) -> str | None:
-        """Returns why nothing is published though the service can be reached, as a sentence, or None."""
-        return self.progress.standstill()
+        """Returns why a link publishes nothing though the service can be reached, as a sentence, or None."""
+        return next((sentence for pinned in self._links if (sentence := pinned.progress.standstill())), None)
 
     def connected(self) -> int:
-        return sum(connection.state == "connected" for connection in self._connections)
+        return sum(pinned.connected for pinned in self._links)
 
-    def _least_loaded(self) -> Link:
-        connection = min(self._connections, key=lambda each: each.channels)
-        full = connection.channels >= self._options.channels_per_connection
-        if full and len(self._connections) < self._options.max_connections:
+    def _least_loaded(self) -> PooledLink:
+        pinned = min(self._links, key=lambda each: each.channels)
+        full = pinned.channels >= self._provider.profile.channels_per_link
+        if full and len(self._links) < self._options.max_links:
             return self._grow()
-        return connection
+        return pinned
 
-    def _grow(self) -> Link:
-        connection = self._new_batch_link() if self._options.batches else self._new_connection(self._new_pace())
-        self._connections.append(connection)
-        self._running.append(self._tasks.create_task(connection.run()))
-        return connection
-
-    def _new_pace(self) -> Pace:
-        rate = self._options.connection_rate
-        return Pace(rate, rate / 9, self.clock.monotonic())
-
-    def _new_batch_link(self) -> BatchLink:
-        pace = RequestPace(self._options.connection_rate, self.clock.monotonic())
-        return BatchLink(self._ably, pace, self._random, self.clock, self._show_states)
-
-    def _new_connection(self, pace: Pace) -> Connection:
-        return Connection(self._ably, pace, self._random, self._show_states)
+    def _grow(self) -> PooledLink:
+        link = self._provider.new_link(self._show_states)
+        pinned = PooledLink(link, Progress(self.clock.monotonic()))
+        self._links.append(pinned)
+        self._running.append(self._tasks.create_task(link.run()))
+        return pinned
 
     async def _sweep_for_ever(self) -> None:
         while True:
@@ -225,21 +194,23 @@ class ConnectionPool:
         long_ago = self.clock.monotonic() - IDLE_RELEASE
         for channel, slot in list(self._slots.items()):
             if slot.users == 0 and slot.idle_since < long_ago:
-                slot.connection.channels -= 1
+                slot.pinned.channels -= 1
                 del self._slots[channel]
 
     async def _show_paces_for_ever(self) -> None:
         while True:
-            self._look()
-            self._show_paces("connection", [connection.pace for connection in self._connections])
+            self.look()
+            self._show_paces("connection", [pinned.link.pace for pinned in self._links])
             self._show_paces("channel", [slot.pace for slot in self._slots.values()])
             await asyncio.sleep(SHOW)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Observes whether the links make progress. Called about once a second."""
         now = self.clock.monotonic()
-        if self.connected():
-            self.progress.connected(now)
-        self.progress.look(now)
+        for pinned in self._links:
+            if pinned.connected:
+                pinned.progress.connected(now)
+            pinned.progress.look(now)
 
     def _show_paces(self, scope: str, paces: Sequence[RatePace]) -> None:
         now = self.clock.monotonic()
@@ -248,8 +219,10 @@ class ConnectionPool:
         self._metrics.paces_lowered.labels(scope).set(sum(share < 1 for share in shares))
 
     def _show_states(self) -> None:
-        if self.connected():
-            self.progress.connected(self.clock.monotonic())
-        for state in CONNECTION_STATES:
-            count = sum(connection.state == state for connection in self._connections)
-            self._metrics.ably_connections.labels(state).set(count)
+        now = self.clock.monotonic()
+        for pinned in self._links:
+            if pinned.connected:
+                pinned.progress.connected(now)
+        counts = Counter(pinned.link.state for pinned in self._links)
+        for state in LinkState:
+            self._metrics.realtime_connections.labels(state).set(counts[state])

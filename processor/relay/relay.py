@@ -2,72 +2,107 @@
 
 The rebalance callbacks only gate and drain: *assigned* returns at once, since no heartbeat is sent before it does, and
 the takeover is a task; *revoked* waits until the partitions are given back, and heartbeats go on meanwhile.
+
+    JOINING --assigned--> MEMBER --group silent, or credentials changed--> LEAVING --left--> JOINING
+       |                    |                                                |
+       '--------------------'---------------------- stop --------------------'-----> STOPPING
+
+JOINING: a client joins the group, or is to be connected; nothing is owned. MEMBER: the group has assigned partitions, perhaps
+none. LEAVING: partitions are given back, to join with a new client; what the group assigns is not taken. STOPPING: the same, for ever.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
 
 import structlog
-from aiokafka import ConsumerRebalanceListener, TopicPartition
 
+from processor.core.backoff import Backoff
+from processor.core.group_watch import GroupWatch
 from processor.core.items import end_of
 from processor.core.limits import Limits, allowances
+from processor.core.response import Raw
 from processor.errors import KafkaUnavailable, PartitionLost, RecordsGone
-from processor.kafka import ClientOptions, TransactionalWriter
-from processor.ports.log import PartitionWriter
-from processor.relay.measures import Measures
 from processor.relay.parts import WorkerParts
 from processor.relay.worker import PartitionWorker
+from processor.telemetry.retry import Retry
 
 log = structlog.get_logger(__name__)
 
 FETCH_RECORDS = 2_000
 """Takes about 6 ms to take in: what else waits for the loop waits so long at most for a fetch."""
 FETCH_WAIT = 0.2
-RETRY_WAIT = 0.5
+RETRY = Backoff(first=0.5, cap=1.0)
 STARVED = 0.002
 MEASURE_INTERVAL = 0.25
-ASK_INTERVAL = 2.0
+CANCEL_AGAIN = 12.0
+"""Seconds: longer than a cancelled task takes to stop a producer that is not answered."""
 STANDSTILL = 120.0
 """Seconds beyond the drain timeout: every wait of the fetching loop has a deadline far below it."""
+
+
+class RelayState(Enum):
+    JOINING = auto()
+    MEMBER = auto()
+    LEAVING = auto()
+    STOPPING = auto()
+
+
+TRANSITIONS: Final = {
+    RelayState.JOINING: {RelayState.MEMBER, RelayState.LEAVING, RelayState.STOPPING},
+    RelayState.MEMBER: {RelayState.MEMBER, RelayState.LEAVING, RelayState.STOPPING},
+    RelayState.LEAVING: {RelayState.JOINING, RelayState.STOPPING},
+    RelayState.STOPPING: {RelayState.STOPPING},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayOptions:
     """`limits` are those of the whole process; every partition gets its share of the bytes.
 
-    `credentials` tells one state of the secrets and certificates from another: where they changed, Kafka is joined anew.
+    `credentials` tells one state of the secrets and certificates from another: where they changed, Kafka is joined anew, if
+    `check_credentials` does not raise KafkaUnavailable.
     """
 
-    client: ClientOptions
     credentials: Callable[[], object]
-    group_id: str
+    check_credentials: Callable[[], object]
     limits: Limits
     drain_timeout: float
-    max_record_bytes: int
 
 
-class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+class Relay:
+    """See `processor.ports.log.RebalanceListener` for its callbacks."""
+
     def __init__(self, options: RelayOptions, parts: WorkerParts, tasks: asyncio.TaskGroup) -> None:
         self._options = options
         self._parts = parts
         self._consumer = parts.consumer
-        self._measures = Measures(parts.metrics, parts.consumer)
+        self._measures = parts.measures
         self._metrics = parts.metrics
         self._tasks = tasks
         self._workers: dict[int, PartitionWorker] = {}
         self._running: dict[int, asyncio.Task[None]] = {}
         self._paused: set[int] = set()
-        self._stopping = False
-        self._leaving = False
+        self.state = RelayState.JOINING
         self._giving_back = asyncio.Lock()
         self._credentials = options.credentials()
         self._kafka_trouble: str | None = None
-        self._assigned_once = False
-        self._asked = float("-inf")
-        self._answering_since: float | None = None
+        self._watch = GroupWatch(parts.consumer.patience)
+        self._fetching = self._retry("fetch")
         self._turned_at = parts.clock.monotonic()
+
+    def _retry(self, operation: str) -> Retry:
+        return Retry(RETRY, self._parts.random.random, self._metrics.retries.labels(operation).inc)
+
+    def _become(self, state: RelayState) -> None:
+        assert state in TRANSITIONS[self.state], (self.state, state)
+        self.state = state
+
+    @property
+    def _stopping(self) -> bool:
+        return self.state is RelayState.STOPPING
 
     @property
     def workers(self) -> Iterable[PartitionWorker]:
@@ -77,7 +112,7 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         """Why tokens are not flowing, as a sentence; None when they are."""
         if self._kafka_trouble is not None:
             return self._kafka_trouble
-        if not self._assigned_once:
+        if self.state is RelayState.JOINING:
             return "waiting for the consumer group to assign partitions"
         for worker in self._workers.values():
             if worker.stuck is not None:
@@ -100,14 +135,13 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
 
     # Rebalances
 
-    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
+    async def on_partitions_assigned(self, numbers: Sequence[int]) -> None:
         self._metrics.rebalances.inc()
-        self._assigned_once = True
-        numbers = sorted(partition.partition for partition in assigned)
-        if self._leaving:
+        if self.state in {RelayState.LEAVING, RelayState.STOPPING}:
             # The group may still assign while this member gives back what it had: nobody would end those workers.
-            log.info("assignment_not_taken", partitions=numbers)
+            log.info("assignment_not_taken", partitions=list(numbers))
             return
+        self._become(RelayState.MEMBER)
         self._consumer.pause(*numbers)
         self._paused = set(numbers)
         limits = self._share(len(numbers))
@@ -115,22 +149,13 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
             worker = self._new_worker(number, limits)
             self._workers[number] = worker
             self._running[number] = self._tasks.create_task(self._own(worker))
-        log.info("partitions_assigned", partitions=numbers)
+        log.info("partitions_assigned", partitions=list(numbers))
 
     def _new_worker(self, number: int, limits: Limits) -> PartitionWorker:
-        return PartitionWorker(number, self._parts, self._new_writer(number), limits)
+        return PartitionWorker(number, self._parts, self._parts.writer_of(number), limits)
 
-    def _new_writer(self, number: int) -> PartitionWriter:
-        return TransactionalWriter(
-            self._options.client,
-            transactional_id=f"{self._options.group_id}-{self._consumer.topic}-{number}",
-            group_id=self._options.group_id,
-            source=self._consumer.partition(number),
-            max_bytes=self._options.max_record_bytes,
-        )
-
-    async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
-        del revoked  # an eager assignor takes all of them
+    async def on_partitions_revoked(self, numbers: Sequence[int]) -> None:
+        del numbers  # an eager assignor takes all of them
         await self._give_back(self._options.drain_timeout)
 
     def _share(self, partitions: int) -> Limits:
@@ -165,7 +190,7 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         finally:
             for task in running.values():
                 task.cancel()
-        await asyncio.gather(*running.values(), return_exceptions=True)
+        await _ended(running.values())
         await asyncio.gather(*(worker.close() for worker in workers.values()))
         for number in workers:
             self._measures.forget(number)
@@ -186,57 +211,50 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
         measured = 0.0
         while not self._stopping:
             self._turned_at = self._parts.clock.monotonic()
-            try:
-                fetched = await self._consumer.fetch(FETCH_RECORDS, FETCH_WAIT)
-                self._kafka_trouble = None
-            except KafkaUnavailable as error:
-                if isinstance(error, RecordsGone):
-                    self._take_over_again(error)
-                else:
-                    self._read_again()
-                self._kafka_trouble = str(error)
-                await asyncio.sleep(RETRY_WAIT)
-                fetched = {}
+            fetched = await self._fetch()
             for number, records in fetched.items():
                 if (worker := self._workers.get(number)) is not None and records:
                     worker.feed(records, end_of(records))
             if self._kafka_trouble is None:
                 self._follow_positions()
-            if await self._is_cut_off_for_good() and not self._stopping:
+            if await self._is_cut_off() and not self._stopping:
                 log.warning("group_silent", seconds=round(self._consumer.membership.silence(), 1))
-                await self._begin_anew()
+                await self._join_again()
             self._gate()
             if self._parts.clock.monotonic() - measured >= MEASURE_INTERVAL:
                 measured = self._parts.clock.monotonic()
                 if self._credentials_changed():
                     log.info("kafka_credentials_changed")
-                    await self._begin_anew()
+                    await self._join_again()
                 self._measure()
             # Under a backlog fetching never waits: let lanes and writers have their turns.
             await asyncio.sleep(0 if fetched else STARVED)
 
-    async def _is_cut_off_for_good(self) -> bool:
-        """Whether the group stays silent though Kafka answers others: then this client's look-up of its coordinator hangs, or
-        its part in the group has ended.
+    async def _fetch(self) -> Mapping[int, Sequence[Raw]]:
+        """Returns what was fetched, by partition; nothing after a failure and a pause."""
+        try:
+            fetched = await self._consumer.fetch(FETCH_RECORDS, FETCH_WAIT)
+        except RecordsGone as error:
+            self._take_over_again(error)
+            self._kafka_trouble = str(error)
+        except KafkaUnavailable as error:
+            self._read_again()
+            self._kafka_trouble = str(error)
+        else:
+            self._kafka_trouble = None
+            self._fetching.succeeded()
+            return fetched
+        await self._fetching.pause()
+        return {}
 
-        While Kafka itself is away there is nothing to mend: this client comes back with it, knows what it published, and
-        can still hand over cleanly. A new one would have to ask the channels' histories.
-        """
-        now = self._parts.clock.monotonic()
-        patience = self._consumer.patience
-        ended = self._consumer.membership.ended
-        if not ended and self._consumer.membership.silence() <= patience:
-            self._answering_since = None
+    async def _is_cut_off(self) -> bool:
+        """Whether the group has to be joined with a new client: see `GroupWatch`."""
+        now, membership = self._parts.clock.monotonic(), self._consumer.membership
+        ended = membership.ended
+        if not self._watch.asks(now, silence=membership.silence(), ended=ended):
             return False
-        if now - self._asked < ASK_INTERVAL:
-            return False
-        self._asked = now
-        if not await self._consumer.reachable():
-            self._answering_since = None
-            return False
-        if self._answering_since is None:
-            self._answering_since = now
-        return ended or now - self._answering_since > patience
+        reachable = await self._consumer.reachable()
+        return self._watch.answered(now, reachable=reachable, ended=ended)
 
     def _read_again(self) -> None:
         """Fetch from where the partitions are: the client may have passed over what it read of one when it failed at another.
@@ -258,18 +276,19 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
                 log.error("records_gone_unread", partition=number, position=offset)
                 self._consumer.membership.rejoin()
 
-    async def _begin_anew(self) -> None:
+    async def _join_again(self) -> None:
         """Join the group with a new client.
 
         Either the group has not answered for long, although fetching goes on or fails quietly; or what this client is let in
         by may soon be refused.
         """
-        self._leaving = True
-        self._answering_since = None
+        self._become(RelayState.LEAVING)
+        self._watch.renewed()
         await self._give_back(self._options.drain_timeout)
         await self._consumer.renew()
-        self._leaving = False
-        await self._start()
+        if self.state is RelayState.LEAVING:  # and not asked to stop meanwhile
+            self._become(RelayState.JOINING)
+            await self._start()
 
     def _credentials_changed(self) -> bool:
         """Whether they changed into others that can be used; as long as not, the old ones may still do."""
@@ -278,13 +297,14 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
             return False
         self._credentials = now
         try:
-            self._options.client()
+            self._options.check_credentials()
         except KafkaUnavailable as error:
             log.warning("kafka_credentials_unusable", cause=str(error))
             return False
         return True
 
     async def _start(self) -> None:
+        retry = self._retry("join")
         while not self._stopping:
             self._turned_at = self._parts.clock.monotonic()
             try:
@@ -292,7 +312,7 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
             except KafkaUnavailable as error:
                 self._kafka_trouble = str(error)
                 log.warning("kafka_unavailable", cause=str(error))
-                await asyncio.sleep(RETRY_WAIT)
+                await retry.pause()
             else:
                 return
 
@@ -329,8 +349,17 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unt
 
     async def stop(self) -> None:
         """Hand the partitions over cleanly, inside the drain timeout, and leave the group."""
-        self._stopping = self._leaving = True
+        self._become(RelayState.STOPPING)
         await self._give_back(self._options.drain_timeout)
         await self._consumer.stop()
         await self._parts.committed.close()
         await self._parts.responses.close()
+
+
+async def _ended(cancelled: Iterable[asyncio.Task[None]]) -> None:
+    """Waits until the tasks have ended. Cancels one again where a client that it closed has swallowed the cancellation."""
+    pending = set(cancelled)
+    while pending:
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN)
+        for task in pending:
+            task.cancel()

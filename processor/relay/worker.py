@@ -8,7 +8,7 @@ Everything but the pipeline's decisions is here; the lanes are another shell's a
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from math import inf
 
@@ -20,13 +20,14 @@ from processor.core.items import end_of
 from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Cancel, Raw
-from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge
+from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge, TokenstreamError
 from processor.ports.log import PartitionWriter, Record
 from processor.relay.batch_records import BatchRecords
 from processor.relay.caution import PROMPT_SECONDS, QUIET_SECONDS, Caution, caution, poison_of, without
 from processor.relay.commit_metadata import CommitMetadata, Trying
 from processor.relay.parts import WorkerParts
 from processor.relay.takeover import Beginning, beginning, record_at, restore
+from processor.telemetry.retry import Retry
 from topics.controls import ControlRecord
 from topics.records import ResponseRecord
 
@@ -41,23 +42,35 @@ LANDING_SHARE = 0.7
 RETRY = Backoff(first=0.2, cap=5.0)
 
 
-class State(Enum):
+class WorkerState(Enum):
     TAKING_OVER = auto()
     RUNNING = auto()
     DRAINING = auto()
     GONE = auto()
 
 
+def pipeline_of(parts: WorkerParts, limits: Limits) -> PartitionPipeline:
+    return PartitionPipeline(parts.decoder, limits, parts.chunk_format, parts.controls.memory)
+
+
 class PartitionWorker:
     """`run` is its task; `feed`, `drain` and `abandon` are called by the relay that owns it."""
 
-    def __init__(self, number: int, parts: WorkerParts, writer: PartitionWriter, limits: Limits) -> None:
+    def __init__(
+        self,
+        number: int,
+        parts: WorkerParts,
+        writer: PartitionWriter,
+        limits: Limits,
+        pipeline_of: Callable[[WorkerParts, Limits], PartitionPipeline] = pipeline_of,
+    ) -> None:
         self.number = number
+        self._pipeline_of = pipeline_of
         self._parts = parts
         self._writer = writer
         self._clock = parts.clock
-        self.pipeline = self._new_pipeline(limits)
-        self.state = State.TAKING_OVER
+        self.pipeline = pipeline_of(parts, limits)
+        self.state = WorkerState.TAKING_OVER
         self.stuck: str | None = None
         """What this partition waits for, as a sentence; None while it makes progress."""
         self._lanes = parts.lanes_of(self.pipeline, self._may_publish, self.progressed)
@@ -87,12 +100,9 @@ class PartitionWorker:
     def __repr__(self) -> str:
         return f"<PartitionWorker {self.number} {self.state.name} {self.pipeline!r}>"
 
-    def _new_pipeline(self, limits: Limits) -> PartitionPipeline:
-        return PartitionPipeline(self._parts.decoder, limits, self._parts.controls.memory)
-
     @property
     def running(self) -> bool:
-        return self.state is State.RUNNING
+        return self.state is WorkerState.RUNNING
 
     @property
     def committed_offset(self) -> int:
@@ -128,19 +138,19 @@ class PartitionWorker:
 
     def cancel(self, control: ControlRecord, cancel: Cancel) -> None:
         """See `PartitionPipeline.cancel`. A takeover that begins later finds it in the memory of the process."""
-        if self.state is not State.GONE:
+        if self.state is not WorkerState.GONE:
             self.pipeline.cancel(control, cancel)
             self.progressed()
 
     def _may_publish(self) -> bool:
-        return self.state in {State.RUNNING, State.DRAINING} and self._parts.consumer.membership.holds()
+        return self.state in {WorkerState.RUNNING, WorkerState.DRAINING} and self._parts.consumer.membership.holds()
 
     # Taking over
 
     async def run(self) -> None:
         """Own the partition until it is given back. Raises PartitionLost when another owner has taken it."""
         try:
-            while self.state is State.TAKING_OVER:
+            while self.state is WorkerState.TAKING_OVER:
                 await self._take_over()
                 while self.running:
                     await self._turn()
@@ -151,20 +161,11 @@ class PartitionWorker:
 
     async def _take_over(self) -> None:
         began = self._clock.monotonic()
-        attempt = 0
-        while True:
-            try:
-                await self._try_take_over()
-                if self.state is not State.TAKING_OVER:
-                    raise PartitionLost(f"partition {self.number} was given back while it was taken over")
-                break
-            except KafkaUnavailable as error:
-                self.stuck = str(error)
-                log.warning("takeover_retry", partition=self.number, attempt=attempt, cause=str(error))
-                await asyncio.sleep(RETRY.delay(attempt, self._parts.random.random()))
-                attempt += 1
+        await self._retry("takeover").until_done(self._try_take_over, KafkaUnavailable, self._takeover_failed)
+        if self.state is not WorkerState.TAKING_OVER:
+            raise PartitionLost(f"partition {self.number} was given back while it was taken over")
         self.stuck = None
-        self.state = State.RUNNING
+        self.state = WorkerState.RUNNING
         seconds = self._clock.monotonic() - began
         self._parts.metrics.takeovers.inc()
         self._parts.metrics.takeover_seconds.observe(seconds)
@@ -172,10 +173,20 @@ class PartitionWorker:
             "partition_taken_over",
             partition=self.number,
             offset=self._committed.offset,
-            open_responses=self.pipeline.open_responses,
+            open_responses=self.pipeline.status().open_responses,
             seconds=round(seconds, 3),
         )
         self._lanes.wake()
+
+    def _takeover_failed(self, error: KafkaUnavailable, attempt: int) -> None:
+        """Raises PartitionLost where the takeover was cancelled: a client that is closed meanwhile swallows the cancellation."""
+        if self.state is not WorkerState.TAKING_OVER:
+            raise PartitionLost(f"partition {self.number} was given back while it was taken over") from error
+        self.stuck = str(error)
+        log.warning("takeover_retry", partition=self.number, attempt=attempt, cause=str(error))
+
+    def _retry(self, operation: str) -> Retry:
+        return Retry(RETRY, self._parts.random.random, self._parts.metrics.retries.labels(operation).inc)
 
     async def _try_take_over(self) -> None:
         parts, number = self._parts, self.number
@@ -186,7 +197,7 @@ class PartitionWorker:
         if begin.lost:
             at = committed and committed[0]
             log.error("committed_offset_out_of_range", partition=number, committed=at, first=first, end=end)
-        self.pipeline = self._new_pipeline(self.pipeline.limits)
+        self.pipeline = self._pipeline_of(self._parts, self.pipeline.limits)
         self._lanes.stop()
         self._lanes = parts.lanes_of(self.pipeline, self._may_publish, self.progressed)
         responses_end = await restore(self.pipeline, parts.responses, number, begin.restore, self._clock)
@@ -212,7 +223,7 @@ class PartitionWorker:
     # Running
 
     def feed(self, records: Sequence[Raw], position: int) -> None:
-        if self.state is not State.RUNNING:
+        if self.state is not WorkerState.RUNNING:
             return
         if self._caution is not None:
             self._caution.add(records, position)
@@ -251,13 +262,13 @@ class PartitionWorker:
                 self._poison[first] = f"reading it raised {cause}"
             self._raised = first, type(error)
         self._caution_here = Caution(1, end)
-        self.state = State.TAKING_OVER
+        self.state = WorkerState.TAKING_OVER
         self._lanes.stop()
         self._kicked.set()
 
     async def _feed_carefully(self, care: Caution) -> None:
         """Feed what is next of what waits, once it is durable that it is tried; then write that this owner lives."""
-        records = care.take()
+        records = care.take() if not care.over else []
         suspected = care.suspects(records) if records else False
         if records:
             await self._announce(care, records, suspected=suspected)
@@ -271,11 +282,19 @@ class PartitionWorker:
             if suspected:
                 await self._commit_trying()
         if self.running and care.over:
-            self._feed((), care.position)
-            self._caution = self._caution_here = None
-            await self._write()
+            await self._read_as_usual(care)
         elif records and not self._may_feed:
             await self._write()
+
+    async def _read_as_usual(self, care: Caution) -> None:
+        """End the care. What came with the last of it is fed once it is durable that the owner lived."""
+        if care.holds:
+            await self._commit_trying()
+            if not self.running:
+                return
+        self._caution = self._caution_here = None
+        self._feed(care.rest(), care.position)
+        await self._write()
 
     async def _announce(self, care: Caution, records: Sequence[Raw], *, suspected: bool) -> None:
         """Make durable what is tried. An end counts against a suspect only where nothing else was amiss: see `caution`."""
@@ -297,14 +316,14 @@ class PartitionWorker:
     async def _commit_trying(self) -> None:
         """Make durable what is tried, and nothing else: what is refused of the rest must not keep that from it."""
         async with self._writing:
-            if self.state in {State.RUNNING, State.DRAINING}:
+            if self.state in {WorkerState.RUNNING, WorkerState.DRAINING}:
                 await self._write_batch(Batch((), ()), clean=False, keep=self._committed)
 
     async def _turn(self) -> None:
         pipeline, care = self.pipeline, self._caution
         now = self._clock.monotonic()
         pipeline.tick(now)
-        if care is not None and (self._may_feed or care.over):
+        if care is not None and (self._may_feed or (care.over and not care.holds)):
             await self._feed_carefully(care)
             if not self.running:
                 return
@@ -344,7 +363,7 @@ class PartitionWorker:
             log.info("end_offset_unavailable", partition=self.number, cause=str(error))
             self.pipeline.unreachable(self._clock.monotonic())
             return
-        if self.state is State.RUNNING:
+        if self.state is WorkerState.RUNNING:
             self.pipeline.end_offset(read_at, end, self._clock.monotonic())
 
     async def _read_texts_back(self) -> None:
@@ -355,27 +374,24 @@ class PartitionWorker:
             self.pipeline.read_back(record)
 
     async def _read_record(self, offset: int) -> ResponseRecord | None:
-        attempt = 0
-        while True:
-            try:
-                return await record_at(self._parts.responses, self.number, offset)
-            except KafkaUnavailable as error:
-                self.stuck = str(error)
-                await asyncio.sleep(RETRY.delay(attempt, self._parts.random.random()))
-                attempt += 1
+        def failed(error: KafkaUnavailable, _attempt: int) -> None:
+            self.stuck = str(error)
+
+        return await self._retry("read_record").until_done(
+            lambda: record_at(self._parts.responses, self.number, offset), KafkaUnavailable, failed
+        )
 
     # Writing
 
     async def _write(self, *, clean: bool = False) -> None:
         """One transaction with all that waits. Retried until it is known to be committed, or the partition is lost."""
         async with self._writing:
-            if self.state not in {State.RUNNING, State.DRAINING}:
+            if self.state not in {WorkerState.RUNNING, WorkerState.DRAINING}:
                 return  # given back, or begun again, while this waited its turn
             batch = self.pipeline.collect(self._clock.wall_ms())
             await self._write_batch(batch, clean=clean)
 
     async def _write_batch(self, batch: Batch, *, clean: bool, keep: CommitPoint | None = None) -> None:
-        records = self._records(batch)
         point = keep or self._committed
 
         def commit(offsets: Sequence[int]) -> tuple[int, str]:
@@ -384,24 +400,14 @@ class PartitionWorker:
                 point = self.pipeline.commit_point(batch, offsets[: len(batch.saves)])
             return point.offset, self._metadata(point, clean=clean).encode()
 
-        attempt = 0
-        while True:
-            try:
-                if not self._writer.started:
-                    await self._own()
-                began = self._clock.monotonic()
-                await self._writer.write(records, commit)
-                self._parts.metrics.transaction_seconds.observe(self._clock.monotonic() - began)
-                break
-            except KafkaUnavailable as error:
-                if isinstance(error, RecordTooLarge) and self._encoding.cut_dead_letters(error):
-                    records = self._records(batch)
-                self._parts.metrics.transaction_retries.inc()
-                self.stuck = str(error)
-                log.warning("transaction_retry", partition=self.number, attempt=attempt, cause=str(error))
-                self.pipeline.unreachable(self._clock.monotonic())
-                await asyncio.sleep(RETRY.delay(attempt, self._parts.random.random()))
-                attempt += 1
+        async def write() -> None:
+            if not self._writer.started:
+                await self._own()
+            began = self._clock.monotonic()
+            await self._writer.write(self._records(batch), commit)
+            self._parts.metrics.transaction_seconds.observe(self._clock.monotonic() - began)
+
+        await self._retry("transaction").until_done(write, (KafkaUnavailable, RecordTooLarge), self._transaction_failed)
         self.stuck = None
         self._wrote_at = self._clock.monotonic()
         self._committed = point
@@ -412,9 +418,17 @@ class PartitionWorker:
             self._parts.controls.notify(batch.unwanted)
             self._lanes.wake()
 
+    def _transaction_failed(self, error: TokenstreamError, attempt: int) -> None:
+        if isinstance(error, RecordTooLarge):
+            self._encoding.cut_dead_letters(error)  # a response record waits until the topic takes it
+        self._parts.metrics.transaction_retries.inc()
+        self.stuck = str(error)
+        log.warning("transaction_retry", partition=self.number, attempt=attempt, cause=str(error))
+        self.pipeline.unreachable(self._clock.monotonic())
+
     def _metadata(self, point: CommitPoint, *, clean: bool) -> CommitMetadata:
         """An orderly end is none that a record caused: of what is suspected, it keeps what this owner has not fed."""
-        orderly = self.state is State.DRAINING
+        orderly = self.state is WorkerState.DRAINING
         attempts = self._attempts if point.offset == self._begun_at and not orderly else 0
         trying = self._trying
         if orderly:
@@ -439,10 +453,12 @@ class PartitionWorker:
         After it nothing is published or committed. Never raises for an outage: what was not committed, a successor
         does again.
         """
-        if self.state is not State.RUNNING or not self._parts.consumer.membership.holds():
+        if self.state is not WorkerState.RUNNING or not self._parts.consumer.membership.holds():
+            if self.state is WorkerState.RUNNING:
+                log.info("partition_drained", partition=self.number, clean=False, leased=False)
             self.abandon()  # without the lease nothing in flight may be sent again: there is nothing to wait for
             return False
-        self.state = State.DRAINING
+        self.state = WorkerState.DRAINING
         self._lanes.close()
         try:
             async with asyncio.timeout(within):
@@ -455,6 +471,7 @@ class PartitionWorker:
             log.warning("drain_incomplete", partition=self.number, cause=type(error).__name__)
             return False
         else:
+            log.info("partition_drained", partition=self.number, clean=landed, leased=True)
             return landed
         finally:
             self.abandon()
@@ -474,6 +491,6 @@ class PartitionWorker:
 
     def abandon(self) -> None:
         """Let go at once. Nothing more is published or committed from here."""
-        self.state = State.GONE
+        self.state = WorkerState.GONE
         self._lanes.stop()
         self._kicked.set()

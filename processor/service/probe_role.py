@@ -1,4 +1,4 @@
-"""The probe, built from settings. Imported only where one is wanted, so that other apis need not load Ably."""
+"""The probe, built from settings. Imported only where one is wanted, so that other apis need not load the realtime service's client."""
 
 from random import Random
 

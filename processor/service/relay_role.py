@@ -1,32 +1,36 @@
-"""The relay as a whole: built from settings. Imported only by processes that relay, so that others need not load Ably."""
+"""The relay as a whole, built from settings: here the realtime service is chosen. Imported only by processes that relay."""
 
 import asyncio
 from collections.abc import Callable
 from random import Random
-from typing import Any
 
-from processor.ably.ably import AblyOptions
 from processor.clock import Clock
 from processor.config.settings import Settings
+from processor.core.chunks import ChunkFormat
 from processor.core.limits import PROCESS_FINALS, Limits
 from processor.core.partition import PartitionPipeline
-from processor.errors import KafkaUnavailable, SettingsError
-from processor.kafka import CommittedOffsets, Consumer, ResponsesReader
+from processor.errors import SettingsError
+from processor.kafka import CommittedOffsets, Consumer, ResponsesReader, transactional_writers
 from processor.kafka.controls import KafkaControls
+from processor.ports.realtime import Provider, Realtime, RealtimeProfile
 from processor.relay.controls import LOOKBACK, RelayControls
 from processor.relay.lanes import LaneParts, Lanes
+from processor.relay.measures import Measures
 from processor.relay.parts import PartitionLanes, WorkerParts
 from processor.relay.pool import ConnectionPool, PoolOptions
 from processor.relay.relay import Relay, RelayOptions
+from processor.service.kafka_clients import client_options
 from processor.telemetry.metrics import Metrics
 from topics.codec import Decoder
 from topics.controls_reader import ControlsReader
+from topics.openai import Format
 
 RECORD_ROOM = 1024 * 1024
 REBALANCE_ROOM = 10.0
 
 
-def limits_of(settings: Settings) -> Limits:
+def limits_of(settings: Settings, frame_bytes: int) -> Limits:
+    """`frame_bytes` is the largest message that the realtime service takes."""
     return Limits(
         snapshot_interval=settings.snapshot_interval,
         gap_timeout=settings.gap_timeout,
@@ -39,10 +43,23 @@ def limits_of(settings: Settings) -> Limits:
         ended=settings.max_ended_responses,
         open_responses=settings.max_open_responses,
         finals=PROCESS_FINALS,
+        frame_bytes=frame_bytes,
     )
 
 
-def connection_pool(settings: Settings, metrics: Metrics, clock: Clock, random: Random) -> ConnectionPool:
+def realtime_provider(settings: Settings, clock: Clock, random: Random) -> Provider:
+    """Chooses the realtime service."""
+    if settings.realtime == "direct":
+        from processor.direct.provider import direct_provider  # noqa: PLC0415 - only one of the two is needed
+
+        return direct_provider(client_options(settings), settings.frames_topic, clock, random)
+    return _ably(settings, clock, random)
+
+
+def _ably(settings: Settings, clock: Clock, random: Random) -> Provider:
+    from processor.ably.ably import AblyOptions  # noqa: PLC0415 - it brings Ably's SDK
+    from processor.ably.provider import AblyRates, ably_provider  # noqa: PLC0415
+
     def key() -> str:
         secret = settings.current_secret("ably_key")
         if secret is None:
@@ -56,28 +73,37 @@ def connection_pool(settings: Settings, metrics: Metrics, clock: Clock, random: 
         tls=settings.ably_tls,
         ephemeral_tokens=settings.ably_ephemeral_tokens,
     )
-    options = PoolOptions(
-        max_connections=settings.ably_max_connections,
-        connection_rate=settings.ably_connection_rate,
-        channel_rate=settings.ably_channel_rate,
+    rates = AblyRates(
+        connection=settings.ably_connection_rate,
+        channel=settings.ably_channel_rate,
         batches=settings.ably_transport == "rest",
     )
-    return ConnectionPool(ably, options, metrics, clock, random)
+    return ably_provider(ably, rates, clock, random)
+
+
+def connection_pool(
+    settings: Settings, provider: Provider, metrics: Metrics, clock: Clock, random: Random
+) -> ConnectionPool:
+    if settings.realtime == "direct":
+        options = PoolOptions(max_links=1, channel_rate=settings.direct_channel_rate)
+    else:
+        options = PoolOptions(max_links=settings.ably_max_connections, channel_rate=settings.ably_channel_rate)
+    return ConnectionPool(provider, options, metrics, clock, random)
 
 
 def build_relay(
-    settings: Settings, pool: ConnectionPool, metrics: Metrics, clock: Clock, random: Random, tasks: asyncio.TaskGroup
+    settings: Settings,
+    profile: RealtimeProfile,
+    pool: Realtime,
+    metrics: Metrics,
+    clock: Clock,
+    random: Random,
+    tasks: asyncio.TaskGroup,
 ) -> Relay:
-
-    def client() -> dict[str, Any]:
-        try:
-            return settings.kafka_client_options()
-        except (
-            SettingsError
-        ) as error:  # a file that was good when the process started is gone or spoilt: it may come back
-            raise KafkaUnavailable(str(error)) from error
-
-    lane_parts = LaneParts(realtime=pool, metrics=metrics, clock=clock, random=random)
+    client = client_options(settings)
+    lane_parts = LaneParts(
+        realtime=pool, metrics=metrics, clock=clock, random=random, duplicate_window=profile.duplicate_window
+    )
 
     def lanes_of(
         pipeline: PartitionPipeline, may_publish: Callable[[], bool], progressed: Callable[[], None]
@@ -95,15 +121,24 @@ def build_relay(
         clock=clock,
         max_batch_bytes=settings.max_batch_bytes,
     )
+    writer_of = transactional_writers(
+        client,
+        group_id=settings.kafka_group_id,
+        topic=settings.tokens_topic,
+        max_bytes=settings.max_response_bytes + RECORD_ROOM,
+    )
     parts = WorkerParts(
         consumer=consumer,
         committed=CommittedOffsets(client, settings.kafka_group_id, settings.tokens_topic),
         responses=ResponsesReader(client, settings.responses_topic, max_batch_bytes=settings.max_batch_bytes),
+        writer_of=writer_of,
         lanes_of=lanes_of,
         decoder=Decoder(settings.channel_pattern),
+        chunk_format=ChunkFormat(Format(settings.tokens_format), settings.channel_template, settings.channel_pattern),
         metrics=metrics,
         clock=clock,
         random=random,
+        measures=Measures(metrics, consumer),
         responses_topic=settings.responses_topic,
         dead_letters_topic=settings.dead_letters_topic,
         dead_letter_bytes=settings.max_response_bytes + RECORD_ROOM,
@@ -115,11 +150,9 @@ def build_relay(
         ),
     )
     options = RelayOptions(
-        client=client,
         credentials=settings.kafka_credentials,
-        group_id=settings.kafka_group_id,
-        limits=limits_of(settings),
+        check_credentials=client,
+        limits=limits_of(settings, profile.max_frame_bytes),
         drain_timeout=settings.drain_timeout,
-        max_record_bytes=settings.max_response_bytes + RECORD_ROOM,
     )
     return Relay(options, parts, tasks)

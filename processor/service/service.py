@@ -1,15 +1,16 @@
 """The composition root: builds the roles from settings, runs them in one task group, stops them in the right order.
 
-    HTTP up (health) -> topics verified -> relay, archive, api -> SIGTERM -> relay drained -> archive, HTTP down
+    HTTP up (health) -> topics verified -> archive, api, gateway, relay -> SIGTERM -> relay drained -> archive, HTTP down
 
 A role that fails for good ends the process; what it was doing, the next process does again. What only one role needs is
-imported when that role is built: a relay does not load a database driver, an api does not load Ably.
+imported when that role is built: a relay does not load a database driver, an api does not load the client of the realtime service.
 """
 
 import asyncio
 import contextlib
 import gc
 import os
+import random
 import signal
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from enum import StrEnum
@@ -25,6 +26,7 @@ from processor.clock import Clock
 from processor.config import api as config_api
 from processor.config.plain_text import plain_text_warnings
 from processor.config.settings import Settings
+from processor.core.backoff import Backoff
 from processor.errors import KafkaUnavailable, SettingsError
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.controls import KafkaControls
@@ -35,15 +37,17 @@ from processor.ports.store import ResponseStore
 from processor.telemetry.health import Check, Health
 from processor.telemetry.loop_watch import LoopWatch
 from processor.telemetry.metrics import Metrics
+from processor.telemetry.retry import Retry
 from processor.telemetry.server import HttpServer
 from topics.specs import TopicNames
 
 if TYPE_CHECKING:
     from processor.archive.app import Archive
+    from processor.service.gateway_role import GatewayRole
 
 log = structlog.get_logger("tokenstream")
 
-TOPICS_RETRY = 2.0
+TOPICS_RETRY = Backoff(first=2.0, cap=4.0)
 STOPPED_AT_ONCE = 1
 
 
@@ -51,6 +55,7 @@ class Role(StrEnum):
     RELAY = "relay"
     ARCHIVE = "archive"
     API = "api"
+    GATEWAY = "gateway"
 
 
 def topic_names(settings: Settings) -> TopicNames:
@@ -59,6 +64,7 @@ def topic_names(settings: Settings) -> TopicNames:
         responses=settings.responses_topic,
         dead_letters=settings.dead_letters_topic,
         controls=settings.controls_topic,
+        frames=settings.frames_topic if settings.realtime == "direct" else None,
     )
 
 
@@ -132,7 +138,7 @@ class Service:
             self._metrics,
             lambda: self._checks,
             lambda: self._vitals,
-            for_strangers=Role.API in roles and not is_loopback(settings.http_host),
+            for_strangers=bool({Role.API, Role.GATEWAY} & roles) and not is_loopback(settings.http_host),
         )
 
     async def run(self) -> None:
@@ -140,8 +146,11 @@ class Service:
             await stack.enter_async_context(LoopWatch(self._metrics).watching())
             await stack.enter_async_context(in_background(self._health.keep_examining()))
             store = self._open_store(stack)
-            api = self._api(store, stack)
-            app = make_app(self._metrics, self._health, api)
+            access = self._access()
+            api = self._api(store, access, stack)
+            gateway = self._gateway_role(store, access)
+            streams = None if gateway is None else gateway.events.serve
+            app = make_app(self._metrics, self._health, api, streams=streams)
             server = HttpServer(app, host=self._settings.http_host, port=self._settings.http_port)
             await stack.enter_async_context(server)
             log.info("http_listening", host=self._settings.http_host, port=server.port)
@@ -152,6 +161,8 @@ class Service:
                     await self._start_store(store, tasks, running)
                 if store is not None and Role.ARCHIVE in self._roles:
                     await running.enter_async_context(self._archive(store, tasks))
+                if gateway is not None:
+                    await running.enter_async_context(self._gateway(gateway, tasks))
                 if Role.RELAY in self._roles:
                     await running.enter_async_context(self._relay(tasks))
                 if api is not None and api.controls is not None:
@@ -163,7 +174,7 @@ class Service:
                 await self._stop.wait()
 
     def _open_store(self, stack: contextlib.AsyncExitStack) -> ResponseStore | None:
-        if not self._roles & {Role.ARCHIVE, Role.API}:
+        if not self._roles & {Role.ARCHIVE, Role.API, Role.GATEWAY}:
             return None
         from processor.archive.stores import open_store  # noqa: PLC0415 - a relay needs no database driver
 
@@ -171,7 +182,27 @@ class Service:
         stack.push_async_callback(store.close)
         return store
 
-    def _api(self, store: ResponseStore | None, stack: contextlib.AsyncExitStack) -> ApiParts | None:
+    def _access(self) -> Access:
+        """Who may read, through `/v1`'s records and its streams alike."""
+        settings = self._settings
+        if self._roles & {Role.API, Role.GATEWAY}:
+            config_api.log_access(settings)
+            release_large_buffers()
+        return Access(
+            open=settings.api_is_open,
+            loopback_only=settings.api_public is not True,
+            tokens=config_api.token_source(settings),
+            keys=config_api.key_source(settings),
+        )
+
+    def _gateway_role(self, store: ResponseStore | None, access: Access) -> "GatewayRole | None":
+        if store is None or Role.GATEWAY not in self._roles:
+            return None
+        from processor.service.gateway_role import build_gateway  # noqa: PLC0415 - other roles do not need it
+
+        return build_gateway(self._settings, store, access, self._metrics, self._clock, self._random)
+
+    def _api(self, store: ResponseStore | None, access: Access, stack: contextlib.AsyncExitStack) -> ApiParts | None:
         if store is None or Role.API not in self._roles:
             return None
         settings = self._settings
@@ -179,14 +210,6 @@ class Service:
         stack.push_async_callback(tombstones.close)
         controls = KafkaControls(settings.kafka_client_options, controls_topic=settings.controls_topic)
         stack.push_async_callback(controls.close)
-        access = Access(
-            open=settings.api_is_open,
-            loopback_only=settings.api_public is not True,
-            tokens=config_api.token_source(settings),
-            keys=config_api.key_source(settings),
-        )
-        config_api.log_access(settings)
-        release_large_buffers()
         limits = ApiLimits(
             settings.api_max_buffered_bytes,
             settings.api_max_requests,
@@ -199,18 +222,20 @@ class Service:
         """Wait for Kafka; raise TopicsUnfit where the topics can't work, warn where they are not as they should be."""
         trouble: list[str | None] = ["not verified yet"]
         self._checks = [Check("kafka", lambda: trouble[0])]
-        while True:
-            try:
-                warnings = await verify_startup(kafka_connection(self._settings), topics_wanted(self._settings))
-            except KafkaUnavailable as error:
-                log.warning("kafka_unavailable", cause=str(error))
-                trouble[0] = str(error)
-                await asyncio.sleep(TOPICS_RETRY)
-            else:
-                for warning in warnings:
-                    log.warning("topics_differ", detail=warning)
-                self._checks = []
-                return
+
+        def failed(error: KafkaUnavailable, _attempt: int) -> None:
+            log.warning("kafka_unavailable", cause=str(error))
+            trouble[0] = str(error)
+
+        retry = Retry(TOPICS_RETRY, random.random, self._metrics.retries.labels("verify_topics").inc)
+        warnings = await retry.until_done(
+            lambda: verify_startup(kafka_connection(self._settings), topics_wanted(self._settings)),
+            KafkaUnavailable,
+            failed,
+        )
+        for warning in warnings:
+            log.warning("topics_differ", detail=warning)
+        self._checks = []
 
     async def _unless_stopped(self, work: Coroutine[None, None, None]) -> bool:
         """Whether `work` finished before the stop was asked for; otherwise it is cancelled. Raises what it raises."""
@@ -231,7 +256,7 @@ class Service:
     ) -> None:
         from processor.archive.opening import open_patiently  # noqa: PLC0415
 
-        opening = tasks.create_task(open_patiently(store))
+        opening = tasks.create_task(open_patiently(store, self._metrics))
         running.callback(opening.cancel)
         self._checks.append(Check("store", lambda: _store_trouble(store)))
 
@@ -265,10 +290,21 @@ class Service:
             self._vitals.remove(vital)
             task.cancel()
 
+    @contextlib.asynccontextmanager
+    async def _gateway(self, gateway: "GatewayRole", tasks: asyncio.TaskGroup) -> AsyncIterator[None]:
+        async with gateway.running(tasks, self._stop) as working:
+            self._checks.append(Check("frames", gateway.feed.trouble))
+            vital = Check("gateway", lambda: next((why for task in working if (why := ended(task))), None))
+            self._vitals.append(vital)
+            try:
+                yield
+            finally:
+                self._vitals.remove(vital)
+
     @contextlib.contextmanager
     def _probing(self, api: ApiParts, channel: str, tasks: asyncio.TaskGroup) -> Iterator[None]:
         """No check asks about it: an api whose probes fail serves as well as before."""
-        from processor.service.probe_role import build_probe  # noqa: PLC0415 - it brings Ably's SDK
+        from processor.service.probe_role import build_probe  # noqa: PLC0415 - it brings the realtime service's client
 
         probe = build_probe(self._settings, channel, api, self._metrics, self._random)
         task = tasks.create_task(probe.run())
@@ -279,10 +315,12 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def _relay(self, tasks: asyncio.TaskGroup) -> AsyncIterator[None]:
-        from processor.service.relay_role import build_relay, connection_pool  # noqa: PLC0415 - it brings Ably's SDK
+        from processor.service import relay_role  # noqa: PLC0415 - it brings the realtime service's client
 
-        async with connection_pool(self._settings, self._metrics, self._clock, self._random) as pool:
-            relay = build_relay(self._settings, pool, self._metrics, self._clock, self._random, tasks)
+        settings, metrics, clock, random = self._settings, self._metrics, self._clock, self._random
+        provider = relay_role.realtime_provider(settings, clock, random)
+        async with relay_role.connection_pool(settings, provider, metrics, clock, random) as pool:
+            relay = relay_role.build_relay(settings, provider.profile, pool, metrics, clock, random, tasks)
             self._checks.append(Check("kafka", relay.trouble))
             self._checks.append(Check("controls", lambda: relay.controls_trouble, required=False))
             self._checks.append(Check("realtime", lambda: realtime_trouble(pool)))

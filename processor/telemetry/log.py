@@ -1,15 +1,15 @@
 """How the process logs: events with fields, one line each, on one stream; never a key, never token text.
 
-Our own code logs through structlog, libraries through the standard library; both leave here the same way. What the Ably SDK says is
-cut before the first payload, and held at warnings: at info it writes the connection's URL with the API key and every message. No
-library is heard below info, known or not: at debug they write statements with their values, headers and whole requests.
+Our own code logs through structlog, libraries through the standard library; both leave here the same way. What a library says that quotes
+what it sends, as the client of a realtime service may, is cut before the first payload, and held at warnings. No library is heard below
+info, known or not: at debug they write statements with their values, headers and whole requests.
 """
 
 import json
 import logging
 import re
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, TextIO
 
 import orjson
@@ -41,10 +41,9 @@ _COORDINATOR_PATIENCE: Final = 15.0
 _PAYLOAD_BEGINS: Final = re.compile(r"[\[{<\n]|b['\"]")
 _LONGEST_FOREIGN: Final = 300
 _FRAMES: Final = 12
-_QUOTING: Final = frozenset({"ably", "aiohttp.server"})
+_HTTP_SERVER: Final = "aiohttp.server"
 # Below these levels the libraries write payloads, credentials, or a line for each request.
 _LEAST_LEVELS: Final = {
-    "ably": logging.WARNING,
     "aiohttp.access": logging.WARNING,
     "alembic": logging.WARNING,
     "aiokafka": logging.INFO,
@@ -60,11 +59,19 @@ _LEAST_LEVELS: Final = {
 }
 
 
-def configure_logging(level: str, format: str | None, stream: TextIO, *, secrets: Iterable[str] = ()) -> None:  # noqa: A002 - the setting's name
+def configure_logging(
+    level: str,
+    format: str | None,  # noqa: A002 - the setting's name
+    stream: TextIO,
+    *,
+    secrets: Iterable[str] = (),
+    quoting: Collection[str] = (),
+) -> None:
     """Send everything at `level` (`debug` to `error`) and above to `stream`, as `json` or for the `console`.
 
     None as the format means console where `stream` is a terminal, and json elsewhere. `secrets` are struck out wherever they appear,
-    besides what looks like a key, a token or a password; it may grow, and must not be an iterator. Called again, it replaces what it did before.
+    besides what looks like a key, a token or a password; it may grow, and must not be an iterator. `quoting` names the loggers of libraries that write credentials and messages at info.
+    Called again, it replaces what it did before.
     """
     least = logging.getLevelNamesMapping()[level.upper()]
     before: tuple[Processor, ...] = (
@@ -76,7 +83,7 @@ def configure_logging(level: str, format: str | None, stream: TextIO, *, secrets
     console = format == "console" or (format is None and stream.isatty())
     handler = logging.StreamHandler(stream)
     handler.addFilter(_is_ours_or_no_debugging)
-    handler.addFilter(_strip_payload)
+    handler.addFilter(_PayloadCut(frozenset(quoting)))
     handler.addFilter(_GroupBeginnings())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -96,7 +103,7 @@ def configure_logging(level: str, format: str | None, stream: TextIO, *, secrets
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(least)
-    for name, floor in _LEAST_LEVELS.items():
+    for name, floor in {**_LEAST_LEVELS, **dict.fromkeys(quoting, logging.WARNING)}.items():
         logging.getLogger(name).setLevel(max(least, floor))
     structlog.configure(
         processors=[
@@ -118,7 +125,7 @@ def where(error: BaseException | None) -> list[str]:
 
 
 def redact(text: str) -> str:
-    """`text` with what looks like a credential struck out: Ably keys, passwords in URLs, bearer tokens, JWTs."""
+    """`text` with what looks like a credential struck out: keys of services, passwords in URLs, bearer tokens, JWTs."""
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return text
@@ -165,21 +172,26 @@ def _is_ours_or_no_debugging(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.INFO or hasattr(record, "_logger")  # structlog's mark on what came by it
 
 
-def _strip_payload(record: logging.LogRecord) -> bool:
-    """Cut what the Ably SDK and the HTTP server say before the first thing that may be a message or a part of a request,
-    and keep only the type of their exceptions.
+class _PayloadCut:
+    """Cuts what quoting libraries and the HTTP server say before the first thing that may be a message or a part of a request,
+    and keeps only the type of their exceptions.
 
-    The SDK's warnings become information here: what they mean for us, our own events and metrics say.
+    Warnings of a quoting library become information here: what they mean for us, our own events and metrics say.
     """
-    from_sdk = record.name == "ably" or record.name.startswith("ably.")
-    if from_sdk:
-        record.levelno, record.levelname = logging.INFO, "INFO"
-    if from_sdk or record.name in _QUOTING:
-        words = _PAYLOAD_BEGINS.split(record.getMessage(), maxsplit=1)[0][:_LONGEST_FOREIGN].strip()
-        cause = record.exc_info[0] if record.exc_info else None
-        record.msg = f"{words} ({cause.__name__})" if cause else words
-        record.args = record.exc_info = record.exc_text = record.stack_info = None
-    return record.levelno >= logging.getLogger().level
+
+    def __init__(self, quoting: frozenset[str]) -> None:
+        self._quoting = quoting
+
+    def __call__(self, record: logging.LogRecord) -> bool:
+        quotes = record.name.partition(".")[0] in self._quoting
+        if quotes:
+            record.levelno, record.levelname = logging.INFO, "INFO"
+        if quotes or record.name == _HTTP_SERVER:
+            words = _PAYLOAD_BEGINS.split(record.getMessage(), maxsplit=1)[0][:_LONGEST_FOREIGN].strip()
+            cause = record.exc_info[0] if record.exc_info else None
+            record.msg = f"{words} ({cause.__name__})" if cause else words
+            record.args = record.exc_info = record.exc_text = record.stack_info = None
+        return record.levelno >= logging.getLogger().level
 
 
 class _GroupBeginnings:

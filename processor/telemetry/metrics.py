@@ -19,34 +19,11 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from processor.ports.realtime import LinkState
 from topics.records import Reason, Status
 
 FRAME_NAMES: Final = ("start", "token", "part", "gap", "stop")
 FINISHED: Final = tuple(status for status in Status if status.finished)
-CONNECTION_STATES: Final = (
-    "initialized",
-    "connecting",
-    "connected",
-    "disconnected",
-    "suspended",
-    "closing",
-    "closed",
-    "failed",
-)
-PUBLISH_CODES: Final = frozenset(
-    {
-        "timeout",  # no answer came in time, or the connection it was sent on ended
-        *("40009", "40012", "40031", "40034"),  # the message, or its ids, refused
-        *("40101", "40111", "40112", "40114", "40115", "40142", "40160", "40171"),  # credentials, capability, quotas
-        *("42910", "42911", "42912", "42913", "42914", "42917", "42918"),  # rates: account, connection, channel
-        *("42920", "42921", "42922", "42924"),  # rates broken badly enough to end the connection
-        *("50000", "50003"),  # Ably's own failures
-        *("80000", "80002", "80003", "80008", "80014", "80017", "80019"),  # the connection
-        *("90000", "90001", "90003", "90007", "90010", "93002"),  # the channel
-    }
-)
-"""Codes with a time series of their own; any other is counted as `other`."""
-
 API_ROUTES: Final = (
     "/v1/responses/{responseId}",
     "/v1/responses/{responseId}/cancel",
@@ -55,6 +32,9 @@ API_ROUTES: Final = (
     "/v1/responses",
     "/v1/hydrate",
     "/v1/openapi.json",
+    "/v1/events",
+    "/v1/channels/{channel}/events",
+    "/v1/responses/{responseId}/events",
     "unknown",
 )
 _API_STATUSES: Final = ("200", "400", "401", "403", "404", "500", "503", "504")
@@ -71,6 +51,18 @@ PROBE_RESULTS: Final = (
     "garbled",  # tokens lost, repeated or out of order in what a reader shows
     "not_stored",  # received, but the store had no finished record of it before the deadline
     "stored_differs",  # the stored record is not what was sent
+)
+RETRIED: Final = (
+    "archive_dead_letters",  # the archive writes what cannot be stored to the dead letters
+    "archive_read",  # the archive connects to Kafka again
+    "fetch",  # the relay reads the tokens topic
+    "join",  # the relay connects to Kafka
+    "open_store",
+    "read_record",  # the relay reads the text of an open response back
+    "store",
+    "takeover",
+    "transaction",
+    "verify_topics",
 )
 PACES: Final = ("connection", "channel")
 
@@ -195,9 +187,10 @@ class Metrics:
         )
         self.publish_failures = self._counter(
             "publish_failures",
-            "Publishes refused or unanswered, by Ably's code.",
-            code=(*sorted(PUBLISH_CODES), "other"),
+            "Publishes refused or unanswered, by the realtime service's code.",
+            code=("timeout", "other"),
         )
+        self._publish_codes: frozenset[int] = frozenset()
         self.publish_retries = self._counter("publish_retries", "Frames sent once more, with the same id.")
         self.pace_wait_seconds = self._counter("pace_wait_seconds", "Time channels waited for their turn by the pace.")
         self.duplicates = self._counter("duplicates", "Records dropped because their event was taken in before.")
@@ -205,6 +198,9 @@ class Metrics:
         self.dead_letters = self._counter("dead_letters", "Records put to the dead letters.", reason=Reason)
         self.responses_started = self._counter("responses_started", "Responses opened.")
         self.responses_finished = self._counter("responses_finished", "Responses ended.", status=FINISHED)
+        self.parts_dropped = self._counter(
+            "parts_dropped", "Deltas in OpenAI's format of parts beyond the 64 that a response may have."
+        )
         self.cancels = self._counter("cancels", "Cancels, by what came of them.", outcome=CANCEL_OUTCOMES)
         self.snapshots = self._counter("snapshots", "Streaming records written to the responses topic.")
         self.archived = self._counter("archived", "Records stored.", status=Status)
@@ -212,6 +208,7 @@ class Metrics:
         self.rebalances = self._counter("rebalances", "Assignments received from the consumer group.")
         self.takeovers = self._counter("takeovers", "Partitions taken over.")
         self.transaction_retries = self._counter("transaction_retries", "Kafka transactions tried once more.")
+        self.retries = self._counter("retries", "Operations tried once more.", operation=RETRIED)
         self.event_loop_stalls = self._counter("event_loop_stalls", "Times the event loop stood still for seconds.")
         self.probe_responses = self._counter(
             "probe_responses", "Probes sent, by what came of them.", result=PROBE_RESULTS
@@ -220,6 +217,15 @@ class Metrics:
         self.probe_lost = self._counter("probe_lost", "Tokens of probes that never reached the reader.")
         self.probe_repeated = self._counter("probe_repeated", "Tokens of probes that the reader showed more than once.")
         self.probe_out_of_order = self._counter("probe_out_of_order", "Tokens of probes shown before an earlier one.")
+        self.gateway_events = self._counter("gateway_events", "Events written to readers, repeats of snapshots too.")
+        self.gateway_resets = self._counter("gateway_resets", "Readers that lost their place and got snapshots again.")
+        self.bridge_requests = self._counter("bridge_requests", "Requests the bridge answered.", status=())
+        self.bridge_upstream_failures = self._counter(
+            "bridge_upstream_failures", "Answers of the model server that were refused or not whole.", cause=()
+        )
+        self.bridge_responses_lost = self._counter(
+            "bridge_responses_lost", "Responses whose records Kafka did not all take."
+        )
         self.api_requests = Counter(
             "tokenstream_api_requests", "HTTP requests answered.", ("route", "status"), registry=self.registry
         )
@@ -250,6 +256,13 @@ class Metrics:
         self.oldest_unsent_seconds = self._gauge(
             "oldest_unsent_seconds", "Since the oldest token not yet acknowledged was read; 0 without one.", partition
         )
+        self.of_a_partition = (
+            self.consumer_lag_records,
+            self.consumed_offset,
+            self.committed_offset,
+            self.partition_open_responses,
+            self.oldest_unsent_seconds,
+        )
         self.pace_ratio = self._gauge(
             "pace_ratio",
             "Lowest current rate as a share of the one set: below 1 after refusals for the rate.",
@@ -259,14 +272,24 @@ class Metrics:
         for scope in PACES:
             self.pace_ratio.labels(scope).set(1)
             self.paces_lowered.labels(scope)
-        self.ably_connections = self._gauge("ably_connections", "Connections to Ably, by state.", ("state",))
-        for state in CONNECTION_STATES:
-            self.ably_connections.labels(state)
+        self.realtime_connections = self._gauge(
+            "ably_connections", "Connections to the realtime service, by state.", ("state",)
+        )
+        for state in LinkState:
+            self.realtime_connections.labels(state)
+        self.gateway_clients = self._gauge("gateway_clients", "Readers connected to the gateway.")
+        self.gateway_buffer_bytes = self._gauge(
+            "gateway_buffer_bytes", "Frames that the gateway holds to resume readers."
+        )
+        self.gateway_transcript_bytes = self._gauge(
+            "gateway_transcript_bytes", "Texts and records that the gateway holds in memory."
+        )
         self.ready = self._gauge("ready", "Whether what this process depends on works.", ("dependency",))
         self.event_loop_lag_now = self._gauge("event_loop_lag_now_seconds", "The newest of event_loop_lag_seconds.")
         self.probe_last_ok = self._gauge(
             "probe_last_ok_timestamp_seconds", "When the last probe that found all well ended."
         )
+        self.bridge_streams = self._gauge("bridge_streams", "Responses the bridge is writing.")
         self.build_info = self._gauge("build_info", "1, for the version that runs.", ("version",))
         self.build_info.labels(version("tokenstream")).set(1)
 
@@ -291,7 +314,13 @@ class Metrics:
         Saved(self.registry, self.tokens_per_frame)
         self.takeover_seconds = histogram("takeover_seconds", "Time to take over a partition.", _STORE)
         self.transaction_seconds = histogram("transaction_seconds", "Time a Kafka transaction took.", _STORE)
+        self.gateway_delivery_seconds = histogram(
+            "gateway_delivery_seconds", "From a frame's ts to its being written to its last reader's socket.", _DELIVERY
+        )
         self.archive_seconds = histogram("archive_seconds", "Time a batch took to store.", _STORE)
+        self.bridge_first_byte_seconds = histogram(
+            "bridge_first_byte_seconds", "From a request to the model server's first byte.", (*_STEP, 30, 60)
+        )
         self.event_loop_lag_seconds = histogram("event_loop_lag_seconds", "How late the event loop ran a timer.", _LOOP)
         self.probe_seconds = histogram("probe_seconds", "From making a probe's token to a reader's having it.", _PROBE)
         self.probe_store_seconds = histogram(
@@ -314,10 +343,16 @@ class Metrics:
         self._folded.append(made)
         return made
 
+    def expect_publish_codes(self, codes: frozenset[int]) -> None:
+        """Gives each of these codes of the realtime service a series of its own, from zero on."""
+        self._publish_codes = codes
+        for code in sorted(codes):
+            self.publish_failures.labels(str(code))
+
     def count_publish_failure(self, code: int) -> None:
-        """`code` is Ably's, or 0 where no answer came. Codes without a series of their own count as `other`."""
-        label = str(code) if code else "timeout"
-        self.publish_failures.labels(label if label in PUBLISH_CODES else "other").inc()
+        """`code` is the realtime service's, or 0 where no answer came in time. Codes that are not expected count as `other`."""
+        label = str(code) if code in self._publish_codes else "other"
+        self.publish_failures.labels(label if code else "timeout").inc()
 
     def count_api_request(self, route: str, status: int) -> None:
         """`route` is the pattern of a route, never a path asked for; statuses no server of ours gives count as 500."""
@@ -334,13 +369,7 @@ class Metrics:
 
     def forget_partition(self, topic: str, partition: int) -> None:
         """End the series of a partition given up, so that nobody alerts on their last values."""
-        for gauge in (
-            self.consumer_lag_records,
-            self.consumed_offset,
-            self.committed_offset,
-            self.partition_open_responses,
-            self.oldest_unsent_seconds,
-        ):
+        for gauge in self.of_a_partition:
             gauge.remove(topic, str(partition))
 
     def render(self, accept: str) -> tuple[bytes, str]:

@@ -26,7 +26,7 @@ class PortTaken(Fatal):
     """The address can't be bound; the sentence says which, and which settings change it."""
 
 
-class Connection(web.RequestHandler):
+class AcceptedConnection(web.RequestHandler):
     """One client's connection. aiohttp's own errors are answered in our format, and their words stay out of the log:
     they quote the request, credentials too.
     """
@@ -81,7 +81,7 @@ class _Server(web.Server):
         self._options = options
 
     def __call__(self) -> web.RequestHandler:
-        return Connection(self, loop=asyncio.get_running_loop(), **self._options)
+        return AcceptedConnection(self, loop=asyncio.get_running_loop(), **self._options)
 
 
 class _Runner(web.AppRunner):
@@ -97,8 +97,9 @@ class _Runner(web.AppRunner):
 class HttpServer:
     """Serves `app` on `host` and `port` (0: any free one, told by `port` once started). A context manager too."""
 
-    def __init__(self, app: web.Application, *, host: str, port: int) -> None:
+    def __init__(self, app: web.Application, *, host: str, port: int, setting: str = "HTTP") -> None:
         self._host = host
+        self._setting = setting
         self._port = port
         self._runner = _Runner(app, access_log=None, keepalive_timeout=75)
 
@@ -119,7 +120,7 @@ class HttpServer:
             await self._runner.cleanup()
             raise PortTaken(
                 f"HTTP can't listen on {self._host}:{self._port}: {error.strerror or error}. "
-                "Set TOKENSTREAM_HTTP_PORT to a free port, or TOKENSTREAM_HTTP_HOST to an address of this machine."
+                f"Set TOKENSTREAM_{self._setting}_PORT to a free port, or TOKENSTREAM_{self._setting}_HOST to an address of this machine."
             ) from error
 
     async def stop(self) -> None:

@@ -5,6 +5,7 @@ PostgreSQL: only what queries can read. Dead rows stay in its files until vacuum
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import obstore
@@ -16,6 +17,7 @@ from processor.archive.object_names import record_key
 from processor.archive.objects import ObjectStore
 from processor.clock import Clock
 from processor.ports.store import Deletion, Entry, ResponseStore
+from support.around import Around
 from support.records import START, entry, tombstone
 from support.stores import opened
 from topics.records import Status
@@ -112,11 +114,11 @@ async def test_prune_erases_what_a_crash_left_of_a_deleted_response(kind: str, u
         assert SECRET.encode() not in await contents(kind, url, tmp_path)
 
 
-class SlowBucket(Bucket):
+class SlowBucket(Around):
     """Holds back the objects of records until `gate` is set."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(url)
+        super().__init__(Bucket(url))
         self.gate = asyncio.Event()
         self.held = asyncio.Event()
 
@@ -124,13 +126,13 @@ class SlowBucket(Bucket):
         if key.startswith("channel="):
             self.held.set()
             await self.gate.wait()
-        await super().put(key, body)
+        await self.inside.put(key, body)
 
 
 @pytest.mark.parametrize("kind", OBJECTS, indirect=True)
 async def test_a_late_write_leaves_no_deleted_text(kind: str, url: str, tmp_path: Path) -> None:
     """An archive that lost its partition writes while its successor has stored the record and the api deleted it."""
-    bucket = SlowBucket(url)
+    bucket: Any = SlowBucket(url)
     old = ObjectStore(url, clock=Clock(), bucket=bucket)
     first, _second, final = versions()
     async with opened(url) as new:

@@ -15,7 +15,6 @@ from yarl import URL
 
 from processor.api.access import Access
 from processor.api.app import ApiParts, make_app
-from processor.core.limits import FRAME_BYTES
 from processor.core.text import json_length
 from processor.ports.store import Entry, Position, ResponseStore
 from processor.reader.reader import Message, Reader
@@ -221,7 +220,7 @@ def test_a_response_at_the_limit_is_framed_whole_and_both_readers_prove_it(answe
     for frame in world.published:
         data = json.loads(frame.data or "null") if frame.json else frame.data
         names = sum(json_length(text) for text in (frame.id, *frame.headers.values()))
-        assert json_length(frame.data or "") + names < FRAME_BYTES
+        assert json_length(frame.data or "") + names < world.limits.frame_bytes
         reader.feed(Message(name=frame.name, data=data, headers=frame.headers, client_id="tokenstream"))
         message = {"name": frame.name, "data": data, "headers": frame.headers, "clientId": "tokenstream"}
         steps.append({"feed": message})

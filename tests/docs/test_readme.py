@@ -9,7 +9,6 @@ from pathlib import Path
 
 from conftest import MakeTopics
 from devtools.kafka import LocalKafka
-from processor.config.settings import Settings
 from support.lab import ROOT, laboratory
 from support.waiting import eventually
 
@@ -20,14 +19,6 @@ def snippet(name: str) -> str:
     found = re.search(rf"<!-- test: {name} -->\n```\w+\n(.*?)```", README, re.DOTALL)
     assert found, f"the README has no {name}"
     return found.group(1)
-
-
-def test_settings_table_is_that_of_the_settings() -> None:
-    rows = [f"| `{row.name}` | {row.default} | {row.meaning} |" for row in Settings.describe()]
-    for row in rows:
-        assert row in README, row
-    table = README[README.index(rows[0]) :].partition("\n\n")[0].splitlines()
-    assert sorted(line for line in table if line.startswith("| `")) == sorted(rows)
 
 
 async def test_a_repeat_after_the_stop_changes_nothing_for_the_reader() -> None:

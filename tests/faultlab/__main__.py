@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from faultlab.results import Result, load, save
 from faultlab.rows import ROWS, Row
 from faultlab.running import run
 from faultlab.stand import KAFKA_DEADLINE
-from support.lab import tied
+from support.lab import logs, tied
 
 TREE = Path(__file__).resolve().parent.parent.parent
 CACHE = TREE / ".cache" / "faults"
@@ -26,6 +27,7 @@ def main() -> int:
         row = next(row for row in ROWS if row.name == options.row)
         result = run(row, plain=not options.no_plain, bootstrap=options.bootstrap)
         save(result, options.cache)
+        _keep_logs(options.cache / f"{row.name}.logs")
         _tell(row, result)
         return 0 if result.passes(exact=row.exact) else 1
     rows = _chosen(options)
@@ -40,6 +42,12 @@ def main() -> int:
         finally:
             kafka.close_blocking()
     return _report(options)
+
+
+def _keep_logs(directory: Path) -> None:
+    """Copies what the row's processes logged, in place of what an earlier run left."""
+    shutil.rmtree(directory, ignore_errors=True)
+    shutil.copytree(logs().name, directory)
 
 
 def _has_passed(row: Row, cache: Path) -> bool:

@@ -29,6 +29,7 @@ async def sampled(stand: Stand) -> None:
             stand.mark()
             stand.say("up again")
             await asyncio.sleep(AFTER)
+            await stand.until_all_channels_move()
         finally:
             sampling.cancel()
             await asyncio.gather(sampling, return_exceptions=True)

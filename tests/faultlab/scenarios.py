@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from faultlab import faults
-from faultlab.sides import letter_of
+from faultlab.sides import letter_of, missing_of
 from faultlab.stand import Stand, lab_of
 from support.lab import KEY
 from support.waiting import eventually
@@ -17,6 +17,8 @@ WARM_UP = 6.0
 AFTER = 12.0
 FORGOTTEN = 8.0
 IDLE = 15.0
+SOME = 5
+"""Responses that must have ended before something is done to those that have."""
 
 Scenario = Callable[[Stand], Awaitable[None]]
 
@@ -76,6 +78,7 @@ async def odd_answers(stand: Stand) -> None:
 async def deleted_in_a_takeover(stand: Stand) -> None:
     """Finished responses are deleted while nobody relays: what the successor reads of them again must turn up nowhere."""
     await asyncio.sleep(2 * WARM_UP)
+    await eventually(lambda: _some_are_stored(stand), deadline=120, every=1)
     stand.mark()
     deleted: set[str] = set()
     published = 0
@@ -99,9 +102,15 @@ async def deleted_in_a_takeover(stand: Stand) -> None:
     stand.struck["deletion"] = len(deleted)
 
 
+async def _some_are_stored(stand: Stand) -> bool:
+    ended = stand.tokenstream.stopped()
+    return len(ended) >= SOME and await stand.has_stored(sorted(ended)[:SOME])
+
+
 async def late_starts(stand: Stand) -> None:
     """The start of every response that has ended comes once more, after the relay has forgotten its end by time alone."""
     await asyncio.sleep(3 * WARM_UP)
+    await eventually(lambda: len(stand.tokenstream.stopped()) >= SOME, deadline=120, every=0.5)
     ended = stand.tokenstream.stopped()
     await asyncio.sleep(FORGOTTEN)
     stand.mark()
@@ -237,9 +246,8 @@ async def gather_refused(stand: Stand) -> None:
     if stand.refused is None:
         return
     stopped = stand.tokenstream.stopped()
-    stand.refused = {
-        one.response_id: [] for one in stand.load.given if one.channel == "chat:0" and one.response_id not in stopped
-    }
+    refused = [one for one in stand.load.given if one.channel == "chat:0" and one.response_id not in stopped]
+    stand.refused = {one.response_id: [] for one in refused}
 
     async def whole() -> bool:
         assert stand.refused is not None
@@ -249,10 +257,11 @@ async def gather_refused(stand: Stand) -> None:
             if letter is not None and letter[0] in found:
                 found[letter[0]].append(letter[1])
         stand.refused = found
-        return all(found.values())
+        missing = [await missing_of(one, found[one.response_id], stand.store) for one in refused]
+        return all(found.values()) and not any(missing)
 
     with contextlib.suppress(AssertionError):
-        await eventually(whole, deadline=30, every=1)
+        await eventually(whole, deadline=100, every=1)
 
 
 async def key_mended(stand: Stand) -> None:

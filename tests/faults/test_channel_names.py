@@ -32,7 +32,7 @@ async def test_kill_9_in_the_middle_of_responses_repeats_nothing_on_channels_wit
         until = asyncio.Event()
         streaming = asyncio.create_task(stream(lab, until))
         successor = await lab.relay(ready=False, SNAPSHOT_INTERVAL="30")
-        await eventually(successor.has_started, deadline=30)
+        await eventually(successor.has_started, deadline=60)
         await eventually(lambda: all(len(lab.realtime.log[channel]) > 10 for channel in CHANNELS), deadline=60)
         await owner.kill()
         await lab.progress(60)

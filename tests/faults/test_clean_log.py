@@ -35,9 +35,9 @@ async def test_a_clean_run_logs_no_warning(
 ) -> None:
     kafka = await bare_kafka()  # of its own, so that the topic of the groups is not there yet
     async with laboratory(kafka.bootstrap, await make_topics(bootstrap=kafka.bootstrap)) as lab:
-        process = await lab.relay(role=role, STORE_URL=f"sqlite:///{tmp_path}/store.db")
+        process = await lab.relay(role=role, KAFKA_SESSION_TIMEOUT="60", STORE_URL=f"sqlite:///{tmp_path}/store.db")
         await lab.stream(responses=8, tokens=20)
         await lab.all_finished()
-        await eventually(lambda: stored(lab), deadline=30, every=0.3)
+        await eventually(lambda: stored(lab), deadline=60, every=0.3)
         assert await process.stop() == 0
         assert warnings(process) == []

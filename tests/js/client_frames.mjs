@@ -38,9 +38,9 @@ export class Frames {
     return [...this.texts].map(([part, text]) => ({ part, length: text.length, sha256: sha256(text) }));
   }
 
-  async stop() {
+  async stop(end = { reason: 'stop', status: 'complete' }) {
     this.seq += 1;
-    await this.publish('stop', { reason: 'stop', status: 'complete', parts: this.digests }, { seq: this.seq });
+    await this.publish('stop', { ...end, parts: this.digests }, { seq: this.seq });
     return this;
   }
 

@@ -7,7 +7,7 @@ from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
 from simulation.log import LogRecord
 from topics.codec import Decoder
-from topics.records import JsonObject, ResponseRecord, Status
+from topics.records import JsonObject, Reason, ResponseRecord, Status
 
 LIMITS = Limits(gap_timeout=2, idle_timeout=60)
 
@@ -33,8 +33,9 @@ def successor(**decided: object) -> PartitionPipeline:
 
 def feed(pipeline: PartitionPipeline, *numbers: int) -> None:
     events = [{"event": "token", "responseId": "r0", "seq": seq, "text": "x"} for seq in numbers]
-    records = [LogRecord(20 + index, orjson.dumps(event), b"k", 0) for index, event in enumerate(events)]
-    pipeline.feed(records, 20 + len(records), 0.0)
+    first = pipeline.position
+    records = [LogRecord(first + index, orjson.dumps(event), b"k", 0) for index, event in enumerate(events)]
+    pipeline.feed(records, first + len(records), 0.0)
 
 
 def wait(pipeline: PartitionPipeline, until: float) -> None:
@@ -54,7 +55,18 @@ def test_a_gap_given_up_ends_before_one_that_is_decided() -> None:
     wait(pipeline, 2.1)
     wait(pipeline, 4.3)
     wait(pipeline, 6.5)
-    assert sorted(gaps(pipeline)) == [(10, 10), (11, 14), (15, 15), (17, 22), (23, 23)]
+    assert gaps(pipeline) == [(10, 10), (11, 14), (15, 15), (17, 22), (23, 23)]
+
+
+def test_a_record_of_any_gap_given_up_is_late() -> None:
+    pipeline = successor(gaps=[[11, 14], [23, 23]])
+    feed(pipeline, 16, 24)
+    for until in (2.1, 4.3, 6.5):
+        wait(pipeline, until)
+    feed(pipeline, 10, 13, 15, 20, 23)
+    letters = pipeline.collect(0).dead_letters
+    found = [(orjson.loads(letter.raw.value or b"")["seq"], letter.reason) for letter in letters]
+    assert found == [(seq, Reason.LATE) for seq in (10, 13, 15, 20, 23)]
 
 
 def test_a_gap_given_up_ends_before_a_decided_end() -> None:

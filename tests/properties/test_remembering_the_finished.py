@@ -1,7 +1,9 @@
 """A successor reads back a finished response for as long as what may repeat it is still to be read."""
 
 import orjson
+import pytest
 
+from processor.core.framer import Frame
 from processor.core.limits import Limits
 from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
@@ -28,7 +30,8 @@ def ended() -> PartitionPipeline:
 def write(pipeline: PartitionPipeline, now: float) -> int:
     """The `responses` offset from which a successor reads."""
     batch = pipeline.collect(0)
-    point = pipeline.commit_point(batch, range(len(batch.saves)))
+    end = pipeline._book.responses_end
+    point = pipeline.commit_point(batch, range(end, end + len(batch.saves)))
     pipeline.committed(batch, point, now)
     return point.restore
 
@@ -63,6 +66,20 @@ def test_an_end_is_not_read_back_once_all_was_read_that_came_soon_after_it() -> 
     pipeline = ended()
     pass_time(pipeline, 1.2 * TTL, end=3)
     assert write(pipeline, 1.2 * TTL) == 1
+
+
+@pytest.mark.parametrize("late", [VALUES[0], VALUES[1], orjson.dumps({"responseId": "r0", "seq": 9, **EVENTS[1]})])
+def test_an_end_is_read_back_while_a_successor_reads_late_records_of_it_again(late: bytes) -> None:
+    pipeline = ended()
+    other = orjson.dumps({"responseId": "r1", "seq": 0, "event": "start", "channel": "d"})
+    pipeline.feed([LogRecord(3, other, b"k", 0), LogRecord(4, late, b"k", 0)], 5, 1.0)
+    frame = pipeline.take("d", 1.0)
+    pass_time(pipeline, 2 * TTL, end=5)
+    assert write(pipeline, 2 * TTL) == 0
+    assert isinstance(frame, Frame)
+    pipeline.done(frame, 2 * TTL)
+    pass_time(pipeline, 3 * TTL, end=5)
+    assert write(pipeline, 3 * TTL) == 1
 
 
 def test_kafka_is_asked_seldom_for_the_sake_of_forgetting_alone() -> None:

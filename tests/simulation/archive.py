@@ -11,11 +11,12 @@ from random import Random
 from typing import Any
 
 from processor.archive.app import Archive, ArchiveSettings
-from processor.archive.batch import Arrival, Refused
+from processor.archive.batch import Arrival
 from processor.archive.stream import Receive
 from processor.clock import Clock
 from processor.core.backoff import Backoff
 from processor.errors import KafkaUnavailable, StoreUnavailable
+from processor.kafka.dead_letter_writer import SourcedLetter
 from processor.ports.store import Entry, Page, Position, StoredResponse, merge_hydration, outdoes
 from processor.telemetry.metrics import Metrics
 from simulation.clients import Network, SimConsumer
@@ -202,7 +203,7 @@ class SimStream:
 class NoLetters:
     """Nothing the relay writes is refused."""
 
-    async def write(self, letters: Sequence[Refused]) -> None:
+    async def write(self, letters: Sequence[SourcedLetter]) -> None:
         raise AssertionError(f"the archive refuses {letters}")
 
     async def close(self) -> None:
@@ -210,25 +211,7 @@ class NoLetters:
 
 
 @dataclass(frozen=True, slots=True)
-class SteadyBackoff(Backoff):
-    """Without chance: the archive's is not the seed's."""
-
-    def delay(self, attempt: int, random: float) -> float:
-        del random
-        return Backoff.delay(self, attempt, 0.5)
-
-
-class SimArchive(Archive):
-    parts: "ArchiveParts"
-    network: Network
-
-    def _new_stream(self) -> Any:
-        return SimStream(self.parts, self.network, self._intake.put)
-
-
-@dataclass(frozen=True, slots=True)
 class ArchiveParts:
-    archive: type[SimArchive]
     loop: VirtualLoop
     brokers: Brokers
     group: Group
@@ -246,17 +229,17 @@ class ArchiveProcess:
         self._parts = parts
         network = Network(parts.loop, parts.random, parts.coverage, parts.brokers)
         store: Any = parts.store
-        self._archive = parts.archive(
+        self._archive = Archive(
             ArchiveSettings("relay-archive", "responses", "dead-letters"),
             client_options=dict,
             store=store,
             metrics=parts.metrics,
             clock=parts.clock,
-            backoff=SteadyBackoff(first=0.2, cap=2.0),
+            backoff=Backoff(first=0.2, cap=2.0),
+            new_stream=lambda receive: SimStream(parts, network, receive),
+            letters=NoLetters(),
+            chance=lambda: 0.5,  # the archive's waits are not the seed's
         )
-        self._archive.parts, self._archive.network = parts, network
-        letters: Any = NoLetters()
-        self._archive._letters = letters
 
     async def main(self) -> None:
         await self._archive.start()

@@ -7,12 +7,10 @@ from random import Random
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from aiokafka import ConsumerRebalanceListener, TopicPartition
-
 from processor.clock import Clock
 from processor.errors import KafkaUnavailable, PartitionLost, RecordsGone
 from processor.kafka import GroupMembership
-from processor.ports.log import Record
+from processor.ports.log import RebalanceListener, Record
 from simulation.coverage import Coverage
 from simulation.group import Group
 from simulation.log import Brokers, Fenced, LogRecord
@@ -140,6 +138,33 @@ class Coordination:
         return False
 
 
+class SeenMembership:
+    """The product's membership, noting when its lease is over."""
+
+    def __init__(self, membership: GroupMembership, coverage: Coverage) -> None:
+        self._membership = membership
+        self._coverage = coverage
+
+    def holds(self) -> bool:
+        holds = self._membership.holds()
+        if not holds:
+            self._coverage.fault("lease_over")
+        return holds
+
+    async def heartbeat_after(self, moment: float) -> None:
+        await self._membership.heartbeat_after(moment)
+
+    def rejoin(self) -> None:
+        self._membership.rejoin()
+
+    @property
+    def ended(self) -> bool:
+        return self._membership.ended
+
+    def silence(self) -> float:
+        return self._membership.silence()
+
+
 class SimConsumer:
     """A member of the group. Its background tasks belong to its node."""
 
@@ -151,7 +176,8 @@ class SimConsumer:
         self._group = group
         self._network = network
         self._coordinator = self.coordination = Coordination(network, group)
-        self.membership = GroupMembership(group.session_timeout, clock)
+        self._member = GroupMembership(group.session_timeout, clock)
+        self.membership = SeenMembership(self._member, network.coverage)
         self.patience = float("inf")
         self._assigned: tuple[int, ...] = ()
         self._paused: set[int] = set()
@@ -160,9 +186,9 @@ class SimConsumer:
         self._beating: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
 
-    async def start(self, listener: ConsumerRebalanceListener) -> None:
+    async def start(self, listener: RebalanceListener) -> None:
         await self._network.ask(lambda: None)
-        self.membership.observe(self)
+        self._member.observe(self)
         self._tasks.append(asyncio.get_running_loop().create_task(self._coordinate(listener)))
 
     async def stop(self) -> None:
@@ -178,15 +204,15 @@ class SimConsumer:
 
     # The group
 
-    async def _coordinate(self, listener: ConsumerRebalanceListener) -> None:
+    async def _coordinate(self, listener: RebalanceListener) -> None:
         coordinator = self._coordinator
         while True:
             coordinator.rejoin.clear()
-            await listener.on_partitions_revoked(list(map(self.partition, self._assigned)))
+            await listener.on_partitions_revoked(sorted(self._assigned))
             self._stop_beating()
             while not await self._join():
                 await asyncio.sleep(BACKOFF)
-            await listener.on_partitions_assigned(list(map(self.partition, self._assigned)))
+            await listener.on_partitions_assigned(sorted(self._assigned))
             self._beating = asyncio.get_running_loop().create_task(self._beat())
             await coordinator.rejoin.wait()
 
@@ -268,9 +294,6 @@ class SimConsumer:
     async def first_offset(self, number: int) -> int:
         del number
         return 0
-
-    def partition(self, number: int) -> TopicPartition:
-        return TopicPartition(self.topic, number)
 
     def seek(self, number: int, offset: int) -> None:
         if number in self._positions:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from simulation.archive import ArchiveProcess
 from simulation.known import Violation
-from simulation.loop import Node
 from simulation.plan import PARTITIONS, Fault
 from simulation.process import Process
 from simulation.realtime import ID_WINDOW, Trouble
@@ -77,8 +76,8 @@ class Faults:
                 process.node.frozen = True
                 world.loop.outside(fault.length, world.loop.thaw, process.node)
             case "suspended":
-                process.node.frozen = True
-                world.loop.outside(fault.length, self._wake, process.node, world.loop.now)
+                world.loop.suspend(process.node)
+                world.loop.outside(fault.length, world.loop.thaw, process.node)
             case "coordinator_cut":
                 network.coordinator_cut = True
                 world.loop.outside(fault.length, setattr, network, "coordinator_cut", False)
@@ -95,10 +94,6 @@ class Faults:
             case "relay_stopped":
                 world.loop.spawn(process.stop(), process.node)
                 world.loop.outside(fault.length, world.add_relay)
-
-    def _wake(self, node: Node, since: float) -> None:
-        node.suspended += self._world.loop.now - since
-        self._world.loop.thaw(node)
 
     def _lose_end(self, fault: Fault) -> None:
         """The brokers crash, and what a partition's log had not on disk is gone when they are back."""

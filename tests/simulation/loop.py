@@ -30,6 +30,7 @@ class Node:
         self.frozen = False
         self.suspended = 0.0
         """Seconds in which its machine was suspended: its monotonic clock stood still."""
+        self.suspended_since: float | None = None
         self.backlog: list[Callback] = []
 
     def __repr__(self) -> str:
@@ -157,8 +158,17 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         context.run(NODE.set, node)
         return asyncio.Task(coro, loop=self, context=context)
 
+    def suspend(self, node: Node) -> None:
+        """Freezes the process, and stops its monotonic clock until it is thawed."""
+        node.frozen = True
+        if node.suspended_since is None:
+            node.suspended_since = self.now
+
     def thaw(self, node: Node) -> None:
         node.frozen = False
+        if node.suspended_since is not None:
+            node.suspended += self.now - node.suspended_since
+            node.suspended_since = None
         self._ready.extend(node.backlog)
         node.backlog = []
 

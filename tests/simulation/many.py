@@ -2,19 +2,17 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
 from processor.telemetry.metrics import Metrics
 from simulation.coverage import Coverage
 from simulation.plan import Plan, make_plan
-from simulation.process import Kit
 from simulation.run import Outcome, run
 from simulation.unusual import add_unusual
 
 CHUNK = 25
-KitOf = Callable[[Coverage], Kit]
 
 
 @dataclass(slots=True)
@@ -95,13 +93,3 @@ def run_many(first: int, count: int, jobs: int | None = None) -> Iterator[Tally]
     workers = jobs or min(2, os.cpu_count() or 1)
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         yield from pool.map(run_chunk, starts, counts)
-
-
-def seeds_until_found(kit_of: KitOf, within: int, plan_of: Callable[[int], Plan] = plan_of_seed) -> int | None:
-    """How many seeds it takes to see a planted bug; None when it is not seen."""
-    metrics = Metrics()
-    for seed in range(within):
-        coverage = Coverage()
-        if run(plan_of(seed), metrics=metrics, coverage=coverage, kit=kit_of(coverage)).failure is not None:
-            return seed + 1
-    return None

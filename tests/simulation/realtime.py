@@ -17,8 +17,13 @@ from typing import Any
 from ably.types.connectionstate import ConnectionState
 from ably.util.exceptions import AblyException
 
-from processor.ably.history import ChannelHistory, PastMessage
+from processor.ably.ably import AblyOptions, Connection
+from processor.ably.provider import AblyRates, profile_of
+from processor.clock import Clock
+from processor.core.channel_history import ChannelHistory, PastMessage
+from processor.core.pacing import Pace
 from processor.errors import PublishRetry
+from processor.ports.realtime import Link, Provider
 from processor.reader.frames import Message
 from simulation.coverage import Coverage
 from simulation.loop import VirtualLoop
@@ -78,6 +83,7 @@ class Service:
         self.channels: dict[str, Channel] = {}
         self.trouble = Trouble()
         self.clients: list[SimClient] = []
+        self.refused_keys: frozenset[str] = frozenset()
         self.watch: Callable[[str, Message, str], None] = lambda _channel, _message, _sender: None
         self.sending: Callable[[str], None] = lambda _sender: None
         """Told of every message that leaves a node, and of each that arrives."""
@@ -158,8 +164,9 @@ class Change:
 class SimClient:
     """As much of the product's `Client`, and of the SDK behind it, as its connection uses, of one node."""
 
-    def __init__(self, service: Service, sender: str) -> None:
+    def __init__(self, service: Service, sender: str, key: str) -> None:
         self._service = service
+        self._key = key
         self._loop = service.loop
         self._random = service.random
         self.sender = sender
@@ -204,6 +211,9 @@ class SimClient:
             return
         if self._service.trouble.away:
             self._later(1.0, self._connect)
+            return
+        if self._key in self._service.refused_keys:
+            self._listener(Change(ConnectionState.FAILED, AblyException("Invalid credentials", 401, 40101)))
             return
         self.connected = True
         self._listener(Change(ConnectionState.CONNECTED))
@@ -283,6 +293,46 @@ class SimClient:
         if life == self._life and answer in self._pending:
             self._pending.remove(answer)
             _answer(answer, error)
+
+
+class SimHistories:
+    """The histories of channels, as one node reads them."""
+
+    def __init__(self, service: Service, random: Random) -> None:
+        self._service = service
+        self._random = random
+
+    async def read(self, channel: str, within: float) -> ChannelHistory:
+        await asyncio.sleep(self._random.uniform(0.01, 0.3))
+        if self._service.trouble.away:
+            await asyncio.sleep(within)
+            raise PublishRetry("the history of a channel could not be read")
+        return self._service.history(channel)
+
+    async def close(self) -> None:
+        pass
+
+
+def sim_provider(
+    service: Service,
+    sender: str,
+    clock: Clock,
+    random: Random,
+    *,
+    key: Callable[[], str] = lambda: "key",
+) -> Provider:
+    """The service for one node: the product's connections, over the SDK of this world."""
+    options = AblyOptions(key=key, client_id=CLIENT_ID)
+    rates = AblyRates()
+
+    async def new_client(options: dict[str, Any]) -> Any:
+        return SimClient(service, sender, options["key"])
+
+    def new_link(changed: Callable[[], None]) -> Link:
+        pace = Pace(rates.connection, rates.connection / 9, clock.monotonic())
+        return Connection(options, pace, random, changed, new_client)
+
+    return Provider(profile=profile_of(rates), new_link=new_link, histories=SimHistories(service, random))
 
 
 def _answer(answer: asyncio.Future[None], error: Exception | None) -> None:

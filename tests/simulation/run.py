@@ -2,7 +2,7 @@
 
 import asyncio
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,11 +12,12 @@ import structlog
 
 from processor.clock import Clock
 from processor.core.response import Phase
-from processor.relay.worker import PartitionWorker
+from processor.relay.worker import PartitionWorker, WorkerState
 from processor.telemetry.metrics import Metrics
-from simulation.archive import ArchiveParts, ArchiveProcess
+from simulation.archive import ArchiveParts, ArchiveProcess, SimStore
 from simulation.cancels import write_control
 from simulation.checks import Judge
+from simulation.chunks import NO_HEADERS, as_chunk, ids_of_chunks
 from simulation.coverage import Coverage
 from simulation.faults import Faults
 from simulation.group import REBALANCE_TIMEOUT, SESSION_TIMEOUT, Group
@@ -24,7 +25,7 @@ from simulation.known import Violation, demand
 from simulation.log import Brokers, Fate, Transaction
 from simulation.loop import Node, Stuck, VirtualLoop
 from simulation.plan import PARTITIONS, Cancel, Plan, Produce
-from simulation.process import Kit, Process
+from simulation.process import Process
 from simulation.realtime import Service
 from topics.controls import ControlEvent, ControlRecord
 
@@ -45,14 +46,11 @@ class Outcome:
 
 
 class World:
-    """`kit_of` gives the product's classes, or a planted bug's."""
-
-    def __init__(self, plan: Plan, metrics: Metrics, coverage: Coverage, kit: Kit) -> None:
+    def __init__(self, plan: Plan, metrics: Metrics, coverage: Coverage) -> None:
         self.plan = plan
         self.random = Random(f"world {plan.seed}")
         self.loop = VirtualLoop()  # type: ignore[abstract]  # it has what code without I/O asks for
         self.coverage = coverage
-        self.kit = kit
         self.wall_offset = 0.0
         self.clock = Clock(
             self.loop.time, since_boot=lambda: self.loop.now, wall=lambda: EPOCH + self.loop.now + self.wall_offset
@@ -61,6 +59,7 @@ class World:
         self.brokers = Brokers(self.loop, PARTITIONS, self.clock.wall_ms)
         self.group = Group(self.loop, self.random, PARTITIONS, SESSION_TIMEOUT, REBALANCE_TIMEOUT)
         self.service = Service(self.loop, self.random, coverage)
+        self._chunks = ids_of_chunks(plan)
         self.judge = Judge(plan, self.brokers, self.service, coverage, lambda: self.loop.now)
         self.processes: list[Process] = []
         self.mains: list[asyncio.Task[None]] = []
@@ -78,6 +77,20 @@ class World:
 
     def excuse(self) -> None:
         self.excused = True
+
+    def heard(self, event: Mapping[str, object]) -> None:
+        """What a process logs."""
+        match event:
+            case {"event": "partition_drained", "clean": clean, "leased": leased}:
+                if not clean:
+                    self.excuse()
+                if leased:
+                    self.coverage.state(WorkerState.DRAINING)
+            case {"event": "drain_incomplete"}:
+                self.excuse()
+                self.coverage.state(WorkerState.DRAINING)
+            case {"event": "publish_retry_asks_history"}:
+                self.coverage.fault("retry_after_the_id_window")
 
     def _check_lease(self, sender: str) -> None:
         """Who has not been heard of by the group for a session timeout may have been replaced, and must be silent."""
@@ -100,10 +113,9 @@ class World:
         """Its chances are its own, so that the relays' runs do not hang on it."""
         random = Random(f"archive {self.plan.seed}")
         self.archive_group = Group(self.loop, random, PARTITIONS, SESSION_TIMEOUT, REBALANCE_TIMEOUT)
-        self.store = self.kit.store(random, self.coverage)
+        self.store = SimStore(random, self.coverage)
         self.archives: list[ArchiveProcess] = []
         self._archive_parts = ArchiveParts(
-            self.kit.archive,
             self.loop,
             self.brokers,
             self.archive_group,
@@ -124,7 +136,7 @@ class World:
     def add_relay(self) -> None:
         process = Process(
             f"relay-{len(self.processes)}",
-            self.kit,
+            coverage=self.coverage,
             loop=self.loop,
             brokers=self.brokers,
             group=self.group,
@@ -133,7 +145,6 @@ class World:
             limits=self.plan.limits,
             random=self.random,
             metrics=self.metrics,
-            unclean=self.excuse,
         )
         self.processes.append(process)
         self.mains.append(self.loop.spawn(process.main(), process.node))
@@ -169,7 +180,11 @@ class World:
         transaction = transactions.setdefault(record.group, Transaction()) if record.group else None
         log = self.brokers.tokens[record.partition]
         timestamp = self.clock.wall_ms() if record.timestamp is None else record.timestamp
-        offset = log.append(record.value, record.key, timestamp, transaction, ())
+        value, headers = record.value, NO_HEADERS
+        if record.truth.response_id in self._chunks and record.truth.wrong is None:
+            self.coverage.fault("chunks")
+            value, headers = as_chunk(record)
+        offset = log.append(value, record.key, timestamp, transaction, headers)
         self.judge.produced.add(record.partition, offset, record.truth)
 
     def _cancel(self, cancel: Cancel) -> None:
@@ -222,7 +237,7 @@ class World:
     finished_at = 0.0
 
     def alive_state(self) -> str:
-        return "; ".join(f"{process.node!r} {list(process.workers.values())}" for process in self.alive)
+        return "; ".join(f"{process.node!r} {process.workers}" for process in self.alive)
 
     def _check_mains(self) -> None:
         for main in self.mains:
@@ -236,11 +251,14 @@ class World:
             self.group.expire()
             self.archive_group.expire()
             for process in self.alive:
-                for worker in process.workers.values():
+                for worker in process.workers:
                     self.coverage.state(worker.state)
                     pipeline = worker.pipeline
                     bound = pipeline.limits.buffered + 60 * 70_000
-                    demand(pipeline.buffered_bytes <= bound, f"{worker!r} holds {pipeline.buffered_bytes} bytes")
+                    demand(
+                        pipeline.status().buffered_bytes <= bound,
+                        f"{worker!r} holds {pipeline.status().buffered_bytes} bytes",
+                    )
                     self._note_pause(worker)
                     for response in pipeline._open.values():
                         self.coverage.state(response.phase)
@@ -266,9 +284,9 @@ class World:
                 await self.loop.spawn(archive.stop(), archive.node)
 
 
-def run(plan: Plan, *, metrics: Metrics, coverage: Coverage, kit: Kit | None = None) -> Outcome:
-    world = World(plan, metrics, coverage, kit or Kit(coverage=coverage))
-    with quiet(lambda: world.loop.now):
+def run(plan: Plan, *, metrics: Metrics, coverage: Coverage) -> Outcome:
+    world = World(plan, metrics, coverage)
+    with listening(world.heard, lambda: world.loop.now):
         life = world.loop.spawn(world.live())
         outcome = _judged(world, life)
         try:
@@ -297,8 +315,13 @@ LOGGING = False
 
 
 @contextmanager
-def quiet(now: Callable[[], float]) -> Iterator[None]:
+def listening(heard: Callable[[Mapping[str, object]], None], now: Callable[[], float]) -> Iterator[None]:
+    """What is logged goes to `heard`, and is shown only with `LOGGING`."""
     before = structlog.get_config()
+
+    def hear(_logger: object, _name: str, event: dict[str, object]) -> dict[str, object]:
+        heard(event)
+        return event
 
     def drop(_logger: object, _name: str, event: dict[str, object]) -> dict[str, object]:
         raise structlog.DropEvent
@@ -306,7 +329,7 @@ def quiet(now: Callable[[], float]) -> Iterator[None]:
     def stamp(_logger: object, _name: str, event: dict[str, object]) -> dict[str, object]:
         return {"t": round(now(), 4), **event}
 
-    processors = [stamp, structlog.processors.KeyValueRenderer()] if LOGGING else [drop]
+    processors = [hear, stamp, structlog.processors.KeyValueRenderer()] if LOGGING else [hear, drop]
     structlog.configure(processors=processors, cache_logger_on_first_use=False)  # type: ignore[arg-type]
     try:
         yield

@@ -1,17 +1,36 @@
-"""The judges can fail: every planted bug is found within the seeds it says."""
+"""The judges can fail: every planted bug is found within the seeds, or by the scenario, that it says."""
 
-import gc
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from simulation.many import seeds_until_found
-from simulation.plants import PLANTS, Plant
-from simulation.plants_of_cancels import PLANTS as PLANTS_OF_CANCELS
+from simulation.planted import ALL, source_of, with_bug
+from simulation.plants import Plant
+
+TESTS = Path(__file__).parents[1]
+every_plant = pytest.mark.parametrize("plant", ALL, ids=lambda plant: plant.name.replace(" ", "_"))
+
+
+@every_plant
+def test_the_product_has_the_text_that_is_replaced(plant: Plant) -> None:
+    source = source_of(plant)
+    wrong = with_bug(plant, source)
+    assert wrong != source
+    compile(wrong, plant.module, "exec")
 
 
 @pytest.mark.timeout(1_200)
-@pytest.mark.parametrize("plant", [*PLANTS, *PLANTS_OF_CANCELS], ids=lambda plant: plant.name.replace(" ", "_"))
+@every_plant
 def test_a_relay_is_found_out_that(plant: Plant) -> None:
-    found = seeds_until_found(plant.kit, plant.within, plant.plan_of)
-    gc.collect()  # what a run leaves behind complains here, and not in whatever test comes next
-    assert found is not None
+    done = subprocess.run(
+        [sys.executable, "-m", "simulation.planted", plant.name],
+        cwd=TESTS,
+        env={"PYTHONPATH": str(TESTS.parent), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "found in run" in done.stdout

@@ -9,10 +9,8 @@ from processor.telemetry.metrics import Metrics
 from simulation.coverage import Coverage
 from simulation.frozen import FOLDER, freeze, thaw
 from simulation.log import Brokers
-from simulation.loop import VirtualLoop
+from simulation.loop import Node, VirtualLoop
 from simulation.many import plan_of_seed
-from simulation.plants import Plant
-from simulation.plants_of_scenarios import PLANTS
 from simulation.run import run
 
 WORLDS = 5
@@ -27,18 +25,18 @@ def test_a_scenario_that_failed_ends_well(path: Path) -> None:
         assert outcome.failure is None, f"world {world}: {outcome.failure}"
 
 
-@pytest.mark.parametrize(("scenario", "plant"), PLANTS, ids=lambda each: getattr(each, "name", ""))
-def test_a_scenario_still_shows_what_it_failed_for(scenario: str, plant: Plant) -> None:
-    plan = thaw((FOLDER / f"{scenario}.json").read_text())
-    worlds = (replace(plan, seed=plan.seed + world) for world in range(plant.within))
-    coverage = Coverage()
-    assert any(run(each, metrics=Metrics(), coverage=coverage, kit=plant.kit(coverage)).failure for each in worlds)
-
-
 def test_a_plan_is_the_same_when_it_was_text() -> None:
     for seed in range(50):
         plan = plan_of_seed(seed)
         assert thaw(freeze(plan)) == plan
+
+
+def test_suspensions_that_overlap_turn_no_clock_back() -> None:
+    loop, node = VirtualLoop(), Node("relay")  # type: ignore[abstract]  # it has what code without I/O asks for
+    for now, turn in ((10.0, loop.suspend), (11.0, loop.suspend), (12.0, loop.thaw), (20.0, loop.thaw)):
+        loop.now = now
+        turn(node)
+    assert node.suspended == 2.0
 
 
 def test_what_producers_hold_back_over_two_outages_keeps_its_order() -> None:

@@ -23,9 +23,9 @@ from aiokafka import AIOKafkaConsumer
 
 from devtools.emulator.server import LocalRealtime
 from devtools.free_ports import free_port
-from processor.reader.reader import Limits, Reader
+from processor.reader.reader import Reader, ReaderLimits
 from support.verdict import Verdict, as_received, judge_as_published, judge_for_reader
-from support.waiting import KINDS, WORDS, eventually
+from support.waiting import KINDS, WORDS, eventually, slowness
 from topics.producer import TokenProducer
 from topics.specs import TopicNames
 
@@ -119,7 +119,7 @@ class RelayProcess:
 
     async def ended(self, deadline: float = 30.0) -> int:
         assert self._process is not None
-        async with asyncio.timeout(deadline):
+        async with asyncio.timeout(deadline * slowness()):
             return await self._process.wait()
 
     async def stop(self) -> int:
@@ -242,7 +242,7 @@ class Lab:
                 produced.texts[part] = produced.texts.get(part, "") + text
                 produced.tokens += 1
 
-    async def progress(self, frames: int, deadline: float = 40.0) -> None:
+    async def progress(self, frames: int, deadline: float = 60.0) -> None:
         """Wait until so many more frames have been published."""
         before = self.published()
         await eventually(lambda: self.published() >= before + frames, deadline=deadline)
@@ -274,7 +274,7 @@ class Lab:
 
     def verdict(self) -> Verdict:
         verdict = Verdict()
-        reader = Reader("tokenstream", Limits(finished=1_000_000, open=1_000_000))
+        reader = Reader("tokenstream", ReaderLimits(finished=1_000_000, open=1_000_000))
         for messages in self.realtime.log.values():
             mine = [as_received(message) for message in messages]
             judge_as_published(mine, verdict)

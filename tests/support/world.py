@@ -4,11 +4,12 @@ Pure and seeded: the same choices give the same run. Used by the property tests.
 """
 
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from processor.core.book import Unwanted
+from processor.core.chunks import ANY_FORMAT, ChunkFormat
 from processor.core.framer import Frame
 from processor.core.limits import Limits
 from processor.core.outflow import AskHistory
@@ -35,7 +36,7 @@ class LogRecord:
 class World:
     """One partition. `step` does one thing at random; `finish` lets everything come to its end, without faults."""
 
-    values: list[bytes | None]
+    values: Sequence[bytes | LogRecord | None]
     random: Random
     limits: Limits = field(default_factory=lambda: Limits(gap_timeout=2, idle_timeout=60, snapshot_interval=1))
     ask_history: bool = True
@@ -52,6 +53,7 @@ class World:
     plant: Callable[[PartitionPipeline], None] = lambda _: None
     refusing: frozenset[str] = frozenset()
     """Channels that refuse every frame for good."""
+    chunk_format: ChunkFormat = ANY_FORMAT
     shares: tuple[int, ...] = (1,)
     """Among how many partitions an owner may have to split `limits`."""
 
@@ -59,7 +61,10 @@ class World:
     cancels: ControlsMemory = field(default_factory=lambda: ControlsMemory(600))
 
     def __post_init__(self) -> None:
-        self.log = [LogRecord(offset, value) for offset, value in enumerate(self.values)]
+        self.log = [
+            replace(value, offset=offset) if isinstance(value, LogRecord) else LogRecord(offset, value)
+            for offset, value in enumerate(self.values)
+        ]
         self.ids: set[str] = set()
         self.ended: set[str] = set()
         """Responses whose final record is committed."""
@@ -69,7 +74,7 @@ class World:
 
     def start(self) -> None:
         share = self.shares[0] if len(self.shares) == 1 else self.random.choice(self.shares)
-        self.pipeline = PartitionPipeline(Decoder(), self.limits.share(share), self.cancels)
+        self.pipeline = PartitionPipeline(Decoder(), self.limits.share(share), self.chunk_format, self.cancels)
         committed = (self.committed, CommitMetadata(self.restore, self.clean).encode()) if self.crashes else None
         begin = beginning(committed, 0, len(self.log))
         entries = []

@@ -1,8 +1,27 @@
-import type { Connection, RealtimeChannel } from 'ably';
 import type { Counts, Limits, Status } from './reader.js';
 
 export { Reader } from './reader.js';
 export type { Counts, FrameMessage, Limits, Status } from './reader.js';
+
+/** A connection of ably-js, as far as it is used. */
+export interface AblyConnection {
+  readonly state: string;
+  on(listener: (change: any) => void): void;
+  off(listener: (change: any) => void): void;
+  connect(): void;
+}
+
+/** A `RealtimeChannel` of ably-js, as far as it is used. */
+export interface AblyChannel {
+  readonly name: string;
+  readonly state: string;
+  on(listener: (change: any) => void): void;
+  off(listener: (change: any) => void): void;
+  subscribe(listener: (message: any) => void): Promise<unknown>;
+  unsubscribe(listener: (message: any) => void): void;
+  attach(): Promise<unknown>;
+  history(range: any): Promise<any>;
+}
 
 export interface Part {
   readonly part: string;
@@ -72,7 +91,27 @@ export interface Options {
   reconnect?: boolean;
   limits?: Limits;
   /** The channel's connection; found by itself with ably-js. */
-  connection?: Connection;
+  connection?: AblyConnection;
+}
+
+/** Options for reading from a gateway. The API is at the same URL, if `api` names no other. */
+export interface GatewayOptions extends Omit<Options, 'connection' | 'historyPages' | 'reconnect'> {
+  channel: string;
+}
+
+export interface CancelOptions {
+  /** Why, for the records; readers do not see it. */
+  reason?: string;
+  /** Milliseconds to wait for the end once the request is accepted. Default `repairTimeout`. */
+  timeout?: number;
+}
+
+/** A request that the API refused. */
+export interface ApiError extends Error {
+  /** The HTTP status: 401 without valid credentials, 403 without the authority, 404 unknown, 503 not possible at the moment. */
+  readonly status: number;
+  /** The code that the API gives, such as `forbidden`. */
+  readonly code?: string;
 }
 
 export interface Events {
@@ -80,7 +119,10 @@ export interface Events {
   /** The id of a response let go to bound memory. */
   remove: string;
   state: State;
-  /** A failed or unanswered attempt to attach or to load something, which is tried again; a loss that was given up; a closed connection. */
+  /**
+   * A failed or unanswered attempt to connect, to attach or to load something, which is tried again; a loss that was given up; a
+   * closed connection; a channel that failed, which is `failure` then.
+   */
   error: Error;
 }
 
@@ -91,12 +133,23 @@ export interface TokenStream {
    */
   readonly ready: Promise<void>;
   readonly state: State;
+  /** Why the channel failed, as without a capability; null while it has not. */
+  readonly failure: Error | null;
   readonly responses: Response[];
   readonly counts: Counts;
   get(id: string): Response | undefined;
   on<E extends keyof Events>(event: E, listener: (value: Events[E]) => void): () => void;
   off<E extends keyof Events>(event: E, listener: (value: Events[E]) => void): void;
+  /**
+   * Asks for a response to be cancelled; needs the API. Resolves with the response once its end is applied here, whatever its
+   * reason, and with undefined if it is no longer kept. Rejects with an `ApiError` when the API refuses, and with an `Error`
+   * when it does not answer, when no end came in time, and when the stream is closed.
+   */
+  cancel(id: string, options?: CancelOptions): Promise<Response | undefined>;
   close(): void;
 }
 
-export function tokenstream(channel: RealtimeChannel, options?: Options): TokenStream;
+/** Follows the responses of an ably-js channel. */
+export function tokenstream(channel: AblyChannel, options?: Options): TokenStream;
+/** Follows the responses of a channel by server-sent events, from the gateway at a URL such as `/v1`. */
+export function tokenstream(url: string, options: GatewayOptions): TokenStream;

@@ -1,15 +1,14 @@
+import { apiOf } from './api.js';
+import { pauses } from './pauses.js';
 import { Reader } from './reader.js';
-import { jsonOf, within } from './requests.js';
+import { within } from './requests.js';
 import { report, sha256, snapshotOf } from './snapshot.js';
-import { Unloading } from './unloading.js';
+import { unloading } from './unloading.js';
 
 export { Reader };
 
-const PAGE = 500;
 const MOST_ITEMS = 500; // of a page of the API
-const RECENT = 120000; // milliseconds in which a response that ended is stored, outages aside
-const FIRST_RETRY = 250; // milliseconds, doubled for each retry up to the last
-const LAST_RETRY = 8000;
+const OVERTAKING = 250; // milliseconds in which frames that overtook each other fill the hole themselves
 const SPREAD = 1000; // milliseconds over which pages that lost continuity at the same moment start to load
 const SDK_TIMEOUTS = 3; // request timeouts given to ably-js, which tries other hosts before it gives up
 const DEFAULTS = {
@@ -21,14 +20,15 @@ const DEFAULTS = {
   reconnect: true,
 };
 
-const idOf = ({ extras }) => extras?.headers?.responseId;
+const pathOf = (id) => `/responses/${encodeURIComponent(id)}`;
+const historyCode = () => import('./history.js');
 
 class Stream {
-  #channel;
+  #channel = { state: 'initialized', unsubscribe() {}, off() {} }; // while the code of the events is loaded
   #options;
   #connection;
   #reader;
-  #listeners = new Map();
+  #listeners = {};
   #state = 'catching-up';
   #abort = new AbortController();
   #working = false;
@@ -37,30 +37,37 @@ class Stream {
   #attachedOnce = false;
   #again = false; // continuity was lost after an earlier attach
   #detachedByClose = false;
-  #unloading = new Unloading();
+  #unloading = unloading();
   #needySince = new Map();
-  #pauses = new Set();
+  #pauses = pauses();
+  #ask;
   #settleReady;
+  /** Why the channel failed, as without a capability; null while it has not. */
+  failure = null;
   /** Resolves when all that is stored is loaded and frames arrive live; rejects when the channel fails or is closed before. */
   ready;
 
-  constructor(channel, options) {
-    this.#channel = channel;
-    this.#options = { ...DEFAULTS, ...options };
-    this.#connection = options.connection ?? channel.client?.connection;
-    this.#reader = new Reader({
-      clientId: this.#options.clientId,
-      limits: this.#options.limits,
-      onDrop: (id) => this.#emit('remove', id),
-    });
+  constructor(source, options) {
+    const isUrl = typeof source === 'string';
+    this.#options = { ...DEFAULTS, api: isUrl ? source : null, ...options };
+    this.#ask = apiOf(this.#options, this.#abort.signal);
+    if (!isUrl) this.#channel = source;
+    this.#connection = options.connection ?? this.#channel.client?.connection;
+    this.#reader = new Reader({ ...this.#options, onDrop: (id) => this.#emit('remove', id) });
     this.ready = new Promise((resolve, reject) => (this.#settleReady = { resolve, reject }));
     this.ready.catch(() => {}); // told by 'error' as well; nobody has to wait for it
-    this.#follow();
+    if (isUrl) this.#loadChannel(source);
+    else this.#follow();
+    if (!isUrl) historyCode().catch(() => {}); // loaded again when it is needed
   }
 
   /** `live`, `catching-up` (loading what was missed), `stale` (cut off) or `closed`. */
   get state() {
     return this.#state;
+  }
+
+  get #isClosed() {
+    return this.#abort.signal.aborted;
   }
 
   get counts() {
@@ -80,27 +87,49 @@ class Stream {
 
   /** Listen to `change`, `remove`, `state` or `error`; returns what ends it. */
   on(event, listener) {
-    if (!this.#listeners.has(event)) this.#listeners.set(event, new Set());
-    this.#listeners.get(event).add(listener);
+    (this.#listeners[event] ??= new Set()).add(listener);
     return () => this.off(event, listener);
   }
 
   off(event, listener) {
-    this.#listeners.get(event)?.delete(listener);
+    this.#listeners[event]?.delete(listener);
+  }
+
+  /**
+   * Asks for a response to be cancelled. Resolves with it once its end is applied here, whatever its reason. Rejects when the
+   * API refuses (with `status` and `code`) or does not answer, and when no end came within `timeout` milliseconds.
+   */
+  async cancel(id, { reason, timeout = this.#options.repairTimeout } = {}) {
+    if (!this.#options.api) throw new Error('Cancelling needs the option `api`');
+    const isEnded = () => this.#reader.responses.get(id)?.finished;
+    if (isEnded()) return this.get(id);
+    const body = new Blob([JSON.stringify({ channel: this.#name, reason })], { type: 'application/json' });
+    const answer = await this.#ask(`${pathOf(id)}/cancel`, { method: 'POST', body });
+    if (answer.status) this.#take(answer); // the record of a response that has ended
+    else if (!isEnded()) await this.#within(timeout, `Cancelling ${id}`, (signal) => this.#until(isEnded, signal));
+    return this.get(id);
   }
 
   /** Stop listening to the channel. The channel and its connection stay yours. */
   close() {
-    if (this.#abort.signal.aborted) return;
+    if (this.#isClosed) return;
     this.#abort.abort();
-    this.#wake();
+    this.#pauses.endAll();
     this.#channel.unsubscribe(this.#onMessage);
     this.#channel.off(this.#onChannel);
     this.#connection?.off(this.#onConnection);
     this.#unloading.end();
     this.#refresh();
     this.#settleReady.reject(new Error('The stream was closed'));
-    this.#listeners.clear();
+    this.#listeners = {};
+  }
+
+  /** Resolves when `look` is true after a change. */
+  #until(look, signal) {
+    return new Promise((resolve) => {
+      const off = this.on('change', () => look() && resolve());
+      signal.addEventListener('abort', off);
+    });
   }
 
   #onMessage = (message) => this.#changed(this.#reader.feed(message));
@@ -120,6 +149,26 @@ class Stream {
     this.#refresh();
   };
 
+  /** Pages that read from Ably do not load the code that reads events. */
+  async #loadChannel(api) {
+    const means = {
+      ask: apiOf({ ...this.#options, api }, this.#abort.signal),
+      pauses: this.#pauses,
+      responses: this.#reader.responses,
+      hydrate: (record) => this.#take(record),
+      load: (id) => this.#attempt(() => this.#load(id)),
+      report: (error) => this.#emit('error', error),
+    };
+    try {
+      const { EventChannel } = await import('./events.js');
+      if (this.#isClosed) return;
+      this.#channel = new EventChannel(this.#options, means);
+      this.#follow();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
   #follow() {
     this.#channel.on(this.#onChannel);
     this.#connection?.on(this.#onConnection);
@@ -131,24 +180,22 @@ class Stream {
 
   /** Tries until the channel is attached or has failed; ably-js alone gives up where its connection was lost. */
   async #attach(attach = () => this.#channel.attach()) {
-    const { requestTimeout } = this.#options;
-    const what = `Attaching the channel ${this.#channel.name}`;
-    for (let round = 0; ; round += 1) {
-      if (await this.#attempt(() => this.#within(requestTimeout * SDK_TIMEOUTS, what, attach))) return;
-      await this.#retryPause(round);
-      if (this.#abort.signal.aborted || ['attached', 'failed'].includes(this.#channel.state)) return;
+    for (let round = 0; !(await this.#attempt(() => this.#sdk('Attaching the channel', attach))); round += 1) {
+      await this.#pauses.retry(round);
+      if (this.#isClosed || ['attached', 'failed'].includes(this.#channel.state)) return;
       attach = () => this.#channel.attach();
     }
   }
 
   async #reopen() {
-    await this.#pause(this.#unloading.after);
-    if (this.#abort.signal.aborted || this.#connection.state !== 'closed') return;
-    if (this.#options.reconnect && this.#unloading.closedIt) this.#connection.connect();
+    await this.#pauses.pause(this.#unloading.after);
+    if (this.#isClosed || this.#connection.state !== 'closed') return;
+    if (this.#options.reconnect && this.#unloading.closedIt()) this.#connection.connect();
     else this.#emit('error', new Error('The connection is closed. Call `connection.connect()` to read on.'));
   }
 
   #fail(reason) {
+    this.failure = reason;
     this.#emit('error', reason);
     this.#settleReady.reject(reason);
   }
@@ -158,22 +205,22 @@ class Stream {
     this.#attachedOnce = true;
     this.#wanted = true;
     this.#untilAttach = untilAttach;
-    this.#wake();
+    this.#pauses.endAll();
     this.#work();
   }
 
   async #work() {
     if (this.#working) return;
     this.#working = true;
-    if (!this.#wanted) await this.#pause(FIRST_RETRY); // frames that overtook each other fill the hole themselves
-    else if (this.#again) await this.#pause(Math.random() * SPREAD);
+    if (!this.#wanted) await this.#pauses.pause(OVERTAKING);
+    else if (this.#again) await this.#pauses.pause(Math.random() * SPREAD);
     for (let round = 0; this.#hasWork(); round += 1) {
       this.#refresh();
       const hydrate = this.#wanted;
       this.#wanted = false;
       if (!(await this.#round(hydrate))) this.#wanted ||= hydrate;
       this.#giveUpTheOld();
-      if (this.#hasWork()) await this.#retryPause(round);
+      if (this.#hasWork()) await this.#pauses.retry(round);
     }
     this.#needySince.clear();
     this.#working = false;
@@ -181,7 +228,7 @@ class Stream {
   }
 
   #hasWork() {
-    const attached = this.#channel.state === 'attached' && !this.#abort.signal.aborted;
+    const attached = this.#channel.state === 'attached' && !this.#isClosed;
     return attached && (this.#wanted || this.#reader.needs().length > 0);
   }
 
@@ -190,7 +237,7 @@ class Stream {
     const { api } = this.#options;
     const reader = this.#reader;
     let answered = true;
-    if (api && hydrate) answered = await this.#attempt(() => this.#hydrate());
+    if (api && hydrate && !this.#channel.loadsItself) answered = await this.#attempt(() => this.#hydrate());
     if (hydrate || reader.needs().length) {
       const read = await this.#attempt(() => this.#readHistory(hydrate));
       if (!api || reader.needs().length) answered &&= read;
@@ -212,7 +259,7 @@ class Stream {
       await action();
       return true;
     } catch (error) {
-      if (!this.#abort.signal.aborted) this.#emit('error', error);
+      if (!this.#isClosed) this.#emit('error', error);
       return false;
     }
   }
@@ -232,98 +279,50 @@ class Stream {
       const page = await this.#hydration(before === null ? asked : `${asked}&before=${encodeURIComponent(before)}`);
       for (const record of page.items.reverse()) {
         if (record.status !== 'streaming' && !page.moreOpen) finished += 1;
-        this.#changed(this.#reader.hydrate(record));
+        this.#take(record);
       }
       next = page.next ?? null;
     } while (next !== null && next !== before && (finished < limit || limit === 0));
   }
 
   async #hydration(query) {
-    const name = encodeURIComponent(this.#channel.name.replace(/^\[[^\]]*\]/, ''));
-    const page = await this.#fetch(`/channels/${name}/hydrate?${query}`);
-    return page ?? this.#fetch(`/hydrate?channel=${name}&${query}`); // a proxy decoded the path: the name has a slash
+    const name = encodeURIComponent(this.#name);
+    const page = await this.#ask(`/channels/${name}/hydrate?${query}`, { isOptional: true });
+    return page ?? this.#ask(`/hydrate?channel=${name}&${query}`); // a proxy decoded the path: the name has a slash
   }
 
   async #load(id) {
-    const record = await this.#fetch(`/responses/${encodeURIComponent(id)}`);
-    if (record) this.#changed(this.#reader.hydrate(record));
+    const record = await this.#ask(pathOf(id), { isOptional: true });
+    if (record) this.#take(record);
   }
 
-  async #fetch(path) {
-    const { api, headers = {}, fetch = globalThis.fetch, requestTimeout } = this.#options;
-    const url = api.replace(/\/$/, '') + path;
-    return this.#within(requestTimeout, `GET ${url}`, async (signal, progress) => {
-      const given = typeof headers === 'function' ? await headers() : headers;
-      const answer = await fetch(url, { headers: given, signal });
-      if (answer.status === 404 && !path.startsWith('/hydrate')) return null; // not stored yet, or no such path
-      if (!answer.ok) throw new Error(`GET ${url} answered ${answer.status}`);
-      return jsonOf(answer, progress);
-    });
+  #take(record) {
+    this.#changed(this.#reader.hydrate(record));
+  }
+
+  /** The channel's name without ably-js' qualifier, such as `[?rewind=1]`. */
+  get #name() {
+    return (this.#options.channel ?? this.#channel.name).replace(/^\[[^\]]*\]/, '');
   }
 
   #within(milliseconds, what, action) {
     return within({ milliseconds, what, closed: this.#abort.signal }, action);
   }
 
-  #ask(what, action) {
-    return this.#within(this.#options.requestTimeout * SDK_TIMEOUTS, `${what} of ${this.#channel.name}`, action);
+  #sdk(what, action) {
+    return this.#within(this.#options.requestTimeout * SDK_TIMEOUTS, `${what} ${this.#channel.name}`, action);
   }
 
-  /** Read the channel's history backwards as far as it is needed, then apply it forwards. */
+  /** A gateway's channel reads from the start instead. */
   async #readHistory(hydrate) {
-    const reader = this.#reader;
     const everything = hydrate && !this.#options.api;
     const untilAttach = this.#untilAttach;
     this.#untilAttach = false; // a second try reads up to now
-    const first = new Map();
-    const isReached = (id) => reader.responses.get(id).finished || first.get(id) <= reader.responses.get(id).last + 1;
-    const messages = [];
-    const range = untilAttach ? { untilAttach, limit: PAGE } : { limit: PAGE };
-    let page = await this.#ask('The history', () => this.#channel.history(range));
-    for (let pages = 1; page; pages += 1) {
-      for (const message of page.items) {
-        messages.push(message);
-        first.set(idOf(message), Number(message.extras?.headers?.seq));
-      }
-      const enough = !everything && reader.needs().every(isReached);
-      const more = !enough && pages < this.#options.historyPages && page.hasNext();
-      const { next } = page;
-      page = more ? await this.#ask('The history', () => next.call(page)) : null;
-    }
-    const isWanted = everything ? () => true : await this.#notLongStored(messages);
-    for (const message of messages.reverse()) if (isWanted(message)) this.#changed(reader.replay(message));
-    if (everything) this.#forgetTheCut();
-  }
-
-  /**
-   * What the store may not have yet: responses that began in this stretch of history, unless they ended long ago - such
-   * a one is beyond the limit, or was deleted. What began before is in the store.
-   */
-  async #notLongStored(messages) {
-    const { responses } = this.#reader;
-    const isNew = (message) => !responses.has(idOf(message));
-    const begun = new Set(messages.filter((message) => message.name === 'start' && isNew(message)).map(idOf));
-    const stops = messages.filter((message) => message.name === 'stop' && begun.has(idOf(message)));
-    const now = stops.length && (await this.#serverTime(messages[0].timestamp));
-    for (const stop of stops) if (stop.timestamp < now - RECENT) begun.delete(idOf(stop));
-    return (message) => !isNew(message) || begun.has(idOf(message));
-  }
-
-  /** By the clock that messages are stamped with, as the page's own may be minutes off; at least that of the newest. */
-  async #serverTime(newest) {
-    const { client } = this.#channel;
-    const asked = client?.time && this.#ask('The time', () => client.time()).catch(() => newest);
-    return Math.max(newest, (await asked) ?? newest);
-  }
-
-  /** Responses that began before the history does: there is nowhere to get their beginning from. */
-  #forgetTheCut() {
-    for (const id of this.#reader.needs()) {
-      const response = this.#reader.responses.get(id);
-      if (response.last >= 0) continue;
-      if ([...response.held.values()].some((frame) => frame.name === 'stop')) this.#reader.drop(id);
-      else this.#changed(this.#reader.giveUp(id));
-    }
+    if (this.#channel.loadsItself) return this.#channel.restart(untilAttach);
+    const { History } = await historyCode();
+    const ask = (what, action) => this.#sdk(what, action);
+    const history = new History(this.#channel, this.#reader, this.#options, ask, (id) => this.#changed(id));
+    await history.read({ everything, untilAttach });
   }
 
   #giveUpTheOld() {
@@ -357,7 +356,7 @@ class Stream {
     const cut = state !== 'attached' || (this.#connection && this.#connection.state !== 'connected');
     let next = this.#working || this.#wanted ? 'catching-up' : 'live';
     if (cut && this.#attachedOnce) next = 'stale';
-    if (this.#abort.signal.aborted) next = 'closed';
+    if (this.#isClosed) next = 'closed';
     if (next === 'live') this.#settleReady.resolve();
     if (next === this.#state) return;
     this.#state = next;
@@ -365,7 +364,7 @@ class Stream {
   }
 
   #emit(event, value) {
-    for (const listener of [...(this.#listeners.get(event) ?? [])]) {
+    for (const listener of [...(this.#listeners[event] ?? [])]) {
       try {
         listener(value);
       } catch (error) {
@@ -373,30 +372,9 @@ class Stream {
       }
     }
   }
-
-  /** Full jitter: pages that failed together do not ask again together. */
-  #retryPause(round) {
-    return this.#pause(Math.random() * Math.min(LAST_RETRY, FIRST_RETRY * 2 ** round));
-  }
-
-  #pause(milliseconds) {
-    return new Promise((resolve) => {
-      const end = () => {
-        clearTimeout(timer);
-        this.#pauses.delete(end);
-        resolve();
-      };
-      const timer = setTimeout(end, milliseconds);
-      this.#pauses.add(end);
-    });
-  }
-
-  #wake() {
-    for (const end of this.#pauses) end();
-  }
 }
 
-/** Follow the responses of an ably-js channel. */
-export function tokenstream(channel, options = {}) {
-  return new Stream(channel, options);
+/** Follows the responses of a channel: an ably-js channel, or `options.channel` of the gateway at a URL such as `/v1`. */
+export function tokenstream(source, options = {}) {
+  return new Stream(source, options);
 }

@@ -369,10 +369,9 @@ export class Reader {
   }
 
   #bound() {
-    const finished = [];
-    const open = [];
-    for (const response of this.responses.values()) (response.finished ? finished : open).push(response.id);
-    for (const id of finished.slice(0, Math.max(0, finished.length - this.#limits.finished))) this.drop(id);
-    for (const id of open.slice(0, Math.max(0, open.length - this.#limits.open))) this.drop(id);
+    const all = [...this.responses.values()];
+    const bound = (some, most) => some.slice(0, Math.max(0, some.length - most)).forEach(({ id }) => this.drop(id));
+    bound(all.filter(({ finished }) => finished), this.#limits.finished);
+    bound(all.filter(({ finished }) => !finished), this.#limits.open);
   }
 }

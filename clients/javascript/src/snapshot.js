@@ -16,12 +16,7 @@ export function report(error) {
 
 /** What listeners get: a value of its own, so that keeping or comparing it is safe. */
 export function snapshotOf(response) {
-  const { id, status, reason, error, metadata, usage, startedAt, firstTokenAt, tokens, frames, verified } = response;
-  const common = { id, status, reason, error, metadata, usage, startedAt, firstTokenAt, tokens, frames, verified };
-  const parts = [...response.parts.values()].map(({ part, kind, info, text }) => {
-    return { part, kind, info, text, sha256: response.expected?.get(part)?.sha256 ?? null };
-  });
-  const text = response.parts.get('text')?.text ?? '';
-  const { last: seq, complete, broken: repairing } = response;
-  return { ...common, text, parts, seq, gaps: [...response.gaps], repairing, complete };
+  const { parts, last: seq, gaps, broken: repairing, expected, held, heldUnits, droppedTo, settled, ...same } = response;
+  const values = [...parts.values()].map(({ length, ...part }) => ({ ...part, sha256: expected?.get(part.part)?.sha256 ?? null }));
+  return { ...same, text: parts.get('text')?.text ?? '', parts: values, seq, gaps: [...gaps], repairing };
 }

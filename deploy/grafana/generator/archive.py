@@ -1,11 +1,12 @@
 """Whether finished responses reach the store, and readers get them from it."""
 
 from deploy.grafana.generator.model import Board, Graph, Heat, Levels, Panel, Query, Row, Stat, Unit
-from deploy.grafana.generator.promql import RARE, increase, quantile, rate, share, total
+from deploy.grafana.generator.promql import RARE, increase, quantile, rate, series, share, total
 from deploy.grafana.generator.questions import ARCHIVE_LAG, BY_PARTITION, PARTITION, most
 
 NO_ARCHIVE = "no archive"
 NO_API = "no api"
+NO_GATEWAY = "no gateway"
 API_REQUESTS = rate("tokenstream_api_requests_total")
 API_ERRORS = rate("tokenstream_api_requests_total", 'status=~"5.."')
 
@@ -19,6 +20,7 @@ def board() -> Board:
             Row("Now", now()),
             Row("Storing", storing()),
             Row("Reading", reading()),
+            Row("Streams of gateways", streams()),
         ),
     )
 
@@ -166,5 +168,34 @@ def reading() -> tuple[Panel, ...]:
                 Query(quantile(part, "tokenstream_probe_store_seconds", over=RARE), name)
                 for part, name in ((0.5, "p50"), (0.99, "p99"))
             ),
+        ),
+    )
+
+
+def streams() -> tuple[Panel, ...]:
+    return (
+        Graph(
+            title="Readers",
+            description="Readers connected to gateways (REALTIME=direct). GATEWAY_MAX_CLIENTS bounds those of one gateway.",
+            unit=Unit.COUNT,
+            no_value=NO_GATEWAY,
+            queries=(Query(total(series("tokenstream_gateway_clients")), "readers"),),
+        ),
+        Graph(
+            title="Events and resets",
+            description="Events written to readers, and readers that lost their place and got snapshots again: slow connections.",
+            unit=Unit.RATE,
+            no_value=NO_GATEWAY,
+            queries=(
+                Query(rate("tokenstream_gateway_events_total"), "events"),
+                Query(rate("tokenstream_gateway_resets_total"), "resets"),
+            ),
+        ),
+        Heat(
+            title="Delivery to the socket",
+            description="From a token's ts to its frame's being written to its last reader's socket.",
+            unit=Unit.SECONDS,
+            no_value=NO_GATEWAY,
+            queries=(Query(rate("tokenstream_gateway_delivery_seconds_bucket", by=("le",)), "{{le}}"),),
         ),
     )

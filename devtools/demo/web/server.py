@@ -33,13 +33,13 @@ class PageUnavailable(Fatal):
 class Fault:
     """A button of the fault board.
 
-    `strike` breaks something, or mends it early if it `is_active()`, and returns a sentence on what happens now.
+    `inject` breaks something, or mends it early if it `is_active()`, and returns a sentence on what happens now.
     """
 
     name: str
     title: str
     description: str
-    strike: Callable[[], Awaitable[str]]
+    inject: Callable[[], Awaitable[str]]
     is_active: Callable[[], bool]
 
 
@@ -53,9 +53,11 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collaborators:
-    """What the page stands on. `api` is the API's address without `/v1`, `realtime` that of the realtime server, `host:port`."""
+    """What the page stands on. `api` is the API's address without `/v1`, `realtime` that of the realtime server, `host:port`;
+    without one the page follows the gateway under `api`.
+    """
 
-    realtime: str
+    realtime: str | None
     api: str
     channel: str
     token: Callable[[], str]
@@ -163,6 +165,8 @@ class DemoPage:
         if request.method != "GET" and origin is not None and origin != f"http://{request.host}":
             raise web.HTTPForbidden(text="Not from another site.\n")
         response = await handler(request)
+        if response.prepared:
+            return response
         response.headers["Content-Security-Policy"] = self._policy()
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"
@@ -170,8 +174,8 @@ class DemoPage:
         return response
 
     def _policy(self) -> str:
-        realtime = self._with.realtime.replace(HOST, "localhost")
-        connections = " ".join(f"{scheme}://{realtime}" for scheme in ("ws", "http"))
+        realtime = "" if self._with.realtime is None else self._with.realtime.replace(HOST, "localhost")
+        connections = " ".join(f"{scheme}://{realtime}" for scheme in ("ws", "http") if realtime)
         return (
             f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' {connections}; "
             "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'"
@@ -184,10 +188,10 @@ class DemoPage:
         return give
 
     async def _config(self, _: web.Request) -> web.Response:
-        port = int(self._with.realtime.rpartition(":")[2])
-        return web.json_response(
-            {"endpoint": "localhost", "port": port, "channel": self._with.channel, "api": "/v1"},
-        )
+        config: dict[str, object] = {"channel": self._with.channel, "api": "/v1"}
+        if self._with.realtime is not None:
+            config |= {"endpoint": "localhost", "port": int(self._with.realtime.rpartition(":")[2])}
+        return web.json_response(config)
 
     async def _token(self, _: web.Request) -> web.Response:
         return web.Response(text=self._with.token(), content_type="application/jwt")
@@ -214,19 +218,39 @@ class DemoPage:
         fault = self._faults.get(request.match_info["name"])
         if fault is None:
             return _refusal(404, "There is no such fault.")
-        return web.json_response({"message": await fault.strike()})
+        return web.json_response({"message": await fault.inject()})
 
-    async def _cancel(self, request: web.Request) -> web.Response:
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        """A stream of the gateway, piece by piece as it comes."""
+        assert self._client is not None
+        last = {name: request.headers[name] for name in ("Last-Event-ID",) if name in request.headers}
+        url = URL(f"{self._with.api}{request.raw_path}", encoded=True)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=PROXY_TIMEOUT)
+        try:
+            async with self._client.get(url, headers=last, timeout=timeout) as answer:
+                response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type})
+                await response.prepare(request)
+                async for piece in answer.content.iter_any():
+                    await response.write(piece)
+                return response
+        except (aiohttp.ClientConnectorError, TimeoutError):
+            return _refusal(502, "The gateway does not answer at the moment.")
+        except aiohttp.ClientError:
+            raise ConnectionResetError("the gateway closed the stream") from None
+
+    async def _cancel(self, request: web.Request) -> web.StreamResponse:
         """Cancels a response of the page's own channel; the body is ignored."""
         headers = {"Authorization": f"Bearer {self._with.cancel_token()}"}
         return await self._ask(request, "POST", json={"channel": self._with.channel}, headers=headers)
 
-    async def _proxy(self, request: web.Request) -> web.Response:
+    async def _proxy(self, request: web.Request) -> web.StreamResponse:
         """The API under the page's own origin, so that it needs no CORS."""
         return await self._ask(request, "GET")
 
-    async def _ask(self, request: web.Request, method: str, **given: Any) -> web.Response:
+    async def _ask(self, request: web.Request, method: str, **given: Any) -> web.StreamResponse:
         assert self._client is not None
+        if request.path.endswith("/events"):
+            return await self._stream(request)
         url = URL(f"{self._with.api}{request.raw_path}", encoded=True)
         try:
             async with self._client.request(method, url, **given) as answer:

@@ -2,7 +2,11 @@
 {{- define "tokenstream.checks" -}}
 {{- $settings := include "tokenstream.settings" (dict "root" . "role" "relay") | fromJson -}}
 {{- $given := merge (dict) .Values.secrets .Values.secretValues -}}
+{{- $direct := eq (get $settings "REALTIME" | default "ably") "direct" -}}
 {{- $wrong := list -}}
+{{- if and .Values.gateway.enabled (not $direct) -}}
+{{- $wrong = append $wrong "gateway.enabled needs settings.REALTIME=direct: with Ably nothing is published to the frames topic." -}}
+{{- end -}}
 {{- if not (get $settings "KAFKA_BOOTSTRAP_SERVERS") -}}
 {{- $wrong = append $wrong "settings.KAFKA_BOOTSTRAP_SERVERS is not set: give the brokers, as kafka:9092." -}}
 {{- end -}}
@@ -16,10 +20,10 @@
 {{- $wrong = append $wrong (printf "%s is in settings and in secrets: keep one." $name) -}}
 {{- end -}}
 {{- end -}}
-{{- if and (or (eq .Values.mode "deployment") .Values.injection.enabled) (not (hasKey $given "ABLY_KEY")) (not (get $settings "ABLY_KEY")) -}}
+{{- if and (or (eq .Values.mode "deployment") .Values.injection.enabled) (not $direct) (not (hasKey $given "ABLY_KEY")) (not (get $settings "ABLY_KEY")) -}}
 {{- $wrong = append $wrong "secrets.ABLY_KEY is not set: name a Secret that holds the key, as secrets.ABLY_KEY.name=tokenstream." -}}
 {{- end -}}
-{{- range $role := list "archive" "api" -}}
+{{- range $role := list "archive" "api" "gateway" -}}
 {{- $own := include "tokenstream.settings" (dict "root" $ "role" $role) | fromJson -}}
 {{- if and (index $.Values $role).enabled (not (hasKey $given "STORE_URL")) (not (get $own "STORE_URL")) -}}
 {{- $wrong = append $wrong (printf "STORE_URL is not set, which %s needs: name a Secret in secrets.STORE_URL (or give settings.STORE_URL for a bucket), or set %s.enabled=false." $role $role) -}}
@@ -30,6 +34,13 @@
 {{- $grace := .Values.relay.terminationGracePeriodSeconds -}}
 {{- if and (not (kindIs "invalid" $grace)) (lt (float64 $grace) (addf $drain 10)) -}}
 {{- $wrong = append $wrong (printf "relay.terminationGracePeriodSeconds is %v, and DRAIN_TIMEOUT %v: give %v or more, or drain for less." $grace $drain (addf $drain 10)) -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.gateway.enabled -}}
+{{- $drain := get (include "tokenstream.settings" (dict "root" . "role" "gateway") | fromJson) "DRAIN_TIMEOUT" | default "20" | float64 -}}
+{{- $grace := .Values.gateway.terminationGracePeriodSeconds -}}
+{{- if and (not (kindIs "invalid" $grace)) (lt (float64 $grace) (addf $drain 10)) -}}
+{{- $wrong = append $wrong (printf "gateway.terminationGracePeriodSeconds is %v, and DRAIN_TIMEOUT %v: give %v or more, or drain for less." $grace $drain (addf $drain 10)) -}}
 {{- end -}}
 {{- end -}}
 {{- range $role := list "archive" "api" -}}

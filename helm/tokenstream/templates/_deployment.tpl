@@ -47,7 +47,7 @@ spec:
             periodSeconds: {{ $root.Values.probePeriodSeconds }}
             timeoutSeconds: 5
             failureThreshold: 2
-          {{- if eq .role "api" }}
+          {{- if has .role (list "api" "gateway") }}
           # Load balancers go on sending for a moment after a pod was told to stop.
           lifecycle:
             preStop:

@@ -8,6 +8,8 @@ from typing import Final
 
 import cramjam
 
+from processor.errors import Fatal
+
 LEAST_ROOM: Final = 64 * 1024
 FIRST_RATIO: Final = 8
 GROWTH: Final = 4
@@ -27,11 +29,11 @@ class Codec(IntEnum):
     ZSTD = 4
 
 
-class Undecodable(Exception):
+class Undecodable(Fatal):
     """The bytes are not what the codec makes."""
 
 
-class TooLarge(Exception):
+class TooLarge(Fatal):
     """The data decompresses to more than the bound."""
 
 

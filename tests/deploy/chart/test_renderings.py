@@ -63,6 +63,15 @@ def test_a_cluster_knows_every_field(path: Path) -> None:
         looked_at[manifest["kind"]] += 1
     expected = {
         "bare": {"Deployment": 1, "HorizontalPodAutoscaler": 1, "Pod": 1, "Secret": 1},
+        "injection-bridge": {
+            "ConfigMap": 1,
+            "Job": 1,
+            "MutatingAdmissionPolicy": 1,
+            "MutatingAdmissionPolicyBinding": 1,
+            "NetworkPolicy": 2,
+            "Pod": 1,
+            "ServiceAccount": 1,
+        },
         "deployment": {
             "Deployment": 3,
             "Job": 2,
@@ -70,6 +79,16 @@ def test_a_cluster_knows_every_field(path: Path) -> None:
             "Pod": 1,
             "PodDisruptionBudget": 3,
             "Service": 1,
+            "ServiceAccount": 1,
+        },
+        "direct": {
+            "Deployment": 4,
+            "HorizontalPodAutoscaler": 1,
+            "Job": 2,
+            "NetworkPolicy": 7,
+            "Pod": 1,
+            "PodDisruptionBudget": 4,
+            "Service": 2,
             "ServiceAccount": 1,
         },
         "everything": {
@@ -200,6 +219,19 @@ def test_secrets_are_files_and_reach_only_who_needs_them() -> None:
     }
 
 
+def test_with_direct_no_pod_has_an_ably_key_and_gateways_read_the_store() -> None:
+    deployments = of("direct", "Deployment")
+    containers = {role: each["spec"]["template"]["spec"]["containers"][0] for role, each in deployments.items()}
+    for container in containers.values():
+        assert environment(container)["TOKENSTREAM_REALTIME"] == "direct"
+        assert not [name for name in environment(container) if "ABLY" in name]
+    given = {name for name in environment(containers["gateway"]) if name.endswith("_FILE")}
+    assert given == {"TOKENSTREAM_STORE_URL_FILE", "TOKENSTREAM_API_TOKENS_FILE"}
+    assert containers["gateway"]["args"] == ["gateway"]
+    spec = deployments["gateway"]["spec"]["template"]["spec"]
+    assert spec["terminationGracePeriodSeconds"] >= 30
+
+
 def test_no_value_of_a_secret_stands_in_a_pod() -> None:
     for case, value in (("bare", "app.key:secret"), ("sidecar", "postgresql://")):
         for kind in ("Deployment", "Job", "Pod"):
@@ -276,6 +308,21 @@ def test_injection_asks_for_its_label_and_settings_come_from_its_config_map() ->
     binding = of("injection", "MutatingAdmissionPolicyBinding")["injection"]["spec"]
     assert binding["paramRef"]["name"] == of("injection", "ConfigMap")["injection"]["metadata"]["name"]
     assert binding["policyName"] == of("injection", "MutatingAdmissionPolicy")["injection"]["metadata"]["name"]
+
+
+def test_an_injected_bridge_has_secrets_of_its_own_and_stops_before_the_relay() -> None:
+    spec = of("injection-bridge", "MutatingAdmissionPolicy")["injection"]["spec"]
+    added = spec["mutations"][0]["jsonPatch"]["expression"].split("+ [JSONPatch")
+    (relay,) = [line for line in added if "/spec/initContainers/0" in line]
+    (bridge,) = [line for line in added if "/spec/initContainers/1" in line]
+    assert ('args: ["relay"]' in relay, 'args: ["bridge"]' in bridge) == (True, True)
+    assert "tokenstream-bridge-secrets" in bridge
+    assert "ABLY" not in bridge
+    assert "BRIDGE" not in relay
+    assert 'name: "TOKENSTREAM_BRIDGE_UPSTREAM", value: "http://localhost:8000/v1"' in bridge
+    (volume,) = [line for line in added if "/spec/volumes/-" in line and "tokenstream-bridge-secrets" in line]
+    assert ("bridge-upstream-key" in volume, "ably" in volume) == (True, False)
+    assert {each["name"]: each["expression"] for each in spec["variables"]}["grace"].endswith("+ 40")
 
 
 def test_what_is_scaled_is_what_is_open_and_unread_not_what_is_uncommitted() -> None:

@@ -18,7 +18,7 @@ async def dead_letters(kafka: LocalKafka, names: TopicNames, count: int) -> list
     consumer = AIOKafkaConsumer(names.dead_letters, bootstrap_servers=kafka.bootstrap, auto_offset_reset="earliest")
     await consumer.start()
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             found = [await anext(consumer) for _ in range(count)]
     finally:
         await consumer.stop()

@@ -16,6 +16,7 @@ from processor.archive.objects import ObjectStore
 from processor.archive.opening import open_patiently
 from processor.clock import Clock
 from processor.errors import SettingsError
+from processor.telemetry.metrics import Metrics
 from support.commands import run_command
 from topics.specs import TopicNames
 
@@ -122,7 +123,7 @@ async def test_a_service_that_writes_nothing_wrong_is_taken(conditions: Conditio
 async def test_a_service_without_conditional_writes_is_refused(conditions: Conditions, said: str) -> None:
     async with serving(conditions) as options:
         with pytest.raises(SettingsError, match=f"STORE_URL: .*conditional writes.*{said}"):
-            await open_patiently(store_at(options))
+            await open_patiently(store_at(options), Metrics())
 
 
 async def run(options: dict[str, str], *command: str, **settings: str) -> tuple[int | None, str]:

@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -16,6 +17,7 @@ from processor.archive.object_pointers import decode_pointer, encode_pointer
 from processor.archive.objects import ObjectStore
 from processor.clock import Clock
 from processor.ports.store import Deletion, Entry
+from support.around import Around
 from support.records import START, entry
 from support.stores import new_store_url, opened
 from topics.records import Status
@@ -62,11 +64,11 @@ async def test_a_start_removes_what_a_crash_left_half_written(tmp_path: Path) ->
     assert await asyncio.to_thread(lambda: (old.exists(), new.exists())) == (False, True)
 
 
-class EndingBucket(Bucket):
+class EndingBucket(Around):
     """When the body of an open response is read, it ends first, and newer ones do."""
 
     def __init__(self, url: str, ended: ObjectStore) -> None:
-        super().__init__(url)
+        super().__init__(Bucket(url))
         self._ended = ended
         self._happened = False
 
@@ -79,14 +81,16 @@ class EndingBucket(Bucket):
                     *(entry(f"new-{n}", offset=20 + n, started_at=START + 9 + n) for n in range(4)),
                 ]
             )
-        return await super().get(key)
+        found: Stored | None = await self.inside.get(key)
+        return found
 
 
 async def test_hydration_has_a_response_whose_object_went_while_it_was_read(tmp_path: Path) -> None:
     url = await new_store_url("files", tmp_path)
     archive = ObjectStore(url, clock=Clock())
     await archive.upsert_batch([entry("r-0", offset=1, status=Status.STREAMING)])
-    reader = ObjectStore(url, clock=Clock(), bucket=EndingBucket(url, archive))
+    bucket: Any = EndingBucket(url, archive)
+    reader = ObjectStore(url, clock=Clock(), bucket=bucket)
     page = await reader.hydrate("chat:1", limit=3)
     assert [item.response_id for item in page.items] == ["new-3", "new-2", "new-1", "r-0"]
     assert page.items[-1].record.finished
@@ -110,17 +114,17 @@ async def test_names_of_an_older_version_are_listed_in_order(tmp_path: Path) -> 
         assert await store.delete("r-1") is Deletion.DELETED
 
 
-class RepairedBucket(Bucket):
+class RepairedBucket(Around):
     """After the pointer was read once, another process writes the record by force."""
 
     def __init__(self, url: str, other: ObjectStore, repaired: Entry) -> None:
-        super().__init__(url)
+        super().__init__(Bucket(url))
         self._other = other
         self._repaired = repaired
         self._happened = False
 
     async def get(self, key: str) -> Stored | None:
-        stored = await super().get(key)
+        stored: Stored | None = await self.inside.get(key)
         if key == pointer_key("r-1") and not self._happened:
             self._happened = True
             await self._other.upsert_batch([self._repaired], force=True)
@@ -132,7 +136,8 @@ async def test_a_record_that_a_repair_has_made_current_is_not_removed(tmp_path: 
     other = ObjectStore(url, clock=Clock())
     await other.upsert_batch([entry("r-1", offset=9)])
     earlier = entry("r-1", offset=4, text="repaired")
-    store = ObjectStore(url, clock=Clock(), bucket=RepairedBucket(url, other, earlier))
+    bucket: Any = RepairedBucket(url, other, earlier)
+    store = ObjectStore(url, clock=Clock(), bucket=bucket)
     await store.upsert_batch([earlier])
     stored = await other.get("r-1")
     assert stored is not None

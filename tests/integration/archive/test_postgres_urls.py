@@ -19,6 +19,7 @@ from processor.archive.stores import open_store
 from processor.clock import Clock
 from processor.errors import SettingsError
 from processor.ports.store import ResponseStore
+from processor.telemetry.metrics import Metrics
 from support.records import entry
 from support.stores import new_store_url, opened
 from topics.records import Status
@@ -130,8 +131,8 @@ async def test_pgbouncer_in_transaction_mode_serves_every_request() -> None:
 @asynccontextmanager
 async def opened_once_there(url: str) -> AsyncIterator[ResponseStore]:
     store = open_store(url)
-    async with asyncio.timeout(20):
-        await open_patiently(store)
+    async with asyncio.timeout(60):
+        await open_patiently(store, Metrics())
     try:
         yield store
     finally:

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,9 +18,10 @@ from processor.errors import StoreUnavailable
 from processor.ports.store import Entry, ResponseStore
 from processor.telemetry.metrics import Metrics
 from support.archives import archive_process, archiving, producing, send
+from support.around import Around
 from support.records import record
 from support.stores import LocalPostgres, new_store_url, opened
-from support.waiting import eventually
+from support.waiting import eventually, slowness
 from topics.records import ResponseRecord
 from topics.specs import TopicNames
 
@@ -43,7 +45,7 @@ async def whole(kafka: LocalKafka, names: TopicNames, store: ResponseStore, coun
     return report.equal == count
 
 
-class BreakingStore(SqlStore):
+class BreakingStore(Around):
     """Stores half of a batch, then fails, `failures` times; `entered` tells of each attempt."""
 
     failures = 0
@@ -52,16 +54,16 @@ class BreakingStore(SqlStore):
     async def upsert_batch(self, entries: Sequence[Entry], *, force: bool = False) -> None:
         if self.failures:
             self.failures -= 1
-            await super().upsert_batch(entries[: len(entries) // 2], force=force)
+            await self.inside.upsert_batch(entries[: len(entries) // 2], force=force)
             raise StoreUnavailable("the store broke in the middle of a batch")
-        await super().upsert_batch(entries, force=force)
+        await self.inside.upsert_batch(entries, force=force)
         # The batch is in the store, and not acknowledged yet.
         await asyncio.sleep(self.delay)
 
 
 @pytest.fixture
-async def breaking(tmp_path: Path) -> AsyncIterator[BreakingStore]:
-    store = BreakingStore(f"sqlite:///{tmp_path}/s.db", clock=Clock())
+async def breaking(tmp_path: Path) -> AsyncIterator[Any]:
+    store: Any = BreakingStore(SqlStore(f"sqlite:///{tmp_path}/s.db", clock=Clock()))
     await store.start()
     yield store
     await store.close()
@@ -84,7 +86,7 @@ async def test_killed_between_store_and_acknowledgement_nothing_is_missing_or_tw
 
 
 async def test_a_store_that_fails_in_the_middle_of_batches_is_tried_until_it_takes_them(
-    kafka: LocalKafka, topic_names: TopicNames, breaking: BreakingStore
+    kafka: LocalKafka, topic_names: TopicNames, breaking: Any
 ) -> None:
     breaking.failures = 6
     metrics = Metrics()
@@ -100,7 +102,7 @@ async def test_a_store_that_fails_in_the_middle_of_batches_is_tried_until_it_tak
 
 
 async def test_while_the_store_is_down_the_lag_and_the_cause_can_be_seen(
-    kafka: LocalKafka, topic_names: TopicNames, breaking: BreakingStore
+    kafka: LocalKafka, topic_names: TopicNames, breaking: Any
 ) -> None:
     breaking.failures = 10**9
     metrics = Metrics()
@@ -117,7 +119,7 @@ async def test_while_the_store_is_down_the_lag_and_the_cause_can_be_seen(
 
 
 async def test_rebalances_in_the_middle_of_batches_lose_nothing(
-    kafka: LocalKafka, topic_names: TopicNames, breaking: BreakingStore
+    kafka: LocalKafka, topic_names: TopicNames, breaking: Any
 ) -> None:
     breaking.delay = 0.3
     async with producing(kafka) as producer, AsyncExitStack() as running:
@@ -134,7 +136,7 @@ async def test_rebalances_in_the_middle_of_batches_lose_nothing(
 
 
 async def test_kafka_may_be_down_at_the_start_and_go_away_later(
-    bare_kafka: MakeKafka, make_topics: MakeTopics, breaking: BreakingStore
+    bare_kafka: MakeKafka, make_topics: MakeTopics, breaking: Any
 ) -> None:
     broker = await bare_kafka()
     names = await make_topics(bootstrap=broker.bootstrap)
@@ -213,7 +215,7 @@ async def test_throughput_is_enough(
         rate = count / (time.monotonic() - began)
     with capsys.disabled():
         print(f"\n{kind}: {rate:.0f} responses/s (wanted {wanted})")
-    assert rate > wanted
+    assert rate > wanted / slowness()
 
 
 async def _send_all(producer: object, names: TopicNames, count: int, start: int) -> None:

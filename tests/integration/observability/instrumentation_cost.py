@@ -16,8 +16,8 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from processor.ably.history import ChannelHistory
 from processor.clock import Clock
+from processor.core.channel_history import ChannelHistory
 from processor.core.framer import Frame
 from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
@@ -126,7 +126,7 @@ async def relay(batches: Sequence[Sequence[Raw]], metrics: Metrics) -> float:
     worker: Any = SimpleNamespace(pipeline=pipeline, running=True, committed_offset=0)
     consumer: Any = SimpleNamespace(topic="tokens", high_water=lambda _number: 1_000_000)
     measures = Measures(metrics, consumer)
-    parts = LaneParts(realtime=InstantRealtime(), metrics=metrics, clock=clock, random=Random(1))
+    parts = LaneParts(realtime=InstantRealtime(), metrics=metrics, clock=clock, random=Random(1), duplicate_window=0.0)
     shown = began = time.process_time()
     async with asyncio.TaskGroup() as tasks:
         lanes = Lanes(parts, pipeline, lambda: True, lambda: None, tasks)

@@ -76,13 +76,14 @@ async def test_a_service_that_does_not_answer_shows_as_age_in_flight_and_not_rea
 
             await eventually(stuck, deadline=60, every=0.3)
             lab.realtime.faults.clear()
-            lab.realtime.faults.add({"down": {"seconds": 12}})
+            lab.realtime.faults.add({"down": {"seconds": 120}})
 
             async def not_ready() -> bool:
                 now = await samples(relay)
                 return now['ready{dependency="realtime"}'] == 0 and now['ready{dependency="kafka"}'] == 1
 
             await eventually(not_ready, deadline=60, every=0.3)
+            lab.realtime.faults.clear()
         await lab.all_finished()
 
         async def well_again() -> bool:

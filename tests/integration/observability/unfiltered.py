@@ -4,7 +4,7 @@ What the canaries are told from: with this they must be found.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TextIO
 
 import structlog
@@ -18,8 +18,9 @@ def configure_plainly(
     stream: TextIO,
     *,
     secrets: Iterable[str] = (),
+    quoting: Collection[str] = (),
 ) -> None:
-    del format, secrets
+    del format, secrets, quoting
     logging.basicConfig(level=level.upper(), stream=stream)
     structlog.configure(logger_factory=structlog.stdlib.LoggerFactory())
 

@@ -18,9 +18,10 @@ from typing import Any
 import msgspec
 import orjson
 
+from processor.ably import LOGGERS
 from processor.clock import Clock
 from processor.config.settings import Settings, load_settings
-from processor.service.relay_role import build_relay, connection_pool
+from processor.service.relay_role import build_relay, connection_pool, realtime_provider
 from processor.telemetry.log import configure_logging
 from processor.telemetry.metrics import Metrics
 from topics.codec import Decoder, Invalid, TokenRecord
@@ -28,21 +29,25 @@ from topics.plain import PlainToken
 from topics.records import Event
 
 
-class MortalDecoder(Decoder):
+class MortalDecoder:
     def __init__(self, notes: Path) -> None:
-        super().__init__(None)
+        self.inside = Decoder(None)
         self._notes = notes
-        plain = self.plain
+        plain = self.inside.plain
 
         def harmed(value: Any) -> PlainToken:
             self._suffer(value)
-            return plain(value)
+            taken: PlainToken = plain(value)
+            return taken
 
         self.plain = harmed
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inside, name)
+
     def decode(self, value: bytes | None) -> TokenRecord | Invalid:
         self._suffer(value or b"")
-        record = super().decode(value)
+        record: TokenRecord | Invalid = self.inside.decode(value)
         if b"SPOIL" in (value or b"") and not isinstance(record, Invalid) and record.event == Event.TOKEN:
             self._note("SPOIL")
             return msgspec.structs.replace(record, text=7)
@@ -69,9 +74,11 @@ async def main(settings: Settings, notes: Path) -> None:
     metrics, clock, chance = Metrics(), Clock(), random.Random(1)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    async with connection_pool(settings, metrics, clock, chance) as pool, asyncio.TaskGroup() as tasks:
-        relay = build_relay(settings, pool, metrics, clock, chance, tasks)
-        relay._parts = replace(relay._parts, decoder=MortalDecoder(notes))
+    provider = realtime_provider(settings, clock, chance)
+    async with connection_pool(settings, provider, metrics, clock, chance) as pool, asyncio.TaskGroup() as tasks:
+        relay = build_relay(settings, provider.profile, pool, metrics, clock, chance, tasks)
+        decoder: Any = MortalDecoder(notes)
+        relay._parts = replace(relay._parts, decoder=decoder)
         running = tasks.create_task(relay.run())
         await stopped.wait()
         await relay.stop()
@@ -80,5 +87,5 @@ async def main(settings: Settings, notes: Path) -> None:
 
 if __name__ == "__main__":
     loaded = load_settings(dict(os.environ), require_ably=True)
-    configure_logging("info", "json", sys.stderr)
+    configure_logging("info", "json", sys.stderr, quoting=LOGGERS)
     asyncio.run(main(loaded, Path(orjson.loads(sys.argv[1])["notes"])))

@@ -12,10 +12,9 @@ from ably.types.message import Message
 from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
 from processor.ably.ably import AblyOptions, Connection, message_of
 from processor.ably.gathering import GatheringTransport
-from processor.ably.refusals import Meaning, Refusal
 from processor.core.framer import Frame
 from processor.core.pacing import Pace
-from processor.errors import PublishRetry
+from processor.errors import PublishRefused, PublishRetry, RefusalKind
 from support.waiting import eventually, working
 
 CLIENT = "tokenstream"
@@ -109,9 +108,9 @@ async def test_no_channel_object_is_made_in_the_sdk(connection: Connection) -> N
 async def test_a_message_above_the_services_size_is_refused_before_it_is_sent(
     server: LocalRealtime, connection: Connection
 ) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(PublishRefused) as refused:
         await connection.publish(frame("c", 1, "x" * 65_536), 5.0)
-    assert refused.value.meaning is Meaning.TOO_LARGE
+    assert refused.value.kind is RefusalKind.TOO_LARGE
     assert "c" not in server.log
 
 
@@ -122,7 +121,7 @@ async def test_without_an_answer_the_client_is_replaced_and_the_next_one_publish
     server.faults.add({"drop_publish": {"times": 1}})
     with pytest.raises(PublishRetry, match="no answer in time"):
         await connection.publish(frame("c", 1), 0.1)
-    await eventually(lambda: connection._up.is_set() and connection._client is not before, deadline=20)
+    await eventually(lambda: connection._up.is_set() and connection._client is not before, deadline=60)
     await connection.publish(frame("c", 1), 5.0)
     assert [message.id for message in server.log["c"]] == ["r/token/1-1/0"]
 
@@ -132,7 +131,7 @@ async def test_a_transport_that_ends_late_costs_one_connect(server: LocalRealtim
     before, client = server.connects, connection._client
     assert client is not None
     client.manager.deactivate_transport()
-    await eventually(lambda: connection._client not in (client, None) and connection._up.is_set(), deadline=20)
+    await eventually(lambda: connection._client not in (client, None) and connection._up.is_set(), deadline=60)
     for number in range(20):
         await connection.publish(frame("c", number), 5.0)
     assert server.connects - before == 1

@@ -10,7 +10,7 @@ from conftest import MakeTopics
 from devtools.kafka import LocalKafka
 from support.lab import Lab, RelayProcess, assert_faultless, laboratory
 from support.raw_batches import Entry, batch, sealed, send_raw
-from support.waiting import eventually
+from support.waiting import comes_to, eventually
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -54,7 +54,7 @@ async def test_a_header_name_that_is_not_utf8_does_not_keep_its_record_from_read
             entries = whole("odd", "text", [("zqzq", b"x")]) + whole("after", "more")
             spoilt = sealed(batch(entries).replace(b"zqzq", b"\xff\xfezq"))
             await send_raw(lab.bootstrap, lab.names.tokens, 0, spoilt, len(entries))
-            await eventually(lambda: complete(lab, "odd", "after"), deadline=30, every=0.3)
+            await eventually(lambda: complete(lab, "odd", "after"), deadline=60, every=0.3)
         await lab.all_finished()
         assert relay.returncode is None
         assert_faultless(lab)
@@ -70,13 +70,9 @@ async def test_a_batch_that_decompresses_beyond_the_bound_is_one_dead_letter(
         bomb = batch([(b"k", bytes(30 << 20), ()), (b"k", b"{}", ())], codec=4)
         assert await send_raw(*send, bomb, 2) == 3
         await send_raw(*send, batch(whole("after", "b"), codec=4), 3)
-        await eventually(lambda: complete(lab, "before", "after"), deadline=30, every=0.3)
-
-        async def lettered() -> bool:
-            return await letters(lab) == [("too_large", 3, b"")]
-
-        await eventually(lettered, deadline=20, every=0.3)
-        assert await relay.metric("tokenstream_consumer_lag_records") == 0
+        await eventually(lambda: complete(lab, "before", "after"), deadline=60, every=0.3)
+        await comes_to([("too_large", 3, b"")], lambda: letters(lab))
+        await comes_to(0, lambda: relay.metric("tokenstream_consumer_lag_records"))
 
 
 async def test_a_record_of_nothing_is_a_dead_letter(kafka: LocalKafka, make_topics: MakeTopics) -> None:
@@ -85,8 +81,8 @@ async def test_a_record_of_nothing_is_a_dead_letter(kafka: LocalKafka, make_topi
         nothing = batch([(None, None, ()), (b"k", None, ()), (None, b"", [("n", None)])])
         await send_raw(lab.bootstrap, lab.names.tokens, 0, nothing, 3)
         await send_raw(lab.bootstrap, lab.names.tokens, 0, batch(whole("after", "b")), 3)
-        await eventually(lambda: complete(lab, "after"), deadline=30, every=0.3)
-        assert await letters(lab) == [("not_json", 0, b""), ("not_json", 1, None), ("not_json", 2, b"")]
+        await eventually(lambda: complete(lab, "after"), deadline=60, every=0.3)
+        await comes_to([("not_json", 0, b""), ("not_json", 1, None), ("not_json", 2, b"")], lambda: letters(lab))
 
 
 async def test_the_lag_is_nothing_at_rest_behind_transactions(kafka: LocalKafka, make_topics: MakeTopics) -> None:
@@ -98,11 +94,11 @@ async def test_the_lag_is_nothing_at_rest_behind_transactions(kafka: LocalKafka,
         ) as producer:
             await transaction(producer, lab, "committed")
             await producer.commit_transaction()
-            await eventually(lambda: at_rest(relay, 4), deadline=30, every=0.2)
+            await eventually(lambda: at_rest(relay, 4), deadline=60, every=0.2)
             await transaction(producer, lab, "aborted")
             await producer.abort_transaction()
-            await eventually(lambda: at_rest(relay, 8), deadline=30, every=0.2)
-        await eventually(lambda: complete(lab, "committed"), deadline=30, every=0.3)
+            await eventually(lambda: at_rest(relay, 8), deadline=60, every=0.2)
+        await eventually(lambda: complete(lab, "committed"), deadline=60, every=0.3)
 
 
 async def transaction(producer: AIOKafkaProducer, lab: Lab, response_id: str) -> None:

@@ -101,7 +101,7 @@ async def test_bad_records_become_dead_letters_unchanged_and_stop_nothing(
             assert sorted(map(repr, await letters(lab))) == sorted(map(repr, sent))
             return True
 
-        await eventually(all_there, deadline=20, every=0.3)
+        await eventually(all_there, deadline=60, every=0.3)
         record = (await lab.records())["good"]
         assert record["parts"][0]["text"] == "whole \U0001f600!"
         assert record["status"] == "complete"
@@ -120,7 +120,7 @@ async def test_lost_tokens_are_announced_and_a_silent_response_is_abandoned(
             event("token", "r", 4, text="d"),
         ):
             await producer.send_and_wait(lab.names.tokens, value=value, key=b"k")
-        await eventually(lambda: lab.finished() == 1, deadline=20)
+        await eventually(lambda: lab.finished() == 1, deadline=60)
         late = event("token", "r", 2, text="b")
         await producer.send_and_wait(lab.names.tokens, value=late, key=b"k")
         await producer.stop()
@@ -129,13 +129,13 @@ async def test_lost_tokens_are_announced_and_a_silent_response_is_abandoned(
         assert json.loads(frames[2][1]) == {"from": 2, "to": 3}
         stop = json.loads(frames[-1][1])
         assert (stop["reason"], stop["status"], stop["error"]["code"]) == ("abandoned", "abandoned", "abandoned")
-        record = await eventually(lambda: final(lab), deadline=10)
+        record = await eventually(lambda: final(lab), deadline=60)
         assert (record["status"], record["gaps"], record["seq"]) == ("abandoned", [[2, 3]], 5)
 
         async def dead_lettered() -> bool:
             return await letters(lab) == [("late", b"k", late)]
 
-        await eventually(dead_lettered, deadline=10, every=0.3)
+        await eventually(dead_lettered, deadline=60, every=0.3)
 
 
 async def final(lab: Lab) -> dict[str, Any] | None:

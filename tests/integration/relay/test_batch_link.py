@@ -2,39 +2,55 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 import pytest
+from ably.util.exceptions import AblyException
 
-from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
 from processor.ably.ably import AblyOptions
 from processor.ably.batches import MAX_BYTES, BatchLink, RequestPace, Waiting, batches
-from processor.ably.refusals import Meaning, Refusal
 from processor.clock import Clock
 from processor.core.framer import Frame
-from processor.errors import PublishRetry
+from processor.errors import PublishRefused, PublishRetry, RefusalKind
 from support.waiting import working
 
 
-class Refusing(BatchLink):
-    """Its service refuses every request that holds a message of the channel `wrong`, as a whole."""
+@dataclass(frozen=True)
+class Answer:
+    items: list[dict[str, Any]]
+    status_code: int = 201
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+
+class Refusing:
+    """A client whose service refuses every request that holds a message of the channel `wrong`, as a whole."""
+
+    def __init__(self) -> None:
         self.requests: list[list[str]] = []
 
-    async def _request(self, batch: list[Waiting]) -> list[Exception | None]:
-        self.requests.append([one.frame.channel for one in batch])
-        if "wrong" in self.requests[-1]:
-            raise Refusal(40009, 413, "too large")
-        return [None] * len(batch)
+    async def time(self) -> int:
+        return 0
+
+    async def close(self) -> None: ...
+
+    async def request(self, _method: str, _path: str, _version: str, *, body: list[dict[str, Any]]) -> Answer:
+        channels = [spec["channels"][0] for spec in body]
+        self.requests.append(channels)
+        if "wrong" in channels:
+            raise AblyException("too large", 413, 40009)
+        return Answer([{"results": [{"channel": channel, "messageId": "1"}]} for channel in channels])
 
 
 @pytest.fixture
-async def link(server: LocalRealtime) -> AsyncIterator[Refusing]:
-    options = AblyOptions(key=lambda: DEFAULT_KEY, client_id="ts", endpoint=server.endpoint, tls=False)
-    made = Refusing(options, RequestPace(0.0, 0.0), Random(1), Clock(), lambda: None)
+def service() -> Refusing:
+    return Refusing()
+
+
+@pytest.fixture
+async def link(service: Refusing) -> AsyncIterator[BatchLink]:
+    options = AblyOptions(key=lambda: "a.b:c", client_id="ts", endpoint="127.0.0.1:1", tls=False)
+    made = BatchLink(options, RequestPace(0.0, 0.0), Random(1), Clock(), lambda: None, lambda **_: service)
     async with working(made):
         yield made
 
@@ -50,16 +66,16 @@ async def publish(link: BatchLink, channels: Sequence[str]) -> list[BaseExceptio
     return await asyncio.gather(*(link.publish(frame(each), 5.0) for each in channels), return_exceptions=True)
 
 
-async def test_after_a_request_refused_as_a_whole_each_message_goes_alone(link: Refusing) -> None:
+async def test_after_a_request_refused_as_a_whole_each_message_goes_alone(link: BatchLink, service: Refusing) -> None:
     first = await publish(link, ["a", "wrong", "b"])
     assert all(isinstance(result, PublishRetry) for result in first), "nobody fails for another's message"
     a, wrong, b = await publish(link, ["a", "wrong", "b"])
     assert (a, b) == (None, None)
-    assert isinstance(wrong, Refusal)
-    assert wrong.meaning is Meaning.TOO_LARGE
-    assert link.requests == [["a", "wrong", "b"], ["a"], ["wrong"], ["b"]]
+    assert isinstance(wrong, PublishRefused)
+    assert wrong.kind is RefusalKind.TOO_LARGE
+    assert service.requests == [["a", "wrong", "b"], ["a"], ["wrong"], ["b"]]
     assert await publish(link, ["a", "b"]) == [None, None]
-    assert link.requests[-1] == ["a", "b"], "and together again after that"
+    assert service.requests[-1] == ["a", "b"], "and together again after that"
 
 
 async def test_what_is_in_the_headers_counts_for_a_requests_size() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from conftest import MakeTopics
 from devtools.kafka import LocalKafka
@@ -24,9 +24,9 @@ MOST = 2.5
 ROUNDS = 3
 
 
-class Nothing(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
-    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None: ...
-    async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None: ...
+class Nothing:
+    async def on_partitions_assigned(self, numbers: Sequence[int]) -> None: ...
+    async def on_partitions_revoked(self, numbers: Sequence[int]) -> None: ...
 
 
 async def fill(kafka: LocalKafka, topic: str) -> int:

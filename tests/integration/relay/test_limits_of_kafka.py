@@ -52,7 +52,7 @@ async def test_records_deleted_unread_are_noticed_by_an_owner_that_was_slow(
         for event, seq, text in ((Event.START, 0, None), (Event.TOKEN, 1, "a")):
             await send(event, "numbered", seq, text)
             await send(event, "unnumbered", None, text)
-        await eventually(lambda: lab.published() == 4, deadline=30)
+        await eventually(lambda: lab.published() == 4, deadline=60)
         slow.signal(signal.SIGSTOP)
         # What it had asked for already it may still be given; of three records, sent one after the other, not the last.
         for seq in (2, 3, 4):
@@ -100,7 +100,7 @@ async def test_a_dead_letter_that_its_topic_refuses_is_cut_until_it_is_taken(
         assert value.startswith(kept)
         assert headers["tokenstream-sha256"].decode() == sha256(value).hexdigest()
         assert headers["tokenstream-size"] == b"400000"
-        await eventually(lab.relays[0].is_ready, deadline=30, every=0.1)
+        await eventually(lab.relays[0].is_ready, deadline=60, every=0.1)
 
 
 async def first_dead_letter(lab: Lab) -> tuple[bytes, dict[str, bytes]]:

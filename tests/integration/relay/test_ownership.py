@@ -1,13 +1,12 @@
 """Who owns a partition, and what a successor finds: against the real broker."""
 
+import asyncio
 import json
 import signal
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from conftest import MakeTopics
@@ -17,13 +16,16 @@ from processor.errors import PartitionLost
 from processor.kafka import TransactionalWriter
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.topics_admin import TopicsWanted, apply
+from processor.ports.log import Record
 from processor.relay.commit_metadata import CommitMetadata
 from support.lab import Lab, laboratory
 from support.proxy import GroupProxy
-from support.waiting import eventually
+from support.waiting import comes_to, eventually
 from topics.specs import TopicNames
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
+
+MakeKafka = Callable[..., Awaitable[LocalKafka]]
 
 
 @pytest.fixture
@@ -53,10 +55,8 @@ async def test_an_owner_cut_off_from_the_coordinator_alone_stops_publishing(
             await lab.relay()
             await lab.progress(60)
             proxy.cut = True
-            await eventually(lambda: proxy.swallowed, deadline=20)
-            at = time.monotonic()
-            await lab.progress(200, deadline=60)
-            assert time.monotonic() - at < 40
+            await eventually(lambda: proxy.swallowed, deadline=60)
+            await lab.progress(200, deadline=100)
             proxy.cut = False
             await lab.progress(60)
         await lab.all_finished()
@@ -65,21 +65,48 @@ async def test_an_owner_cut_off_from_the_coordinator_alone_stops_publishing(
         assert cut_off.returncode is None
 
 
+def writer_of(kafka: LocalKafka, names: TopicNames) -> TransactionalWriter:
+    return TransactionalWriter(
+        lambda: {"bootstrap_servers": kafka.bootstrap},
+        transactional_id=names.tokens,
+        group_id=names.tokens,
+        topic=names.tokens,
+        partition=0,
+        max_bytes=1 << 20,
+    )
+
+
+async def test_a_writer_stopped_while_the_broker_is_silent_leaves_no_task(
+    bare_kafka: MakeKafka, make_topics: MakeTopics
+) -> None:
+    kafka = await bare_kafka()
+    names = await make_topics(partitions=1, bootstrap=kafka.bootstrap)
+    before = asyncio.all_tasks()
+    writer = writer_of(kafka, names)
+    await writer.start()
+    kafka.pause()
+    try:
+        writing = asyncio.create_task(writer.write([Record(names.responses, 0, b"r", b"{}", ())], lambda _: (0, "")))
+        await eventually(lambda: sending(asyncio.all_tasks() - before))
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        assert not writer.started
+        await eventually(lambda: not asyncio.all_tasks() - before)
+    finally:
+        kafka.resume()
+
+
+def sending(tasks: set[asyncio.Task[Any]]) -> bool:
+    """Whether a request of a transaction waits for its answer."""
+    return any("do_add_partitions_to_txn" in repr(task) or "_send_produce_req" in repr(task) for task in tasks)
+
+
 async def test_a_second_owner_fences_the_first(kafka: LocalKafka, make_topics: MakeTopics) -> None:
     names = await make_topics(partitions=1)
-
-    def writer() -> TransactionalWriter:
-        return TransactionalWriter(
-            lambda: {"bootstrap_servers": kafka.bootstrap},
-            transactional_id=names.tokens,
-            group_id=names.tokens,
-            source=TopicPartition(names.tokens, 0),
-            max_bytes=1 << 20,
-        )
-
-    first, second = writer(), writer()
+    first, second = writer_of(kafka, names), writer_of(kafka, names)
     await first.start()
-    record = (names.responses, 0, b"r", b"{}", ())
+    record = Record(names.responses, 0, b"r", b"{}", ())
     assert await first.write([record], lambda offsets: (offsets[0], "")) == (0, "")
     await second.start()
     with pytest.raises(PartitionLost):
@@ -103,7 +130,7 @@ async def test_only_the_last_commit_of_a_clean_end_says_clean(kafka: LocalKafka,
     names = await make_topics(partitions=2)
     async with laboratory(kafka.bootstrap, names) as lab:
         relay = await lab.relay()
-        running = await eventually(lambda: committed(kafka, names), deadline=10)
+        running = await eventually(lambda: committed(kafka, names), deadline=60)
         assert {CommitMetadata.decode(metadata).clean for _, metadata in running.values()} == {False}
         await lab.stream(responses=4, tokens=10, channels=4)
         await lab.all_finished()
@@ -124,9 +151,9 @@ async def test_a_clean_handover_of_1000_open_responses_loses_and_repeats_nothing
         async with lab.streaming(responses=1000, channels=100, pause=8.0):
             await eventually(lambda: opened(lab) == 1000, deadline=60)
             second = await lab.relay(ready=False, **unpaced)
-            await eventually(second.has_started, deadline=30)
+            await eventually(second.has_started, deadline=60)
             assert await first.stop() == 0, first.tail()
-            handed = await eventually(lambda: taken_over(second.log.read_text()), deadline=30)
+            handed = await eventually(lambda: taken_over(second.log.read_text()), deadline=60)
             assert handed is not None
             print(f"taken over with {handed['open_responses']} open responses in {handed['seconds']} s of assignment")
             assert handed["open_responses"] == 1000
@@ -148,18 +175,16 @@ def taken_over(log: str) -> dict[str, Any] | None:
 
 async def test_a_second_sigterm_stops_at_once_and_loses_nothing(kafka: LocalKafka, make_topics: MakeTopics) -> None:
     async with laboratory(kafka.bootstrap, await make_topics(partitions=2)) as lab:
-        relay = await lab.relay()
+        relay = await lab.relay(DRAIN_TIMEOUT="100")
         async with lab.streaming(responses=8, channels=4, pause=0.05):
             await lab.progress(40)
-            lab.realtime.faults.add({"delay_ack": {"ms": 4000}})
+            lab.realtime.faults.add({"delay_ack": {"ms": 100_000}})
             await lab.progress(2)
             relay.signal(signal.SIGTERM)
             relay.signal(signal.SIGTERM)
-            await eventually(lambda: "stopping" in relay.log.read_text(), deadline=10)
-            asked = time.monotonic()
+            await eventually(lambda: "stopping" in relay.log.read_text(), deadline=60)
             relay.signal(signal.SIGTERM)
-            assert await relay.ended(10) == 1
-            assert time.monotonic() - asked < 3
+            assert await relay.ended(60) == 1
             lab.realtime.faults.clear()
             await lab.relay()
             await lab.progress(20)
@@ -176,6 +201,9 @@ async def test_texts_put_away_for_memory_come_back_whole(kafka: LocalKafka, make
         verdict = lab.verdict()
         assert verdict.faultless_for_readers(), verdict
         assert await relay.stop() == 0
-        records = await lab.records()
-        for produced in lab.produced:
-            assert {part["part"]: part["text"] for part in records[produced.response_id]["parts"]} == produced.texts
+        await comes_to({each.response_id: each.texts for each in lab.produced}, lambda: texts(lab))
+
+
+async def texts(lab: Lab) -> dict[str, dict[str, str]]:
+    records = await lab.records()
+    return {key: {part["part"]: part["text"] for part in record["parts"]} for key, record in records.items()}

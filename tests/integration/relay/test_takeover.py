@@ -38,7 +38,7 @@ async def killed_and_succeeded(lab: Lab) -> None:
             await writer.__aenter__()
             await write(writer, produced, range(30))
             writers.append(writer)
-        await eventually(lambda: everything_is_published(lab, 30), deadline=30)
+        await eventually(lambda: everything_is_published(lab, 30), deadline=60)
         await owner.kill()
         await lab.relay()
         for writer, produced in zip(writers, lab.produced, strict=True):

@@ -46,9 +46,10 @@ def test_nothing_given_is_the_defaults() -> None:
     assert (settings.http_host, settings.http_port, settings.ably_key) == ("0.0.0.0", 8484, None)
 
 
-def test_the_table_has_every_setting_of_the_contract() -> None:
+def test_the_table_has_every_setting_that_is_read() -> None:
     rows = {row.name: row.default for row in Settings.describe()}
-    assert len(rows) == 56
+    assert len(Settings.names()) == 68
+    assert set(rows) == set(Settings.names())
     assert rows["MAX_BUFFERED_BYTES"] == "64 MiB"
     assert rows["SNAPSHOT_INTERVAL"] == "5"
     assert rows["ABLY_TLS"] == "true"
@@ -91,18 +92,18 @@ def test_values_are_read_by_their_type() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("SNAPSHOT_INTERVAL", "abc", 'must be a number of seconds above 0, not "abc"'),
-        ("GAP_TIMEOUT", "0", 'must be a number of seconds above 0, not "0"'),
-        ("IDLE_TIMEOUT", "inf", 'must be a number of seconds above 0, not "inf"'),
-        ("ABLY_CHANNEL_RATE", "-1", 'must be a number of messages a second, or 0 for no limit, not "-1"'),
-        ("MAX_BUFFERED_BYTES", "64 MB", 'must be a number of bytes above 0, as 1048576 or 64MiB, not "64 MB"'),
-        ("MAX_BUFFERED_BYTES", "0", 'must be a number of bytes above 0, as 1048576 or 64MiB, not "0"'),
-        ("HTTP_PORT", "65536", 'must be a whole number from 0 to 65535, not "65536"'),
-        ("HTTP_PORT", "80.5", 'must be a whole number from 0 to 65535, not "80.5"'),
-        ("TOPICS_REPLICATION_FACTOR", "0", 'must be a whole number from 1 to 32767, not "0"'),
+        ("SNAPSHOT_INTERVAL", "abc", 'must be a number, not "abc" (Seconds between records of an open response that changes)'),
+        ("GAP_TIMEOUT", "0", 'must be above 0, not "0" (Seconds a missing token is waited for before its loss is announced)'),
+        ("IDLE_TIMEOUT", "inf", 'must be a number, not "inf" (Seconds without an event after which a response is abandoned)'),
+        ("ABLY_CHANNEL_RATE", "-1", 'must be at least 0, not "-1" (Messages a second on one channel; 0 is no pace)'),
+        ("MAX_BUFFERED_BYTES", "64 XB", 'must be a number of bytes, as 1048576 or 64MiB, not "64 XB"'),
+        ("MAX_BUFFERED_BYTES", "0", 'must be above 0, not "0" (Unsent text and held early tokens; above it partitions pause)'),
+        ("HTTP_PORT", "65536", 'must be at most 65535, not "65536" (Its port; 0 is any free one)'),
+        ("HTTP_PORT", "80.5", 'must be a whole number, not "80.5" (Its port; 0 is any free one)'),
+        ("TOPICS_REPLICATION_FACTOR", "0", 'must be at least 1, not "0" (Replicas `topics apply` asks for; none is the broker\'s default)'),
         ("ABLY_TLS", "maybe", 'must be true or false, not "maybe"'),
-        ("LOG_FORMAT", "xml", 'must be one of json, console, not "xml"'),
-        ("KAFKA_SECURITY_PROTOCOL", "TLS", 'must be one of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL, not "TLS"'),
+        ("LOG_FORMAT", "xml", 'must be json or console, not "xml"'),
+        ("KAFKA_SECURITY_PROTOCOL", "TLS", 'must be PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, not "TLS"'),
         ("KAFKA_BOOTSTRAP_SERVERS", "localhost", 'must be host:port, or several with commas between, not "localhost"'),
         ("TOKENS_TOPIC", "a b", 'must be a topic name, 1 to 249 of A-Z a-z 0-9 . _ -, not "a b"'),
         ("ABLY_ENDPOINT", "https://x", 'must be host or host:port, not "https://x"'),
@@ -207,7 +208,9 @@ def test_variables_of_others_are_left_alone() -> None:
 
 def test_the_key_is_wanted_only_where_it_is_needed() -> None:
     assert loaded().ably_key is None
-    assert mistakes_of_a_relay() == ["TOKENSTREAM_ABLY_KEY: must be set: the key of the Ably app, app.key:secret"]
+    assert mistakes_of_a_relay() == [
+        "TOKENSTREAM_ABLY_KEY: must be set: the key of the Ably app, app.key:secret. REALTIME=direct needs none"
+    ]
 
 
 def test_any_setting_may_come_from_a_file(tmp_path: Path) -> None:
@@ -255,6 +258,13 @@ def test_the_environment_wins_over_a_file_of_lines(tmp_path: Path) -> None:
     settings = loaded(path, HTTP_PORT="9001")
     assert (settings.http_port, settings.gap_timeout, settings.kafka_group_id) == (9001, 3, "mine")
     assert settings.ably_client_id == "a=b"
+
+
+def test_nothing_in_a_value_of_a_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "settings.env"
+    path.write_text("KAFKA_GROUP_ID='a${HOME}$x'\nABLY_CLIENT_ID=a#b\n")
+    settings = loaded(path)
+    assert (settings.kafka_group_id, settings.ably_client_id) == ("a${HOME}$x", "a#b")
 
 
 def test_the_environment_wins_over_a_toml_file(tmp_path: Path) -> None:
@@ -411,3 +421,50 @@ def test_files_that_are_no_certificates_are_told_by_name(certificate: tuple[Path
 )
 def test_the_api_is_open_on_loopback_or_when_told_so(host: str, public: str, is_open: bool) -> None:
     assert loaded(HTTP_HOST=host, API_PUBLIC=public).api_is_open is is_open
+
+
+def test_the_transport_direct_needs_and_reads_no_setting_of_ably() -> None:
+    settings = load_settings(
+        {"TOKENSTREAM_REALTIME": "direct", "TOKENSTREAM_ABLY_KEY": "no key", "TOKENSTREAM_ABLY_TLS": "perhaps"},
+        require_ably=True,
+    )
+    assert settings.realtime == "direct"
+    assert settings.ably_key is None
+    assert (settings.frames_topic, settings.direct_channel_rate) == ("tokenstream.frames", 50)
+
+
+def test_a_probe_needs_ably() -> None:
+    (mistake,) = mistakes(REALTIME="direct", PROBE_CHANNEL="probe")
+    assert mistake.startswith("TOKENSTREAM_PROBE_CHANNEL: must not be set with REALTIME=direct")
+
+
+def test_the_frames_topic_is_one_of_its_own() -> None:
+    (mistake,) = mistakes(FRAMES_TOPIC="tokenstream.tokens")
+    assert mistake.startswith("TOKENSTREAM_FRAMES_TOPIC: must be a topic of its own")
+
+
+def test_a_bridge_off_loopback_needs_tokens() -> None:
+    (line,) = mistakes(BRIDGE_HOST="0.0.0.0")
+    assert line.startswith("TOKENSTREAM_BRIDGE_TOKENS: must be set where BRIDGE_HOST is not loopback")
+    settings = loaded(BRIDGE_HOST="0.0.0.0", BRIDGE_TOKENS="a-token=chat:*")
+    assert settings.bridge_tokens == (ApiToken("a-token", "chat:*"),)
+    assert loaded(BRIDGE_HOST="::1").bridge_tokens == ()
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://h/v1", "http://", "http://u:p@h/v1", "http://h/v1?a=b"])
+def test_the_model_server_is_an_http_url(url: str) -> None:
+    (line,) = mistakes(BRIDGE_UPSTREAM=url)
+    assert line.startswith("TOKENSTREAM_BRIDGE_UPSTREAM: must be a URL")
+    assert loaded(BRIDGE_UPSTREAM="http://h:8000/v1/").bridge_upstream == "http://h:8000/v1"
+
+
+def test_a_channel_template_has_known_placeholders_alone() -> None:
+    assert loaded(CHANNEL_TEMPLATE="chat:{key}").channel_template is not None
+    (line,) = mistakes(CHANNEL_TEMPLATE="chat:{nobody}")
+    assert line.startswith("TOKENSTREAM_CHANNEL_TEMPLATE: must be a channel name with placeholders")
+
+
+def test_the_bridges_secrets_are_struck_out() -> None:
+    settings = loaded(BRIDGE_UPSTREAM_KEY="sk-hunter22", BRIDGE_TOKENS="hunter2222=*")
+    assert "hunter" not in repr(settings)
+    assert {"sk-hunter22", "hunter2222"} <= set(settings.secrets)

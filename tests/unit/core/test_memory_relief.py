@@ -83,6 +83,10 @@ def test_a_successor_gives_up_nothing_that_was_published(cut: int, shares: tuple
     assert text.startswith(shown)
 
 
+def test_owners_have_the_same_room_for_what_a_predecessor_read_however_it_is_split() -> None:
+    assert {Limits(buffered=20_000).share(count).whole_low_water for count in range(1, 40)} == {10_000}
+
+
 def test_a_partition_beyond_its_share_is_relieved_once_all_that_was_published_is_read() -> None:
     pipeline = PartitionPipeline(Decoder(), WHOLE.share(100))
     pipeline.begin(0, 4, clean=False)
@@ -137,7 +141,7 @@ def test_starts_that_can_not_be_published_pause_the_partition() -> None:
     for channel in pipeline.take_woken():
         publish(pipeline, channel)
     assert not pipeline.paused
-    assert pipeline.buffered_bytes == 0
+    assert pipeline.status().buffered_bytes == 0
 
 
 class Looks(dict[int, Early]):

@@ -3,7 +3,7 @@
 import pytest
 
 from processor.core.items import Refused
-from processor.relay.caution import CAUTIOUS_AFTER, POISON_AFTER, STRETCH, Caution, caution, poison_of, without
+from processor.relay.caution import CAUTIOUS_AFTER, POISON_AFTER, STRETCHES, Caution, caution, poison_of, without
 from processor.relay.commit_metadata import CommitMetadata, Trying
 from processor.relay.takeover import beginning
 from support.world import LogRecord
@@ -17,31 +17,73 @@ def test_a_few_unclean_ends_change_nothing(attempts: int) -> None:
     assert caution(CommitMetadata(attempts=attempts), attempts, 5, 100) is None
 
 
-def test_more_of_them_and_all_that_is_there_is_read_in_stretches() -> None:
-    care = caution(CommitMetadata(), CAUTIOUS_AFTER, 5, 10_000)
+@pytest.mark.parametrize(
+    ("unread", "step"),
+    [(10_000, 500), (501, 500), (500, 25), (26, 25), (25, 1), (1, 1)],
+)
+def test_more_of_them_and_what_is_unread_is_read_in_stretches(unread: int, step: int) -> None:
+    care = caution(CommitMetadata(), CAUTIOUS_AFTER, 5, 5 + unread)
     assert care is not None
-    assert (care.step, care.until) == (STRETCH, 10_000)
+    assert (care.step, care.until) == (step, 5 + unread)
 
 
-def test_few_records_are_read_one_by_one_at_once() -> None:
-    care = caution(CommitMetadata(), CAUTIOUS_AFTER, 5, 5 + STRETCH)
+@pytest.mark.parametrize("unread", [25, 500, 2_000])
+def test_a_backlog_costs_few_stretches(unread: int) -> None:
+    care = caution(CommitMetadata(), CAUTIOUS_AFTER, 0, unread)
     assert care is not None
-    assert (care.step, care.until) == (1, 5 + STRETCH)
+    care.add([LogRecord(offset, b"{}") for offset in range(unread)], unread)
+    assert len(stretches(care)) <= 25
+
+
+def test_an_end_in_a_stretch_makes_the_next_ones_smaller() -> None:
+    sizes, tried = [], Trying(0, 10_000, 0)
+    while not tried.single:
+        care = caution(CommitMetadata(trying=tried), 1, 0, 10_000)
+        assert care is not None
+        care.add([LogRecord(offset, b"{}") for offset in range(tried.first, tried.end)], tried.end)
+        tried = care.marker(care.take())
+        sizes.append(tried.end - tried.first)
+    assert sizes == list(STRETCHES)
+
+
+def stretches(care: Caution) -> list[tuple[int, int]]:
+    """First and last offset of all that is fed together before everything is read as usual."""
+    found = []
+    while not care.over:
+        taken = care.take()
+        found.append((taken[0].offset, taken[-1].offset))
+    return found
 
 
 def test_where_nothing_is_unread_there_is_nothing_to_be_careful_with() -> None:
     assert caution(CommitMetadata(), 100, 5, 5) is None
 
 
-def test_the_stretch_an_owner_ended_at_is_read_one_by_one() -> None:
-    care = caution(CommitMetadata(trying=Trying(600, 1100, 1)), 1, 5, 9_000)
-    assert care == Caution(1, 1100)
+def test_the_stretch_an_owner_ended_at_is_read_in_smaller_ones() -> None:
+    assert caution(CommitMetadata(trying=Trying(600, 1_100, 0)), 1, 5, 9_000) == Caution(25, 1_100, since=600)
+    assert caution(CommitMetadata(trying=Trying(600, 625, 0)), 1, 5, 9_000) == Caution(1, 625, since=600)
+
+
+def test_what_owners_survived_before_a_stretch_is_read_at_once() -> None:
+    care = caution(CommitMetadata(trying=Trying(600, 603, 0)), 1, 300, 9_000)
+    assert care is not None
+    care.add([LogRecord(offset, b"{}") for offset in range(300, 900)], 900)
+    assert stretches(care) == [(300, 599), (600, 600), (601, 601), (602, 602)]
+
+
+def test_what_comes_after_a_stretch_is_read_as_usual() -> None:
+    care = Caution(1, 7)
+    care.add(RECORDS, 9)
+    assert stretches(care) == [(5, 5), (6, 6)]
+    assert care.holds
+    assert [raw.offset for raw in care.rest()] == [7, 8]
+    assert not care.holds
 
 
 def test_an_orderly_end_forgets_a_stretch_and_keeps_a_suspect() -> None:
     assert caution(CommitMetadata(clean=True, trying=Trying(600, 700, 0)), 0, 5, 9_000) is None
     care = caution(CommitMetadata(clean=True, trying=Trying(600, 601, 1)), 0, 5, 9_000)
-    assert care == Caution(1, 601, Trying(600, 601, 1))
+    assert care == Caution(1, 601, Trying(600, 601, 1), since=600)
 
 
 def test_with_a_record_that_is_given_up_there_is_no_care() -> None:
@@ -56,12 +98,12 @@ def test_a_record_is_poison_only_once_it_was_tried_alone_often_enough() -> None:
 
 
 def test_only_the_suspect_has_ends_against_it() -> None:
-    care = Caution(1, 9, Trying(6, 7, 1))
+    care = Caution(1, 7, Trying(6, 7, 1), since=6)
     care.add(RECORDS, 9)
-    taken = [care.take() for _ in RECORDS]
-    assert [care.marker(records) for records in taken] == [(5, 6, 0), (6, 7, 1), (7, 8, 0), (8, 9, 0)]
-    assert [care.suspects(records) for records in taken] == [False, True, False, False]
-    assert (care.take(), care.over, care.position) == ([], True, 9)
+    taken = [care.take() for _ in range(2)]
+    assert [care.marker(records) for records in taken] == [(5, 6, 0), (6, 7, 1)]
+    assert [care.suspects(records) for records in taken] == [False, True]
+    assert (care.over, care.position) == (True, 9)
 
 
 def test_a_suspect_that_is_survived_is_none() -> None:

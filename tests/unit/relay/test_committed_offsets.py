@@ -7,6 +7,7 @@ from aiokafka.errors import for_code
 
 from processor.errors import KafkaUnavailable
 from processor.kafka import CommittedOffsets
+from processor.kafka.lazy import LazyClient
 
 Partitions = list[tuple[int, int, str, int]]
 
@@ -31,15 +32,16 @@ class Coordinator:
         self.closed = True
 
 
-class Offsets(CommittedOffsets):
-    def __init__(self, coordinator: Coordinator) -> None:
-        super().__init__(dict, "group", "tokens")
-        self.coordinator: Any = coordinator
-        self._admin = self.coordinator
+def coordinator_of(partitions: Partitions, code: int = 0) -> Coordinator:
+    return Coordinator([("tokens", partitions)] if partitions else [], code)
 
 
-def offsets(partitions: Partitions, code: int = 0) -> Offsets:
-    return Offsets(Coordinator([("tokens", partitions)] if partitions else [], code))
+def reader_of(coordinator: Coordinator) -> CommittedOffsets:
+    return CommittedOffsets(dict, "group", "tokens", LazyClient(lambda: coordinator))
+
+
+def offsets(partitions: Partitions, code: int = 0) -> CommittedOffsets:
+    return reader_of(coordinator_of(partitions, code))
 
 
 async def test_what_was_committed_is_read() -> None:
@@ -52,10 +54,10 @@ async def test_what_was_never_committed_is_absent() -> None:
 
 @pytest.mark.parametrize("code", [14, 15, 16, -1])
 async def test_an_error_of_the_group_is_tried_again(code: int) -> None:
-    for reader in (offsets([], code), offsets([(0, -1, "", code)])):
+    for coordinator in (coordinator_of([], code), coordinator_of([(0, -1, "", code)])):
         with pytest.raises(KafkaUnavailable, match=for_code(code).__name__):
-            await reader.read(0)
-        assert reader.coordinator.closed, "another coordinator may have to be asked"
+            await reader_of(coordinator).read(0)
+        assert coordinator.closed, "another coordinator may have to be asked"
 
 
 @pytest.mark.parametrize(("code", "advice"), [(30, "Grant READ on the group"), (29, "Grant READ on the topic")])

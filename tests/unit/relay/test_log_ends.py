@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
 from processor.errors import KafkaUnavailable
+from processor.kafka.lazy import LazyClient
 from processor.kafka.readers import LOST_CLIENT, LogEnds
 
 HEALTHY, LEADERLESS = TopicPartition("tokens", 0), TopicPartition("tokens", 1)
@@ -27,39 +27,33 @@ class HalfAway:
             raise KafkaTimeoutError
         return dict.fromkeys(partitions, 7)
 
+    async def start(self) -> None: ...
+
     async def stop(self) -> None:
         self.stopped = True
 
 
-class Ends(LogEnds):
-    def __init__(self) -> None:
-        super().__init__(dict)
-        self.half = HalfAway()
-
-    async def _started(self) -> Any:
-        self._consumer = self.half
-        return self.half
-
-
 async def test_a_healthy_partition_is_answered_while_another_waits() -> None:
-    ends = Ends()
+    half = HalfAway()
+    ends = LogEnds(dict, LazyClient(lambda: half))
     waiting = asyncio.create_task(ends.read(LEADERLESS))
     await asyncio.sleep(0)
     assert await ends.read(HEALTHY) == 7
-    ends.half.fail.set()
+    half.fail.set()
     with pytest.raises(KafkaUnavailable):
         await waiting
 
 
 async def test_the_client_is_kept_as_long_as_anyone_is_answered_and_given_up_after_that() -> None:
-    ends = Ends()
-    ends.half.fail.set()
+    half = HalfAway()
+    ends = LogEnds(dict, LazyClient(lambda: half))
+    half.fail.set()
     for _ in range(3 * LOST_CLIENT):
         with pytest.raises(KafkaUnavailable):
             await ends.read(LEADERLESS)
         await ends.read(HEALTHY)
-    assert not ends.half.stopped
+    assert not half.stopped
     for _ in range(LOST_CLIENT):
         with pytest.raises(KafkaUnavailable):
             await ends.read(LEADERLESS)
-    assert ends.half.stopped
+    assert half.stopped

@@ -5,7 +5,6 @@ import struct
 from collections.abc import AsyncIterator
 
 import pytest
-from aiokafka import TopicPartition
 
 from processor.errors import KafkaUnavailable
 from processor.kafka import TransactionalWriter
@@ -41,7 +40,8 @@ async def test_a_writer_that_finds_no_broker_says_that_kafka_is_unavailable(boot
         lambda: {"bootstrap_servers": bootstrap},
         transactional_id="t",
         group_id="g",
-        source=TopicPartition("tokens", 0),
+        topic="tokens",
+        partition=0,
         max_bytes=1 << 20,
     )
     with pytest.raises(KafkaUnavailable, match="starting the transactional producer failed"):

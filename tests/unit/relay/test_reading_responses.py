@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 
 from processor.errors import KafkaUnavailable
 from processor.kafka import ResponsesReader
+from processor.kafka.lazy import LazyClient
 
 PATIENCE = 0.3
 PARTITION = TopicPartition("responses", 0)
@@ -25,7 +25,7 @@ class Stored:
 class SlowConsumer:
     """Gives a record at a time, each after a while; none any more once it stalls."""
 
-    def __init__(self, records: int, stalls_at: int) -> None:
+    def __init__(self, records: int, stalls_at: int = -1) -> None:
         self._end = records
         self._stalls_at = stalls_at
         self._position = 0
@@ -57,37 +57,33 @@ class SlowConsumer:
         self._position += 1
         return {PARTITION: [Stored(self._position - 1)]}
 
+    async def start(self) -> None: ...
     async def stop(self) -> None: ...
 
 
-class SlowReader(ResponsesReader):
-    def __init__(self, records: int, stalls_at: int = -1) -> None:
-        super().__init__(dict, "responses", patience=PATIENCE)
-        self.slow = SlowConsumer(records, stalls_at)
-
-    async def _started(self) -> Any:
-        return self.slow
+def reader_of(slow: SlowConsumer) -> ResponsesReader:
+    return ResponsesReader(dict, "responses", patience=PATIENCE, client=LazyClient(lambda: slow))
 
 
 async def test_what_was_read_is_not_fetched_any_further() -> None:
-    reader = SlowReader(2)
-    await reader.read(0, 0, lambda *_: None)
-    assert not reader.slow.assigned
+    slow = SlowConsumer(2)
+    await reader_of(slow).read(0, 0, lambda *_: None)
+    assert not slow.assigned
 
 
 async def test_where_nothing_is_to_be_read_nothing_is_fetched() -> None:
-    reader = SlowReader(2, stalls_at=0)  # would wait in vain
+    reader = reader_of(SlowConsumer(2, stalls_at=0))  # would wait in vain
     assert await reader.read(0, 2, lambda *_: None) == 2
 
 
 async def test_a_long_stretch_is_read_whole_though_it_takes_many_times_the_patience() -> None:
     read: list[int] = []
-    end = await SlowReader(40).read(0, 0, lambda offset, _key, _value: read.append(offset))
+    end = await reader_of(SlowConsumer(40)).read(0, 0, lambda offset, _key, _value: read.append(offset))
     assert (end, read) == (40, list(range(40)))
 
 
 async def test_a_read_of_which_nothing_more_comes_is_given_up() -> None:
     read: list[int] = []
     with pytest.raises(KafkaUnavailable, match="responses"):
-        await SlowReader(40, stalls_at=20).read(0, 0, lambda offset, _key, _value: read.append(offset))
+        await reader_of(SlowConsumer(40, stalls_at=20)).read(0, 0, lambda offset, _key, _value: read.append(offset))
     assert read == list(range(20))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,10 +10,12 @@ from processor.clock import Clock
 from processor.core.items import Raw, Refused, end_of
 from processor.core.limits import Limits
 from processor.errors import KafkaUnavailable
+from processor.relay.controls import RelayControls
 from processor.relay.parts import WorkerParts
 from processor.relay.relay import Relay, RelayOptions
 from processor.relay.worker import PartitionWorker
 from processor.telemetry.metrics import Metrics
+from support.measures import NoMeasures
 from support.world import LogRecord
 from topics.records import Reason
 
@@ -50,13 +53,10 @@ class FailingConsumer:
 
 class Reading:
     running, paused, position, stuck = True, False, 0, None
+    pipeline = SimpleNamespace(live_responses=0, allow_open=lambda _: None)
 
     def feed(self, _records: Sequence[Raw], position: int) -> None:
         self.position = position
-
-
-class Unmeasured(Relay):
-    def _measure(self) -> None: ...
 
 
 def test_the_offset_after_a_range_is_after_its_last() -> None:
@@ -67,17 +67,22 @@ def test_the_offset_after_a_range_is_after_its_last() -> None:
 
 async def test_after_a_failed_fetch_reading_goes_on_behind_a_range() -> None:
     consumer = FailingConsumer()
-    parts: Any = SimpleNamespace(consumer=consumer, metrics=Metrics(), clock=Clock())
+    parts: Any = SimpleNamespace(
+        random=Random(0),
+        consumer=consumer,
+        metrics=Metrics(),
+        clock=Clock(),
+        measures=NoMeasures(),
+        controls=RelayControls(Clock(), Random(1)),
+    )
     options = RelayOptions(
-        client=dict,
         credentials=lambda: None,
-        group_id="g",
+        check_credentials=lambda: None,
         limits=Limits(),
         drain_timeout=1.0,
-        max_record_bytes=1_000_000,
     )
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
-        relay = Unmeasured(options, cast("WorkerParts", parts), tasks)
+        relay = Relay(options, cast("WorkerParts", parts), tasks)
         relay._workers[0] = cast("PartitionWorker", Reading())
         running = tasks.create_task(relay.run())
         while not consumer.sought:

@@ -5,8 +5,6 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 
-from aiokafka import TopicPartition
-
 from processor.clock import Clock
 from processor.core.limits import Limits
 from processor.relay.controls import RelayControls
@@ -14,17 +12,19 @@ from processor.relay.parts import WorkerParts
 from processor.relay.relay import Relay, RelayOptions
 from processor.relay.worker import PartitionWorker
 from processor.telemetry.metrics import Metrics
+from support.measures import NoMeasures
 
 
 class LateGroup:
     """A consumer whose group assigns a partition while it is being stopped."""
 
     topic = "tokens"
+    patience = 10.0
     relay: Relay
     stopped = False
 
     async def stop(self) -> None:
-        await self.relay.on_partitions_assigned([TopicPartition("tokens", 0)])
+        await self.relay.on_partitions_assigned([0])
         self.stopped = True
 
     def pause(self, *_numbers: int) -> None:
@@ -38,20 +38,20 @@ class Closable:
 
 def relay_of(consumer: LateGroup, tasks: asyncio.TaskGroup) -> Relay:
     parts: Any = SimpleNamespace(
+        random=Random(0),
         consumer=consumer,
         metrics=Metrics(),
         clock=Clock(),
         committed=Closable(),
         responses=Closable(),
+        measures=NoMeasures(),
         controls=RelayControls(Clock(), Random(1)),
     )
     options = RelayOptions(
-        client=dict,
         credentials=lambda: None,
-        group_id="g",
+        check_credentials=lambda: None,
         limits=Limits(),
         drain_timeout=1.0,
-        max_record_bytes=1_000_000,
     )
     return Relay(options, cast("WorkerParts", parts), tasks)
 
@@ -80,7 +80,7 @@ async def test_a_stop_waits_for_a_rebalance_that_still_drains() -> None:
     async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
         relay = consumer.relay = relay_of(consumer, tasks)
         relay._workers[0] = cast("PartitionWorker", worker)
-        revoked = tasks.create_task(relay.on_partitions_revoked([TopicPartition("tokens", 0)]))
+        revoked = tasks.create_task(relay.on_partitions_revoked([0]))
         await asyncio.sleep(0)
         stopping = tasks.create_task(relay.stop())
         await asyncio.sleep(0.05)

@@ -11,6 +11,7 @@ from processor.relay.controls import RelayControls
 from processor.relay.parts import WorkerParts
 from processor.relay.relay import Relay, RelayOptions
 from processor.telemetry.metrics import Metrics
+from support.measures import NoMeasures
 from support.waiting import eventually
 
 PATIENCE = 60.0
@@ -81,20 +82,20 @@ async def turn_until(kafka_is_up: bool, seconds: float, *, ended: bool = False) 
     group = SilentGroup(clock, kafka_is_up=kafka_is_up)
     group.ended = ended
     parts: Any = SimpleNamespace(
+        random=Random(0),
         consumer=group,
         metrics=Metrics(),
         clock=clock,
         committed=Closable(),
         responses=Closable(),
+        measures=NoMeasures(),
         controls=RelayControls(cast("Any", clock), Random(1)),
     )
     options = RelayOptions(
-        client=dict,
         credentials=lambda: None,
-        group_id="g",
+        check_credentials=lambda: None,
         limits=Limits(),
         drain_timeout=1.0,
-        max_record_bytes=1_000_000,
     )
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
         relay = Relay(options, cast("WorkerParts", parts), tasks)

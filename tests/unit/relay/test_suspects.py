@@ -13,13 +13,15 @@ from processor.clock import Clock
 from processor.core.limits import Limits
 from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
-from processor.errors import RecordTooLarge
+from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge
 from processor.relay.caution import POISON_AFTER
 from processor.relay.commit_metadata import CommitMetadata, Trying
 from processor.relay.controls import RelayControls
 from processor.relay.parts import WorkerParts
-from processor.relay.worker import PartitionWorker, State
+from processor.relay.worker import PartitionWorker, WorkerState, pipeline_of
 from processor.telemetry.metrics import Metrics
+from support.around import Around
+from support.measures import NoMeasures
 from support.world import LogRecord
 from topics.codec import Decoder
 from topics.plain import PlainToken
@@ -34,17 +36,24 @@ class Killed(BaseException):
     """The process is gone."""
 
 
-class DeadlyDecoder(Decoder):
+class DeadlyDecoder(Around):
     def __init__(self) -> None:
-        super().__init__(None)
-        plain = self.plain
+        super().__init__(Decoder(None))
 
-        def deadly(value: Any) -> PlainToken:
-            if DEADLY.encode() in value:
-                raise Killed
-            return plain(value)
+    def plain(self, value: bytes) -> PlainToken:
+        if DEADLY.encode() in value:
+            raise Killed
+        taken: PlainToken = self.inside.plain(value)
+        return taken
 
-        self.plain = deadly
+
+class RaisesAfterFeeding(Around):
+    def __init__(self, parts: WorkerParts, limits: Limits) -> None:
+        super().__init__(pipeline_of(parts, limits))
+
+    def feed(self, raws: Sequence[Any], position: int, now: float) -> None:
+        self.inside.feed(raws, position, now)
+        raise MemoryError("a timer of somebody else")
 
 
 class Never(Random):
@@ -135,25 +144,31 @@ class Partition:
             await asyncio.Event().wait()
         return self.committed
 
-    async def owner(self, limits: Limits | None = None) -> "Owner":
+    def worker(self, limits: Limits | None = None) -> PartitionWorker:
         nothing: Any = Nothing(self)
         self.membership = Membership()
         consumer: Any = self
+        decoder: Any = DeadlyDecoder()
         parts = WorkerParts(
             consumer=consumer,
             committed=nothing,
             responses=nothing,
+            writer_of=lambda _: consumer,
             lanes_of=lambda pipeline, *_: HungLanes(pipeline),
-            decoder=DeadlyDecoder(),
+            decoder=decoder,
             metrics=Metrics(),
             clock=Clock(),
             random=Never(),
+            measures=NoMeasures(),
             responses_topic="responses",
             dead_letters_topic="dead-letters",
             dead_letter_bytes=1 << 20,
             controls=RelayControls(Clock(), Random(1)),
         )
-        owner = Owner(self, PartitionWorker(0, parts, consumer, limits or Limits()))
+        return PartitionWorker(0, parts, consumer, limits or Limits())
+
+    async def owner(self, limits: Limits | None = None) -> "Owner":
+        owner = Owner(self, self.worker(limits))
         await owner.until(lambda: owner.worker.running)
         return owner
 
@@ -236,6 +251,23 @@ async def test_ends_in_a_pause_after_a_record_do_not_count_against_it() -> None:
         assert partition.metadata.trying is None
         await owner.kill()
     assert partition.dead_letters == []
+
+
+@pytest.mark.parametrize("trying", [None, Trying(0, 1, 0), Trying(0, 400, 0)])
+async def test_a_backlog_after_unclean_ends_costs_few_transactions(trying: Trying | None) -> None:
+    partition = Partition(*("x" for _ in range(400)), metadata=CommitMetadata(attempts=1, trying=trying))
+    commits: list[CommitMetadata] = []
+
+    def counted(metadata: CommitMetadata) -> bool:
+        commits.append(metadata)
+        return True
+
+    partition.answers = counted
+    owner = await partition.owner()
+    await owner.read()
+    await owner.kill()
+    assert owner.worker.pipeline.position == len(partition.log)
+    assert len(commits) < 30
 
 
 async def test_a_record_that_was_never_fed_is_not_blamed() -> None:
@@ -340,16 +372,11 @@ async def test_a_record_that_kills_is_given_up_and_stays_so() -> None:
 async def test_an_error_of_something_else_costs_no_record() -> None:
     partition = Partition("a", "b")
     owner = await partition.owner()
-
-    class Raises(PartitionPipeline):
-        def feed(self, raws: Sequence[Any], position: int, now: float) -> None:
-            super().feed(raws, position, now)
-            raise MemoryError("a timer of somebody else")
-
-    owner.worker.pipeline = Raises(DeadlyDecoder(), Limits())
+    pipeline: Any = RaisesAfterFeeding(owner.worker._parts, Limits())
+    owner.worker.pipeline = pipeline
     owner.worker.pipeline.begin(0, len(partition.log), clean=True)
     owner.worker.feed(partition.log[:1], 1)
-    assert (owner.worker.state, owner.worker._poison) == (State.TAKING_OVER, {})
+    assert (owner.worker.state, owner.worker._poison) == (WorkerState.TAKING_OVER, {})
     await owner.until(lambda: owner.worker.running)
     await owner.read()
     await owner.kill()
@@ -357,19 +384,11 @@ async def test_an_error_of_something_else_costs_no_record() -> None:
 
 
 async def test_an_error_that_comes_again_after_a_record_was_taken_ends_the_owner() -> None:
-    class Raises(PartitionPipeline):
-        def feed(self, raws: Sequence[Any], position: int, now: float) -> None:
-            super().feed(raws, position, now)
-            raise MemoryError("a timer of somebody else")
-
-    class Spoilt(PartitionWorker):
-        def _new_pipeline(self, limits: Limits) -> PartitionPipeline:
-            return Raises(DeadlyDecoder(), limits)
-
     partition = Partition("a", "b")
     plain = await partition.owner()
     await plain.kill()
-    owner = Owner(partition, Spoilt(0, plain.worker._parts, plain.worker._writer, Limits()))
+    raises: Any = RaisesAfterFeeding
+    owner = Owner(partition, PartitionWorker(0, plain.worker._parts, plain.worker._writer, Limits(), raises))
     await owner.until(lambda: owner.worker.running)
     owner.worker.feed(partition.log[:1], 1)
     await owner.until(lambda: owner.worker.running)
@@ -377,3 +396,30 @@ async def test_an_error_that_comes_again_after_a_record_was_taken_ends_the_owner
     with pytest.raises(MemoryError):
         await owner.task
     assert partition.dead_letters == []
+
+
+class HungPartition(Partition):
+    """Kafka takes no transactional producer, and closing a client swallows a cancellation, as aiokafka's does."""
+
+    starts = 0
+
+    async def start(self) -> None:
+        self.starts += 1
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as cancelled:
+            raise KafkaUnavailable("starting the transactional producer failed") from cancelled
+
+
+async def test_a_takeover_ends_although_a_client_swallows_its_cancellation() -> None:
+    partition = HungPartition()
+    worker = partition.worker()
+    task = asyncio.create_task(worker.run())
+    async with asyncio.timeout(20):
+        while not partition.starts:
+            await asyncio.sleep(0)
+        assert await worker.drain(1.0) is False
+        task.cancel()
+        with pytest.raises(PartitionLost):
+            await task
+    assert partition.starts == 1

@@ -10,10 +10,12 @@ import pytest
 
 from processor.clock import Clock
 from processor.core.limits import Limits
+from processor.core.partition import PartitionPipeline
 from processor.relay.controls import RelayControls
 from processor.relay.parts import WorkerParts
-from processor.relay.worker import IDLE_WAIT, PartitionWorker, State
+from processor.relay.worker import IDLE_WAIT, PartitionWorker, WorkerState
 from processor.telemetry.metrics import Metrics
+from support.measures import NoMeasures
 from topics.codec import Decoder
 
 SOON = IDLE_WAIT / 4
@@ -41,18 +43,20 @@ def worker() -> PartitionWorker:
         consumer=nothing,
         committed=nothing,
         responses=nothing,
+        writer_of=nothing,
         lanes_of=lambda *_: NoLanes(),
         decoder=Decoder(None),
         metrics=Metrics(),
         clock=Clock(),
         random=Random(1),
+        measures=NoMeasures(),
         responses_topic="responses",
         dead_letters_topic="dead-letters",
         dead_letter_bytes=1 << 20,
         controls=RelayControls(Clock(), Random(1)),
     )
     made = PartitionWorker(0, parts, nothing, Limits(gap_timeout=30.0, idle_timeout=60.0))
-    made.state = State.RUNNING
+    made.state = WorkerState.RUNNING
     return made
 
 
@@ -81,5 +85,5 @@ async def test_what_is_to_be_written_wakes_it(worker: PartitionWorker) -> None:
 
 
 async def test_a_timer_due_before_it_would_wake_by_itself_does(worker: PartitionWorker) -> None:
-    worker.pipeline = worker._new_pipeline(Limits(gap_timeout=0.01, idle_timeout=60.0))
+    worker.pipeline = PartitionPipeline(Decoder(None), Limits(gap_timeout=0.01, idle_timeout=60.0))
     assert not await slept(worker, event(5, event="token", text="early"))

@@ -97,7 +97,7 @@ def test_none_is_json_off_a_terminal_and_console_on_one(stream: io.StringIO) -> 
 
 
 def test_the_sdk_is_held_at_warnings_even_when_debugging(stream: io.StringIO) -> None:
-    configure_logging("debug", "json", stream)
+    configure_logging("debug", "json", stream, quoting=("ably",))
     sdk = logging.getLogger("ably.transport.websockettransport")
     sdk.info(f"ws_connect(): {KEY}")
     sdk.debug("payload")
@@ -108,7 +108,7 @@ def test_the_sdk_is_held_at_warnings_even_when_debugging(stream: io.StringIO) ->
 def test_the_sdks_complaints_are_no_warnings_of_ours(stream: io.StringIO) -> None:
     sdk = logging.getLogger("ably.realtime.connectionmanager")
     for level in ("info", "warning"):
-        configure_logging(level, "json", stream)
+        configure_logging(level, "json", stream, quoting=("ably",))
         sdk.error("Failed to send protocol message")
     assert [line["level"] for line in lines(stream)] == ["info"]
 
@@ -150,7 +150,7 @@ def test_where_an_error_was_raised_is_told_without_its_words() -> None:
 
 
 def test_the_sdks_payloads_are_cut_off(stream: io.StringIO) -> None:
-    configure_logging("info", "json", stream)
+    configure_logging("info", "json", stream, quoting=("ably",))
     sdk = logging.getLogger("ably.realtime.channel")
     sdk.error("Message processing error x. Skip messages [{'data': 'the answer'}]")
     sdk.error("Failed: %s", {"data": "the answer"})

@@ -12,18 +12,22 @@ COUNTERS = {
     "snapshots_total", "archived_total", "archive_failures_total", "rebalances_total", "api_requests_total",
     "messages_saved_total", "pace_wait_seconds_total", "takeovers_total", "transaction_retries_total",
     "event_loop_stalls_total", "probe_responses_total", "probe_tokens_total", "probe_lost_total", "probe_repeated_total",
-    "probe_out_of_order_total", "cancels_total",
+    "probe_out_of_order_total", "retries_total", "gateway_events_total", "gateway_resets_total", "parts_dropped_total",
+    "bridge_requests_total", "bridge_upstream_failures_total", "bridge_responses_lost_total",
+    "cancels_total",
 }  # fmt: skip
 GAUGES = {
     "open_responses", "buffered_bytes", "transcript_bytes", "paused_partitions", "consumer_lag_records", "ably_connections",
     "publishes_in_flight", "owned_partitions", "consumed_offset", "committed_offset", "oldest_unsent_seconds",
-    "partition_open_responses",
+    "partition_open_responses", "gateway_clients", "gateway_buffer_bytes", "gateway_transcript_bytes",
     "pace_ratio", "paces_lowered", "ready", "event_loop_lag_now_seconds", "probe_last_ok_timestamp_seconds", "build_info",
+    "bridge_streams",
 }  # fmt: skip
 HISTOGRAMS = {
     "publish_seconds", "delivery_seconds", "first_token_seconds", "response_seconds", "archive_seconds", "tokens_per_frame",
     "consume_seconds", "queue_seconds", "stall_seconds", "takeover_seconds", "transaction_seconds",
-    "event_loop_lag_seconds", "probe_seconds", "probe_store_seconds", "cancel_seconds",
+    "event_loop_lag_seconds", "gateway_delivery_seconds", "probe_seconds", "probe_store_seconds", "bridge_first_byte_seconds",
+    "cancel_seconds",
 }  # fmt: skip
 
 
@@ -49,7 +53,9 @@ def test_every_metric_of_the_contract_is_there_by_its_name() -> None:
 
 
 def test_known_label_values_begin_at_zero() -> None:
-    samples = scraped(Metrics())
+    metrics = Metrics()
+    metrics.expect_publish_codes(frozenset({42911, 80003}))
+    samples = scraped(metrics)
     for name, label, values in (
         ("frames_published_total", "name", ("start", "token", "part", "gap", "stop")),
         ("dead_letters_total", "reason", ("not_json", "invalid", "too_large", "store_refused")),
@@ -66,6 +72,7 @@ def test_known_label_values_begin_at_zero() -> None:
 
 def test_unknown_publish_codes_share_one_series() -> None:
     metrics = Metrics()
+    metrics.expect_publish_codes(frozenset({42911}))
     for code in (42911, 0, 12345, 54321):
         metrics.count_publish_failure(code)
     samples = scraped(metrics)

@@ -465,3 +465,17 @@ def test_unknown_fields_of_a_response_record_are_ignored() -> None:
 def test_a_bad_response_record_is_told_in_a_sentence(value: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         decode_response(value)
+
+
+@given(
+    text=st.text(),
+    fields=st.dictionaries(
+        st.text(), st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text()
+    ),
+)
+def test_a_response_record_is_written_as_any_json(text: str, fields: dict[str, Any]) -> None:
+    part = Part(part="text", kind="text", text=text, length=len(text))
+    value = encode_response(msgspec.structs.replace(RESPONSE, parts=(part,), metadata=fields))
+    plain = orjson.dumps(msgspec.json.decode(value))
+    assert orjson.loads(value) == orjson.loads(plain)
+    assert len(value) <= len(plain)  # what the relay counts is never less than what it writes

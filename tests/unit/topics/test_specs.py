@@ -78,3 +78,11 @@ def test_configs_that_may_not_be_read_are_said_to_be_so_and_not_guessed_at() -> 
     assert differences(SPECS.tokens, topic) == [
         "Topic tokenstream.tokens: its configs may not be read (that takes DescribeConfigs on the topic)."
     ]
+
+
+def test_frames_are_kept_for_fifteen_minutes_in_as_many_partitions_as_tokens() -> None:
+    assert specs_for(TopicNames(), max_response_bytes=MIB).frames is None
+    frames = specs_for(TopicNames(frames="f"), max_response_bytes=MIB, partitions=7).frames
+    assert frames is not None
+    assert frames.partitions == 7
+    assert frames.configs() == {"cleanup.policy": "delete", "retention.ms": "900000", "segment.ms": "300000"}

@@ -85,8 +85,10 @@ async function main() {
   setUpTheme();
   const showPanel = setUpDrawer();
   const config = await (await fetch('/config.json')).json();
-  const realtime = connect(config);
-  const stream = tokenstream(realtime.channels.get(config.channel), { api: config.api, limit: 40 });
+  const realtime = config.endpoint ? connect(config) : null; // without one the page follows the gateway
+  const stream = realtime
+    ? tokenstream(realtime.channels.get(config.channel), { api: config.api, limit: 40 })
+    : tokenstream(config.api, { channel: config.channel, limit: 40 });
   const chat = new Chat({ log: at('log'), messages: at('messages'), empty: at('empty'), jump: at('jump'), stop: (id) => cancel(config, id) });
   const reveal = (id) => {
     showPanel(false);

@@ -1,0 +1,111 @@
+"""What is written from the code: `python -m devtools.documents` writes it again, `--check` says what is not up to date.
+
+Tables are in Markdown, each between two marks of cog (https://cog.readthedocs.io), of which the first names the function here that makes it.
+The JSON Schemas and the chart's files are whole files.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from cogapp import Cog
+
+from deploy.chart import documents as chart
+from deploy.chart.values import read_values
+from processor.config.settings import Settings
+from processor.telemetry.metrics import Metrics
+from topics import limits
+from topics.json_text import MAX_NESTING
+from topics.records import STATUS_BY_REASON
+from topics.wire import json_schemas
+
+ROOT = Path(__file__).parents[1]
+TABLES = ("README.md", "docs/limits.md", "docs/metrics.md", "helm/tokenstream/README.md")
+
+
+def settings() -> str:
+    rows = ((f"`{row.name}`", row.default, row.meaning) for row in Settings.describe())
+    return _table(("name", "default", "meaning"), rows)
+
+
+def chart_values() -> str:
+    rows = ((f"`{value.name}`", f"`{json.dumps(value.default)}`", value.description) for value in read_values())
+    return _table(("value", "default", "meaning"), rows)
+
+
+def metrics() -> str:
+    return _table(("name", "type", "labels", "meaning"), _metrics())
+
+
+def _metrics() -> Iterator[tuple[str, ...]]:
+    made = Metrics()
+    for gauge in made.of_a_partition:
+        gauge.labels("", "")  # without a series the registry does not know the labels
+    for family in made.registry.collect():
+        if family.name.startswith("tokenstream_"):
+            labels = {label: None for sample in family.samples for label in sample.labels if label != "le"}
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            yield f"`{name}`", family.type, ", ".join(f"`{label}`" for label in labels), family.documentation
+
+
+def record_limits() -> str:
+    safe = "(2^53 - 1)"
+    return _table(
+        ("what", "limit", "beyond it"),
+        [
+            (
+                "`responseId`",
+                f"1-{limits.MAX_RESPONSE_ID_BYTES:,} bytes of UTF-8, no control characters, not `.` or `..`",
+                "`too_large`, or `invalid`",
+            ),
+            (
+                "`channel`",
+                f"1-{limits.MAX_CHANNEL_BYTES:,} bytes of UTF-8, no control characters, not beginning with `[` or `:`",
+                "`invalid`",
+            ),
+            ("`seq`", f"0-{limits.MAX_SEQ:,} {safe}", "`invalid`"),
+            ("`ts`", f"0-{limits.MAX_TIME_MS:,} {safe}, milliseconds since the epoch", "`invalid`"),
+            ("`text`", f"{limits.MAX_TEXT_BYTES:,} bytes of UTF-8, after JSON escapes are undone", "`too_large`"),
+            ("`kind`", f"1-{limits.MAX_KIND_CHARACTERS} of `a-z`, `0-9`, `_`, `.`, `-`", "`invalid`"),
+            ("`part`", f"1-{limits.MAX_PART_CHARACTERS} characters", "`too_large`, or `invalid`"),
+            ("parts of a response", f"{limits.MAX_PARTS}", "`invalid`, and a gap"),
+            (
+                "`metadata`, `usage`, `error`, `partInfo`, each",
+                f"{limits.MAX_OBJECT_BYTES:,} bytes as compact JSON, {limits.MAX_OBJECT_DEPTH} levels",
+                "`too_large`",
+            ),
+            ("`reason`", ", ".join(f"`{reason}`" for reason in STATUS_BY_REASON), "`invalid`"),
+            ("nesting of the whole value", f"{MAX_NESTING} levels", "`too_large`"),
+            ("the whole record", "`max.message.bytes` of the topic", "the broker refuses it"),
+        ],
+    )
+
+
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    heads = tuple(heads)
+    return "\n".join(f"| {' | '.join(row)} |" for row in (heads, *rows)).replace("\n", f"\n|{'---|' * len(heads)}\n", 1)
+
+
+def whole_files() -> Iterator[tuple[Path, str]]:
+    for name, schema in json_schemas().items():
+        yield ROOT / "topics" / "schemas" / f"{name}.json", json.dumps(schema, indent=2) + "\n"
+    yield from chart.wanted()
+
+
+def main(arguments: list[str]) -> int:
+    check = arguments == ["--check"]
+    behind = [(path, text) for path, text in whole_files() if not path.exists() or path.read_text() != text]
+    for path, text in behind:
+        print(f"{path.relative_to(ROOT)} is {'not up to date' if check else 'written'}")
+        if not check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+    tables: int = Cog().main(
+        ["cog", "--check" if check else "-r", "--verbosity=1", *(str(ROOT / name) for name in TABLES)]
+    )
+    return tables or int(check and bool(behind))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

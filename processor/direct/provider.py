@@ -1,0 +1,33 @@
+"""The frames topic as a realtime service."""
+
+import sys
+from collections.abc import Callable
+from random import Random
+
+from processor.clock import Clock
+from processor.direct.link import MAX_FRAME_BYTES, TOO_LARGE, DirectLink
+from processor.direct.tail import FramesTail
+from processor.kafka.frames_writer import FramesWriter
+from processor.kafka.log_follower import LogTail, partition_for
+from processor.kafka.options import ClientOptions
+from processor.ports.realtime import Link, Provider, RealtimeProfile
+
+DUPLICATE_WINDOW = 120.0
+"""Seconds. The topic keeps repeats; gateways drop those of which their buffer has the first one, which is so for far longer unless
+GATEWAY_MAX_BUFFERED_BYTES is small. A reader drops the others by the offset rule."""
+
+PROFILE = RealtimeProfile(
+    max_frame_bytes=MAX_FRAME_BYTES,
+    duplicate_window=DUPLICATE_WINDOW,
+    ack_deadline=5.0,
+    max_ack_deadline=30.0,
+    channels_per_link=sys.maxsize,
+    refusal_codes=frozenset({TOO_LARGE}),
+)
+
+
+def direct_provider(options: ClientOptions, topic: str, clock: Clock, random: Random) -> Provider:
+    def new_link(changed: Callable[[], None]) -> Link:
+        return DirectLink(FramesWriter(options, topic), clock, random, changed)
+
+    return Provider(profile=PROFILE, new_link=new_link, histories=FramesTail(LogTail(options, topic), partition_for))

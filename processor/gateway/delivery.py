@@ -1,0 +1,224 @@
+"""Carries a stream from its beginning to its end: snapshots or backlog first, then whatever the hub pushes."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from random import Random
+from typing import Protocol
+
+import orjson
+import structlog
+
+from processor.clock import Clock
+from processor.errors import StoreUnavailable, TokenstreamError
+from processor.gateway.clients import StreamClient, StreamState, Wire
+from processor.gateway.deltas import FrameMissing
+from processor.gateway.events import event, event_line, snapshot_line
+from processor.gateway.hub import Hub
+from processor.gateway.resume import BeginWithSnapshots, ResumeAfter
+from processor.gateway.snapshots import FirstPage, Snapshots
+from processor.gateway.transcripts import ResponseSnapshot
+
+BACKLOG_FRAMES = 256
+"""Frames taken from the buffer at one time, so that a slow reader pins no others."""
+RETRY_MS = 1_000
+RETRY_JITTER_MS = 2_000
+STALLED_SECONDS = 120.0
+"""A reader that takes nothing for so long is disconnected."""
+STORE_RETRY_SECONDS = 2.0
+
+log = structlog.stdlib.get_logger("tokenstream.gateway")
+
+
+class ReaderStalled(TokenstreamError):
+    """The reader took nothing for `STALLED_SECONDS`."""
+
+
+class StreamWire(Wire, Protocol):
+    async def drained(self) -> None:
+        """Returns when most of what was written is on its way. Raises ConnectionError where the reader is gone."""
+        ...
+
+
+class Outcome(Enum):
+    LOST_PLACE = auto()
+    ENDED = auto()
+    CLOSING = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryParts:
+    """`counted` is called with the number of events written."""
+
+    hub: Hub
+    snapshots: Snapshots
+    clock: Clock
+    random: Random
+    counted: Callable[[int], None]
+    reset: Callable[[], None]
+
+
+class StreamDelivery:
+    """One stream. `close` ends it with `bye`."""
+
+    def __init__(self, parts: DeliveryParts, client: StreamClient, wire: StreamWire) -> None:
+        self._hub = parts.hub
+        self._snapshots = parts.snapshots
+        self._random = parts.random
+        self._counted = parts.counted
+        self._reset = parts.reset
+        self._wire = wire
+        self._awake = asyncio.Event()
+        self._closing = False
+        self.client = client
+        client.wake = self._awake.set
+
+    def close(self) -> None:
+        self._closing = True
+        self._awake.set()
+
+    def retry_ms(self) -> int:
+        return RETRY_MS + int(self._random.random() * RETRY_JITTER_MS)
+
+    async def run_channels(
+        self, begin: ResumeAfter | BeginWithSnapshots, pages: Sequence[FirstPage], limit: int
+    ) -> None:
+        """Serves all frames of the client's channels until it is closed. Raises ConnectionError, ReaderStalled."""
+        if isinstance(begin, BeginWithSnapshots):
+            await self._send_snapshots(pages, limit, returning=begin.returning)
+        else:
+            self._resume(begin)
+        while (outcome := await self._follow()) is Outcome.LOST_PLACE:
+            await self._let_drain()
+            self._reset()
+            self.client.move_to(self._hub.buffer.ends, self._hub.buffer.serial)
+            await self._send(event("reset", self.client.position(whole=False), event_line(None, "reset", None, None)))
+            if (again := await self._pages(limit)) is None:
+                break
+            await self._send_snapshots(again, limit, returning=True)
+        if outcome is not Outcome.ENDED:
+            await self._say_bye()
+
+    async def run_response(self, begin: ResumeAfter | None, first: ResponseSnapshot) -> None:
+        """Serves one response until its end. Raises ConnectionError, ReaderStalled."""
+        if begin is None:
+            await self._send_record(first)
+        else:
+            self._resume(begin)
+        while (outcome := await self._follow()) is Outcome.LOST_PLACE:
+            await self._let_drain()
+            self.client.move_to(self._hub.buffer.ends, self._hub.buffer.serial)
+            if (snapshot := await self._current()) is None:
+                outcome = Outcome.CLOSING
+                break
+            await self._send_record(snapshot)
+        if outcome is not Outcome.ENDED and self.client.stream is not None and self.client.stream.resumable:
+            await self._say_bye()
+
+    async def _current(self) -> ResponseSnapshot | None:
+        assert self.client.only is not None, "a stream of one response"
+        try:
+            return await self._snapshots.current(self.client.only)
+        except StoreUnavailable:
+            return None
+
+    async def _send_record(self, snapshot: ResponseSnapshot) -> None:
+        client = self.client
+        assert client.stream is not None, "a stream of one response"
+        client.covered[snapshot.response_id] = sys.maxsize if snapshot.finished else snapshot.serial
+        block = client.stream.of_record(orjson.loads(snapshot.value), snapshot.value, client.position())
+        await self._send(block)
+
+    def _resume(self, begin: ResumeAfter) -> None:
+        buffer, client = self._hub.buffer, self.client
+        client.move_to(begin.offsets, buffer.serial_at(client.channels, begin.offsets))
+
+    async def _pages(self, limit: int) -> list[FirstPage] | None:
+        """None where the store does not answer: the reader had better come back to another gateway, or later."""
+        try:
+            return [await self._snapshots.first_page(channel, limit) for channel in sorted(self.client.channels)]
+        except StoreUnavailable as error:
+            log.warning("gateway_store_unavailable", error=str(error))
+            return None
+
+    async def _send_snapshots(self, pages: Sequence[FirstPage], limit: int, *, returning: bool) -> None:
+        client = self.client
+        client.state = StreamState.LOADING
+        ids = self._hub.begin_with_snapshots(client)
+        ended = self._hub.ended_lately(client) if returning else []
+        for page in pages:
+            async for snapshot in self._snapshots.of_channel(page, limit):
+                await self._send_snapshot(snapshot)
+        for response_id in [*ended, *ids]:
+            if response_id not in client.covered:
+                current = await self._snapshots.current(response_id)
+                if current is not None:
+                    await self._send_snapshot(current)
+        only = next(iter(client.channels)) if len(client.channels) == 1 else None
+        await self._send(event("ready", client.position(), event_line(only, "ready", None, None)))
+
+    async def _send_snapshot(self, snapshot: ResponseSnapshot) -> None:
+        client = self.client
+        client.covered[snapshot.response_id] = sys.maxsize if snapshot.finished else snapshot.serial
+        line = snapshot_line(snapshot.channel, snapshot.response_id, snapshot.seq, snapshot.value)
+        await self._send(event("snapshot", client.position(whole=False), line))
+
+    async def _follow(self) -> Outcome:
+        """Writes the backlog, and returns when something else than the next frame is due."""
+        client = self.client
+        self._awake.clear()
+        try:
+            while frames := self._hub.backlog(client, BACKLOG_FRAMES):
+                for frame in frames:
+                    if block := client.take(frame):
+                        await self._send(block)
+                    if self._ended():
+                        return Outcome.ENDED
+                    if self._closing:
+                        return Outcome.CLOSING
+        except FrameMissing:
+            return Outcome.LOST_PLACE
+        if frames is None:
+            return Outcome.LOST_PLACE
+        if self._ended():
+            return Outcome.ENDED
+        client.go_live()
+        if not self._closing:
+            await self._awake.wait()
+        if self._ended():
+            return Outcome.ENDED
+        lagging = client.state is StreamState.LAGGING
+        client.state = StreamState.LOADING
+        return Outcome.CLOSING if self._closing else Outcome.LOST_PLACE if lagging else await self._follow()
+
+    def _ended(self) -> bool:
+        return self.client.stream is not None and self.client.stream.ended
+
+    async def _say_bye(self) -> None:
+        line = event_line(None, "bye", None, None)
+        await self._send(event("bye", None, line, retry_ms=self.retry_ms()))
+
+    async def _send(self, block: bytes) -> None:
+        if block:
+            self._wire.write(block)
+            self._counted(1)
+            await self._let_drain()
+
+    async def _let_drain(self) -> None:
+        try:
+            async with asyncio.timeout(STALLED_SECONDS):
+                await self._wire.drained()
+        except TimeoutError:
+            raise ReaderStalled from None
+
+
+async def spread(
+    deliveries: Sequence[StreamDelivery], seconds: float, least_gap: float = 0.02
+) -> AsyncIterator[StreamDelivery]:
+    """Yields the deliveries spread over at most `seconds`, so that readers do not all reconnect at once."""
+    gap = min(least_gap, seconds / max(1, len(deliveries)))
+    for delivery in deliveries:
+        yield delivery
+        await asyncio.sleep(gap)

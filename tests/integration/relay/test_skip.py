@@ -1,0 +1,38 @@
+"""`tokenstream skip` gives up a batch only where it has seen that the batch can't be read."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from conftest import MakeTopics
+from devtools.kafka import LocalKafka
+from processor.errors import KafkaUnavailable
+from processor.kafka.connection import KafkaConnection
+from processor.kafka.skip import NothingToSkip, skip
+
+MakeKafka = Callable[..., Awaitable[LocalKafka]]
+
+pytestmark = pytest.mark.timeout(240)
+
+
+async def test_an_offset_at_which_nothing_is_held_is_named(kafka: LocalKafka, make_topics: MakeTopics) -> None:
+    topic = (await make_topics(partitions=1)).tokens
+    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap) as producer:
+        await producer.send_and_wait(topic, b"{}", partition=0)
+    for offset in (1, 9):
+        with pytest.raises(NothingToSkip, match=f"{topic}-0 holds nothing at offset {offset}"):
+            await skip(KafkaConnection(kafka.bootstrap), topic, 0, offset, group_id=None, within=60)
+    with pytest.raises(NothingToSkip, match=f"{topic}-0 can be read at offset 0: nothing was deleted"):
+        await skip(KafkaConnection(kafka.bootstrap), topic, 0, 0, group_id=None, within=60)
+
+
+async def test_a_broker_that_does_not_answer_proves_nothing(bare_kafka: MakeKafka, make_topics: MakeTopics) -> None:
+    kafka = await bare_kafka()
+    topic = (await make_topics(partitions=1, bootstrap=kafka.bootstrap)).tokens
+    kafka.pause()
+    try:
+        with pytest.raises(KafkaUnavailable, match="Nothing was deleted"):
+            await skip(KafkaConnection(kafka.bootstrap), topic, 0, 0, group_id=None, within=1)
+    finally:
+        kafka.resume()

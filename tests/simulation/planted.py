@@ -1,0 +1,102 @@
+"""`python -m simulation.planted NAME`: runs the seeds, or the scenario, of a planted bug. Ends with 0 where it was found.
+
+To be run in a process of its own: the bug is written into the source as it is imported, and nothing else is changed.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
+from random import Random
+from types import CodeType, ModuleType
+
+from simulation.plants import PLANTS, Plant
+from simulation.plants_of_cancels import PLANTS as PLANTS_OF_CANCELS
+
+ALL = (*PLANTS, *PLANTS_OF_CANCELS)
+
+
+def source_of(plant: Plant) -> str:
+    """The text that the plant's module has without it."""
+    spec = importlib.util.find_spec(plant.module)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).read_text()
+
+
+def with_bug(plant: Plant, source: str) -> str:
+    """Raises AssertionError where the source has another text by now."""
+    for text, wrong in plant.edits:
+        assert text in source, f"{plant.module} does not have this any more, write the bug {plant.name!r} anew:\n{text}"
+        source = source.replace(text, wrong)
+    return source
+
+
+class WrongLoader(SourceFileLoader):
+    def __init__(self, plant: Plant, fullname: str, path: str) -> None:
+        super().__init__(fullname, path)
+        self._plant = plant
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Never from a cache."""
+        path = self.get_filename(fullname)
+        return compile(with_bug(self._plant, Path(path).read_text()), path, "exec")
+
+
+class WrongFinder(MetaPathFinder):
+    def __init__(self, plant: Plant) -> None:
+        self._plant = plant
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != self._plant.module:
+            return None
+        found = PathFinder.find_spec(fullname, path, target)
+        assert found is not None
+        assert found.origin is not None
+        loader = WrongLoader(self._plant, fullname, found.origin)
+        return importlib.util.spec_from_file_location(fullname, found.origin, loader=loader)
+
+
+def plant(bug: Plant) -> None:
+    """From now on the bug's module is imported with it."""
+    assert bug.module not in sys.modules, "it was imported without the bug"
+    sys.meta_path.insert(0, WrongFinder(bug))
+
+
+def found_after(bug: Plant) -> int | None:
+    """How many runs it takes to see the bug; None where it is not seen within what it says."""
+    from processor.telemetry.metrics import Metrics
+    from simulation.cancels import draw_cancels
+    from simulation.coverage import Coverage
+    from simulation.frozen import FOLDER, thaw
+    from simulation.many import plan_of_seed
+    from simulation.run import run
+
+    metrics, first = Metrics(), 0
+    frozen = thaw((FOLDER / f"{bug.scenario}.json").read_text()) if bug.scenario is not None else None
+    for number in range(first, first + bug.within):
+        plan = plan_of_seed(number) if frozen is None else replace(frozen, seed=frozen.seed + number)
+        if bug.with_cancels:
+            plan = draw_cancels(Random(f"cancels {number}"), plan)
+        outcome = run(plan, metrics=metrics, coverage=Coverage())
+        if outcome.failure is not None:
+            print(f"{bug.name}: {outcome.failure}")
+            return number + 1
+    return None
+
+
+def main(name: str) -> int:
+    (bug,) = [each for each in ALL if each.name == name]
+    plant(bug)
+    runs = found_after(bug)
+    print(f"{bug.name}: not found in {bug.within} runs" if runs is None else f"{bug.name}: found in run {runs}")
+    return 1 if runs is None else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

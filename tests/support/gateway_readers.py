@@ -1,0 +1,214 @@
+"""Readers of a gateway in one process: a store in memory, a wire that keeps what was written, and a reader of the events."""
+
+import asyncio
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Self
+
+from processor.clock import Clock
+from processor.gateway.clients import StreamClient
+from processor.gateway.delivery import DeliveryParts, StreamDelivery
+from processor.gateway.formats import StreamFormat, new_stream
+from processor.gateway.hub import Hub, HubLimits
+from processor.gateway.resume import BeginWithSnapshots, beginning
+from processor.gateway.snapshots import Snapshots
+from processor.ports.store import Page, Position, StoredResponse
+from processor.reader.reader import Message, Reader, ReaderLimits
+
+MIB = 1024 * 1024
+
+
+class MemoryRecords:
+    """What a gateway reads from a store."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, StoredResponse] = {}
+        self.failure: Exception | None = None
+
+    def put(self, value: bytes) -> None:
+        response_id = json.loads(value)["responseId"]
+        self._records[response_id] = StoredResponse(Position(0, 0), response_id, value)
+
+    async def get(self, response_id: str) -> StoredResponse | None:
+        if self.failure is not None:
+            raise self.failure
+        return self._records.get(response_id)
+
+    async def hydrate(self, channel: str, *, limit: int, before: str | None = None, max_bytes: int = 0) -> Page:
+        """One page has everything: paging is the store's own matter."""
+        await asyncio.sleep(0)
+        if self.failure is not None:
+            raise self.failure
+        found = [each for each in self._records.values() if each.record.channel == channel]
+        found.sort(key=lambda each: each.record.started_at, reverse=True)
+        finished = [each for each in found if each.record.finished][:limit]
+        return Page(tuple(each for each in found if each in finished or not each.record.finished), None)
+
+
+@dataclass
+class Event:
+    name: str
+    id: str | None
+    data: Any
+
+
+def read_events(written: bytes) -> list[Event]:
+    """Events as an EventSource reads them: without comments and blocks that hold no data."""
+    events: list[Event] = []
+    for block in written.decode().split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.split("\n") if line and not line.startswith(":"))
+        if "data" in fields:
+            events.append(Event(fields.get("event", "message"), fields.get("id"), _data(fields["data"])))
+    return events
+
+
+def _data(text: str) -> Any:
+    return text if text == "[DONE]" else json.loads(text)
+
+
+class KeptWire:
+    """`full` stands for a reader that takes nothing."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self._taken = 0
+        self._room = asyncio.Event()
+        self._room.set()
+
+    @property
+    def full(self) -> bool:
+        return not self._room.is_set()
+
+    @full.setter
+    def full(self, full: bool) -> None:
+        if full:
+            self._taken = len(self.written)
+            self._room.clear()
+        else:
+            self._room.set()
+
+    def queued(self) -> int:
+        return len(self.written) - self._taken if self.full else 0
+
+    def write(self, block: bytes) -> None:
+        self.written += block
+
+    async def drained(self) -> None:
+        await self._room.wait()
+
+
+class EventReader:
+    """Keeps the offset rule, as any reader of the contract does."""
+
+    def __init__(self) -> None:
+        self.reader = Reader(limits=ReaderLimits(finished=1_000, open=1_000))
+        self.last_id: str | None = None
+        self.names: list[str] = []
+
+    def take(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self.names.append(event.name)
+            self.last_id = event.id if event.id is not None else self.last_id
+            if event.name == "snapshot":
+                self.reader.hydrate(event.data["data"])
+            elif event.name in ("start", "token", "part", "gap", "stop"):
+                fields = event.data
+                self.reader.feed(
+                    Message(
+                        name=fields["name"],
+                        data=fields["data"],
+                        headers=fields["headers"],
+                        client_id="tokenstream",
+                        id=fields["id"],
+                    )
+                )
+
+    def text(self, response_id: str = "r1") -> str:
+        response = self.reader.responses.get(response_id)
+        return "" if response is None else response.text
+
+
+@dataclass
+class Gateway:
+    """A gateway without Kafka and HTTP."""
+
+    buffer_bytes: int = MIB
+    transcript_bytes: int = MIB
+    partitions: int = 1
+    hub: Hub = field(init=False)
+    store: MemoryRecords = field(default_factory=MemoryRecords)
+    events: int = 0
+    resets: int = 0
+
+    def __post_init__(self) -> None:
+        self.hub = Hub(HubLimits(self.buffer_bytes, self.transcript_bytes), lambda _ts, readers: self._count(readers))
+        for partition in range(self.partitions):
+            self.hub.buffer.begin(partition, 0)
+        self.snapshots = Snapshots(self.hub, self.store, Clock())
+        self.parts = DeliveryParts(self.hub, self.snapshots, Clock(), Random(1), self._count, self._reset)
+
+    def _count(self, events: int) -> None:
+        self.events += events
+
+    def _reset(self) -> None:
+        self.resets += 1
+
+
+class Connection:
+    """One stream: open while entered."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        *channels: str,
+        last_id: str | None = None,
+        limit: int = 20,
+        only: str | None = None,
+        wanted: StreamFormat = StreamFormat.TOKENSTREAM,
+        partition_of: dict[str, int] | None = None,
+    ) -> None:
+        self.wire = KeptWire()
+        self._gateway = gateway
+        self._limit = limit
+        self._only = only
+        self._last_id = last_id or ""
+        places = partition_of or {}
+        self._partitions = frozenset(places.get(channel, 0) for channel in channels)
+        stream = None if only is None else new_stream(wanted, only)
+        self.client = StreamClient(frozenset(channels), self._partitions, self.wire, only=only, stream=stream)
+        self.delivery = StreamDelivery(gateway.parts, self.client, self.wire)
+        self.task: asyncio.Task[None] | None = None
+
+    async def _run(self) -> None:
+        begin = beginning(self._last_id, self._partitions, self._gateway.hub.buffer)
+        if self._only is not None:
+            self.client.move_to(self._gateway.hub.buffer.ends, self._gateway.hub.buffer.serial)
+            first = await self._gateway.snapshots.current(self._only)
+            assert first is not None
+            await self.delivery.run_response(None, first)
+            return
+        fresh = isinstance(begin, BeginWithSnapshots)
+        channels = sorted(self.client.channels) if fresh else []
+        pages = [await self._gateway.snapshots.first_page(channel, self._limit) for channel in channels]
+        await self.delivery.run_channels(begin, pages, self._limit)
+
+    async def __aenter__(self) -> Self:
+        self._gateway.hub.add(self.client)
+        self.task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._gateway.hub.remove(self.client)
+        assert self.task is not None
+        self.task.cancel()
+        await asyncio.wait({self.task})
+        if not self.task.cancelled():
+            self.task.result()
+
+    def read(self) -> list[Event]:
+        return read_events(self.wire.written)
+
+    def names(self) -> list[str]:
+        return [event.name for event in self.read()]

@@ -1,0 +1,318 @@
+"""Realtime services for the contract of `processor.ports.realtime`: each with what a test does to it.
+
+Another adapter joins by a stage of its own in `STAGES`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from random import Random
+from typing import Any, Protocol
+
+from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
+from processor.ably.ably import AblyOptions
+from processor.ably.provider import AblyRates, ably_provider
+from processor.clock import Clock
+from processor.direct.link import DirectLink
+from processor.direct.provider import PROFILE
+from processor.direct.tail import FramesTail
+from processor.errors import KafkaUnavailable
+from processor.gateway.buffer import FrameBuffer
+from processor.gateway.events import read_frame
+from processor.ports.followed import FollowedRecord
+from processor.ports.realtime import Link, Provider
+from simulation.coverage import Coverage
+from simulation.loop import Node, VirtualLoop
+from simulation.realtime import Service, sim_provider
+
+Published = tuple[str | None, str, object]
+"""(id, name, data)"""
+CLIENT_ID = "tokenstream"
+WRONG_KEY = "local.key:wrong-secret-of-a-key"
+
+
+class Stage(Protocol):
+    """A running service. What is done to it lasts until `heal`."""
+
+    @property
+    def provider(self) -> Provider: ...
+    def published(self, channel: str) -> list[Published]:
+        """What readers of the channel received, in order."""
+        ...
+
+    def forbid(self, channel: str) -> None:
+        """The publisher may not publish on the channel."""
+        ...
+
+    def slow(self, channel: str) -> None:
+        """The rate of the channel is exceeded."""
+        ...
+
+    def lose_answers(self) -> None:
+        """Messages are published, and their acknowledgements are lost."""
+        ...
+
+    def end_connections(self) -> None:
+        """The connections end while the next message waits for its answer."""
+        ...
+
+    def go_away(self) -> None:
+        """The service cannot be reached."""
+        ...
+
+    def refuse_credentials(self) -> None:
+        """To be called before a link runs: its credentials are not taken."""
+        ...
+
+    def change_credentials(self) -> None:
+        """The publisher gets credentials that are taken."""
+        ...
+
+    def lose_histories(self) -> None:
+        """No history can be read."""
+        ...
+
+    def heal(self) -> None: ...
+
+
+Scenario = Callable[[Stage], Awaitable[None]]
+
+
+class AblyStage:
+    """The adapter of Ably, with the SDK, against the local realtime server."""
+
+    def __init__(self, server: LocalRealtime, *, batches: bool) -> None:
+        self._server = server
+        self._batches = batches
+        self._key = DEFAULT_KEY
+        options = AblyOptions(key=lambda: self._key, client_id=CLIENT_ID, endpoint=server.endpoint, tls=False)
+        rates = AblyRates(batches=batches)
+        self.provider = ably_provider(options, rates, Clock(), Random(1))
+
+    def published(self, channel: str) -> list[Published]:
+        return [(message.id, message.name or "", message.data) for message in self._server.log[channel]]
+
+    def _fault(self, name: str, **rule: object) -> None:
+        rules: Mapping[str, Any] = {name: rule}
+        self._server.faults.add(dict(rules))
+
+    def forbid(self, channel: str) -> None:
+        self._fault("nack", code=40160, channel=f"^{channel}$")
+
+    def slow(self, channel: str) -> None:
+        self._fault("nack", code=42913, channel=f"^{channel}$")
+
+    def lose_answers(self) -> None:
+        self._fault("drop_ack")
+
+    def end_connections(self) -> None:
+        if self._batches:
+            self._fault("odd_answer", accepted=True, times=1)
+        else:
+            self._fault("cut", publishes=1, times=1)
+
+    def go_away(self) -> None:
+        self._fault("down", seconds=3600.0)
+
+    def refuse_credentials(self) -> None:
+        self._key = WRONG_KEY
+
+    def change_credentials(self) -> None:
+        self._key = DEFAULT_KEY
+
+    def lose_histories(self) -> None:
+        self._fault("history", status=500)
+
+    def heal(self) -> None:
+        self._server.faults.clear()
+
+
+def on_ably(scenario: Scenario, *, batches: bool) -> None:
+    async def play() -> None:
+        async with LocalRealtime(admin=True) as server:
+            stage = AblyStage(server, batches=batches)
+            try:
+                async with asyncio.timeout(60):
+                    await scenario(stage)
+            finally:
+                await stage.provider.histories.close()
+
+    asyncio.run(play())
+
+
+class SimStage:
+    """The simulation's service, on virtual time."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._service = Service(loop, Random(1), Coverage())
+        clock = Clock(loop.time, since_boot=loop.time, wall=loop.time)
+        self.provider = sim_provider(self._service, "relay-0", clock, Random(1), key=lambda: self._key)
+        self._key = "key"
+
+    def published(self, channel: str) -> list[Published]:
+        log = self._service.channel(channel).log
+        return [(each.message.id, each.message.name, each.message.data) for each in log]
+
+    def forbid(self, channel: str) -> None:
+        self._service.channel(channel).forbidden = True
+
+    def slow(self, channel: str) -> None:
+        self._service.trouble.rate = 0.5
+
+    def lose_answers(self) -> None:
+        self._service.trouble.lose_ack = 1.0
+
+    def end_connections(self) -> None:
+        for client in list(self._service.clients):
+            client.context.run(client.disconnect_busy, False)
+
+    def go_away(self) -> None:
+        self._service.trouble.down = True
+        for client in list(self._service.clients):
+            client.context.run(client.disconnect)
+
+    def refuse_credentials(self) -> None:
+        self._service.refused_keys = frozenset({self._key})
+
+    def change_credentials(self) -> None:
+        self._key = "another key"
+
+    def lose_histories(self) -> None:
+        self._service.trouble.history = "unavailable"
+
+    def heal(self) -> None:
+        trouble = self._service.trouble
+        trouble.rate, trouble.lose_ack, trouble.down, trouble.history = 0.0, 0.0, False, "whole"
+
+
+def on_simulation(scenario: Scenario) -> None:
+    loop = VirtualLoop()  # type: ignore[abstract]  # it has what code without I/O asks for
+    node = Node("relay-0")
+
+    async def play() -> None:
+        await scenario(SimStage(loop))
+
+    try:
+        loop.run(loop.spawn(play(), node))
+    finally:
+        loop.bury(lambda: [node])
+
+
+class MemoryTopic:
+    """The frames topic in memory, with what `FramesWriter` and `LogTail` do to it."""
+
+    def __init__(self) -> None:
+        self.records: list[FollowedRecord] = []
+        self.silent = self.away = self.unreadable = False
+        self.ends_next = False
+
+    def written(self, key: str, value: bytes, written_ms: int) -> None:
+        self.records.append(FollowedRecord(0, len(self.records), written_ms, key.encode(), value))
+
+
+class MemoryWriter:
+    def __init__(self, topic: MemoryTopic) -> None:
+        self._topic = topic
+
+    async def start(self) -> None:
+        if self._topic.away:
+            raise KafkaUnavailable("no broker")
+
+    async def write(self, key: str, value: bytes, written_ms: int) -> None:
+        await asyncio.sleep(0)
+        topic = self._topic
+        if topic.away:
+            raise KafkaUnavailable("no broker")
+        topic.written(key, value, written_ms)
+        if topic.ends_next:
+            topic.ends_next = False
+            raise KafkaUnavailable("the connection ended")
+        if topic.silent:
+            await asyncio.Event().wait()
+
+    async def stop(self) -> None:
+        pass
+
+
+class MemoryTail:
+    def __init__(self, topic: MemoryTopic) -> None:
+        self._topic = topic
+
+    async def partitions(self) -> int:
+        return 1
+
+    async def bounds(self, number: int) -> tuple[int, int]:
+        if self._topic.unreadable:
+            raise KafkaUnavailable("no broker")
+        return 0, len(self._topic.records)
+
+    async def read(self, number: int, start: int, end: int) -> Sequence[FollowedRecord]:
+        return self._topic.records[start:end]
+
+    async def stop(self) -> None:
+        pass
+
+
+class DirectStage:
+    """The adapter of the frames topic. Kafka refuses no channel, no rate and no frame of a size that a relay makes."""
+
+    def __init__(self) -> None:
+        self._topic = MemoryTopic()
+
+        def new_link(changed: Callable[[], None]) -> Link:
+            return DirectLink(MemoryWriter(self._topic), Clock(), Random(1), changed)
+
+        histories = FramesTail(MemoryTail(self._topic), lambda _channel, _count: 0)
+        self.provider = Provider(profile=PROFILE, new_link=new_link, histories=histories)
+
+    def published(self, channel: str) -> list[Published]:
+        """What a gateway gives."""
+        buffer = FrameBuffer(2**24)
+        buffer.begin(0, 0)
+        for record in self._topic.records:
+            if (read := read_frame(0, record.offset, record.written, record.value)) is not None:
+                buffer.add(read.logged)
+        frames = [frame.read_again() for frame in buffer.following([channel], 0, len(buffer))]
+        return [(each.logged.id, each.logged.name, each.frame.data) for each in frames]
+
+    def forbid(self, channel: str) -> None:
+        raise NotImplementedError
+
+    slow = forbid
+
+    def lose_answers(self) -> None:
+        self._topic.silent = True
+
+    def end_connections(self) -> None:
+        self._topic.ends_next = True
+
+    def go_away(self) -> None:
+        self._topic.away = True
+
+    def refuse_credentials(self) -> None:
+        raise NotImplementedError
+
+    change_credentials = refuse_credentials
+
+    def lose_histories(self) -> None:
+        self._topic.unreadable = True
+
+    def heal(self) -> None:
+        self._topic.silent = self._topic.away = self._topic.unreadable = self._topic.ends_next = False
+
+
+def on_direct(scenario: Scenario) -> None:
+    async def play() -> None:
+        async with asyncio.timeout(60):
+            await scenario(DirectStage())
+
+    asyncio.run(play())
+
+
+REFUSING: Mapping[str, Callable[[Scenario], None]] = {
+    "simulation": on_simulation,
+    "ably-realtime": lambda scenario: on_ably(scenario, batches=False),
+    "ably-rest": lambda scenario: on_ably(scenario, batches=True),
+}
+"""Services that refuse a channel, a rate and credentials."""
+
+STAGES: Mapping[str, Callable[[Scenario], None]] = {**REFUSING, "direct": on_direct}

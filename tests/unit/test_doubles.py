@@ -1,0 +1,73 @@
+"""Test doubles are typed against the ports: none is a class of the product with something changed inside."""
+
+import ast
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+PRODUCT = ("processor", "topics")
+MEANT_FOR_IT = ("processor.errors", "processor.ports")
+"""Errors have kinds, and ports are what a double is typed against."""
+
+
+def imports_of(tree: ast.Module) -> dict[str, str]:
+    """Names of the module -> what of the product they are, with its module."""
+    found: dict[str, str] = {}
+    for node in ast.walk(tree):
+        match node:
+            case ast.ImportFrom(module=str(module), names=names) if module.partition(".")[0] in PRODUCT:
+                found |= {alias.asname or alias.name: f"{module}.{alias.name}" for alias in names}
+            case ast.Import(names=names):
+                found |= {
+                    alias.asname or alias.name: alias.name for alias in names if alias.name.partition(".")[0] in PRODUCT
+                }
+    return found
+
+
+def product_bases(text: str) -> Iterator[tuple[str, str]]:
+    """(class, base) for every class, nested ones too, that derives from one of the product."""
+    tree = ast.parse(text)
+    known = imports_of(tree)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        for base in node.bases:
+            written = ast.unparse(base.value if isinstance(base, ast.Subscript) else base)
+            first, _, rest = written.partition(".")
+            if first in known:
+                full = f"{known[first]}.{rest}".rstrip(".")
+                if not full.startswith(MEANT_FOR_IT):
+                    yield node.name, full
+
+
+@pytest.mark.parametrize("area", sorted({path.relative_to(ROOT / "tests").parts[0] for path in TESTS}))
+def test_no_double_derives_from_the_product(area: str) -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {name}({base})"
+        for path in TESTS
+        if path.relative_to(ROOT / "tests").parts[0] == area
+        for name, base in product_bases(path.read_text())
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from processor.relay.relay import Relay\nclass R(Relay): ...",
+        "import processor.relay.relay as r\nclass R(r.Relay): ...",
+        "from processor.relay import relay\nclass R(A, relay.Relay): ...",
+        "def f():\n from topics.codec import Decoder as D\n class R(D): ...",
+    ],
+)
+def test_a_double_that_derives_is_found(text: str) -> None:
+    assert len(list(product_bases(text))) == 1
+
+
+def test_a_port_may_be_named_as_a_base() -> None:
+    assert list(product_bases("from processor.ports.realtime import Link\nclass R(Link): ...")) == []
+    assert importlib.import_module("processor.ports.realtime")
