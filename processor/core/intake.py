@@ -459,16 +459,6 @@ class Intake:
             response.note_cancel(cancel)
             self._timers.arm(cancel.since + self.limits.cancel_timeout, Kind.CANCEL, response)
 
-    def count_cancel(self, response: Response, now: float) -> None:
-        """Counts the outcome of the cancel of a response that has ended."""
-        if response.cancel is None:
-            return
-        outcome = "late"
-        if response.reason == EndReason.CANCELLED:
-            outcome = "forced" if response.ended_by_relay else "honoured"
-            self.counts.cancel_seconds.append(max(0.0, now - response.cancel.asked_at))
-        self.counts.cancels[outcome] = self.counts.cancels.get(outcome, 0) + 1
-
     def close(self, response: Response, reason: EndReason) -> None:
         """The relay ends the response, after what was accepted."""
         self._check_not_followed(response)

@@ -17,6 +17,7 @@ from typing import assert_never
 import msgspec
 
 from processor.core.book import Batch, Book, CommitPoint
+from processor.core.cancel_outcomes import CancelOutcomes
 from processor.core.chunks import ANY_FORMAT, ChunkFormat
 from processor.core.counts import Counts
 from processor.core.durable import restored
@@ -64,6 +65,7 @@ class PartitionPipeline:
         known = ControlsMemory() if cancels is None else cancels
         self._intake = Intake(decoder, limits, self._book, self._outflow, self._timers, known, chunk_format)
         self._open = self._intake.open
+        self._outcomes = CancelOutcomes()
         self._reads = ReadTimes()
         self._paused = False
         self._restored_text = 0
@@ -151,8 +153,7 @@ class PartitionPipeline:
             if control.concerns(response.channel):
                 self._intake.cancel(response, cancel)
         elif response is None and self._book.finished.get(control.response_id) is not None:
-            cancels = self._intake.counts.cancels
-            cancels["late"] = cancels.get("late", 0) + 1
+            self._outcomes.after_end(control, cancel, self._intake.counts)
 
     # Input: time
 
@@ -310,7 +311,7 @@ class PartitionPipeline:
     def _finished(self, response: Response, now: float) -> None:
         """A response has come to its end."""
         self._intake.forget(response)
-        self._intake.count_cancel(response, now)
+        self._outcomes.ended(response, now, self._intake.counts)
         self._book.finish(response, now)
         status = str(response.status)
         counts = self._intake.counts

@@ -169,6 +169,15 @@ def test_a_repeated_cancel_counts_once_and_one_after_the_end_is_late() -> None:
     assert counts.cancels == {"honoured": 1, "late": 1}
 
 
+def test_a_stop_that_is_read_before_its_cancel_is_honoured() -> None:
+    world = world_of(start(), record(1, **CANCELLED))
+    world.finish(3)
+    world.cancel("r0", "chat:other")
+    world.cancel("r0", "chat:0")
+    counts = world.pipeline.take_counts()
+    assert (counts.cancels, len(counts.cancel_seconds)) == ({"late": 1, "honoured": 1}, 1)
+
+
 def test_before_kafka_is_back_nothing_is_decided() -> None:
     world = world_of(start(), record(1, text="a"))
     world.finish(1)

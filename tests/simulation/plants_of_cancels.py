@@ -63,12 +63,12 @@ PLANTS = (
         _INTAKE,
         (
             (
-                "        decide_end(response, reason)\n",
+                "        response.decide_end(reason)\n",
                 (
-                    "        decide_end(response, reason)\n"
+                    "        response.decide_end(reason)\n"
                     "        from processor.core.response import Stop\n"
                     "        for item in response.queue:\n"
-                    "            if isinstance(item, Stop) and reason == CANCELLED:\n"
+                    "            if isinstance(item, Stop) and reason == EndReason.CANCELLED:\n"
                     "                item.durable = True\n"
                 ),
             ),
@@ -78,11 +78,11 @@ PLANTS = (
     Plant(
         "forgets that a cancel was decided",
         600,
-        "processor.core.durable",
+        "processor.core.response",
         (
             (
-                '    if end := decided.get("end"):\n',
-                '    if (end := decided.get("end")) and end["reason"] != "cancelled":\n',
+                '        if end := decided.get("end"):\n',
+                '        if (end := decided.get("end")) and end["reason"] != "cancelled":\n',
             ),
         ),
         with_cancels=True,
@@ -90,8 +90,8 @@ PLANTS = (
     Plant(
         "takes the stop for a producer's",
         40,
-        "processor.core.outflow",
-        (("        response.ended_by_relay = stop.raw is None\n", "        response.ended_by_relay = False\n"),),
+        "processor.core.response",
+        (("        self.ended_by_relay = stop.raw is None\n", "        self.ended_by_relay = False\n"),),
         with_cancels=True,
     ),
     Plant(
