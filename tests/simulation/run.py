@@ -68,6 +68,8 @@ class World:
         self.service.leaving = self._check_ended
         self.hydration_random = Random(f"hydration {plan.seed}")
         self._prepare_archive()
+        self.unwritten = 0
+        """Writes of producers that the brokers do not have yet."""
         self.excused = False
         """Whether something happened after which a repeat as published can't be ruled out."""
         for name in plan.forbidden:
@@ -164,17 +166,22 @@ class World:
             for kind in response.perturbed:
                 self.coverage.fault(kind) if kind != "error_stop" else None
             for record in response.records:
-                self.loop.outside(record.at, self._produce, record, open_transactions)
+                self._write_at(record.at, partial(self._append, record, open_transactions))
         for record in self.plan.wrong_records:
             self.coverage.fault("invalid_record")
-            self.loop.outside(record.at, self._produce, record, open_transactions)
+            self._write_at(record.at, partial(self._append, record, open_transactions))
         for cancel in self.plan.cancels:
-            self.loop.outside(cancel.at, self.brokers.once_there, partial(self._cancel, cancel))
+            self._write_at(cancel.at, partial(self._cancel, cancel))
         for number, transaction in self.plan.transactions.items():
-            self.loop.outside(transaction.at + 1e-6, self._end, number, transaction.commit, open_transactions)
+            self._write_at(transaction.at + 1e-6, partial(self._mark, number, transaction.commit, open_transactions))
 
-    def _produce(self, record: Produce, transactions: dict[int, Transaction]) -> None:
-        self.brokers.once_there(partial(self._append, record, transactions))
+    def _write_at(self, at: float, write: Callable[[], None]) -> None:
+        self.unwritten += 1
+        self.loop.outside(at, self.brokers.once_there, partial(self._write, write))
+
+    def _write(self, write: Callable[[], None]) -> None:
+        self.unwritten -= 1
+        write()
 
     def _append(self, record: Produce, transactions: dict[int, Transaction]) -> None:
         transaction = transactions.setdefault(record.group, Transaction()) if record.group else None
@@ -190,9 +197,6 @@ class World:
     def _cancel(self, cancel: Cancel) -> None:
         record = ControlRecord(ControlEvent.CANCEL, cancel.response_id, cancel.channel, self.clock.wall_ms())
         write_control(self.brokers, record)
-
-    def _end(self, number: int, commit: bool, transactions: dict[int, Transaction]) -> None:
-        self.brokers.once_there(partial(self._mark, number, commit, transactions))
 
     def _mark(self, number: int, commit: bool, transactions: dict[int, Transaction]) -> None:
         transaction = transactions.get(number)
@@ -219,7 +223,7 @@ class World:
         await asyncio.sleep(self.plan.calm_from + 1)
         faults.heal()
         until = self.loop.now + FINISH_WITHIN
-        while (waits := self.judge.settled()) is not None:
+        while (waits := self._settled()) is not None:
             self._check_mains()
             demand(
                 self.loop.now < until,
@@ -235,6 +239,10 @@ class World:
         await self._stop_all()
 
     finished_at = 0.0
+
+    def _settled(self) -> str | None:
+        """What is not finished yet, or not even produced: what comes after the judgement would be missing from it."""
+        return f"{self.unwritten} writes are still to come" if self.unwritten else self.judge.settled()
 
     def alive_state(self) -> str:
         return "; ".join(f"{process.node!r} {process.workers}" for process in self.alive)

@@ -25,6 +25,15 @@ def test_a_scenario_that_failed_ends_well(path: Path) -> None:
         assert outcome.failure is None, f"world {world}: {outcome.failure}"
 
 
+def test_a_run_is_judged_after_the_last_write() -> None:
+    for seed in range(30):
+        plan = plan_of_seed(seed)
+        writes = [record.at for response in plan.responses for record in response.records]
+        writes += [cancel.at for cancel in plan.cancels]
+        outcome = run(plan, metrics=Metrics(), coverage=Coverage())
+        assert outcome.finished_at > max(writes), f"seed {seed}"
+
+
 def test_a_plan_is_the_same_when_it_was_text() -> None:
     for seed in range(50):
         plan = plan_of_seed(seed)
