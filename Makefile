@@ -56,7 +56,7 @@ kafka: | $(UV)
 	  mvn -q -B -Dstyle.color=never -f deploy/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory=$(KAFKA).$$$$ && \
 	  cp deploy/kafka/pom.xml $(KAFKA).$$$$/ && rm -rf $(KAFKA) && mv $(KAFKA).$$$$ $(KAFKA); }
 
-# moto and Faust can't share an environment: see docs/adr/0001.
+# moto and Faust can't share an environment: see docs/contributing/adr/0001.
 .PHONY: s3-server
 s3-server: $(S3)/.locked ## install the S3 server that tests store into
 
@@ -145,7 +145,7 @@ $(IMAGE): $(shell git ls-files topics processor) pyproject.toml requirements.loc
 	deploy/build-image
 
 # The steps are no part of `make test` and `make test-all`: their files are not named test_*.py, and want a node around them.
-# ARGS goes to pytest, as ARGS='-k drained'; a whole run that passes writes its table into docs/kubernetes.md.
+# ARGS goes to pytest, as ARGS='-k drained'; a whole run that passes writes its table into docs/operations/kubernetes.md.
 NODE_STEPS ?= $(addprefix tests/deploy/node/steps_,injection.py templates.py deployment.py)
 .PHONY: deploy-test
 deploy-test: setup kubernetes helm $(IMAGE) ## the chart, injection and kustomize on a real Kubernetes node, under load (as root)
@@ -165,12 +165,12 @@ fuzz: setup ## answers of any bytes against the reading of record batches (SECON
 	cd tests && PYTHONPATH=.. ../$(BIN)/python -m fuzz --seconds $(SECONDS) --first $$(date +%s)000000
 
 .PHONY: faults
-faults: setup ## real faults on real processes, counted beside a plain program; writes docs/reliability.md (ARGS=--quick)
+faults: setup ## real faults on real processes, counted beside a plain program; writes docs/results/reliability.md (ARGS=--quick)
 	@[ "$$(id -u)" != 0 ] || command -v faketime >/dev/null || apt-get install -q -y --no-install-recommends faketime >&2 || true
 	cd tests && PYTHONPATH=.. ../$(BIN)/python -m faultlab $(ARGS)
 
 .PHONY: fidelity
-fidelity: setup ## Ably's own suites against the local realtime double (SUITES=their checkouts, see docs/fidelity.md)
+fidelity: setup ## Ably's own suites against the local realtime double (SUITES=their checkouts, see docs/results/fidelity.md)
 	cd tests && PYTHONPATH=.. ../$(BIN)/python -m fidelity --suites $(abspath $(SUITES))
 
 # Running
@@ -179,9 +179,9 @@ fidelity: setup ## Ably's own suites against the local realtime double (SUITES=t
 demo: setup ## a whole deployment on this machine, offline (ARGS= for options)
 	$(BIN)/tokenstream demo $(ARGS)
 
-BENCH := standard --against --json docs/images/bench-results.json --images docs/images --document docs/performance.md
+BENCH := standard --against --json docs/images/bench-results.json --images docs/images --document docs/results/performance.md
 .PHONY: bench
-bench: setup ## measure this machine; the figures and pictures of docs/performance.md (ARGS="backlog --responses 200" for one)
+bench: setup ## measure this machine; the figures and pictures of docs/results/performance.md (ARGS="backlog --responses 200" for one)
 	$(BIN)/tokenstream bench $(or $(ARGS),$(BENCH))
 
 .PHONY: screenshots

@@ -21,7 +21,7 @@ from topics.records import STATUS_BY_REASON
 from topics.wire import json_schemas
 
 ROOT = Path(__file__).parents[1]
-TABLES = ("README.md", "docs/limits.md", "docs/metrics.md", "helm/tokenstream/README.md")
+TABLES = ("README.md", "docs/reference/limits.md", "docs/reference/metrics.md", "helm/tokenstream/README.md")
 
 
 def settings() -> str:

@@ -1,4 +1,4 @@
-"""Writes docs/fidelity.md from what a run found."""
+"""Writes docs/results/fidelity.md from what a run found."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence

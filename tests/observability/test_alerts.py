@@ -16,7 +16,7 @@ from support.lab import ROOT
 
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yaml"
 CASES = ROOT / "deploy" / "prometheus" / "alerts_test.yaml"
-RUNBOOK = ROOT / "docs" / "operations.md"
+RUNBOOK = ROOT / "docs" / "operations" / "runbook.md"
 NAME = re.compile(r"\b(?:tokenstream|process)[_:][\w:]+")
 
 
