@@ -30,6 +30,7 @@ SCENARIOS = {
     "cancel": "Responses are cancelled over HTTP: how soon the producer's stop is in Kafka.",
     "idle": "Start, memory and processor of a relay with nothing to do.",
     "memory": "Open and ended responses and huge records beyond what may be kept of them.",
+    "bridge": "Requests to a model server through a bridge, and past it.",
     "ten-million": "A backlog of ten million tokens. Takes minutes.",
 }
 

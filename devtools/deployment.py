@@ -55,18 +55,19 @@ class Deployment:
 
     async def until_ready(self) -> None:
         """Return when tokenstream says it is ready. Raises ChildFailed when it ends, or is not in time."""
-        await self._until_answers(self.tokenstream, f"{self.api}/readyz")
+        await self.until_answers(self.tokenstream, f"{self.api}/readyz")
 
     async def start_realtime(self) -> None:
         if self.realtime_server is not None:
             self.realtime_server.start()
-            await self._until_answers(self.realtime_server, f"http://{self.realtime}/")
+            await self.until_answers(self.realtime_server, f"http://{self.realtime}/")
 
     async def stop_realtime(self) -> None:
         if self.realtime_server is not None:
             await self.realtime_server.stop()
 
-    async def _until_answers(self, child: Child, url: str) -> None:
+    async def until_answers(self, child: Child, url: str) -> None:
+        """Returns when the URL answers 200. Raises ChildFailed when the child ends, or does not answer in time."""
         said = "nothing"
         try:
             async with asyncio.timeout(READY_DEADLINE):

@@ -26,10 +26,13 @@ TokenstreamError                        the root, in `topics.errors`
 │   ├── Corrupt, Undecodable, TooLarge  a batch can't be read: its bytes, its compression, its size
 │   ├── CursorInvalid, ResponseMissing, DeadLetterMissing, ChannelUnknown
 │   │                                   what was asked for does not exist
-│   └── NotCompactable, NotDeletable, NotProducible, NothingToSkip, ReplayImpossible
+│   └── CancelRefused, NotCompactable, NotDeletable, NotProducible, NothingToSkip, ReplayImpossible
 │                                       what was asked for can't be done
 ├── DeliveryError                       of the producer: Kafka did not take a record
 │   └── RecordTooLargeError             it is over the topic's `max.message.bytes`
+├── Refusal, UpstreamFailed, EventTooLarge, CompletionTooLarge
+│                                       of the bridge: a request refused, a model server's answer that is not whole
+├── FrameMissing, ReaderStalled         of the gateway: a reader lost its place, or does not read
 └── ServiceRefusal, _RefusedError, _MissingError
                                         an answer or a value refused; each ends in the package that raises it
 

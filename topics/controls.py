@@ -1,4 +1,4 @@
-"""Control records: the wish that a response ends (`cancel`), and the relay's notice that nobody can get it any more (`unwanted`).
+"""Control records: the request to end a response (`cancel`), and the notice that the relay ended it (`unwanted`).
 
 The log of tokens decides: a `stop` that stands before a cancel wins. Any bytes give a record or the reason why they are none.
 """
@@ -68,16 +68,16 @@ def decode_control(value: bytes | None) -> ControlRecord | Invalid:
 
 
 def encode_control(record: ControlRecord) -> bytes:
-    """The value of one `controls` record; what is None is left out."""
-    fields = {
+    """The value of one `controls` record; what is None is left out, but for the reason."""
+    fields: dict[str, object] = {
         "v": record.v,
         "event": record.event,
         "responseId": record.response_id,
         "channel": record.channel,
         "ts": record.ts,
-        "reason": record.reason,
     }
-    return orjson.dumps({name: field for name, field in fields.items() if field is not None})
+    given = {name: field for name, field in fields.items() if field is not None}
+    return orjson.dumps(given | {"reason": record.reason})
 
 
 class Noted(msgspec.Struct, frozen=True, gc=False):
@@ -101,7 +101,7 @@ class ControlsMemory:
         self._noted: OrderedDict[tuple[str, str | None], Noted] = OrderedDict()
 
     def note(self, control: ControlRecord, at: float, now: float) -> bool:
-        """Whether it says something new: of equal controls the first remembered one counts."""
+        """Returns whether the control is new: of equal ones, the first remembered one counts."""
         self._forget(now)
         key = (control.response_id, control.channel)
         known = self._noted.get(key)
@@ -114,7 +114,7 @@ class ControlsMemory:
         return True
 
     def find(self, response_id: str, channel: str, now: float) -> Noted | None:
-        """The control that counts for a response of that channel; None where there is none, or none so late."""
+        """Returns the control that counts for a response of that channel, if one is remembered."""
         for key in ((response_id, channel), (response_id, None)):
             noted = self._noted.get(key)
             if noted is not None and now - noted.at <= self._seconds:

@@ -27,7 +27,7 @@ TakeControl = Callable[[ControlRecord, float], None]
 class ControlsReader:
     """Calls `take` with each control record, a record perhaps more than once. `run` retries whatever Kafka does.
 
-    `options` are aiokafka's keyword arguments of a client (servers, security), asked anew for each connection.
+    `options` returns aiokafka's keyword arguments of a client (servers, security); it is called for each connection.
     """
 
     def __init__(
@@ -42,6 +42,8 @@ class ControlsReader:
         self._topic = topic
         self._take = take
         self._lookback = lookback
+        self._read_at: float | None = None
+        """Wall time up to which everything was read; None before the first time."""
         self.trouble: str | None = "not connected yet"
         """Why controls are not read, as a sentence; None while they are."""
 
@@ -65,6 +67,8 @@ class ControlsReader:
             checked = time.monotonic()
             while True:
                 fetched = await consumer.getmany(timeout_ms=1000)
+                if fetched:
+                    self._read_at = time.time()
                 for partition, records in fetched.items():
                     for record in records:
                         self._take_record(record, backlog.get(partition, 0))
@@ -72,6 +76,7 @@ class ControlsReader:
                     async with asyncio.timeout(_REQUEST_SECONDS):
                         await consumer.end_offsets(list(consumer.assignment()))
                     checked = time.monotonic()
+                    self._read_at = time.time()
 
     @contextlib.asynccontextmanager
     async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
@@ -99,12 +104,18 @@ class ControlsReader:
                 await asyncio.sleep(0.01)
             partitions = list(consumer.assignment())
             ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
-            since = int((time.time() - self._lookback) * 1000)
+            since = int((self._read_from() - self._lookback) * 1000)
             found = await consumer.offsets_for_times(dict.fromkeys(partitions, since))
         for partition in partitions:
             newer = found.get(partition)
             consumer.seek(partition, ends[partition] if newer is None else newer.offset)
         return ends
+
+    def _read_from(self) -> float:
+        """Returns the time up to which everything was read: records written during an outage are read after it, however long it was."""
+        now = time.time()
+        self._read_at = now if self._read_at is None else min(now, self._read_at)
+        return self._read_at
 
     def _take_record(self, record: ConsumerRecord, backlog_end: int) -> None:
         control = decode_control(record.value)

@@ -22,7 +22,7 @@ from aiokafka.errors import KafkaError
 
 from topics.cancellation import Scope
 from topics.codec import encode_token_event
-from topics.controls import ControlRecord, ControlsMemory
+from topics.controls import REMEMBERED_SECONDS, ControlRecord, ControlsMemory
 from topics.controls_reader import ControlsReader
 from topics.delivery import Delivery, DeliveryError, RecordTooLargeError, Window, uncancelled
 from topics.limits import (
@@ -70,7 +70,7 @@ class TokenProducer:
     `kafka` goes to aiokafka as it is: `security_protocol`, `sasl_mechanism`, `ssl_context`, `request_timeout_ms` and so on.
 
     Responses are cancelled by records on `controls_topic`; None reads none. While that topic can't be read, production goes on, and
-    `controls_trouble` says why.
+    `controls_trouble` has the reason.
     """
 
     def __init__(
@@ -150,7 +150,8 @@ class TokenProducer:
         now = time.monotonic()
         self._memory.note(control, now - age, now)
         for response in tuple(self._open.get(control.response_id, ())):
-            if control.concerns(response.channel):
+            # A cancel that came long before the start of the response is another matter.
+            if control.concerns(response.channel) and age <= now - response.began_at + REMEMBERED_SECONDS:
                 response._scope.cancel()  # noqa: SLF001 - the two are one
 
     def response(
@@ -219,6 +220,8 @@ class ResponseWriter:
         self._failure: DeliveryError | None = None
         self._refused_stop: _RefusedStop | None = None
         self._scope = Scope()
+        self.began_at = 0.0
+        """When its block was entered, in monotonic seconds."""
 
     @property
     def cancelled(self) -> bool:
@@ -231,6 +234,7 @@ class ResponseWriter:
     async def __aenter__(self) -> Self:
         if self.seq:
             raise RuntimeError(f"response {self.response_id} was begun before: make a new one")
+        self.began_at = time.monotonic()
         await self._write(Event.START, channel=self.channel, metadata=self._metadata)
         self._scope.enter()
         if self._producer._opened(self):  # noqa: SLF001 - the two are one

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from devtools.bench.backlog import Backlog, run_backlog
+from devtools.bench.bridge import run_bridge
 from devtools.bench.cancel import run_cancel
 from devtools.bench.idle import IDLE_SECONDS, run_idle
 from devtools.bench.live import Live, live_stage, run_live
@@ -71,6 +72,7 @@ RELAYS = (1, 2, 4)
 PLAIN_SECONDS = 8.0
 CANCELS = 500
 MEMORY_RESPONSES = 10_000
+BRIDGE_REQUESTS = 500
 SWEEP_SECONDS = 4.0
 SLOW_STORE = "devtools.bench.slow_store"
 OVER = (
@@ -291,6 +293,11 @@ async def memory(scene: Scene, wanted: Wanted) -> list[Result]:
     return [await run_memory(scene.kafka, scene.directory / "memory", wanted.responses or MEMORY_RESPONSES)]
 
 
+async def bridge(scene: Scene, wanted: Wanted) -> list[Result]:
+    scene.say("Requests through a bridge, and past it")
+    return [await run_bridge(scene.kafka, scene.directory / "bridge", wanted.responses or BRIDGE_REQUESTS)]
+
+
 SCENARIOS: Mapping[str, Scenario] = {
     "backlog": backlog,
     "one-token": one_token,
@@ -309,6 +316,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "cancel": cancel,
     "idle": idle,
     "memory": memory,
+    "bridge": bridge,
     "ten-million": ten_million,
 }
 STANDARD = tuple(name for name in SCENARIOS if name != "ten-million")

@@ -98,7 +98,7 @@ class SampleModel:
                 if rate:
                     await asyncio.sleep(chance.expovariate(rate))
             await response.stop(reason=script.reason, usage={"outputTokens": len(script.pieces)})
-        count = sum(map(len, texts.values()))  # fewer than there are, where somebody pressed Stop
+        count = sum(map(len, texts.values()))  # fewer than there are, if Stop was pressed
         joined = {part: whole(pieces) for part, pieces in texts.items()}
         produced = Produced(response.response_id, self.channel, script.model, count, joined)
         self.produced.append(produced)

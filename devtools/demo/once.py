@@ -7,7 +7,7 @@ Read back by the real Ably SDK through a `Reader`, as a browser would, and from 
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +16,7 @@ import aiohttp
 from rich.console import Console
 from rich.table import Table
 
+from devtools.demo.bridged import bridged
 from devtools.demo.model import Pace, Produced, SampleModel
 from devtools.demo.scripts import PROMPTS
 from devtools.deployment import Deployment
@@ -107,9 +108,14 @@ class Following:
 async def run_once(deployment: Deployment, console: Console) -> bool:
     """Whether every text came back as it was produced; the table says which did."""
     outcomes: list[Outcome] = []
-    async with TokenProducer(deployment.kafka.bootstrap) as producer, asyncio.timeout(DEADLINE):
+    async with (
+        TokenProducer(deployment.kafka.bootstrap) as producer,
+        bridged(deployment) as bridge,
+        asyncio.timeout(DEADLINE),
+    ):
+        others = ((bridge.answer(CHANNELS[0]),), ())
         results = await asyncio.gather(
-            *(_one_channel(deployment, producer, channel, seed) for seed, channel in enumerate(CHANNELS))
+            *(_one_channel(deployment, producer, channel, seed, others[seed]) for seed, channel in enumerate(CHANNELS))
         )
         for result in results:
             outcomes += result
@@ -119,7 +125,14 @@ async def run_once(deployment: Deployment, console: Console) -> bool:
     return right == len(outcomes)
 
 
-async def _one_channel(deployment: Deployment, producer: TokenProducer, channel: str, seed: int) -> list[Outcome]:
+async def _one_channel(
+    deployment: Deployment,
+    producer: TokenProducer,
+    channel: str,
+    seed: int,
+    others: tuple[Awaitable[Produced], ...],
+) -> list[Outcome]:
+    """`others` are written to the channel beside the sample model's."""
     following = Following()
     wanted: asyncio.Future[set[str]] = asyncio.get_running_loop().create_future()
     async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
@@ -133,7 +146,7 @@ async def _one_channel(deployment: Deployment, producer: TokenProducer, channel:
         model = SampleModel(producer, channel, Pace(tokens_per_second=60, thinking=0.2))
         numbers = range(seed * RESPONSES, seed * RESPONSES + RESPONSES // len(CHANNELS))
         asked = model.prompt("Ada", PROMPTS[seed])
-        produced = await asyncio.gather(asked, *(model.answer(number * 3) for number in numbers))
+        produced = await asyncio.gather(asked, *(model.answer(number * 3) for number in numbers), *others)
         wanted.set_result({one.response_id for one in produced})
     return [
         Outcome(

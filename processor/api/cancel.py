@@ -1,6 +1,6 @@
 """`POST /v1/responses/{responseId}/cancel`: asks whoever produces the response to end it.
 
-A cancel is a wish: the log of tokens decides. It is written to the `controls` topic and acknowledged before the caller has its answer.
+A cancel is a request: the log of tokens decides. It is written to the `controls` topic and acknowledged before the caller has its answer.
 """
 
 from collections import OrderedDict
@@ -26,9 +26,9 @@ from topics.limits import check_channel, check_response_id
 
 MAX_BODY_BYTES = 4096
 BURST_SECONDS = 10
-"""A credential that was quiet may ask for so many seconds' worth of its rate at once."""
+"""Seconds. The burst of a credential that made no requests is its rate multiplied by this."""
 MAX_CREDENTIALS = 10_000
-"""Whose rate is known at one time; above it the one that has been quiet for longest begins anew."""
+"""Credentials whose rate is tracked. Above it, the one with the oldest request is forgotten."""
 
 log = structlog.stdlib.get_logger("tokenstream.api")
 
@@ -126,7 +126,7 @@ class Cancels:
             return found
         if grant.allows(CANCEL, found.channel) or grant.allows(READ, found.channel):
             raise not_found("The response of this id is in another channel.")
-        return None  # it would tell that the id exists; a cancel for another channel has no effect
+        return None  # an error would disclose that the id exists; a cancel for another channel has no effect
 
     async def _write(self, record: ControlRecord) -> None:
         if self._controls is None:

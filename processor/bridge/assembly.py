@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from processor.errors import TokenstreamError
 from topics.records import JsonObject
 
 MAX_COMPLETION_BYTES: Final = 32 * 1024 * 1024
@@ -15,7 +16,7 @@ _FIRST: Final = frozenset({"id", "role", "type", "name", "created", "object"})
 """Names of which the first value counts."""
 
 
-class CompletionTooLarge(Exception):
+class CompletionTooLarge(TokenstreamError):
     """The stream is over `MAX_COMPLETION_BYTES`."""
 
 
@@ -91,8 +92,12 @@ def _merge(kept: JsonObject, given: JsonObject) -> None:
         elif isinstance(value, str) and name in _JOINED:
             if isinstance(before, _Pieces):
                 before.append(value)
+            elif isinstance(before, list):
+                _add_text(before, value)
             else:
                 kept[name] = _Pieces([value])
+        elif isinstance(value, list) and isinstance(before, _Pieces):
+            kept[name] = [{"type": "text", "text": before}, *value] if any(before) else list(value)
         elif name in _FIRST and before:
             continue
         elif isinstance(value, dict) and isinstance(before, dict) and name not in ("usage", "error"):
@@ -100,12 +105,23 @@ def _merge(kept: JsonObject, given: JsonObject) -> None:
         elif isinstance(value, dict):
             kept[name] = {}
             _merge(kept[name], value)
-        elif isinstance(value, list) and isinstance(before, list) and not isinstance(before, _Pieces):
+        elif isinstance(value, list) and isinstance(before, list):
             before += value
         elif isinstance(value, list):
             kept[name] = list(value)
         else:
             kept[name] = value
+
+
+def _add_text(items: list[Any], text: str) -> None:
+    """Some servers send a list of items for the reasoning, and the answer as a string."""
+    if not text:
+        return
+    last = items[-1] if items else None
+    if isinstance(last, dict) and last.get("type") == "text" and isinstance(last.get("text"), _Pieces):
+        last["text"].append(text)
+    else:
+        items.append({"type": "text", "text": _Pieces([text])})
 
 
 def _merge_lists(kept: JsonObject, given: JsonObject) -> None:

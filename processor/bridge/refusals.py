@@ -6,13 +6,14 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from processor.errors import TokenstreamError
 from topics.records import JsonObject
 
 NO_RETRY = {"x-should-retry": "false"}
 """Keeps OpenAI's clients from asking again by themselves: the response was written, and would be answered a second time."""
 
 
-class Refusal(Exception):
+class Refusal(TokenstreamError):
     """Answered with `status`, and an error object that has `code` and `message`."""
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:

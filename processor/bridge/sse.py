@@ -3,13 +3,15 @@
 import re
 from typing import Final
 
+from processor.errors import TokenstreamError
+
 MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
 """Of one event that is not complete. A model server's chunk has a few hundred bytes."""
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
-class EventTooLarge(Exception):
+class EventTooLarge(TokenstreamError):
     """An event is over `MAX_EVENT_BYTES`: what sends it is no stream of chunks."""
 
 

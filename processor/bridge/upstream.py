@@ -9,6 +9,8 @@ from typing import Final
 import aiohttp
 from multidict import CIMultiDictProxy
 
+from processor.errors import TokenstreamError
+
 CONNECT_SECONDS: Final = 10.0
 MAX_REFUSAL_BYTES: Final = 4 * 1024 * 1024
 """Of an answer that is no stream: the rest is cut off."""
@@ -35,7 +37,7 @@ class Cause(StrEnum):
     ERROR = "error"
 
 
-class UpstreamFailed(Exception):
+class UpstreamFailed(TokenstreamError):
     """The model server can't be reached, or its answer broke off. The sentence names no address: callers read it."""
 
     def __init__(self, cause: Cause, message: str) -> None:

@@ -24,7 +24,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 class Unwanted(msgspec.Struct, frozen=True):
-    """That the relay ended a response by itself: whoever produces it need not go on."""
+    """The relay ended a response by itself: its producer need not continue."""
 
     response_id: str
     channel: str
@@ -32,7 +32,7 @@ class Unwanted(msgspec.Struct, frozen=True):
 
 
 UNWANTED_ENDS: Final = frozenset({"abandoned", "too_large", "unpublishable"})
-"""Why the relay ends a response so that model services are told."""
+"""Reasons of ends made by the relay of which producers are notified."""
 
 
 class Save(msgspec.Struct, frozen=True):
@@ -77,8 +77,8 @@ class Book:
         "_decided",
         "_due",
         "_held",
+        "_notified",
         "_parked",
-        "_told",
         "_unsaved",
         "_unwanted",
         "finished",
@@ -90,8 +90,8 @@ class Book:
         self._dead_letters: list[DeadLetter] = []
         self._unsaved: dict[str, Response] = {}
         self._unwanted: list[Unwanted] = []
-        self._told: set[str] = set()
-        """Responses with an end decided here, of which it was told already."""
+        self._notified: set[str] = set()
+        """Responses with an end decided here, whose producers were notified."""
         self._decided: dict[str, Response] = {}
         self._due: dict[str, Response] = {}
         self._parked: dict[str, Parked] = {}
@@ -161,25 +161,25 @@ class Book:
                 else:
                     saves.append(self._save(response, wall_ms))
                     if waiting is not self._due:
-                        self._tell_unwanted(response)
+                        self._notify_unwanted(response)
         self._batch = Batch(tuple(saves), tuple(self._dead_letters), tuple(self._unwanted))
         self._dead_letters, self._unwanted = [], []
         return self._batch
 
-    def _tell_unwanted(self, response: Response) -> None:
-        """Once a response: with the decision; with the final record where a predecessor decided, which may not have come to telling it."""
-        told = response.id in self._told
+    def _notify_unwanted(self, response: Response) -> None:
+        """Adds one notice per response: with the decision, or with the final record if a predecessor decided and may not have notified."""
+        notified = response.id in self._notified
         if response.phase is Phase.FINISHED:
-            self._told.discard(response.id)
+            self._notified.discard(response.id)
             reason = (
                 str(Reason.UNPUBLISHABLE) if response.refused else response.reason if response.ended_by_relay else None
             )
         else:
             reason = None if response.decided_end is None else response.decided_end.reason
-        if reason in UNWANTED_ENDS and (not told or response.refused):
+        if reason in UNWANTED_ENDS and (not notified or response.refused):
             self._unwanted.append(Unwanted(response.id, response.channel, reason))
             if response.phase is not Phase.FINISHED:
-                self._told.add(response.id)
+                self._notified.add(response.id)
 
     def park(self) -> None:
         """Ask at once for the texts that the next batch will lack."""

@@ -206,7 +206,7 @@ def _first_bits(digest: str) -> int:
 
 
 def _last_consumed(seq: int, reason: str | None, *, refused: bool, ended_by_relay: bool) -> int:
-    """Records of earlier versions do not say who ended the response; no producer gives such a reason."""
+    """Records of earlier versions lack `ended_by_relay`; their reason shows it, since no producer gives such a reason."""
     made_by_relay = not refused and (ended_by_relay or reason not in STATUS_BY_REASON)
     return seq - 1 if made_by_relay else seq
 

@@ -453,25 +453,25 @@ class Intake:
     # Cancels
 
     def _recall_cancel(self, response: Response, started_ms: int, now: float) -> None:
-        """The response starts: was it cancelled shortly before?"""
+        """Takes up a cancel that came within a minute before the start."""
         noted = self._cancels.find(response.id, response.channel, now)
         if noted is not None and _between(noted, started_ms) <= REMEMBERED_SECONDS:
             self.cancel(response, Cancel(noted.at, now))
 
     def recall_cancel_of_restored(self, response: Response, now: float) -> None:
-        """As for a start, whose moment is known by the records' times alone."""
+        """Does the same for a response restored from its record, by the times of the records."""
         noted = self._cancels.find(response.id, response.channel, now)
         if noted is not None and (between := _between(noted, response.started_at)) <= REMEMBERED_SECONDS:
             self.cancel(response, Cancel(noted.at, min(now, noted.at + max(0.0, between))))
 
     def cancel(self, response: Response, cancel: Cancel) -> None:
-        """Somebody asks for the end of an open response."""
+        """Takes up a cancel of an open response."""
         if response.cancel is None and response.phase in {Phase.OPEN, Phase.ENDING}:
             response.cancel = cancel
             self._timers.arm(cancel.since + self.limits.cancel_timeout, Kind.CANCEL, response)
 
     def count_cancel(self, response: Response, now: float) -> None:
-        """The response has ended: what came of its cancel?"""
+        """Counts the outcome of the cancel of a response that has ended."""
         if response.cancel is None:
             return
         outcome = "late"

@@ -124,7 +124,7 @@ class PartitionPipeline:
         self._expire(now)
 
     def cancel(self, control: ControlRecord, cancel: Cancel) -> None:
-        """A cancel came that is new to the process, and in its memory.
+        """Takes a cancel that is new to the process and in its memory.
 
         Without a stop within `cancel_timeout` the response ends as `cancelled`.
         """

@@ -68,7 +68,7 @@ class End(msgspec.Struct, frozen=True):
 
 
 class Cancel(msgspec.Struct, frozen=True, gc=False):
-    """That somebody asked for the response's end, at `asked_at`. Its producer has `cancel_timeout` from `since` on (monotonic seconds)."""
+    """A request to end the response, made at `asked_at`. Its producer has `cancel_timeout` from `since` on (monotonic seconds)."""
 
     asked_at: float
     since: float

@@ -12,7 +12,7 @@ import orjson
 import structlog
 
 from processor.clock import Clock
-from processor.errors import StoreUnavailable
+from processor.errors import StoreUnavailable, TokenstreamError
 from processor.gateway.clients import StreamClient, StreamState, Wire
 from processor.gateway.deltas import FrameMissing
 from processor.gateway.events import event, event_line, snapshot_line
@@ -32,7 +32,7 @@ STORE_RETRY_SECONDS = 2.0
 log = structlog.stdlib.get_logger("tokenstream.gateway")
 
 
-class ReaderStalled(Exception):
+class ReaderStalled(TokenstreamError):
     """The reader took nothing for `STALLED_SECONDS`."""
 
 

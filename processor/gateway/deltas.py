@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from processor.errors import TokenstreamError
 from processor.reader.frames import Frame, utf16_length, utf16_tail
 
 
@@ -26,7 +27,7 @@ class ResponseEnd:
     error: Mapping[str, Any] | None
 
 
-class FrameMissing(Exception):
+class FrameMissing(TokenstreamError):
     """The frame begins after text that was not given. A record of the response fills the hole."""
 
 

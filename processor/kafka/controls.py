@@ -15,7 +15,7 @@ CLOSE_SECONDS: Final = 5.0
 
 
 class KafkaControls:
-    """Connects with the first record, or with `connect`. `client_options` are asked anew for every connection."""
+    """Connects with the first record, or with `connect`. `client_options` is called for each connection."""
 
     def __init__(self, client_options: ClientOptions, *, controls_topic: str) -> None:
         self._client_options = client_options

@@ -19,9 +19,9 @@ from topics.controls import ControlEvent, ControlRecord, ControlsMemory
 log = structlog.get_logger(__name__)
 
 LOOKBACK: Final = 600.0
-"""Seconds. A relay that begins reads cancels of so long ago: of responses that are open still, nobody else may have seen to them."""
+"""Seconds. A relay that starts reads cancels this old: their responses may still be open after an outage of all relays."""
 MOST_NOTICES: Final = 10_000
-"""Notices that wait to be written; above it the oldest is dropped: its producer goes on for nothing."""
+"""Notices that wait to be written. Above it, the oldest is dropped, and its producer continues needlessly."""
 ATTEMPTS: Final = 5
 RETRY: Final = Backoff(first=0.2, cap=5.0)
 
@@ -71,7 +71,7 @@ class RelayControls:
                 worker.cancel(control, cancel)
 
     def notify(self, unwanted: Sequence[Unwanted]) -> None:
-        """Have producers told that nobody wants more of these. Never waits; what can't be written is dropped after some attempts."""
+        """Queues notices to producers and returns at once. A notice that cannot be written is dropped after some attempts."""
         now_ms = self._clock.wall_ms()
         for each in unwanted:
             self._notices.append(

@@ -37,6 +37,8 @@ FETCH_WAIT = 0.2
 RETRY = Backoff(first=0.5, cap=1.0)
 STARVED = 0.002
 MEASURE_INTERVAL = 0.25
+CANCEL_AGAIN = 12.0
+"""Seconds: longer than a cancelled task takes to stop a producer that is not answered."""
 STANDSTILL = 120.0
 """Seconds beyond the drain timeout: every wait of the fetching loop has a deadline far below it."""
 
@@ -119,6 +121,11 @@ class Relay:
                 return f"partition {worker.number} is being taken over"
         return " ".join(self._consumer.troubles.values()) or None
 
+    @property
+    def controls_trouble(self) -> str | None:
+        """Why no cancel is seen, as a sentence. Tokens flow even so."""
+        return self._parts.controls.trouble
+
     def standstill(self) -> str | None:
         """That the fetching loop hangs, which only a restart mends; None while it turns, with or without Kafka."""
         still = self._parts.clock.monotonic() - self._turned_at
@@ -183,7 +190,7 @@ class Relay:
         finally:
             for task in running.values():
                 task.cancel()
-        await asyncio.gather(*running.values(), return_exceptions=True)
+        await _ended(running.values())
         await asyncio.gather(*(worker.close() for worker in workers.values()))
         for number in workers:
             self._measures.forget(number)
@@ -347,3 +354,12 @@ class Relay:
         await self._consumer.stop()
         await self._parts.committed.close()
         await self._parts.responses.close()
+
+
+async def _ended(cancelled: Iterable[asyncio.Task[None]]) -> None:
+    """Waits until the tasks have ended. Cancels one again where a client that it closed has swallowed the cancellation."""
+    pending = set(cancelled)
+    while pending:
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN)
+        for task in pending:
+            task.cancel()

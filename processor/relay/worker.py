@@ -179,6 +179,9 @@ class PartitionWorker:
         self._lanes.wake()
 
     def _takeover_failed(self, error: KafkaUnavailable, attempt: int) -> None:
+        """Raises PartitionLost where the takeover was cancelled: a client that is closed meanwhile swallows the cancellation."""
+        if self.state is not State.TAKING_OVER:
+            raise PartitionLost(f"partition {self.number} was given back while it was taken over") from error
         self.stuck = str(error)
         log.warning("takeover_retry", partition=self.number, attempt=attempt, cause=str(error))
 

@@ -322,6 +322,7 @@ class Service:
         async with relay_role.connection_pool(settings, provider, metrics, clock, random) as pool:
             relay = relay_role.build_relay(settings, provider.profile, pool, metrics, clock, random, tasks)
             self._checks.append(Check("kafka", relay.trouble))
+            self._checks.append(Check("controls", lambda: relay.controls_trouble, required=False))
             self._checks.append(Check("realtime", lambda: realtime_trouble(pool)))
             task = tasks.create_task(relay.run())
             vital = Check("relay", lambda: ended(task) or relay.standstill())
@@ -335,7 +336,7 @@ class Service:
 
 
 async def _connect(controls: Controls) -> None:
-    """The first cancel should not wait for a connection. If there is none yet, it does."""
+    """Connects before the first cancel needs it. A failure is ignored: the first cancel then connects."""
     with contextlib.suppress(KafkaUnavailable, SettingsError):
         await controls.connect()
 

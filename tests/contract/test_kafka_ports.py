@@ -12,6 +12,7 @@ from processor.core.response import Raw
 from processor.errors import KafkaUnavailable, PartitionLost
 from processor.ports.log import PartitionWriter, Record, TokensConsumer
 from support.kafka_stages import PARTITIONS, SESSION, KafkaStage, Scenario, on_kafka, on_simulation
+from support.waiting import until
 from topics.specs import TopicNames
 
 Play = Callable[[Scenario], None]
@@ -55,15 +56,6 @@ class Owner:
     @property
     def owns(self) -> Sequence[int]:
         return self.assigned[-1] if self.assigned else []
-
-
-async def until(condition: Callable[[], object], within: float = 40.0) -> None:
-    """By the loop's own clock, which may be virtual."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + within
-    while not condition():
-        assert loop.time() < deadline, f"not within {within} s"
-        await asyncio.sleep(0.02)
 
 
 async def fetched(consumer: TokensConsumer, count: int, within: float = 30.0) -> dict[int, list[Raw]]:

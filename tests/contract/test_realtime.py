@@ -10,6 +10,7 @@ from processor.core.framer import Frame
 from processor.errors import PublishRefused, PublishRetry, RefusalKind
 from processor.ports.realtime import Link, LinkState, RatePace
 from support.realtime_stages import REFUSING, STAGES, Scenario, Stage
+from support.waiting import until
 
 DEADLINE = 10.0
 SHORT = 0.5
@@ -36,15 +37,6 @@ def frame(channel: str, number: int, data: str = "Grüße 👋") -> Frame:
         json=False,
         headers=headers,
     )
-
-
-async def until(condition: Callable[[], object], within: float = 20.0) -> None:
-    """By the loop's own clock, which may be virtual."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + within
-    while not condition():
-        assert loop.time() < deadline, f"not within {within} s: {condition}"
-        await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

@@ -129,6 +129,20 @@ async def test_a_producer_without_controls_ignores_them(kafka: LocalKafka, topic
     assert not response.cancelled
 
 
+async def test_a_cancel_that_was_missed_for_minutes_counts_only_from_a_minute_before_the_start(
+    kafka: LocalKafka, topic_names: TopicNames
+) -> None:
+    async with TokenProducer(kafka.bootstrap, topic_names.tokens, controls_topic=None) as producer:
+        async with producer.response("chat:1") as response:
+            producer._obey(cancel(response.response_id), 61.0)
+            await asyncio.sleep(0)
+            assert not response.cancelled
+            response.began_at -= 120
+            producer._obey(cancel(response.response_id), 100.0)
+            await asyncio.Event().wait()
+        assert response.cancelled
+
+
 async def test_without_the_controls_topic_production_goes_on(kafka: LocalKafka, topic_names: TopicNames) -> None:
     missing = f"{topic_names.controls}.missing"
     async with TokenProducer(kafka.bootstrap, topic_names.tokens, controls_topic=missing) as producer:

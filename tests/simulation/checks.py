@@ -252,8 +252,14 @@ class Judge:
         if (number, record.offset) in self.dead or record.value in self.dead_values:
             return True  # the second copy of a dead letter is a repeat
         truth = self.produced.truths[number, record.offset]
+        if record.headers and truth.event == "stop" and self._has_ended(truth.response_id):
+            return True  # a chunk without text is ignored where the relay has ended its response
         nobody_knows = self.produced.is_torn(number, record.offset)
         return nobody_knows or truth.response_id in self._deleted or self._holds(record, truth)
+
+    def _has_ended(self, response_id: str) -> bool:
+        durable = self.durable.get(response_id)
+        return durable is not None and durable.record["status"] != "streaming"
 
     def _holds(self, record: LogRecord, truth: Truth) -> bool:
         """Whether the response's newest committed record has what this one brings."""

@@ -47,6 +47,7 @@ FAULTS = (
     "invalid_record",
     "torn_pair",
     "seqless",
+    "chunks",
     "oversize_token",
     "oversize_response",
     "producer_transaction",

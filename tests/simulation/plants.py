@@ -130,12 +130,12 @@ PLANTS = (
     ),
     Plant(
         "calls every end clean",
-        1000,
+        100,
         _WORKER,
         (
             (
                 "        deadline = self._clock.monotonic() + within\n",
-                "        deadline = self._clock.monotonic() + within / 50\n",
+                "        deadline = self._clock.monotonic()\n",
             ),
             ("        landed = not self.pipeline.in_flight\n", "        landed = True\n"),
         ),

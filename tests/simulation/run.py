@@ -17,6 +17,7 @@ from processor.telemetry.metrics import Metrics
 from simulation.archive import ArchiveParts, ArchiveProcess, SimStore
 from simulation.cancels import write_control
 from simulation.checks import Judge
+from simulation.chunks import NO_HEADERS, as_chunk, ids_of_chunks
 from simulation.coverage import Coverage
 from simulation.faults import Faults
 from simulation.group import REBALANCE_TIMEOUT, SESSION_TIMEOUT, Group
@@ -58,6 +59,7 @@ class World:
         self.brokers = Brokers(self.loop, PARTITIONS, self.clock.wall_ms)
         self.group = Group(self.loop, self.random, PARTITIONS, SESSION_TIMEOUT, REBALANCE_TIMEOUT)
         self.service = Service(self.loop, self.random, coverage)
+        self._chunks = ids_of_chunks(plan)
         self.judge = Judge(plan, self.brokers, self.service, coverage, lambda: self.loop.now)
         self.processes: list[Process] = []
         self.mains: list[asyncio.Task[None]] = []
@@ -178,7 +180,11 @@ class World:
         transaction = transactions.setdefault(record.group, Transaction()) if record.group else None
         log = self.brokers.tokens[record.partition]
         timestamp = self.clock.wall_ms() if record.timestamp is None else record.timestamp
-        offset = log.append(record.value, record.key, timestamp, transaction, ())
+        value, headers = record.value, NO_HEADERS
+        if record.truth.response_id in self._chunks and record.truth.wrong is None:
+            self.coverage.fault("chunks")
+            value, headers = as_chunk(record)
+        offset = log.append(value, record.key, timestamp, transaction, headers)
         self.judge.produced.add(record.partition, offset, record.truth)
 
     def _cancel(self, cancel: Cancel) -> None:

@@ -73,8 +73,17 @@ async def comes_to(wanted: object, look: Callable[[], Awaitable[object]], *, dea
     await eventually(is_there, deadline=deadline, every=0.2)
 
 
+async def until(condition: Callable[[], object], within: float = 40.0) -> None:
+    """Waits for the condition by the loop's own clock, which may be virtual."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within
+    while not condition():
+        assert loop.time() < deadline, f"not within {within} s: {condition}"
+        await asyncio.sleep(0.02)
+
+
 class Works(Protocol):
-    """A way to the realtime service: see `processor.relay.pool.Link`."""
+    """A way to the realtime service: see `processor.ports.realtime.Link`."""
 
     async def run(self) -> None: ...
     async def connected(self) -> None: ...

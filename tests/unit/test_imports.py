@@ -17,12 +17,15 @@ HOMES = {
         "processor/kafka/",
         "topics/producer.py",
         "topics/delivery.py",
+        "topics/controls_reader.py",
         "processor/archive/stream.py",  # Faust's client is this one
         "processor/config/kafka.py",  # a token provider has to be of the client's own class
     ),
     "aiohttp": (
         "processor/api/",
         "processor/telemetry/",
+        "processor/bridge/",
+        "processor/gateway/",
         "processor/cli/top_command.py",
     ),  # `top` asks processes over HTTP
     "faust": ("processor/archive/",),

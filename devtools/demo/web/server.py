@@ -239,7 +239,7 @@ class DemoPage:
             raise ConnectionResetError("the gateway closed the stream") from None
 
     async def _cancel(self, request: web.Request) -> web.StreamResponse:
-        """Stop: of a response of the page's own channel, whatever the body says."""
+        """Cancels a response of the page's own channel; the body is ignored."""
         headers = {"Authorization": f"Bearer {self._with.cancel_token()}"}
         return await self._ask(request, "POST", json={"channel": self._with.channel}, headers=headers)
 

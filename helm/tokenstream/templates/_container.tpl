@@ -16,10 +16,11 @@ seccompProfile:
 {{- end -}}
 
 {{- /*
-A container of a role: what is the same wherever it runs. Argument: root, role, sidecar (true for a sidecar), args, resources.
+A container of a role: what is the same wherever it runs. Argument: root, role, sidecar (true for the relay as a sidecar), beside (true for
+another container of that pod), name, volume, args, resources.
 */}}
 {{- define "tokenstream.container" -}}
-name: {{ ternary "tokenstream" .role (.sidecar | default false) }}
+name: {{ .name | default (ternary "tokenstream" .role (.sidecar | default false)) }}
 image: {{ include "tokenstream.image" .root }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 args:
@@ -32,14 +33,15 @@ securityContext:
   {{- include "tokenstream.securityContext" . | nindent 2 }}
 terminationMessagePolicy: FallbackToLogsOnError
 {{- $secrets := include "tokenstream.volumes" . | fromJsonArray }}
-{{- if or $secrets .sidecar }}
+{{- $inPod := or .sidecar .beside }}
+{{- if or $secrets $inPod }}
 volumeMounts:
 {{- if $secrets }}
-  - name: tokenstream-secrets
+  - name: {{ .volume | default "tokenstream-secrets" }}
     mountPath: {{ include "tokenstream.secretsPath" . }}
     readOnly: true
 {{- end }}
-{{- if .sidecar }}
+{{- if $inPod }}
   - name: tokenstream-no-token
     mountPath: /var/run/secrets/kubernetes.io/serviceaccount
     readOnly: true

@@ -3,7 +3,7 @@ Which roles a setting concerns, by the beginning of its name: credentials go whe
 Argument: root, role, name. Empty where it does not concern the role.
 */}}
 {{- define "tokenstream.concerns" -}}
-{{- $roles := list "relay" "archive" "api" "gateway" "topics" "migrate" "test" -}}
+{{- $roles := list "relay" "archive" "api" "gateway" "bridge" "topics" "migrate" "test" -}}
 {{- if hasPrefix "STORE_" .name -}}
 {{- $roles = list "archive" "api" "gateway" "migrate" "test" -}}
 {{- else if hasPrefix "ABLY_" .name -}}
@@ -12,6 +12,8 @@ Argument: root, role, name. Empty where it does not concern the role.
 {{- $roles = list "api" "gateway" -}}
 {{- else if hasPrefix "GATEWAY_" .name -}}
 {{- $roles = list "gateway" -}}
+{{- else if hasPrefix "BRIDGE_" .name -}}
+{{- $roles = list "bridge" -}}
 {{- else if hasPrefix "KAFKA_" .name -}}
 {{- $roles = without $roles "migrate" -}}
 {{- end -}}
@@ -120,7 +122,7 @@ ours in a sidecar; only the containers that mount the volume see it. Argument: r
 {{- $projected = append $projected (dict "secret" (dict "name" $secret "items" $items)) -}}
 {{- end -}}
 {{- if $projected -}}
-{{- list (dict "name" "tokenstream-secrets" "projected" (dict "defaultMode" 292 "sources" $projected)) | toJson -}}
+{{- list (dict "name" (.volume | default "tokenstream-secrets") "projected" (dict "defaultMode" 292 "sources" $projected)) | toJson -}}
 {{- else -}}
 []
 {{- end -}}

@@ -63,6 +63,15 @@ def test_a_cluster_knows_every_field(path: Path) -> None:
         looked_at[manifest["kind"]] += 1
     expected = {
         "bare": {"Deployment": 1, "HorizontalPodAutoscaler": 1, "Pod": 1, "Secret": 1},
+        "injection-bridge": {
+            "ConfigMap": 1,
+            "Job": 1,
+            "MutatingAdmissionPolicy": 1,
+            "MutatingAdmissionPolicyBinding": 1,
+            "NetworkPolicy": 2,
+            "Pod": 1,
+            "ServiceAccount": 1,
+        },
         "deployment": {
             "Deployment": 3,
             "Job": 2,
@@ -299,6 +308,21 @@ def test_injection_asks_for_its_label_and_settings_come_from_its_config_map() ->
     binding = of("injection", "MutatingAdmissionPolicyBinding")["injection"]["spec"]
     assert binding["paramRef"]["name"] == of("injection", "ConfigMap")["injection"]["metadata"]["name"]
     assert binding["policyName"] == of("injection", "MutatingAdmissionPolicy")["injection"]["metadata"]["name"]
+
+
+def test_an_injected_bridge_has_secrets_of_its_own_and_stops_before_the_relay() -> None:
+    spec = of("injection-bridge", "MutatingAdmissionPolicy")["injection"]["spec"]
+    added = spec["mutations"][0]["jsonPatch"]["expression"].split("+ [JSONPatch")
+    (relay,) = [line for line in added if "/spec/initContainers/0" in line]
+    (bridge,) = [line for line in added if "/spec/initContainers/1" in line]
+    assert ('args: ["relay"]' in relay, 'args: ["bridge"]' in bridge) == (True, True)
+    assert "tokenstream-bridge-secrets" in bridge
+    assert "ABLY" not in bridge
+    assert "BRIDGE" not in relay
+    assert 'name: "TOKENSTREAM_BRIDGE_UPSTREAM", value: "http://localhost:8000/v1"' in bridge
+    (volume,) = [line for line in added if "/spec/volumes/-" in line and "tokenstream-bridge-secrets" in line]
+    assert ("bridge-upstream-key" in volume, "ably" in volume) == (True, False)
+    assert {each["name"]: each["expression"] for each in spec["variables"]}["grace"].endswith("+ 40")
 
 
 def test_what_is_scaled_is_what_is_open_and_unread_not_what_is_uncommitted() -> None:

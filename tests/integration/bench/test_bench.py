@@ -94,6 +94,7 @@ TINY: dict[str, dict[str, Any]] = {
     "cancel": {"responses": 5},
     "idle": {"responses": 20, "seconds": 1.0},
     "memory": {"responses": 100},
+    "bridge": {"responses": 20},
     "ten-million": {"responses": 10, "tokens": 20},
 }
 

@@ -21,7 +21,7 @@ async def run_demo(*arguments: str, directory: Path) -> tuple[int | None, str]:
 async def test_once_everything_comes_back_as_it_was_produced_and_nothing_is_left_behind(tmp_path: Path) -> None:
     code, printed = await run_demo("--once", directory=tmp_path)
     assert code == 0, printed
-    assert "10 of 10 responses came back byte for byte, live and from storage." in printed
+    assert "11 of 11 responses came back byte for byte, live and from storage." in printed
     assert list(tmp_path.iterdir()) == []
 
 

@@ -77,6 +77,19 @@ def test_reasoning_refusals_and_lists_are_joined() -> None:
     assert (made["reasoning_content"], made["refusal"], made["annotations"]) == ("Hm", "no", [1, 2])
 
 
+def test_content_may_be_a_list_and_then_a_string() -> None:
+    made = message(
+        chat(delta({"content": ""})),
+        chat(delta({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}]})),
+        text("Hel"),
+        text("lo"),
+    )
+    assert made["content"] == [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]},
+        {"type": "text", "text": "Hello"},
+    ]
+
+
 def test_log_probabilities_are_joined() -> None:
     made = assembled(
         chat(delta({"content": "a"}, logprobs={"content": [{"token": "a"}], "refusal": None})),

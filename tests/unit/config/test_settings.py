@@ -444,12 +444,8 @@ def test_the_frames_topic_is_one_of_its_own() -> None:
 
 
 def test_a_bridge_off_loopback_needs_tokens() -> None:
-    assert mistakes(BRIDGE_HOST="0.0.0.0") == [
-        (
-            "TOKENSTREAM_BRIDGE_TOKENS: must be set where BRIDGE_HOST is not loopback: "
-            "anyone who reaches the bridge could use the model server"
-        )
-    ]
+    (line,) = mistakes(BRIDGE_HOST="0.0.0.0")
+    assert line.startswith("TOKENSTREAM_BRIDGE_TOKENS: must be set where BRIDGE_HOST is not loopback")
     settings = loaded(BRIDGE_HOST="0.0.0.0", BRIDGE_TOKENS="a-token=chat:*")
     assert settings.bridge_tokens == (ApiToken("a-token", "chat:*"),)
     assert loaded(BRIDGE_HOST="::1").bridge_tokens == ()

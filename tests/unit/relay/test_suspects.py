@@ -13,7 +13,7 @@ from processor.clock import Clock
 from processor.core.limits import Limits
 from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
-from processor.errors import RecordTooLarge
+from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge
 from processor.relay.caution import POISON_AFTER
 from processor.relay.commit_metadata import CommitMetadata, Trying
 from processor.relay.controls import RelayControls
@@ -144,7 +144,7 @@ class Partition:
             await asyncio.Event().wait()
         return self.committed
 
-    async def owner(self, limits: Limits | None = None) -> "Owner":
+    def worker(self, limits: Limits | None = None) -> PartitionWorker:
         nothing: Any = Nothing(self)
         self.membership = Membership()
         consumer: Any = self
@@ -165,7 +165,10 @@ class Partition:
             dead_letter_bytes=1 << 20,
             controls=RelayControls(Clock(), Random(1)),
         )
-        owner = Owner(self, PartitionWorker(0, parts, consumer, limits or Limits()))
+        return PartitionWorker(0, parts, consumer, limits or Limits())
+
+    async def owner(self, limits: Limits | None = None) -> "Owner":
+        owner = Owner(self, self.worker(limits))
         await owner.until(lambda: owner.worker.running)
         return owner
 
@@ -393,3 +396,30 @@ async def test_an_error_that_comes_again_after_a_record_was_taken_ends_the_owner
     with pytest.raises(MemoryError):
         await owner.task
     assert partition.dead_letters == []
+
+
+class HungPartition(Partition):
+    """Kafka takes no transactional producer, and closing a client swallows a cancellation, as aiokafka's does."""
+
+    starts = 0
+
+    async def start(self) -> None:
+        self.starts += 1
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as cancelled:
+            raise KafkaUnavailable("starting the transactional producer failed") from cancelled
+
+
+async def test_a_takeover_ends_although_a_client_swallows_its_cancellation() -> None:
+    partition = HungPartition()
+    worker = partition.worker()
+    task = asyncio.create_task(worker.run())
+    async with asyncio.timeout(20):
+        while not partition.starts:
+            await asyncio.sleep(0)
+        assert await worker.drain(1.0) is False
+        task.cancel()
+        with pytest.raises(PartitionLost):
+            await task
+    assert partition.starts == 1

@@ -1,0 +1,110 @@
+"""The controls of a relay: cancels reach every partition once, and notices are written, or dropped, without waiting."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from random import Random
+
+from processor.clock import Clock
+from processor.core.book import Unwanted
+from processor.core.response import Cancel
+from processor.errors import KafkaUnavailable
+from processor.relay.controls import ATTEMPTS, LOOKBACK, RelayControls
+from support.waiting import eventually
+from topics.controls import ControlEvent, ControlRecord
+
+
+@dataclass
+class Partition:
+    taken: list[tuple[str, Cancel]] = field(default_factory=list)
+
+    def cancel(self, control: ControlRecord, cancel: Cancel) -> None:
+        self.taken.append((control.response_id, cancel))
+
+
+@dataclass
+class Topic:
+    """The `controls` topic, as it is written to."""
+
+    refusals: int = 0
+    attempts: int = 0
+    closed: bool = False
+    written: list[ControlRecord] = field(default_factory=list)
+
+    async def connect(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self.closed = True
+
+    async def write(self, record: ControlRecord) -> None:
+        self.attempts += 1
+        if self.refusals:
+            self.refusals -= 1
+            raise KafkaUnavailable("no broker")
+        self.written.append(record)
+
+
+class Never(Random):
+    """The shortest waits between attempts."""
+
+    def random(self) -> float:
+        return 0.0
+
+
+def controls(topic: Topic | None = None) -> RelayControls:
+    clock = Clock(lambda: 1_000.0, wall=lambda: 2_000.0)
+    return RelayControls(clock, Never(), sink=topic)
+
+
+@asynccontextmanager
+async def running(made: RelayControls, *partitions: Partition) -> AsyncIterator[None]:
+    task = asyncio.create_task(made.run(lambda: partitions))
+    await asyncio.sleep(0)
+    yield
+    task.cancel()
+    await asyncio.wait({task})
+
+
+def cancel(response_id: str, ts: int = 1_999_500) -> ControlRecord:
+    return ControlRecord(ControlEvent.CANCEL, response_id, "chat:1", ts)
+
+
+async def test_a_cancel_reaches_every_partition_once_with_its_times() -> None:
+    made, first, second = controls(), Partition(), Partition()
+    async with running(made, first, second):
+        made.take(cancel("r-1"), 0.0)
+        made.take(cancel("r-1"), 0.0)
+        made.take(cancel("r-2"), 30.0)
+    assert first.taken == second.taken
+    assert first.taken == [("r-1", Cancel(999.5, 1_000.0)), ("r-2", Cancel(970.0, 970.0))]
+    assert made.memory.find("r-1", "chat:1", 1_000.0) is not None
+
+
+async def test_notices_and_old_cancels_reach_no_partition() -> None:
+    made, partition = controls(), Partition()
+    async with running(made, partition):
+        made.take(ControlRecord(ControlEvent.UNWANTED, "r-1", "chat:1"), 0.0)
+        made.take(cancel("r-2"), LOOKBACK + 1)
+    assert partition.taken == []
+
+
+async def test_what_the_relay_ended_is_written_though_kafka_is_away_for_a_moment() -> None:
+    topic = Topic(refusals=2)
+    made = controls(topic)
+    async with running(made):
+        made.notify([Unwanted("r-1", "chat:1", "abandoned"), Unwanted("r-2", "chat:2", "too_large")])
+        await eventually(lambda: len(topic.written) == 2)
+    assert topic.written[0] == ControlRecord(ControlEvent.UNWANTED, "r-1", "chat:1", 2_000_000, "abandoned")
+    assert topic.closed
+
+
+async def test_a_notice_that_cannot_be_written_delays_no_other_for_long() -> None:
+    topic = Topic(refusals=ATTEMPTS)
+    made = controls(topic)
+    async with running(made):
+        made.notify([Unwanted("r-1", "chat:1", "abandoned")])
+        made.notify([Unwanted("r-2", "chat:1", "abandoned")])
+        await eventually(lambda: topic.written, deadline=30)
+    assert [record.response_id for record in topic.written] == ["r-2"]
