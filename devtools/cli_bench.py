@@ -137,6 +137,28 @@ for _name, _what in SCENARIOS.items():
 
 
 @app.command()
+def gateway(
+    idle: Annotated[int, typer.Option(min=0, help="Readers of channels on which nothing happens.")] = 5_000,
+    busy: Annotated[int, typer.Option(min=1, help="Readers of channels that frames are written to.")] = 500,
+    channels: Annotated[int, typer.Option(min=1, help="Channels that the busy readers share.")] = 50,
+    rate: Annotated[float, typer.Option(min=0.1, help="Frames a second on one channel.")] = 10.0,
+    seconds: Annotated[float, typer.Option(min=1, help="How long frames are written.")] = 30.0,
+) -> None:
+    """One gateway with many readers: memory, processor, and the time from a frame's record to its readers."""
+    from rich.console import Console
+
+    from devtools.bench.gateway import ReadersWanted, measure, show
+
+    quiet_logs()
+
+    async def work() -> None:
+        wanted = ReadersWanted(idle=idle, busy=busy, channels=channels, frames_per_second=rate, seconds=seconds)
+        show(await measure(wanted), Console())
+
+    run_async(work())
+
+
+@app.command()
 def model(
     responses: Annotated[int, typer.Option(min=1, help="Responses open at the busiest moment.")] = 1_000_000,
     tokens_per_second: Annotated[float, typer.Option(min=0.1, help="Tokens a second of one response.")] = 40.0,

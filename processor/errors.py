@@ -30,9 +30,9 @@ TokenstreamError                        the root, in `topics.errors`
 │                                       what was asked for can't be done
 ├── DeliveryError                       of the producer: Kafka did not take a record
 │   └── RecordTooLargeError             it is over the topic's `max.message.bytes`
-├── Refusal, UpstreamFailed, EventTooLarge, CompletionTooLarge
-│                                       of the bridge: a request refused, a model server's answer that is not whole
-├── FrameMissing, ReaderStalled         of the gateway: a reader lost its place, or does not read
+├── UpstreamFailed, EventTooLarge, CompletionTooLarge, Refusal
+│                                       of the bridge: what its upstream or its caller did; each ends in it
+├── FrameMissing, ReaderStalled         of the gateway: why a reader starts again from a snapshot
 └── ServiceRefusal, _RefusedError, _MissingError
                                         an answer or a value refused; each ends in the package that raises it
 

@@ -34,7 +34,7 @@ def environment(deployment: Deployment) -> Mapping[str, str]:
     settings = {
         "KAFKA_BOOTSTRAP_SERVERS": deployment.kafka.bootstrap,
         "ABLY_KEY": deployment.key,
-        "ABLY_ENDPOINT": deployment.realtime,
+        "ABLY_ENDPOINT": str(deployment.realtime),
         "ABLY_TLS": "false",
         "STORE_URL": f"sqlite:///{deployment.database}",
     }

@@ -41,6 +41,7 @@ from topics.records import (
     FORMAT_VERSION,
     STATUS_BY_REASON,
     TEXT_PART,
+    EndReason,
     Event,
     JsonObject,
     Reason,
@@ -234,10 +235,10 @@ def _check_stop(record: TokenRecord) -> Invalid | None:
     if record.seq == 0:
         return Invalid(Reason.INVALID, "seq of a stop is 0, the start's")
     if record.reason is None:
-        record.reason = "stop"
+        record.reason = EndReason.STOP
     elif record.reason not in STATUS_BY_REASON:
         return Invalid(Reason.INVALID, "reason is not one of " + ", ".join(STATUS_BY_REASON))
-    if record.reason != "error":
+    if record.reason != EndReason.ERROR:
         record.error = None
     return _take_object(record, "usage") or _take_object(record, "error")
 
@@ -263,7 +264,7 @@ def _build(fields: JsonObject) -> TokenRecord | Invalid:
     record = TokenRecord(event, response_id)
     for name in ("seq", "ts", *_BELONGS[event]):
         value = fields.get(name)
-        if value is None or (name == "error" and fields.get("reason") != "error"):
+        if value is None or (name == "error" and fields.get("reason") != EndReason.ERROR):
             continue
         if wrong := _set(record, name, value):
             return wrong

@@ -14,7 +14,7 @@ from topics.codec import TokenRecord
 from topics.json_text import REPLACEMENT
 from topics.limits import MAX_PARTS, MAX_TEXT_BYTES, SURROGATE, Invalid, check_part
 from topics.objects import read_object
-from topics.openai_state import MAX_CHOICES, MAX_HELD_BYTES, Call, Choice, Slot, State, Step
+from topics.openai_state import MAX_CHOICES, MAX_HELD_BYTES, Call, CallSlot, Choice, State, Step
 from topics.records import Event, JsonObject
 
 TOOL_CALL: Final = "tool_call"
@@ -90,10 +90,10 @@ class Draft:
         With `whole`, `text` is all of it: only what no delta gave is added.
         """
         at = next((at for at, slot in enumerate(self.slots) if slot.key == key), len(self.slots))
-        slot = self.slots[at] if at < len(self.slots) else Slot(key, name if kind in self.parts else kind)
+        slot = self.slots[at] if at < len(self.slots) else CallSlot(key, name if kind in self.parts else kind)
         added = slot.given.rest(text) if whole else text
         if added and self.text(slot.part, kind, added):
-            self.slots[at : at + 1] = [Slot(key, slot.part, slot.given.plus(added))]
+            self.slots[at : at + 1] = [CallSlot(key, slot.part, slot.given.plus(added))]
             self._changed = True
 
     @property

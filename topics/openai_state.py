@@ -67,7 +67,7 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
         return not self.part and not self.dropped
 
 
-class Slot(msgspec.Struct, frozen=True):
+class CallSlot(msgspec.Struct, frozen=True):
     """Which part a text of the Responses API goes to. `key` is made of its kind and its indexes."""
 
     key: str
@@ -81,7 +81,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     parts: tuple[str, ...] = ()
     choices: tuple[Choice, ...] = ()
     calls: tuple[Call, ...] = ()
-    slots: tuple[Slot, ...] = ()
+    slots: tuple[CallSlot, ...] = ()
     usage: JsonObject | None = None
     usage_seen: bool = False
     """Whether usage came with a finish or after one."""

@@ -35,7 +35,7 @@ from topics.limits import (
     check_response_id,
 )
 from topics.objects import write_object
-from topics.records import STATUS_BY_REASON, TEXT_PART, Event, JsonObject
+from topics.records import STATUS_BY_REASON, TEXT_PART, EndReason, Event, JsonObject
 
 __all__ = ["DeliveryError", "RecordTooLargeError", "ResponseWriter", "TokenProducer"]
 
@@ -256,7 +256,7 @@ class ResponseWriter:
         await self._write(Event.TOKEN, text=text, kind=kind, part=part, part_info=_object("part_info", part_info))
 
     async def stop(
-        self, *, reason: str = "stop", usage: JsonObject | None = None, error: JsonObject | None = None
+        self, *, reason: str = EndReason.STOP, usage: JsonObject | None = None, error: JsonObject | None = None
     ) -> None:
         """End the response. Leaving the block does so too, with reason `stop`; after either no token is taken.
 
@@ -305,9 +305,9 @@ class ResponseWriter:
         return self._failure
 
     async def _write_stop(self, error: BaseException | None) -> None:
-        refusal, intended = self._refused_stop or (None, "stop")
+        refusal, intended = self._refused_stop or (None, EndReason.STOP)
         if self.cancelled:
-            await self._write(Event.STOP, reason="cancelled")
+            await self._write(Event.STOP, reason=EndReason.CANCELLED)
             return
         match error:
             case None:
@@ -317,11 +317,11 @@ class ResponseWriter:
             case Exception():
                 shown = {"code": type(error).__name__, "message": str(error)[:_MAX_MESSAGE_CHARACTERS]}
                 try:
-                    await self._write(Event.STOP, reason="error", error=_object("error", shown))
+                    await self._write(Event.STOP, reason=EndReason.ERROR, error=_object("error", shown))
                 except RecordTooLargeError:
-                    await self._write(Event.STOP, reason="error")
+                    await self._write(Event.STOP, reason=EndReason.ERROR)
             case _:  # cancelled, interrupted, or an abandoned generator
-                await self._write(Event.STOP, reason="cancelled")
+                await self._write(Event.STOP, reason=EndReason.CANCELLED)
 
     async def _write(self, event: Event, **fields: Any) -> None:
         """Write the next record. A stop is tried even after a failure: the response then has an end and a gap, not silence."""

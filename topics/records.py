@@ -5,7 +5,7 @@ Times are integer milliseconds since the epoch; lengths and offsets are UTF-16 c
 """
 
 from enum import StrEnum
-from typing import Any, NewType
+from typing import Any, NewType, assert_never
 
 import msgspec
 
@@ -35,13 +35,55 @@ class Status(StrEnum):
         return self is not Status.STREAMING
 
 
-STATUS_BY_REASON = {
-    "stop": Status.COMPLETE,
-    "length": Status.COMPLETE,
-    "tool_calls": Status.COMPLETE,
-    "content_filter": Status.COMPLETE,
-    "cancelled": Status.CANCELLED,
-    "error": Status.FAILED,
+class EndReason(StrEnum):
+    """Why a response ended: the `reason` of a stop and of a finished record."""
+
+    # Given by producers
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    CONTENT_FILTER = "content_filter"
+    CANCELLED = "cancelled"
+    ERROR = "error"
+    # Decided by the relay
+    ABANDONED = "abandoned"
+    """Nothing came for the idle timeout, or too many responses were open."""
+    TOO_LARGE = "too_large"
+    """Its record would pass `MAX_RESPONSE_BYTES`, or what it waits for fills the memory."""
+    RESPONSE_ID_REUSED = "response_id_reused"
+    """Another start came while it was open."""
+    LOST = "lost"
+    """It has no numbers, and records of the log are gone."""
+    UNPUBLISHABLE = "unpublishable"
+    """Its channel refuses it permanently. It has no stop."""
+
+    @property
+    def status(self) -> Status:
+        match self:
+            case EndReason.STOP | EndReason.LENGTH | EndReason.TOOL_CALLS | EndReason.CONTENT_FILTER:
+                return Status.COMPLETE
+            case EndReason.CANCELLED:
+                return Status.CANCELLED
+            case EndReason.ABANDONED:
+                return Status.ABANDONED
+            case EndReason.ERROR | EndReason.TOO_LARGE | EndReason.RESPONSE_ID_REUSED:
+                return Status.FAILED
+            case EndReason.LOST | EndReason.UNPUBLISHABLE:
+                return Status.FAILED
+            case _:
+                assert_never(self)
+
+
+STATUS_BY_REASON: dict[str, Status] = {
+    reason: reason.status
+    for reason in (
+        EndReason.STOP,
+        EndReason.LENGTH,
+        EndReason.TOOL_CALLS,
+        EndReason.CONTENT_FILTER,
+        EndReason.CANCELLED,
+        EndReason.ERROR,
+    )
 }
 """What a producer may give as the `reason` of a stop, and the status it leads to."""
 

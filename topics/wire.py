@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, Struct
 
+from topics.controls import MAX_CONTROL_REASON
 from topics.limits import (
     KIND_PATTERN,
     MAX_CHANNEL_BYTES,
@@ -22,7 +23,7 @@ from topics.limits import (
     MAX_TEXT_BYTES,
     MAX_TIME_MS,
 )
-from topics.records import STATUS_BY_REASON, TEXT_PART, JsonObject, Part, ResponseRecord, Status
+from topics.records import STATUS_BY_REASON, TEXT_PART, EndReason, JsonObject, Part, ResponseRecord, Status
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -96,9 +97,43 @@ class StopEvent(Struct, frozen=True, kw_only=True, rename="camel", tag_field="ev
     v: Literal[1] = 1
     seq: _Seq | None = None
     ts: _EventTime | None = None
-    reason: Annotated[str, _schema(enum=list(STATUS_BY_REASON))] | None = "stop"
+    reason: Annotated[str, _schema(enum=[str(reason) for reason in STATUS_BY_REASON])] | None = str(EndReason.STOP)
     usage: Annotated[JsonObject, _schema(f"what the response cost; {_OBJECT}")] | None = None
     error: Annotated[Any, _schema(f"with reason `error`, an object: code and message; {_OBJECT}")] = None
+
+
+_ControlReason = Annotated[
+    str,
+    _schema("of a cancel, whatever its sender gave; of unwanted, why the relay ended it", maxLength=MAX_CONTROL_REASON),
+]
+_ControlTime = Annotated[
+    int,
+    _schema(
+        "when it was asked for, in milliseconds since the epoch; without it Kafka's timestamp counts",
+        minimum=0,
+        maximum=MAX_TIME_MS,
+    ),
+]
+
+
+class CancelControl(Struct, frozen=True, kw_only=True, rename="camel", tag_field="event", tag="cancel"):
+    """Somebody asks that the response ends. It counts only for a response that was started in this channel."""
+
+    response_id: _ResponseId
+    channel: _Channel
+    v: Literal[1] = 1
+    ts: _ControlTime | None = None
+    reason: _ControlReason | None = None
+
+
+class UnwantedControl(Struct, frozen=True, kw_only=True, rename="camel", tag_field="event", tag="unwanted"):
+    """The relay ended the response, and nobody can get more of it."""
+
+    response_id: _ResponseId
+    channel: _Channel | None = None
+    v: Literal[1] = 1
+    ts: _ControlTime | None = None
+    reason: _ControlReason | None = None
 
 
 class WrittenPart(Part, frozen=True, kw_only=True, omit_defaults=True):
@@ -179,7 +214,7 @@ def _when(name: str, value: str, then: Schema, otherwise: Schema | None = None) 
 
 _RULES: Final[dict[type[Struct], Schema]] = {
     TokenEvent: _when("part", TEXT_PART, {"kind": {"enum": [TEXT_PART, None]}}),
-    StopEvent: _when("reason", "error", {"error": {"type": ["object", "null"]}}),
+    StopEvent: _when("reason", str(EndReason.ERROR), {"error": {"type": ["object", "null"]}}),
     WrittenResponse: _when(
         "status", Status.STREAMING, {"finishedAt": {"type": "null"}}, {"finishedAt": {"type": "integer"}}
     ),
@@ -199,6 +234,13 @@ _RESPONSE = Annotated[
         description="Value of a record in the responses topic, and what a store keeps. Unknown fields are ignored.",
     ),
 ]
+_CONTROL_RECORD = Annotated[
+    CancelControl | UnwantedControl,
+    Meta(
+        title="Control record, version 1",
+        description="Value of a record in the controls topic; its key is the responseId. Unknown fields are ignored.",
+    ),
+]
 _FRAME = Annotated[
     StartFrame | TokenFrame | PartFrame | GapFrame | StopFrame,
     Meta(
@@ -210,7 +252,12 @@ _FRAME = Annotated[
 
 def json_schemas() -> dict[str, Schema]:
     """Returns the JSON Schemas of the public formats, by the name of their file in `topics/schemas`."""
-    types = {"token-record": _RECORD, "response-record": _RESPONSE, "frame-headers": _FRAME}
+    types = {
+        "token-record": _RECORD,
+        "response-record": _RESPONSE,
+        "frame-headers": _FRAME,
+        "control-record": _CONTROL_RECORD,
+    }
     return {name: _whole(kind) for name, kind in types.items()}
 
 

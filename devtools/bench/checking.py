@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from devtools.bench.load import Load
-from processor.reader.frames import Frame, Message, digests, parse_frame, sha256_of, utf16_length, utf16_tail
+from processor.reader.frames import Message, ReceivedFrame, digests, parse_frame, sha256_of, utf16_length, utf16_tail
 from topics.records import ResponseRecord
 
 TOLD = 20
@@ -106,7 +106,7 @@ class Checker:
         first, one.last = max(frame.seq, one.last + 1), max(one.last, frame.seq_end)
         return number, first, one.last
 
-    def _again(self, one: _Seen, frame: Frame, where: str) -> None:
+    def _again(self, one: _Seen, frame: ReceivedFrame, where: str) -> None:
         """A frame that begins with what was passed before: it was overtaken, or is a repeat."""
         numbers = set(range(frame.seq, frame.seq_end + 1))
         if numbers & one.missing:
@@ -117,7 +117,7 @@ class Checker:
             self._counts.repeated += len(numbers)
             self._counts.say(f"again: {where} came after {one.last}")
 
-    def _take(self, number: int, one: _Seen, frame: Frame, where: str) -> None:
+    def _take(self, number: int, one: _Seen, frame: ReceivedFrame, where: str) -> None:
         if frame.has_text:
             self._counts.tokens += frame.seq_end - max(frame.seq - 1, one.last)
             length = one.lengths.get(frame.part, 0)

@@ -46,14 +46,14 @@ class Breaker:
             "storage": f"The database takes no writes for {STORAGE_SECONDS:g} s.",
         }[name]
 
-        async def strike() -> str:
+        async def inject() -> str:
             if name in self._active:
                 return f"{title}: that is still going on."
             self._active.add(name)
             self._tasks.create_task(self._lasting(name, act))
             return said
 
-        return Fault(name, title, description, strike, lambda: name in self._active)
+        return Fault(name, title, description, inject, lambda: name in self._active)
 
     async def _lasting(self, name: str, act: Callable[[], Awaitable[None]]) -> None:
         try:

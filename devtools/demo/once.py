@@ -23,7 +23,7 @@ from devtools.deployment import Deployment
 from processor.ably.ably import AblyOptions
 from processor.ably.subscription import Subscription
 from processor.reader.frames import Message
-from processor.reader.reader import Reader, Response
+from processor.reader.reader import Reader, ReaderResponse
 from topics.producer import TokenProducer
 
 CLIENT_ID = "tokenstream"
@@ -39,7 +39,7 @@ class Outcome:
     """One response, as produced and as read back."""
 
     produced: Produced
-    read: Response | None
+    read: ReaderResponse | None
     first_token: float | None
     """Seconds from its start frame to its first token frame, as they arrived here."""
     stored: Mapping[str, Any] | None
@@ -172,7 +172,7 @@ async def _stored(deployment: Deployment, response_id: str) -> Mapping[str, Any]
     return record
 
 
-def _texts(response: Response) -> dict[str, str]:
+def _texts(response: ReaderResponse) -> dict[str, str]:
     return {name: part.text for name, part in response.parts.items()}
 
 

@@ -125,7 +125,7 @@ class Batches:
         return rules.active and any([rules.first(kind, name) is not None for name in names])  # noqa: C419 - each is counted
 
     def _cut(self, names: list[str], at: str) -> bool:
-        """A strike that ends a connection ends the request's."""
+        """An injected fault that ends a connection ends the request's."""
         rules = self._protocol.faults
         return rules.active and any([rules.on_publish(name, at) for name in names])  # noqa: C419 - each is counted
 

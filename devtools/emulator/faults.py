@@ -1,6 +1,6 @@
-"""Faults that can be switched on: what they are, and when they strike. Pure; chance comes from each rule's own seed.
+"""Faults that can be switched on: what they are, and when they are injected. Pure; chance comes from each rule's own seed.
 
-A rule strikes a `share` of what it could strike (drawn from `seed`), only on channels that match `channel` (a regular
+A rule applies to a `share` of what it could apply to (drawn from `seed`), only on channels that match `channel` (a regular
 expression, searched), after skipping the first `skip` of these, every `every`-th of them, and at most `times` times
 (1 = one-shot; absent = until cleared).
 """
@@ -133,7 +133,7 @@ class RateLimits(Rule):
     requests: int = 50
 
 
-class Strike(Rule):
+class Injection(Rule):
     """Something done to connections: at once; or, with `publishes`, to a connection at each N-th publish accepted on
     the server - `at` "before" it is accepted, "after" (accepted, the answer lost) or "answered"; or, with `seconds`,
     to all every N seconds. `connection` limits it to one connection id.
@@ -145,15 +145,15 @@ class Strike(Rule):
     connection: str | None = None
 
 
-class Cut(Strike):
+class Cut(Injection):
     """The socket is aborted, with nothing said."""
 
 
-class Freeze(Strike):
+class Freeze(Injection):
     """The socket stays open, but nothing passes any more."""
 
 
-class Disconnected(Strike, kw_only=True):
+class Disconnected(Injection, kw_only=True):
     """DISCONNECTED, then the socket is closed. `code` null: without any error. `close` false: it stays open."""
 
     code: int | None = 80003
@@ -165,7 +165,7 @@ class Disconnected(Strike, kw_only=True):
         return None if self.code is None else wire.error(self.code, self.message, self.status)
 
 
-class Error(Strike, kw_only=True):
+class Error(Injection, kw_only=True):
     """A connection ERROR, then the socket is closed and the connection forgotten: clients go to FAILED."""
 
     code: int = 40101
@@ -194,7 +194,7 @@ class Discontinuity(Error):
     code: int = 80020
 
 
-class Reauth(Strike):
+class Reauth(Injection):
     """AUTH: the client is asked for a new token."""
 
 
@@ -221,13 +221,13 @@ class Armed:
         self.struck = 0
         self._random = random.Random(rule.seed)
         self._pattern = re.compile(rule.channel) if rule.channel is not None else None
-        seconds = rule.seconds if isinstance(rule, Strike) else None
+        seconds = rule.seconds if isinstance(rule, Injection) else None
         self.next_at = now + seconds if seconds is not None else None
 
     def concerns(self, channel: str | None) -> bool:
         return self._pattern is None or (channel is not None and self._pattern.search(channel) is not None)
 
-    def strikes(self, channel: str | None = None) -> bool:
+    def applies(self, channel: str | None = None) -> bool:
         """Whether this one is struck. Counts it."""
         rule = self.rule
         if not self.concerns(channel) or (rule.times is not None and self.struck >= rule.times):
@@ -275,30 +275,30 @@ class Faults:
         self.latency = Latency()
 
     def first(self, kind: type[R], channel: str | None = None) -> R | None:
-        """The first rule of the kind that strikes here and now; counts it."""
+        """The first rule of the kind that applies here and now; counts it."""
         for armed in self._armed:
-            if isinstance(armed.rule, kind) and armed.strikes(channel):
+            if isinstance(armed.rule, kind) and armed.applies(channel):
                 return armed.rule
         return None
 
-    def on_publish(self, channel: str, at: str) -> list[Strike]:
-        """The strikes this publish sets off, at this point of its way."""
+    def on_publish(self, channel: str, at: str) -> list[Injection]:
+        """What this publish injects, at this point of its way."""
         found = []
         for armed in self._armed:
             rule = armed.rule
-            if isinstance(rule, Strike) and rule.publishes is not None and rule.at == at and armed.concerns(channel):
+            if isinstance(rule, Injection) and rule.publishes is not None and rule.at == at and armed.concerns(channel):
                 armed.met += 1
                 if armed.met % rule.publishes == 0 and (rule.times is None or armed.struck < rule.times):
                     armed.struck += 1
                     found.append(rule)
         return found
 
-    def due(self, now: float) -> list[tuple[Strike, Armed]]:
-        """The strikes by time that are due."""
+    def due(self, now: float) -> list[tuple[Injection, Armed]]:
+        """What is to be injected by time, and is due."""
         found = []
         for armed in self._armed:
             rule = armed.rule
-            if isinstance(rule, Strike) and rule.seconds is not None and armed.next_at is not None:
+            if isinstance(rule, Injection) and rule.seconds is not None and armed.next_at is not None:
                 while armed.next_at <= now:
                     armed.next_at += rule.seconds
                     if rule.times is None or armed.struck < rule.times:
@@ -323,7 +323,7 @@ def name_of(rule: Rule) -> str:
 
 def is_immediate(rule: Rule) -> bool:
     """Whether the rule is done at once and then forgotten."""
-    return isinstance(rule, Down) or (isinstance(rule, Strike) and rule.publishes is None and rule.seconds is None)
+    return isinstance(rule, Down) or (isinstance(rule, Injection) and rule.publishes is None and rule.seconds is None)
 
 
 def parse(spec: object) -> list[Rule]:
@@ -350,7 +350,7 @@ def _check(rule: Rule) -> None:
         re.compile(rule.channel)
     if rule.every < 1:
         raise ValueError("every must be 1 or more")
-    if isinstance(rule, Strike):
+    if isinstance(rule, Injection):
         if rule.at not in ("before", "after", "answered"):
             raise ValueError('at must be "before", "after" or "answered"')
         if (rule.publishes is not None and rule.publishes < 1) or (rule.seconds is not None and rule.seconds <= 0):

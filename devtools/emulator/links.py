@@ -16,7 +16,7 @@ from devtools.emulator import wire
 from devtools.emulator.connections import merge_acknowledgements
 from devtools.emulator.effects import Close, Effect, Fanout, Freeze, Send
 from devtools.emulator.faults import Latency
-from devtools.emulator.protocol import Knock, Protocol
+from devtools.emulator.protocol import ConnectParams, Protocol
 from devtools.emulator.wire import Action, Format, ProtocolMessage
 
 MAX_OUTGOING = 16 * 1024 * 1024
@@ -268,9 +268,9 @@ def _fresh_id() -> str:
     return secrets.token_urlsafe(8)
 
 
-def _knock(request: web.Request) -> Knock:
+def _knock(request: web.Request) -> ConnectParams:
     query = request.query
-    return Knock(
+    return ConnectParams(
         key=query.get("key"),
         token=query.get("accessToken") or query.get("access_token"),
         client_id=query.get("clientId"),

@@ -17,8 +17,8 @@ from devtools.emulator.attaching import attach, reattached
 from devtools.emulator.auth import Grant, Key, Keyring, Refused, authorize_key, authorize_token
 from devtools.emulator.connections import Answer, Connection, Connections, answer_frame, detach
 from devtools.emulator.effects import Close, Effect, Fanout, Send
+from devtools.emulator.injecting import end, inject
 from devtools.emulator.publishing import Publishing
-from devtools.emulator.striking import end, strike
 from devtools.emulator.wire import Action, ConnectionDetails, Message, ProtocolMessage
 
 CONNECTION_STATE_TTL = 120.0
@@ -27,7 +27,7 @@ HEARTBEAT_INTERVAL = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Knock:
+class ConnectParams:
     """What a client says when it connects: its query parameters."""
 
     key: str | None = None
@@ -85,7 +85,7 @@ class Protocol:
     def open(
         self,
         link: int,
-        knock: Knock,
+        knock: ConnectParams,
         fresh: Callable[[], str],
         now: float,
         refusal: faulty.RefuseConnect | None = None,
@@ -123,7 +123,7 @@ class Protocol:
         return authorize_key(self.keys, key or "")
 
     def _resumed(
-        self, knock: Knock, client_id: str | None, now: float, effects: list[Effect]
+        self, knock: ConnectParams, client_id: str | None, now: float, effects: list[Effect]
     ) -> tuple[Connection | None, wire.ErrorInfo | None]:
         if knock.resume is None:
             return None, None
@@ -333,9 +333,9 @@ class Protocol:
     def next_wake(self) -> float:
         held = (wake for wake in (c.answers.wake() for c in self._waking) if wake is not None)
         late = (due for due, _ in self._late)
-        strikes = self.faults.next_wake()
+        due = self.faults.next_wake()
         expiries = (c.grant.expires - self.epoch for c in self.connections if c.grant.expires is not None)
-        return min(self._next_heartbeat, strikes if strikes is not None else float("inf"), *held, *late, *expiries)
+        return min(self._next_heartbeat, due if due is not None else float("inf"), *held, *late, *expiries)
 
     def tick(self, now: float) -> list[Effect]:
         """Whatever is due by now; call it at `next_wake()` or any other time."""
@@ -344,7 +344,7 @@ class Protocol:
         for connection in list(self._waking):
             effects += self._released(connection, now)
         for rule, armed in self.faults.due(now):
-            effects += self.strike(rule, armed, now)
+            effects += self.inject(rule, armed, now)
         effects += self._expire_tokens(now)
         if now >= self._next_heartbeat:
             self._next_heartbeat = now + HEARTBEAT_INTERVAL
@@ -376,18 +376,18 @@ class Protocol:
         effects: list[Effect] = []
         for rule in self.faults.on_publish(channel, at):
             if isinstance(rule, (faulty.ChannelError, faulty.Detached, faulty.Discontinuity)):
-                effects += self.strike(rule, None, now)
+                effects += self.inject(rule, None, now)
             else:
-                effects += strike(rule, publisher, self.connections, self.channels, now)
+                effects += inject(rule, publisher, self.connections, self.channels, now)
         return effects
 
-    def strike(self, rule: faulty.Strike, armed: faulty.Armed | None, now: float) -> list[Effect]:
+    def inject(self, rule: faulty.Injection, armed: faulty.Armed | None, now: float) -> list[Effect]:
         """Does it to every connection it concerns."""
         effects: list[Effect] = []
         for connection in self.connections:
             if rule.connection not in (None, connection.id) or (armed and not armed.chance(rule.share)):
                 continue
-            effects += strike(rule, connection, self.connections, self.channels, now)
+            effects += inject(rule, connection, self.connections, self.channels, now)
         return effects
 
 

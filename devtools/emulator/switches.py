@@ -40,7 +40,7 @@ class FaultSwitches:
         if isinstance(rule, faults.Down):
             self._links.abort_all()
             self._down(rule.seconds)
-        elif isinstance(rule, faults.Strike) and faults.is_immediate(rule):
-            self._links.perform(protocol.strike(rule, faults.Armed(rule, now), now))
+        elif isinstance(rule, faults.Injection) and faults.is_immediate(rule):
+            self._links.perform(protocol.inject(rule, faults.Armed(rule, now), now))
         else:
             protocol.faults.add(rule, now)

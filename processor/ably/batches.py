@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 MAX_CHANNELS = 100
 MAX_BYTES = 2 * 1024 * 1024 * 9 // 10
-"""Of a request's body, reckoned from above."""
+"""Of a request's body, estimated from above."""
 FRAME_ROOM = 2048
 MAX_REQUESTS = 16
 """In flight at once."""

@@ -37,7 +37,7 @@ class ServiceRefusal(TokenstreamError):
         self.code = code
 
 
-class Service:
+class RealtimeService:
     """Every method is bounded in time, and raises ServiceRefusal."""
 
     def __init__(self, options: AblyOptions) -> None:

@@ -13,7 +13,7 @@ WAIT_SECONDS = 5.0
 
 
 @dataclass(slots=True)
-class Share:
+class BudgetShare:
     """The bytes that one request holds."""
 
     budget: "Budget"
@@ -48,13 +48,13 @@ class Budget:
         return self._free
 
     @asynccontextmanager
-    async def reserve(self, size: int) -> AsyncIterator[Share]:
+    async def reserve(self, size: int) -> AsyncIterator[BudgetShare]:
         """Counts a request, and reserves its first bytes. Who reserves nothing waits for nobody. Raises ApiError 503 above the number of requests, or where the bytes do not become free in time."""
         if self._requests >= self._max_requests:
             raise overloaded("The server is answering as many requests as it may (API_MAX_REQUESTS). Try again later.")
         self._requests += 1
         try:
-            share = Share(self, 0)
+            share = BudgetShare(self, 0)
             await share.grow(size)
             try:
                 yield share

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 import structlog
 
-from processor.archive.batch import Arrival, Refused, newest_offsets, sort_out
-from processor.archive.intake import BatchLimits, Intake
+from processor.archive.batch import Arrival, RefusedArrival, newest_offsets, sort_out
+from processor.archive.intake import ArrivalQueue, BatchLimits
 from processor.archive.stream import Receive, ResponseStream, describe
 from processor.clock import Clock
 from processor.core.backoff import Backoff
@@ -42,7 +42,7 @@ class ArchiveStatus:
     lag: int | None = None
 
 
-class Stream(Protocol):
+class ArchiveStream(Protocol):
     """A member of the archive's group that reads `responses`. See `processor.archive.stream.ResponseStream`."""
 
     @property
@@ -63,7 +63,7 @@ class Letters(Protocol):
     async def close(self) -> None: ...
 
 
-NewStream = Callable[[Receive], Stream]
+NewStream = Callable[[Receive], ArchiveStream]
 """Where arrivals go -> a stream that is not started."""
 
 
@@ -106,13 +106,13 @@ class Archive:
         self._metrics = metrics
         self._clock = clock or Clock()
         self._backoff = backoff
-        self._intake = Intake(settings.limits)
+        self._intake = ArrivalQueue(settings.limits)
         self._letters = letters or DeadLetterWriter(
             client_options, topic=settings.dead_letters_topic, clock=self._clock
         )
         self._new_stream = new_stream or self._faust_stream
         self._chance = chance
-        self._stream: Stream | None = None
+        self._stream: ArchiveStream | None = None
         self._kafka_trouble: str | None = "not connected yet"
         self._store_trouble: str | None = "not opened yet"
         self._lagging: set[int] = set()
@@ -205,7 +205,7 @@ class Archive:
             self._stream = None
             await _stop(stream)
 
-    async def _until_failed(self, stream: Stream, credentials: object) -> BaseException:
+    async def _until_failed(self, stream: ArchiveStream, credentials: object) -> BaseException:
         failing = asyncio.ensure_future(stream.wait_until_failed())
         try:
             while not failing.done():
@@ -216,7 +216,7 @@ class Archive:
         finally:
             failing.cancel()
 
-    def _faust_stream(self, receive: Receive) -> Stream:
+    def _faust_stream(self, receive: Receive) -> ArchiveStream:
         return ResponseStream(
             self._client_options(),
             group_id=self._settings.group_id,
@@ -247,7 +247,7 @@ class Archive:
         refused = [*todo.refused]
         began = self._clock.monotonic()
         for entry, error in await self._upsert(todo.entries):
-            refused.append(Refused(todo.arrivals[entry.position], Reason.STORE_REFUSED, str(error)))
+            refused.append(RefusedArrival(todo.arrivals[entry.position], Reason.STORE_REFUSED, str(error)))
         self._metrics.archive_seconds.observe(self._clock.monotonic() - began)
         aside = {one.arrival.position for one in refused}
         for entry in todo.entries:
@@ -285,7 +285,7 @@ class Archive:
         self._store_trouble = told
         log.warning("archive_store_failed", error=told, attempt=attempt)
 
-    async def _put_aside(self, refused: Sequence[Refused]) -> None:
+    async def _put_aside(self, refused: Sequence[RefusedArrival]) -> None:
         def failed(error: KafkaUnavailable, attempt: int) -> None:
             log.warning("archive_dead_letters_failed", error=str(error), attempt=attempt)
 
@@ -314,7 +314,7 @@ class Archive:
             await asyncio.sleep(LAG_SECONDS)
 
 
-async def _stop(stream: Stream) -> None:
+async def _stop(stream: ArchiveStream) -> None:
     try:
         async with asyncio.timeout(STOP_SECONDS):
             await stream.stop()

@@ -38,7 +38,7 @@ class ArrivedRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedArrival:
     arrival: Arrival
     reason: Reason
     detail: str
@@ -54,17 +54,17 @@ class SortedBatch:
     """`entries` has at most one for a response; `arrivals` tells where each came from, should the store refuse it."""
 
     entries: tuple[Entry, ...]
-    refused: tuple[Refused, ...]
+    refused: tuple[RefusedArrival, ...]
     arrivals: dict[Position, Arrival]
 
 
 def sort_out(batch: Sequence[Arrival]) -> SortedBatch:
     """Decode, and keep of each response what the store would keep if it were given all of them in order."""
     newest: dict[str, Entry] = {}
-    refused: list[Refused] = []
+    refused: list[RefusedArrival] = []
     for arrival in batch:
         match _decode(arrival):
-            case Refused() as bad:
+            case RefusedArrival() as bad:
                 refused.append(bad)
             case Entry() as entry:
                 before = newest.get(entry.response_id)
@@ -73,22 +73,22 @@ def sort_out(batch: Sequence[Arrival]) -> SortedBatch:
     return SortedBatch(tuple(newest.values()), tuple(refused), {one.position: one for one in batch})
 
 
-def _decode(arrival: Arrival) -> Entry | Refused:
+def _decode(arrival: Arrival) -> Entry | RefusedArrival:
     if arrival.value is None:
         return _tombstone(arrival)
     try:
         return Entry.of(arrival.position, arrival.value)
     except ValueError as error:
-        return Refused(arrival, _why(arrival.value), str(error))
+        return RefusedArrival(arrival, _why(arrival.value), str(error))
 
 
-def _tombstone(arrival: Arrival) -> Entry | Refused:
+def _tombstone(arrival: Arrival) -> Entry | RefusedArrival:
     if not arrival.key:
-        return Refused(arrival, Reason.NO_KEY, "a tombstone without a key deletes nothing")
+        return RefusedArrival(arrival, Reason.NO_KEY, "a tombstone without a key deletes nothing")
     try:
         return Entry(arrival.position, arrival.key.decode(), None, None)
     except ValueError:
-        return Refused(arrival, Reason.INVALID, "the key is not UTF-8")
+        return RefusedArrival(arrival, Reason.INVALID, "the key is not UTF-8")
 
 
 def _why(value: bytes) -> Reason:

@@ -16,7 +16,7 @@ class BatchLimits:
     within: float = 0.05
 
 
-class Intake:
+class ArrivalQueue:
     """One reader, one taker. Holds at most two batches; above that `put` waits, and Kafka is the buffer."""
 
     def __init__(self, limits: BatchLimits) -> None:

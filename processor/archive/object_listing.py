@@ -23,7 +23,7 @@ Place = tuple[int, str]
 """After which a page begins: `startedAt` and the escaped id."""
 
 
-class Listing:
+class ObjectListing:
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
 

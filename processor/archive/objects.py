@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from processor.archive.bucket import Bucket, Conflict, Stored
 from processor.archive.finishing import Finishing
-from processor.archive.object_listing import FINISHED, Listing, Place, chunks, read_names, together
+from processor.archive.object_listing import FINISHED, ObjectListing, Place, chunks, read_names, together
 from processor.archive.object_names import (
     Named,
     channel_prefix,
@@ -73,7 +73,7 @@ class Old:
 class ObjectStore:
     def __init__(self, url: str, *, clock: Clock, bucket: Bucket | None = None) -> None:
         self.bucket = bucket or Bucket(url)
-        self.listing = Listing(self.bucket)
+        self.listing = ObjectListing(self.bucket)
         self._clock = clock
         self._finishing = Finishing()
 

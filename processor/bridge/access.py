@@ -17,7 +17,7 @@ from processor.config.values import ApiToken
 TokenSource = Callable[[], Awaitable[Sequence[ApiToken]]]
 
 
-class Access:
+class BridgeAccess:
     """`tokens` gives the entries of BRIDGE_TOKENS. `required`: without any, nobody may produce."""
 
     def __init__(self, tokens: TokenSource, *, required: bool) -> None:

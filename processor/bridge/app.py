@@ -9,13 +9,13 @@ from typing import Final, Protocol
 import structlog
 from aiohttp import web
 
-from processor.bridge.access import Access
-from processor.bridge.asking import RESPONSE_ID_HEADER, Asked, Mode, Rules, authorized, forwarded, read_request
+from processor.bridge.access import BridgeAccess
+from processor.bridge.asking import RESPONSE_ID_HEADER, BridgeRequest, Mode, Rules, authorized, forwarded, read_request
 from processor.bridge.pipe import CallerPipe
 from processor.bridge.reading import BRIDGE_STOPPED, UPSTREAM_ERROR
 from processor.bridge.refusals import NO_RETRY, Refusal, busy, json_response
 from processor.bridge.stream import Stream, StreamParts
-from processor.bridge.upstream import Answer, UpstreamFailed, without_type
+from processor.bridge.upstream import UpstreamAnswer, UpstreamFailed, without_type
 
 MAX_REQUEST_BYTES: Final = 64 * 1024 * 1024
 STOP_SECONDS: Final = 15.0
@@ -32,7 +32,7 @@ KeySource = Callable[[], Awaitable[str | None]]
 """The bearer token for callers that send none, as its file has it now."""
 
 
-class Health(Protocol):
+class BridgeHealth(Protocol):
     def add_routes(self, app: web.Application) -> None: ...
 
 
@@ -50,7 +50,7 @@ class BridgeOptions:
 class Bridge:
     """Its streams run until `drain` returns."""
 
-    def __init__(self, options: BridgeOptions, access: Access, parts: StreamParts) -> None:
+    def __init__(self, options: BridgeOptions, access: BridgeAccess, parts: StreamParts) -> None:
         self._options = options
         self._access = access
         self._parts = parts
@@ -59,7 +59,7 @@ class Bridge:
         self._reading = 0
         self._draining = False
 
-    def make_app(self, health: Health) -> web.Application:
+    def make_app(self, health: BridgeHealth) -> web.Application:
         app = web.Application(client_max_size=MAX_REQUEST_BYTES)
         app.on_response_prepare.append(_harden)
         health.add_routes(app)
@@ -134,7 +134,7 @@ class Bridge:
         finally:
             self._reading -= 1
 
-    async def _read(self, request: web.Request) -> Asked:
+    async def _read(self, request: web.Request) -> BridgeRequest:
         admission = await self._access.admit(request.headers)
         try:
             async with asyncio.timeout(self._options.write_seconds):
@@ -167,7 +167,7 @@ class Bridge:
 
     async def _answer(self, request: web.Request, stream: Stream, mode: Mode) -> web.StreamResponse:
         opened = await asyncio.shield(stream.opened)
-        if isinstance(opened, Answer):
+        if isinstance(opened, UpstreamAnswer):
             return _same(opened)
         ours = {RESPONSE_ID_HEADER: stream.response_id}
         match mode:
@@ -207,7 +207,7 @@ class Bridge:
             raise Refusal(502, UPSTREAM_ERROR, str(failure)) from failure
 
 
-def _same(answer: Answer) -> web.Response:
+def _same(answer: UpstreamAnswer) -> web.Response:
     return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
 
 

@@ -54,7 +54,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class BridgeRequest:
     """One completion. `body` and `headers` go to the model server, `trace` goes to Kafka."""
 
     response_id: str
@@ -65,13 +65,13 @@ class Asked:
     trace: tuple[tuple[str, bytes], ...]
 
 
-def read_request(body: bytes, headers: Mapping[str, str], rules: Rules, key: str | None = None) -> Asked:
+def read_request(body: bytes, headers: Mapping[str, str], rules: Rules, key: str | None = None) -> BridgeRequest:
     """Names of `headers` are looked up without case, by the mapping. `key` is for callers without one. Raises Refusal."""
     fields = _read_body(body)
     response_id = headers.get(RESPONSE_ID_HEADER) or make_response_id()
     if (wrong := check_response_id(response_id)) is not None:
         raise invalid(f"Header {RESPONSE_ID_HEADER} is not valid: {wrong.detail}.", "invalid_response_id")
-    return Asked(
+    return BridgeRequest(
         response_id=response_id,
         channel=_channel(response_id, fields, headers, rules),
         mode=_mode(fields, headers),

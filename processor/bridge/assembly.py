@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from processor.errors import TokenstreamError
+from topics.errors import TokenstreamError
 from topics.records import JsonObject
 
 MAX_COMPLETION_BYTES: Final = 32 * 1024 * 1024

@@ -9,7 +9,7 @@ _STATUSES: Final = (200, 202, 400, 401, 403, 404, 408, 409, 413, 429, 499, 500, 
 _OTHER: Final = "other"
 
 
-class Measures:
+class BridgeMeasures:
     """Every series starts at zero, so that a rate over it is right from the first event on."""
 
     def __init__(self, metrics: Metrics) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from processor.errors import TokenstreamError
+from topics.errors import TokenstreamError
 from topics.records import JsonObject
 
 NO_RETRY = {"x-should-retry": "false"}

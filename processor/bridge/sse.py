@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from processor.errors import TokenstreamError
+from topics.errors import TokenstreamError
 
 MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
 """Of one event that is not complete. A model server's chunk has a few hundred bytes."""

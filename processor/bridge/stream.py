@@ -14,15 +14,15 @@ from typing import Final
 
 import structlog
 
-from processor.bridge.asking import Asked, Mode
+from processor.bridge.asking import BridgeRequest, Mode
 from processor.bridge.assembly import Assembly, CompletionTooLarge
 from processor.bridge.kafka import KafkaLink
-from processor.bridge.measures import Measures
+from processor.bridge.measures import BridgeMeasures
 from processor.bridge.pipe import CallerPipe
 from processor.bridge.reading import BRIDGE_STOPPED, UPSTREAM_ERROR, Reading, StreamReader
 from processor.bridge.refusals import NO_RETRY, Refusal
 from processor.bridge.sse import EventParser, EventTooLarge
-from processor.bridge.upstream import Answer, Cause, Upstream, UpstreamFailed, UpstreamStream
+from processor.bridge.upstream import Cause, Upstream, UpstreamAnswer, UpstreamFailed, UpstreamStream
 from topics.codec import TokenRecord
 from topics.producer import DeliveryError, ResponseWriter, TokenProducer
 from topics.records import Event, JsonObject
@@ -49,7 +49,7 @@ class StreamParts:
 
     upstream: Upstream
     kafka: KafkaLink
-    measures: Measures
+    measures: BridgeMeasures
     clock: Callable[[], float]
     """Seconds, monotonic."""
 
@@ -57,13 +57,13 @@ class StreamParts:
 class Stream:
     """`opened` tells how the model server took the request; `completion` is the whole answer, for a caller that wants it so."""
 
-    def __init__(self, asked: Asked, path: str, query: str, pipe: CallerPipe, parts: StreamParts) -> None:
+    def __init__(self, asked: BridgeRequest, path: str, query: str, pipe: CallerPipe, parts: StreamParts) -> None:
         self.response_id = asked.response_id
         self.channel = asked.channel
-        self.opened: asyncio.Future[Accepted | Answer] = asyncio.get_running_loop().create_future()
+        self.opened: asyncio.Future[Accepted | UpstreamAnswer] = asyncio.get_running_loop().create_future()
         self.completion: asyncio.Future[JsonObject] = asyncio.get_running_loop().create_future()
         self.pipe = pipe
-        self._asked: Asked | None = asked
+        self._asked: BridgeRequest | None = asked
         self._mode = asked.mode
         self._trace = asked.trace
         self._target = (path, query)
@@ -110,7 +110,7 @@ class Stream:
 
     async def _run(self, producer: TokenProducer) -> None:
         answer = await self._ask()
-        if isinstance(answer, Answer):
+        if isinstance(answer, UpstreamAnswer):
             self._refused(answer)
             return
         self._upstream = answer
@@ -125,7 +125,7 @@ class Stream:
                 self.opened.set_result(Accepted(answer.headers))
             await self._copy(self._batches(answer, piece), producer)
 
-    async def _ask(self) -> UpstreamStream | Answer:
+    async def _ask(self) -> UpstreamStream | UpstreamAnswer:
         """Forgets the request, which may be large."""
         asked, self._asked = self._asked, None
         assert asked is not None
@@ -261,7 +261,7 @@ class Stream:
 
     # The caller
 
-    def _refused(self, answer: Answer) -> None:
+    def _refused(self, answer: UpstreamAnswer) -> None:
         if answer.status == 200:
             raise UpstreamFailed(Cause.NOT_A_STREAM, "The model server did not answer with a stream of events.")
         self._parts.measures.upstream_failed(Cause.REFUSED)

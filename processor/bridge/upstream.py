@@ -9,7 +9,7 @@ from typing import Final
 import aiohttp
 from multidict import CIMultiDictProxy
 
-from processor.errors import TokenstreamError
+from topics.errors import TokenstreamError
 
 CONNECT_SECONDS: Final = 10.0
 MAX_REFUSAL_BYTES: Final = 4 * 1024 * 1024
@@ -46,7 +46,7 @@ class UpstreamFailed(TokenstreamError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class UpstreamAnswer:
     """A whole answer of the model server."""
 
     status: int
@@ -65,7 +65,9 @@ class Upstream:
         self._url = url.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
 
-    async def ask(self, path: str, query: str, body: bytes, headers: Mapping[str, str]) -> "UpstreamStream | Answer":
+    async def ask(
+        self, path: str, query: str, body: bytes, headers: Mapping[str, str]
+    ) -> "UpstreamStream | UpstreamAnswer":
         """Returns the stream, or the answer of a model server that refused. Raises UpstreamFailed."""
         asked = {**headers, "Content-Type": _JSON, "Accept": "text/event-stream"}
         response = await self._send("POST", path, query, asked, body)
@@ -73,7 +75,7 @@ class Upstream:
             return UpstreamStream(response)
         return await _whole(response)
 
-    async def get(self, path: str, query: str, headers: Mapping[str, str]) -> Answer:
+    async def get(self, path: str, query: str, headers: Mapping[str, str]) -> UpstreamAnswer:
         """Raises UpstreamFailed."""
         return await _whole(await self._send("GET", path, query, headers, None))
 
@@ -134,7 +136,7 @@ def without_type(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.lower() != "content-type"}
 
 
-async def _whole(response: aiohttp.ClientResponse) -> Answer:
+async def _whole(response: aiohttp.ClientResponse) -> UpstreamAnswer:
     body = bytearray()
     try:
         async for piece in response.content.iter_chunked(PIECE_BYTES):
@@ -147,7 +149,7 @@ async def _whole(response: aiohttp.ClientResponse) -> Answer:
         raise UpstreamFailed(Cause.BROKEN, "The connection to the model server broke off.") from None
     finally:
         response.close()
-    return Answer(response.status, passed_on(response.headers), bytes(body[:MAX_REFUSAL_BYTES]))
+    return UpstreamAnswer(response.status, passed_on(response.headers), bytes(body[:MAX_REFUSAL_BYTES]))
 
 
 def make_session() -> aiohttp.ClientSession:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from processor.ably.ably import AblyOptions
-from processor.ably.diagnosis import NEEDED, NEEDED_TO_PROBE, Service, ServiceRefusal
+from processor.ably.diagnosis import NEEDED, NEEDED_TO_PROBE, RealtimeService, ServiceRefusal
 from processor.archive.objects import ObjectStore
 from processor.archive.stores import open_store
 from processor.config.settings import Settings
@@ -22,7 +22,7 @@ WRITTEN_KEY = "doctor.txt"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One line. `ok` is None where it could not be looked at, for another line's reason; `remedy` says what to do."""
 
     name: str
@@ -31,131 +31,140 @@ class Finding:
     remedy: str = ""
 
     @classmethod
-    def unseen(cls, name: str, why: str) -> "Finding":
+    def unseen(cls, name: str, why: str) -> "CheckResult":
         return cls(name, None, f"not looked at: {why}")
 
 
 async def examine(
     settings: Settings, kafka: KafkaConnection, wanted: TopicsWanted, ably: AblyOptions | None, channel: str
-) -> list[Finding]:
+) -> list[CheckResult]:
     """All findings, in the order a person mends them. Raises nothing for what is merely broken."""
     found = await asyncio.gather(
         kafka_findings(kafka, wanted),
-        service_findings(ably, channel, settings.probe_channel),
+        _transport_findings(settings, ably, channel),
         store_findings(settings.store_url),
     )
     return [finding for some in found for finding in some]
 
 
-async def kafka_findings(kafka: KafkaConnection, wanted: TopicsWanted) -> list[Finding]:
+async def _transport_findings(settings: Settings, ably: AblyOptions | None, channel: str) -> list[CheckResult]:
+    """With `direct` the frames topic, which is among the topics, is all that is needed."""
+    if settings.realtime == "direct":
+        return [CheckResult("transport", True, f"direct: frames are published to topic {settings.frames_topic}")]
+    return await service_findings(ably, channel, settings.probe_channel)
+
+
+async def kafka_findings(kafka: KafkaConnection, wanted: TopicsWanted) -> list[CheckResult]:
     try:
         differences = await check(kafka, wanted)
     except KafkaUnavailable as error:
         remedy = "Check TOKENSTREAM_KAFKA_BOOTSTRAP_SERVERS and the TOKENSTREAM_KAFKA_* security settings, and that brokers are up."
         return [
-            Finding("kafka", False, str(error), remedy),
-            Finding.unseen("topics", "Kafka does not answer"),
-            Finding.unseen("sizes", "Kafka does not answer"),
+            CheckResult("kafka", False, str(error), remedy),
+            CheckResult.unseen("topics", "Kafka does not answer"),
+            CheckResult.unseen("sizes", "Kafka does not answer"),
         ]
     except TokenstreamError as error:
         return [
-            Finding("kafka", True, f"{kafka.bootstrap_servers} answers"),
-            Finding("topics", False, str(error), APPLY),
+            CheckResult("kafka", True, f"{kafka.bootstrap_servers} answers"),
+            CheckResult("topics", False, str(error), APPLY),
         ]
     sizes = [sentence for sentence in differences if SIZES in sentence]
     others = [sentence for sentence in differences if SIZES not in sentence]
     return [
-        Finding("kafka", True, f"{kafka.bootstrap_servers} answers"),
+        CheckResult("kafka", True, f"{kafka.bootstrap_servers} answers"),
         _all_well("topics", others, "all four are as they should be", APPLY),
         _all_well("sizes", sizes, f"{SIZES} is large enough everywhere", APPLY),
     ]
 
 
-def _all_well(name: str, wrong: Iterable[str], well: str, remedy: str) -> Finding:
+def _all_well(name: str, wrong: Iterable[str], well: str, remedy: str) -> CheckResult:
     told = " ".join(wrong)
-    return Finding(name, False, told, remedy) if told else Finding(name, True, well)
+    return CheckResult(name, False, told, remedy) if told else CheckResult(name, True, well)
 
 
-async def service_findings(options: AblyOptions | None, channel: str, probed: str | None = None) -> list[Finding]:
+async def service_findings(options: AblyOptions | None, channel: str, probed: str | None = None) -> list[CheckResult]:
     names = ("service", "clock", "key", "capabilities", "history", *(("probe",) if probed else ()))
     if options is None:
-        unset = Finding("key", False, "TOKENSTREAM_ABLY_KEY is not set", "Set it: the relay can't publish without.")
-        return [unset if name == "key" else Finding.unseen(name, "there is no key") for name in names]
+        unset = CheckResult("key", False, "TOKENSTREAM_ABLY_KEY is not set", "Set it: the relay can't publish without.")
+        return [unset if name == "key" else CheckResult.unseen(name, "there is no key") for name in names]
     try:
-        service = Service(options)
+        service = RealtimeService(options)
         time = await service.time()
     except (ServiceRefusal, TokenstreamError) as error:
         remedy = (
             "Check TOKENSTREAM_ABLY_ENDPOINT and TOKENSTREAM_ABLY_TLS, and that this machine may reach the service."
         )
         return [
-            Finding("service", False, str(error), remedy),
-            *(Finding.unseen(name, "no answer") for name in names[1:]),
+            CheckResult("service", False, str(error), remedy),
+            *(CheckResult.unseen(name, "no answer") for name in names[1:]),
         ]
     ahead = time.ahead_ms
     off = abs(ahead) > MAX_SKEW_MS + time.round_trip_ms / 2
     told = f"{abs(ahead) / 1000:.2f} s {'ahead of' if ahead > 0 else 'behind'} the service's"
     return [
-        Finding("service", True, f"answers in {time.round_trip_ms:.0f} ms"),
-        Finding("clock", not off, told, "Have NTP set this machine's clock: delivery times are wrong." if off else ""),
+        CheckResult("service", True, f"answers in {time.round_trip_ms:.0f} ms"),
+        CheckResult(
+            "clock", not off, told, "Have NTP set this machine's clock: delivery times are wrong." if off else ""
+        ),
         *await _key_findings(service, channel, probed),
     ]
 
 
-async def _key_findings(service: Service, channel: str, probed: str | None) -> list[Finding]:
+async def _key_findings(service: RealtimeService, channel: str, probed: str | None) -> list[CheckResult]:
     try:
         await service.connect()
     except ServiceRefusal as error:
         remedy = "Take a key of the app that is in force, whole as the dashboard shows it, as TOKENSTREAM_ABLY_KEY."
         return [
-            Finding("key", False, str(error), remedy),
-            Finding.unseen("capabilities", "the key does not work"),
-            Finding.unseen("history", "the key does not work"),
-            *([Finding.unseen("probe", "the key does not work")] if probed else ()),
+            CheckResult("key", False, str(error), remedy),
+            CheckResult.unseen("capabilities", "the key does not work"),
+            CheckResult.unseen("history", "the key does not work"),
+            *([CheckResult.unseen("probe", "the key does not work")] if probed else ()),
         ]
     questions = [_capabilities(service, channel), _history(service, channel)]
     if probed:
         questions.append(_probe(service, probed))
-    return [Finding("key", True, "connects"), *await asyncio.gather(*questions)]
+    return [CheckResult("key", True, "connects"), *await asyncio.gather(*questions)]
 
 
-async def _capabilities(service: Service, channel: str) -> Finding:
+async def _capabilities(service: RealtimeService, channel: str) -> CheckResult:
     remedy = f"Give the key {' and '.join(NEEDED)} on the channels used; --channel names another one to ask about."
     try:
         granted = await service.granted(channel)
     except ServiceRefusal as error:
-        return Finding("capabilities", False, f"on {channel}: {error}", remedy)
+        return CheckResult("capabilities", False, f"on {channel}: {error}", remedy)
     lacking = [operation for operation in NEEDED if operation not in granted]
     if lacking:
-        return Finding("capabilities", False, f"on {channel} the key lacks {', '.join(lacking)}", remedy)
-    return Finding("capabilities", True, f"{', '.join(NEEDED)} on {channel}")
+        return CheckResult("capabilities", False, f"on {channel} the key lacks {', '.join(lacking)}", remedy)
+    return CheckResult("capabilities", True, f"{', '.join(NEEDED)} on {channel}")
 
 
-async def _probe(service: Service, channel: str) -> Finding:
+async def _probe(service: RealtimeService, channel: str) -> CheckResult:
     remedy = f"Give the key {' and '.join(NEEDED_TO_PROBE)} on that channel, or unset TOKENSTREAM_PROBE_CHANNEL."
     try:
         granted = await service.granted(channel, NEEDED_TO_PROBE)
     except ServiceRefusal as error:
-        return Finding("probe", False, f"on {channel}: {error}", remedy)
+        return CheckResult("probe", False, f"on {channel}: {error}", remedy)
     if not granted:
-        return Finding("probe", False, f"{channel} can't be followed with this key", remedy)
-    return Finding("probe", True, f"{channel} can be followed")
+        return CheckResult("probe", False, f"{channel} can't be followed with this key", remedy)
+    return CheckResult("probe", True, f"{channel} can be followed")
 
 
-async def _history(service: Service, channel: str) -> Finding:
+async def _history(service: RealtimeService, channel: str) -> CheckResult:
     try:
         await service.read_history(channel)
     except ServiceRefusal as error:
-        return Finding(
+        return CheckResult(
             "history",
             False,
             f"of {channel}: {error}",
             "Without it a takeover may repeat frames: give the key `history`.",
         )
-    return Finding("history", True, f"of {channel} can be read")
+    return CheckResult("history", True, f"of {channel} can be read")
 
 
-async def store_findings(url: str) -> list[Finding]:
+async def store_findings(url: str) -> list[CheckResult]:
     remedy = "Check TOKENSTREAM_STORE_URL, that the store is up, and that its user or directory may be written."
     try:
         store = open_store(url)
@@ -166,10 +175,10 @@ async def store_findings(url: str) -> list[Finding]:
         finally:
             await store.close()
     except (TokenstreamError, OSError) as error:
-        return [Finding("store", False, str(error), remedy)]
+        return [CheckResult("store", False, str(error), remedy)]
     except TimeoutError:
-        return [Finding("store", False, f"no answer within {STORE_SECONDS:g} s", remedy)]
-    return [Finding("store", True, "can be written")]
+        return [CheckResult("store", False, f"no answer within {STORE_SECONDS:g} s", remedy)]
+    return [CheckResult("store", True, "can be written")]
 
 
 async def _write_nothing(store: ResponseStore) -> None:

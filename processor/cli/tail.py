@@ -11,9 +11,9 @@ from rich.panel import Panel
 from rich.text import Text
 
 from processor.ably.subscription import Interrupted, SubscriptionUnavailable
+from processor.reader.events import Appended, GapSeen, ReaderEvent, RepairNeeded, Replaced, Started, Stopped
 from processor.reader.frames import Message
-from processor.reader.happenings import Appended, GapSeen, Happening, RepairNeeded, Replaced, Started, Stopped
-from processor.reader.reader import Reader, Response
+from processor.reader.reader import Reader, ReaderResponse
 
 TICK_SECONDS = 1.0
 REPAIR_PAUSE = 0.5
@@ -22,7 +22,7 @@ LANE_LINES = 6
 COLOURS = {"streaming": "cyan", "complete": "green", "cancelled": "yellow", "abandoned": "yellow", "failed": "red"}
 
 
-class Followed(Protocol):
+class TailedChannel(Protocol):
     """A subscription, attached."""
 
     async def next(self, within: float) -> Message | Interrupted | None: ...
@@ -35,7 +35,7 @@ class Follower:
     What a reader misses is looked for in the history, some times; then it is given up, and the response is not complete.
     """
 
-    def __init__(self, source: Followed, client_id: str, *, only: str | None = None, ended: bool = False) -> None:
+    def __init__(self, source: TailedChannel, client_id: str, *, only: str | None = None, ended: bool = False) -> None:
         self._source = source
         self.reader = Reader(client_id)
         self._only = only
@@ -43,7 +43,7 @@ class Follower:
         self._hidden: frozenset[str] = frozenset()
         self._repairs = 0
 
-    async def happenings(self) -> AsyncIterator[Sequence[Happening]]:
+    async def events(self) -> AsyncIterator[Sequence[ReaderEvent]]:
         """Raises SubscriptionRefused. Ends never by itself; what it yields may be empty, once a tick."""
         past = self.reader.replay(await self._past())
         if not self._show_ended:
@@ -51,14 +51,14 @@ class Follower:
         yield self._wanted(past)
         while True:
             item = await self._source.next(TICK_SECONDS)
-            happened: list[Happening] = []
+            happened: list[ReaderEvent] = []
             if isinstance(item, Message):
                 happened += self.reader.feed(item)
             if isinstance(item, Interrupted) or self.reader.needs():
                 happened += await self._repair()
             yield self._wanted(happened)
 
-    async def _repair(self) -> list[Happening]:
+    async def _repair(self) -> list[ReaderEvent]:
         happened = list(self.reader.replay(await self._past()))
         for response_id in self.reader.needs():
             if self.reader.responses[response_id].finished:  # history adds nothing to what has ended
@@ -81,7 +81,7 @@ class Follower:
         except SubscriptionUnavailable:
             return []
 
-    def _wanted(self, happened: Sequence[Happening]) -> list[Happening]:
+    def _wanted(self, happened: Sequence[ReaderEvent]) -> list[ReaderEvent]:
         return [
             one for one in happened if one.response_id not in self._hidden and self._only in (None, one.response_id)
         ]
@@ -90,7 +90,7 @@ class Follower:
 class Show(Protocol):
     def __enter__(self) -> Self: ...
     def __exit__(self, *exception: object) -> None: ...
-    def take(self, happened: Sequence[Happening], reader: Reader) -> None: ...
+    def take(self, happened: Sequence[ReaderEvent], reader: Reader) -> None: ...
 
 
 async def run(follower: Follower, show: Show, count: int) -> None:
@@ -110,7 +110,7 @@ async def run(follower: Follower, show: Show, count: int) -> None:
     ended: set[str] = set()
     try:
         with show:
-            async for happened in follower.happenings():
+            async for happened in follower.events():
                 show.take(happened, follower.reader)
                 ended |= {one.response_id for one in happened if isinstance(one, Stopped)}
                 if count and len(ended) >= count:
@@ -125,7 +125,7 @@ async def run(follower: Follower, show: Show, count: int) -> None:
 
 
 class JsonLines:
-    """One object for each happening."""
+    """One object for each event."""
 
     def __init__(self, write: Callable[[object], None]) -> None:
         self._write = write
@@ -136,13 +136,13 @@ class JsonLines:
     def __exit__(self, *exception: object) -> None:
         """Nothing is held."""
 
-    def take(self, happened: Sequence[Happening], reader: Reader) -> None:
+    def take(self, happened: Sequence[ReaderEvent], reader: Reader) -> None:
         for one in happened:
             self._write(as_fields(one, reader.responses.get(one.response_id)))
 
 
 class PlainLines:
-    """A line for each happening, the response's id first."""
+    """A line for each event, the response's id first."""
 
     def __init__(self, write: Callable[[str], None], visible: Callable[[str], str]) -> None:
         self._write = write
@@ -154,7 +154,7 @@ class PlainLines:
     def __exit__(self, *exception: object) -> None:
         """Nothing is held."""
 
-    def take(self, happened: Sequence[Happening], reader: Reader) -> None:
+    def take(self, happened: Sequence[ReaderEvent], reader: Reader) -> None:
         for one in happened:
             told = as_fields(one, reader.responses.get(one.response_id))
             kind, response_id = told.pop("happening"), told.pop("responseId")
@@ -162,7 +162,7 @@ class PlainLines:
             self._write(self._visible(f"{response_id} {kind} {rest}".rstrip()))
 
 
-class Lanes:
+class TailLanes:
     """A panel for each response, the newest below; drawn a few times a second."""
 
     def __init__(self, visible: Callable[[str], str]) -> None:
@@ -181,7 +181,7 @@ class Lanes:
     def __exit__(self, *exception: object) -> None:
         self._live.stop()
 
-    def take(self, happened: Sequence[Happening], reader: Reader) -> None:
+    def take(self, happened: Sequence[ReaderEvent], reader: Reader) -> None:
         self._reader = reader
         self._shown |= dict.fromkeys(one.response_id for one in happened)
 
@@ -203,7 +203,7 @@ class Lanes:
         known = [reader.responses[key] for key in self._shown if key in reader.responses]
         return Group(*(self._lane(response, console) for response in known[-rows:]))
 
-    def _lane(self, response: Response, console: Console) -> Panel:
+    def _lane(self, response: ReaderResponse, console: Console) -> Panel:
         text = Text(no_wrap=False, overflow="fold")
         for part in response.parts.values():
             if len(response.parts) > 1 or part.part != "text":
@@ -218,7 +218,7 @@ class Lanes:
         return Panel(body, title=title, title_align="left", border_style=COLOURS.get(response.status, "white"))
 
 
-def as_fields(one: Happening, response: Response | None) -> dict[str, Any]:
+def as_fields(one: ReaderEvent, response: ReaderResponse | None) -> dict[str, Any]:
     fields: dict[str, Any] = {"happening": "", "responseId": one.response_id}
     match one:
         case Started():

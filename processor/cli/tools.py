@@ -15,8 +15,10 @@ from processor.errors import Fatal, KafkaUnavailable
 
 if TYPE_CHECKING:
     from processor.ably.ably import AblyOptions
-    from processor.cli.doctor import Finding
+    from processor.ably.subscription import Subscription
+    from processor.cli.doctor import CheckResult
     from processor.config.settings import Settings
+    from processor.direct.subscription import FramesSubscription
     from topics.producer import ResponseWriter
 
 WORD = re.compile(r"\s*\S+\s*")
@@ -150,7 +152,7 @@ def tail(
     count: Annotated[int, typer.Option(min=0, help="Stop after so many have ended; 0 is never.")] = 0,
     *,
     history: Annotated[
-        bool, typer.Option("--history", help="Show what ended before, too, as far as Ably has it.")
+        bool, typer.Option("--history", help="Show what ended before, too, as far as the transport has it.")
     ] = False,
     json: Json = False,
     config: Config = None,
@@ -162,24 +164,34 @@ def tail(
     quiet_logs()
 
     async def work() -> None:
-        from processor.ably.subscription import Subscription
         from processor.cli import tail as tailing
 
         name = channel or await _channel_of(settings, str(response))
-        options = _ably(settings)
-        assert options is not None
-        async with Subscription(options, name) as subscription:
+        async with _subscription(settings, name) as subscription:
             follower = tailing.Follower(subscription, settings.ably_client_id, only=response, ended=history)
             show: tailing.Show
             if json:
                 show = tailing.JsonLines(print_json)
             elif sys.stdout.isatty():
-                show = tailing.Lanes(visible)
+                show = tailing.TailLanes(visible)
             else:
                 show = tailing.PlainLines(lambda text: print(text, flush=True), visible)
             await tailing.run(follower, show, 1 if response else count)
 
     run_async(work())
+
+
+def _subscription(settings: "Settings", channel: str) -> "Subscription | FramesSubscription":
+    if settings.realtime == "direct":
+        from processor.direct.subscription import FramesSubscription
+        from processor.service.kafka_clients import client_options
+
+        return FramesSubscription(client_options(settings), settings.frames_topic, channel)
+    from processor.ably.subscription import Subscription
+
+    options = _ably(settings)
+    assert options is not None
+    return Subscription(options, channel)
 
 
 async def _channel_of(settings: "Settings", response: str) -> str:
@@ -224,7 +236,7 @@ def doctor(
     """Look at Kafka, the topics, the realtime service, the key and the store; exit code 1 where one fails."""
     settings = read_settings(config)
     quiet_logs()
-    findings: list[Finding] = []
+    findings: list[CheckResult] = []
 
     async def work() -> None:
         from processor.cli.doctor import examine
@@ -245,7 +257,7 @@ def doctor(
         sys.exit(EXIT_FAILED)
 
 
-def _print_finding(finding: "Finding") -> None:
+def _print_finding(finding: "CheckResult") -> None:
     state = {True: "ok", False: "failing", None: "unknown"}[finding.ok]
     print(f"{finding.name:<13}{state:<9}{visible(finding.detail)}")
     if finding.remedy:

@@ -13,8 +13,8 @@ from processor.core.decoding import Share
 from processor.core.durable import record_of
 from processor.core.finished import FinishedMemory
 from processor.core.limits import RECORD_OVERHEAD, REMEMBERED_ENDS, REMEMBERED_FINALS, REWRITE_DISTANCE
-from processor.core.response import End, Gap, Phase, Raw, Response, Stop, cost
-from topics.records import Reason, ResponseRecord
+from processor.core.response import End, Phase, Raw, Response, cost
+from topics.records import EndReason, Reason, ResponseRecord
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -31,7 +31,7 @@ class Unwanted(msgspec.Struct, frozen=True):
     reason: str
 
 
-UNWANTED_ENDS: Final = frozenset({"abandoned", "too_large", "unpublishable"})
+UNWANTED_ENDS: Final = frozenset({EndReason.ABANDONED, EndReason.TOO_LARGE, EndReason.UNPUBLISHABLE})
 """Reasons of ends made by the relay of which producers are notified."""
 
 
@@ -198,8 +198,7 @@ class Book:
 
     @staticmethod
     def _save(response: Response, wall_ms: int) -> Save:
-        response.saved_seq, response.saved_mark = response.acked_seq, response.mark
-        response.runs.promise(response.saved_mark)
+        response.save()
         return Save(
             response,
             record_of(response, wall_ms),
@@ -220,7 +219,7 @@ class Book:
         """
         covered = {save.response.id: save.mark for save in batch.saves}
         for save, offset in zip(batch.saves, offsets, strict=True):
-            save.response.record_offset = offset
+            save.response.written_at(offset)
             if save.record.finished:
                 self.finished.committed(save.response.id, offset)
             self.responses_end = max(self.responses_end, offset + 1)
@@ -282,21 +281,7 @@ class Book:
                 self.held_bytes -= self._held.pop(response.id, 0)
                 response.let_go()
                 continue
-            response.covered_seq = max(response.covered_seq, save.covered_seq)
-            response.covered_mark = max(response.covered_mark, save.mark)
-            response.runs.cover(response.covered_mark)
-            if _make_durable(response, save):
+            response.cover(save.covered_seq, save.mark)
+            if response.make_durable(save.gaps, end=save.end is not None or save.closed):
                 freed.append(response)
         return freed
-
-
-def _make_durable(response: Response, save: Save) -> bool:
-    changed = False
-    for item in response.queue:
-        if (type(item) is Gap and not item.durable and (item.first, item.last) in save.gaps) or (
-            type(item) is Stop and not item.durable and (save.end is not None or save.closed)
-        ):
-            item.durable = changed = True
-    if changed and not any(isinstance(item, Gap | Stop) and not item.durable for item in response.queue):
-        response.undetermined = None
-    return changed

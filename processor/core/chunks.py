@@ -13,15 +13,15 @@ import msgspec
 
 from processor.core.book import Book
 from processor.core.counts import Counts
-from processor.core.decoding import Decoding, Share
+from processor.core.decoding import Share
 from processor.core.details import DETAILS
 from processor.core.ended import Ended
 from processor.core.finished import Finished, judge_after_end
-from processor.core.items import Raw, Token
+from processor.core.items import Raw
 from processor.core.limits import RESPONSE_COST, Limits
 from processor.core.outflow import Outflow
 from processor.core.response import Phase, Response
-from processor.core.sequencer import Verdict, queue_stop
+from processor.core.sequencer import Verdict
 from processor.core.timers import Kind, Timers
 from topics.codec import TokenRecord
 from topics.limits import ChannelPattern, Invalid
@@ -29,7 +29,7 @@ from topics.openai import CONTENT_TYPE, Body, Chunk, Format, header, identify, r
 from topics.openai_channel import ChannelTemplate, channel_of
 from topics.openai_state import Step
 from topics.openai_stream import advance, bears_text, begin, end_after_gap
-from topics.records import Event, Reason
+from topics.records import EndReason, Event, Reason
 
 MAX_REFUSED_IDS: Final = 4096
 """Responses without a channel that are remembered, so that only their first record is called invalid."""
@@ -58,7 +58,7 @@ class Actions(msgspec.Struct, frozen=True):
     start: Callable[[Response, TokenRecord, Raw, float], None]
     accept: Callable[[Response, TokenRecord, Raw], None]
     advance: Callable[[Response, float], None]
-    close: Callable[[Response, str], None]
+    close: Callable[[Response, EndReason], None]
     charge: Callable[[Response, int], None]
     note: Callable[[Response, Raw], None]
     """A record of the response was read that a record must come to cover."""
@@ -117,8 +117,7 @@ class Chunks:
             return
         response = self._open.get(chunk.response_id)
         if response is not None and response.phase is not Phase.AWAITING_START:
-            response.last_active = now
-            response.last_offset = max(response.last_offset, raw.offset)
+            response.note_read(raw.offset, now)
             self._continue(response, chunk, raw, now)
         elif (finished := self._book.finished.get(chunk.response_id)) is not None:
             self._judge_after_end(finished, chunk, raw)
@@ -140,8 +139,8 @@ class Chunks:
             return
         step = begin(chunk, channel)
         response = self._actions.open(chunk.response_id, raw, now)
-        response.last_offset = max(response.last_offset, raw.offset)
-        response.decoding = Decoding(raw.offset)
+        response.note_read(raw.offset, now)
+        response.decode_from(raw.offset)
         self._actions.start(response, step.records[0], raw, now)
         self._apply(response, msgspec.structs.replace(step, records=step.records[1:]), raw, now, opened=True)
 
@@ -192,7 +191,7 @@ class Chunks:
         self._actions.counts().parts_dropped += step.dropped
         if held:
             self._actions.charge(response, held)
-        response.size += decoding.size - size
+        response.grow(decoding.size - size)
         if (step.records or changed) and not opened:
             self._actions.note(response, raw)
         self._take_events(response, step.records[skip:], raw, now)
@@ -200,7 +199,7 @@ class Chunks:
             return
         if response.size > self._limits.response:
             self._book.dead_letter(raw, Reason.TOO_LARGE, "the response would pass MAX_RESPONSE_BYTES")
-            self._actions.close(response, "too_large")
+            self._actions.close(response, EndReason.TOO_LARGE)
             return
         if changed:
             self._outflow.note_changed(response)
@@ -266,19 +265,11 @@ class Chunks:
                 break
             if record.event == Event.STOP:
                 response.settle_torn(determined=durable)
-                queue_stop(response, record, share, durable=durable)
+                response.queue_stop(record, share, durable=durable)
                 self._actions.charge(response, RESPONSE_COST)
             else:
                 record.seq = response.next_seq
                 self._actions.accept(response, record, share)
         if not durable:
-            _hold_back(response, queued)
+            response.hold_back(queued)
         self._outflow.enqueue(response)
-
-
-def _hold_back(response: Response, queued: int) -> None:
-    """Tokens of an end that is not durable yet, which are behind the first `queued` items, wait until it is."""
-    if response.undetermined is None and len(response.queue) > queued:
-        first = response.queue[queued]
-        if type(first) is Token:
-            response.undetermined = first

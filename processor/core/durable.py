@@ -8,11 +8,7 @@ OpenAI's format: what of its log the record covers, and the decoder's state ther
 """
 
 from processor.core.decoding import restored as decoding_of
-from processor.core.items import time_or_zero
-from processor.core.limits import RECORD_OVERHEAD
-from processor.core.response import End, PartText, Phase, Response
-from processor.core.sequencer import GAP_SIZE, encoded_size
-from processor.core.text import json_length
+from processor.core.response import Phase, Response
 from topics.records import JsonObject, Part, ResponseRecord, Status
 
 
@@ -71,45 +67,7 @@ def _relay(response: Response, *, finished: bool) -> JsonObject:
 def restored(record: ResponseRecord, offset: int, now: float) -> Response:
     """An open response taken up from its newest record, which stands at `offset` of the responses partition."""
     response = Response(record.response_id, now)
-    relay = record.relay
-    response.phase = Phase.OPEN
-    response.channel = record.channel
-    response.metadata = record.metadata
-    response.start_digest = str(relay.get("start", ""))
-    response.seqless = bool(relay.get("seqless", False))
-    response.next_seq = record.seq + 1
-    response.acked_seq = response.covered_seq = response.saved_seq = record.seq
-    response.acked_offset = int(relay.get("offset", -1))
-    # Numbered records may have overtaken each other: those before that offset are not all covered.
-    response.last_offset = response.acked_offset if response.seqless else -1
-    response.tokens = record.tokens
-    response.gaps = [(first, last) for first, last in record.gaps]
-    # Earlier versions wrote Kafka's timestamps as they were.
-    first_token_at = record.first_token_at
-    response.started_at, response.updated_at = time_or_zero(record.started_at), time_or_zero(record.updated_at)
-    response.first_token_at = None if first_token_at is None else time_or_zero(first_token_at)
-    response.record_offset = offset
-    response.size = RECORD_OVERHEAD + json_length(record.response_id) + json_length(record.channel)
-    for part in record.parts:
-        text = PartText(part.part, part.kind, part.info)
-        text.restore(part.text)
-        response.parts[part.part] = text
-        response.size += 96 + json_length(part.part) + json_length(part.kind)
-        response.size += json_length(part.text) + encoded_size(part.info)
-    response.size += encoded_size(record.metadata) + GAP_SIZE * len(record.gaps)
-    decided = relay.get("decided") or {}
-    response.decided_gaps = sorted((int(first), int(last)) for first, last in decided.get("gaps", []))
-    response.to_obey = dict(response.decided_gaps)
-    if end := decided.get("end"):
-        response.decided_end = End(str(end["reason"]), int(end["seq"]))
-    response.covered_mark = response.saved_mark = record.seq
-    if (saved := relay.get("openai")) is not None:
-        _restore_decoding(response, saved)
+    response.restore(record, offset)
+    if (saved := record.relay.get("openai")) is not None:
+        response.restore_decoding(decoding_of(saved, response.updated_at))
     return response
-
-
-def _restore_decoding(response: Response, saved: JsonObject) -> None:
-    decoding = response.decoding = decoding_of(saved, response.updated_at)
-    response.size += decoding.size
-    response.covered_mark = response.saved_mark = decoding.next_offset - 1
-    response.last_offset = max(response.last_offset, response.covered_mark)

@@ -42,7 +42,7 @@ class Finished(msgspec.Struct, gc=False):
         return self.seq == DELETED_SEQ
 
 
-class Held(msgspec.Struct):
+class HeldEnds(msgspec.Struct):
     """Ends that left the exact memory before the committed offset had passed their records, which stand up to `until`.
 
     `restore` is the first `responses` offset of theirs.
@@ -71,7 +71,7 @@ class FinishedMemory:
         self._finals = finals
         self._ended = EndedIds(ended)
         self._most_held = ended
-        self._held: list[Held] = []
+        self._held: list[HeldEnds] = []
         self._held_count = 0
         self.replayed_before = 0
         """Below this offset, whatever the log holds of a response that ended long ago is a repeat."""
@@ -135,7 +135,7 @@ class FinishedMemory:
         self._release_held(position)
         if self._held:
             until = max(held.until for held in self._held)
-            self._held, self._held_count = [Held(until, min(held.restore for held in self._held), 0)], 0
+            self._held, self._held_count = [HeldEnds(until, min(held.restore for held in self._held), 0)], 0
 
     def get(self, response_id: str) -> Finished | Ended | None:
         return self._entries.get(response_id) or self._ended.get(response_id)
@@ -174,7 +174,7 @@ class FinishedMemory:
         newest = self._held[-1] if self._held else None
         full = newest is not None and newest.count >= max(1, self._most_held // SEGMENTS)
         if newest is None or (full and len(self._held) < 2 * SEGMENTS):
-            newest = Held(known_offset, record_offset, 0)
+            newest = HeldEnds(known_offset, record_offset, 0)
             self._held.append(newest)
         newest.until = max(newest.until, known_offset)
         newest.restore = min(newest.restore, record_offset)

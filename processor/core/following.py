@@ -9,7 +9,6 @@ judges that, finds the response as if its tokens had come one by one.
 from processor.core.items import PartText, Run
 from processor.core.limits import PENDING_COST
 from processor.core.response import Response
-from processor.core.text import json_length
 from topics.plain import PlainToken
 
 
@@ -32,7 +31,7 @@ class Following:
             self.run = tail
         else:
             self.run = Run(response.next_seq, part, [], [], [])
-            response.queue.append(self.run)
+            response.begin_run(self.run)
         self._began = self.run.count
 
     def end(self, batch: int, now: float) -> tuple[int, int]:
@@ -41,14 +40,9 @@ class Following:
         count = run.count - began
         if not count:
             if not began:
-                response.queue.pop()
+                response.drop_run()
             return 0, 0
-        response.size += json_length("".join(run.texts[began:] if began else run.texts))
-        response.next_seq += count
-        response.last_active = now
-        response.last_offset = run.records[-1].offset
-        response.runs.add(batch, run.records[began].offset, response.next_seq - 1)
         held = self._bytes - self.room + count * PENDING_COST
         run.cost += held
-        response.queued_bytes += held
+        response.end_run(run, began, batch=batch, held=held, now=now)
         return count, held

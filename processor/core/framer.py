@@ -4,6 +4,8 @@ A frame covers one contiguous range of one part. Its id is `<responseId>/<name>/
 frame sent again has the same id, and anything else another.
 """
 
+from typing import assert_never
+
 import msgspec
 import orjson
 
@@ -60,19 +62,22 @@ def build(response: Response, frame_bytes: int) -> Built:
     head = response.queue[0]
     if isinstance(head, Run | Token):
         return _text(response, head, frame_bytes)
-    response.queue.popleft()
-    if type(head) is Start:
-        return _control(response, head, "start", 0, 0, response.metadata)
-    if type(head) is Gap:
-        return _control(response, head, "gap", head.first, head.last, {"from": head.first, "to": head.last})
-    assert type(head) is Stop
-    return _control(response, head, "stop", head.seq, head.seq, stop_data(response, head))
+    response.take_first()
+    match head:
+        case Start():
+            return _control(response, head, "start", 0, 0, response.metadata)
+        case Gap():
+            return _control(response, head, "gap", head.first, head.last, {"from": head.first, "to": head.last})
+        case Stop():
+            return _control(response, head, "stop", head.seq, head.seq, stop_data(response, head))
+        case _:
+            assert_never(head)
 
 
 def put_back(built: Built) -> None:
     """Undo `build`: the frame was refused as too large and nothing of it was delivered."""
     if built.piece is None:
-        built.response.queue.extendleft(reversed(built.items))
+        built.response.put_back(built.items)
     if built.announces is not None:
         built.announces.framed = False
 
@@ -92,7 +97,7 @@ def shrink(built: Built) -> bool:
     if len(built.items) == 1 and type(only) is Token:
         only.budget = smaller
     else:
-        built.response.frame_text = smaller
+        built.response.limit_frame_text(smaller)
     return smaller >= MIN_FRAME_TEXT
 
 
@@ -193,9 +198,9 @@ def _roll_up(response: Response, part: PartText, budget: int) -> tuple[list[Run 
                     items.append(first)
                     texts.append(first.text)
                     if first is item:
-                        queue.popleft()
+                        response.take_first()
                 break
-        queue.popleft()
+        response.take_first()
         items.append(item)
         texts.append(text)
     return items, "".join(texts)

@@ -16,15 +16,10 @@ from processor.core.outflow import Outflow
 from processor.core.relief import Relief
 from processor.core.response import Cancel, Early, Phase, Raw, Response, cost
 from processor.core.sequencer import (
-    CANCELLED,
     Verdict,
-    begin,
-    decide_end,
-    give_up_gap,
     is_start,
     judge,
     next_known,
-    obey_decisions,
     take_stop,
     take_token,
 )
@@ -34,7 +29,7 @@ from topics.controls import REMEMBERED_SECONDS, ControlsMemory, Noted
 from topics.json_text import is_utf8
 from topics.openai import Format
 from topics.plain import PlainToken
-from topics.records import TEXT_PART, Event, Reason
+from topics.records import TEXT_PART, EndReason, Event, Reason
 
 _TOKEN: Final = str(Event.TOKEN)
 
@@ -98,7 +93,7 @@ class Intake:
             advance=self._advance,
             close=self.close,
             charge=self._charge,
-            note=lambda response, raw: response.runs.add(self._batch_number, raw.offset, raw.offset),
+            note=lambda response, raw: response.note_number(self._batch_number, raw.offset, raw.offset),
             counts=lambda: self.counts,
         )
         self.chunks = Chunks(chunk_format, limits, book, outflow, timers, self.open, actions)
@@ -214,8 +209,7 @@ class Intake:
             return
         response = self.open.get(record.response_id)
         if response is not None:
-            response.last_active = now
-            response.last_offset = max(response.last_offset, raw.offset)
+            response.note_read(raw.offset, now)
             if is_start(record):
                 self._start(response, record, raw, now)
             else:
@@ -243,8 +237,8 @@ class Intake:
         response = self.open.get(response_id)
         if response is None:
             response = self.open[response_id] = Response(response_id, now)
-            response.last_offset = raw.offset
-            response.asked_history = raw.offset >= self.unknown_before
+            response.note_read(raw.offset, now)
+            response.ask_history_before(self.unknown_before)
         return response
 
     def _start(self, response: Response, record: TokenRecord, raw: Raw, now: float) -> None:
@@ -255,13 +249,12 @@ class Intake:
                 return
             self._book.dead_letter(raw, Reason.RESPONSE_ID_REUSED, "another start of an open response")
             if response.phase is Phase.OPEN:
-                self.close(response, "response_id_reused")
+                self.close(response, EndReason.RESPONSE_ID_REUSED)
             return
         for early in response.early.values():
             self.relief.orphans.remove(early.raw)
-        begin(response, record, raw, digest)
-        response.start_consumed = now
-        response.runs.add(self._batch_number, raw.offset, 0 if response.decoding is None else raw.offset)
+        response.begin(record, raw, digest, now)
+        response.note_number(self._batch_number, raw.offset, 0 if response.decoding is None else raw.offset)
         self._charge(response, cost(raw) + RESPONSE_COST)
         self._outflow.adopt(response)
         self.arm_idle(response, now)
@@ -275,7 +268,7 @@ class Intake:
         verdict = judge(response, record, raw)
         if verdict is Verdict.ACCEPTED:
             assert record.seq is not None
-            response.runs.add(self._batch_number, raw.offset, record.seq)
+            response.note_number(self._batch_number, raw.offset, record.seq)
             self._accept(response, record, raw)
             self._advance(response, now)
         elif verdict is Verdict.HELD:
@@ -292,11 +285,8 @@ class Intake:
     def _hold(self, response: Response, record: TokenRecord, raw: Raw, now: float) -> None:
         self.counts.held += 1
         assert record.seq is not None
-        response.early[record.seq] = Early(record, raw)
-        response.runs.add(self._batch_number, raw.offset, record.seq)
-        held = cost(raw)
-        response.early_bytes += held
-        self.early_bytes += held
+        self.early_bytes += response.hold(record.seq, Early(record, raw))
+        response.note_number(self._batch_number, raw.offset, record.seq)
         self._watch_gap(response, now)
         if response.phase is Phase.AWAITING_START:
             self.relief.orphans.add(response, record.seq, raw)
@@ -327,18 +317,18 @@ class Intake:
 
     def _charge(self, response: Response, held: int) -> None:
         """A record is kept until it is acknowledged."""
-        response.queued_bytes += held
+        response.charge(held)
         self._outflow.queued_bytes += held
 
     def _overflow(self, response: Response, raw: Raw) -> None:
         self._book.dead_letter(raw, Reason.TOO_LARGE, "the response would pass MAX_RESPONSE_BYTES")
-        self.close(response, "too_large")
+        self.close(response, EndReason.TOO_LARGE)
 
     def _advance(self, response: Response, now: float) -> None:
         """Take early records whose turn has come, and obey decisions the sequence has come to."""
         passed_over = response.next_seq == 1  # what came before the start may have its number
         while True:
-            if (response.to_obey or response.decided_end) and obey_decisions(response):
+            if (response.to_obey or response.decided_end) and response.obey_decisions():
                 self._outflow.enqueue(response)
                 passed_over = True
             if response.phase is not Phase.OPEN:
@@ -352,29 +342,28 @@ class Intake:
                 break
             early = self._release_early(response, response.next_seq)
             self._accept(response, early.record, early.raw)
-        response.gap_since = None
+        response.wait_for_gap(None)
         self._watch_gap(response, now)
         if response.torn is not None:
             self.relief.torn.note(response)
 
     def _watch_gap(self, response: Response, now: float) -> None:
         if response.early and response.gap_since is None:
-            response.gap_since = now
+            response.wait_for_gap(now)
             self._timers.arm(now + self.limits.gap_timeout, Kind.GAP, response)
 
     # Early records
 
     def _release_early(self, response: Response, seq: int) -> Early:
-        early = response.early.pop(seq)
-        response.early_bytes -= (held := cost(early.raw))
-        self.early_bytes -= held
+        early = response.release(seq)
+        self.early_bytes -= cost(early.raw)
         self.relief.orphans.remove(early.raw)
         return early
 
     def _discard_early(self, response: Response, reason: Reason, detail: str) -> None:
         for seq in sorted(response.early):
             self._book.dead_letter(self._release_early(response, seq).raw, reason, detail)
-        response.gap_since = None
+        response.wait_for_gap(None)
 
     def give_up(self, response: Response, now: float) -> None:
         """What is missing before the next number that is known is given up."""
@@ -385,7 +374,7 @@ class Intake:
         if (known := next_known(response)) is None:
             return
         self._check_not_followed(response)
-        give_up_gap(response, known - 1)
+        response.give_up_gap(known - 1)
         self.counts.gaps += 1
         self._book.decide(response)
         self._outflow.enqueue(response)
@@ -403,7 +392,7 @@ class Intake:
             if found.early:
                 self.give_up(found, now)
             else:
-                self.close(found, "too_large")
+                self.close(found, EndReason.TOO_LARGE)
 
     def _relieve_orphans(self, *, unknown: bool) -> None:
         while (orphan := self.relief.orphan(unknown=unknown)) is not None:
@@ -422,7 +411,7 @@ class Intake:
         elif pinning.early:
             self.give_up(pinning, now)
         else:
-            self.close(pinning, "abandoned")
+            self.close(pinning, EndReason.ABANDONED)
 
     @property
     def missing_is_published(self) -> bool:
@@ -443,7 +432,7 @@ class Intake:
         """What is decided of a response while tokens are appended to a run of it would not come after all of them."""
         assert response.id not in self._followed, f"a decision about {response!r} inside its run"
 
-    def abandon(self, response: Response, now: float, reason: str = "abandoned") -> None:
+    def abandon(self, response: Response, now: float, reason: EndReason = EndReason.ABANDONED) -> None:
         """Gives up what is missing before anything known of the response, and closes it. A stop among that ends it instead."""
         while response.phase is not Phase.ENDING and (response.early or next_known(response) is not None):
             self.give_up(response, now)
@@ -467,7 +456,7 @@ class Intake:
     def cancel(self, response: Response, cancel: Cancel) -> None:
         """Takes up a cancel of an open response."""
         if response.cancel is None and response.phase in {Phase.OPEN, Phase.ENDING}:
-            response.cancel = cancel
+            response.note_cancel(cancel)
             self._timers.arm(cancel.since + self.limits.cancel_timeout, Kind.CANCEL, response)
 
     def count_cancel(self, response: Response, now: float) -> None:
@@ -475,16 +464,16 @@ class Intake:
         if response.cancel is None:
             return
         outcome = "late"
-        if response.reason == CANCELLED:
+        if response.reason == EndReason.CANCELLED:
             outcome = "forced" if response.ended_by_relay else "honoured"
             self.counts.cancel_seconds.append(max(0.0, now - response.cancel.asked_at))
         self.counts.cancels[outcome] = self.counts.cancels.get(outcome, 0) + 1
 
-    def close(self, response: Response, reason: str) -> None:
+    def close(self, response: Response, reason: EndReason) -> None:
         """The relay ends the response, after what was accepted."""
         self._check_not_followed(response)
         self._discard_early(response, Reason.LATE, "after the end of the response")
-        decide_end(response, reason)
+        response.decide_end(reason)
         self._charge(response, RESPONSE_COST)
         self._book.decide(response)
         self._outflow.enqueue(response)

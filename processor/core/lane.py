@@ -30,14 +30,14 @@ class Lane:
         if response.waiting_in_lane or response.in_flight or not response.sendable:
             return False
         idle = not self.ready and self.in_flight is None
-        response.waiting_in_lane = True
+        response.wait_in_lane()
         self.ready.append(response)
         return idle
 
     def next_response(self) -> Response | None:
         while self.ready:
             response = self.ready.pop(0)
-            response.waiting_in_lane = False
+            response.leave_lane()
             if response.sendable:
                 return response
         return None

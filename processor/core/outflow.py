@@ -1,7 +1,7 @@
 """The lanes of a partition: which channel may send what, and what an answer changes."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Protocol
+from typing import Protocol, assert_never
 
 import msgspec
 
@@ -10,7 +10,7 @@ from processor.core.lane import Lane
 from processor.core.limits import RESPONSE_COST
 from processor.core.response import Gap, Item, Phase, Published, Raw, Response, Run, Start, Stop, Token, cost
 from processor.core.text import utf16_length
-from topics.records import Reason, ResponseRecord, Status
+from topics.records import Reason, ResponseRecord
 
 
 class DeadLetters(Protocol):
@@ -118,7 +118,7 @@ class Outflow:
             if not response.asked_history:
                 if lane.findings is None:
                     lane.ready.insert(0, response)
-                    response.waiting_in_lane = True
+                    response.wait_in_lane()
                     return AskHistory(channel)
                 self._adopt_history(response, lane.findings)
             if self._drop_published(response, now):
@@ -127,7 +127,7 @@ class Outflow:
                 continue
             built = build(response, self._frame_bytes)
             lane.in_flight = built
-            response.in_flight = True
+            response.sent()
             self.in_flight += 1
             return built.frame
         self._forget_idle(lane)
@@ -136,12 +136,12 @@ class Outflow:
     def done(self, frame: Frame, now: float) -> None:
         lane, built = self._landed(frame)
         response = built.response
-        response.acked_at = now
+        response.acknowledged_at(now)
         if built.piece is not None:
             token = built.items[0]
             assert type(token) is Token
             if piece_acknowledged(token, built.piece):
-                response.queue.popleft()
+                response.take_first()
                 self._acknowledge(response, built.items, token.text, now)
         else:
             self._acknowledge(response, built.items, frame.data or "", now)
@@ -188,8 +188,7 @@ class Outflow:
 
     @staticmethod
     def _adopt_history(response: Response, findings: Mapping[str, Published]) -> None:
-        response.asked_history = True
-        response.history = findings.get(response.id)
+        response.take_history(findings.get(response.id))
 
     def _drop_published(self, response: Response, now: float) -> bool:
         """Treat what history shows as published as acknowledged. Whether that took up the response's turn."""
@@ -205,7 +204,7 @@ class Outflow:
             self._acknowledge(response, (item,), text, now)
             dropped = True
         if response.acked_seq >= history.seq_end:
-            response.history = None
+            response.take_history(None)
         return dropped
 
     # What an answer changes
@@ -216,7 +215,7 @@ class Outflow:
         assert built is not None, "an answer, but nothing is in flight"
         assert built.frame is frame, "an answer to a frame that is not in flight"
         lane.in_flight = None
-        built.response.in_flight = False
+        built.response.landed()
         self.in_flight -= 1
         return lane, built
 
@@ -234,20 +233,25 @@ class Outflow:
 
     def _acknowledge(self, response: Response, items: tuple[Item, ...], text: str, now: float) -> None:
         for item in items:
-            if type(item) is Run:
-                self._acknowledge_run(response, item)
-            elif type(item) is Token:
-                self._acknowledge_token(response, item)
-            elif type(item) is Start:
-                response.acked_seq = 0
-                if item.raw is not None:
-                    response.acked_offset = max(response.acked_offset, item.raw.offset)
-                    self._release(response, cost(item.raw) + RESPONSE_COST)
-            elif type(item) is Gap:
-                self._acknowledge_gap(response, item)
-            elif type(item) is Stop:
-                self._acknowledge_stop(response, item, now)
-                return
+            match item:
+                case Run():
+                    response.acknowledge_run(item)
+                    self._release(response, item.cost)
+                case Token():
+                    response.acknowledge_token(item)
+                    self._release(response, sum([cost(raw) for raw in item.raws()]))
+                case Start():
+                    response.acknowledge_start(item)
+                    if item.raw is not None:
+                        self._release(response, cost(item.raw) + RESPONSE_COST)
+                case Gap():
+                    response.acknowledge_gap(item)
+                case Stop():
+                    response.acknowledge_stop(item)
+                    self._end(response, now)
+                    return
+                case _:
+                    assert_never(item)
         if response.decoding is not None:
             self._release(response, response.decoding.acknowledged(response.acked_seq))
         first = items[0]
@@ -256,56 +260,13 @@ class Outflow:
             self.transcript_bytes += len(text)
         self._changed.append(response)
 
-    def _acknowledge_run(self, response: Response, run: Run) -> None:
-        response.acked_seq = run.seq_end
-        response.tokens += run.count
-        response.acked_offset = max(response.acked_offset, run.records[-1].offset)  # they rise
-        response.updated_at = max(response.updated_at, *run.stamps)
-        if response.first_token_at is None:
-            response.first_token_at = run.ts
-        run.part.acknowledged = True
-        self._release(response, run.cost)
-
-    @staticmethod
-    def _acknowledge_gap(response: Response, gap: Gap) -> None:
-        response.gaps.append((gap.first, gap.last))
-        response.acked_seq = gap.last
-        if gap.raw is not None:
-            response.acked_offset = max(response.acked_offset, gap.raw.offset)
-        else:
-            response.decided_gaps.remove((gap.first, gap.last))
-
-    def _acknowledge_token(self, response: Response, token: Token) -> None:
-        response.acked_seq = token.seq_end
-        response.tokens += token.count
-        response.acked_offset = max(response.acked_offset, *(raw.offset for raw in token.raws()))
-        response.updated_at = max(response.updated_at, token.ts)
-        if response.first_token_at is None:
-            response.first_token_at = token.ts
-        token.part.acknowledged = True
-        self._release(response, sum([cost(raw) for raw in token.raws()]))
-
     def _release(self, response: Response, cost: int) -> None:
-        freed = min(cost, response.queued_bytes)
-        response.queued_bytes -= freed
-        self.queued_bytes -= freed
-
-    def _acknowledge_stop(self, response: Response, stop: Stop, now: float) -> None:
-        response.acked_seq = stop.seq
-        response.reason, response.status = stop.reason, stop.status
-        response.ended_by_relay = stop.raw is None
-        if stop.raw is not None:
-            response.updated_at = max(response.updated_at, response.finished_at or 0)
-        self._end(response, now)
+        self.queued_bytes -= response.discharge(cost)
 
     def _fail(self, response: Response, code: int, message: str, now: float) -> None:
         for raw in _records(response.waiting_raws()):
             self._dead_letters.dead_letter(raw, Reason.UNPUBLISHABLE, f"{code}: {message}")
-        response.queue.clear()
-        response.refused = True
-        response.reason, response.status = "unpublishable", Status.FAILED
-        response.error = {"code": "unpublishable", "message": f"{message} ({code})"}
-        response.decided_gaps.clear()
+        response.refuse(code, message)
         self._end(response, now)
 
     def _end(self, response: Response, now: float) -> None:
@@ -318,33 +279,35 @@ class Outflow:
 
 def _take_published(response: Response, history: Published) -> Item | None:
     """Take off the queue what of its first item the history holds: of a run as many tokens as it shows."""
-    queue = response.queue
-    item = queue[0]
+    item = response.queue[0]
     if type(item) is Run:
         below = history.seq_end - item.seq  # tokens that are surely published; the next one by its text alone
         if 0 < below < item.count:
             return item.take(below)
         if below == 0 and item.count > 1:
-            queue[0] = first = item.take(1)
-            queue.insert(1, item)
+            first = item.take(1)
+            response.put_back((first,))
             item = first
     if not _is_published(item, history):
         return None
-    return queue.popleft()
+    return response.take_first()
 
 
 def _is_published(item: Item, history: Published) -> bool:
     """Whether the history, which shows frames up to `seq_end`, already holds this item."""
-    if type(item) is Start:
-        return True
-    if type(item) is Gap:
-        return item.last <= history.seq_end
-    if type(item) is Stop:
-        return history.stopped
-    assert isinstance(item, Run | Token)
-    if item.seq_end != history.seq_end:
-        return item.seq_end < history.seq_end
-    return history.lengths.get(item.part.name, 0) >= item.part.length + utf16_length(item.text)
+    match item:
+        case Start():
+            return True
+        case Gap():
+            return item.last <= history.seq_end
+        case Stop():
+            return history.stopped
+        case Run() | Token():
+            if item.seq_end != history.seq_end:
+                return item.seq_end < history.seq_end
+            return history.lengths.get(item.part.name, 0) >= item.part.length + utf16_length(item.text)
+        case _:
+            assert_never(item)
 
 
 def _records(raws: Iterable[Raw]) -> Iterator[Raw]:

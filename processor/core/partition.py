@@ -6,10 +6,15 @@ The shell around it
   frame, publishes it and reports `done`, `refused` or `too_large`; it may retry the same frame as often as it must;
 - writes what `collect` gives in one transaction with `commit_point`, and reports `committed`;
 - pauses fetching while `paused`.
+Its members are in three groups: input (called where records are consumed), output (called by the lanes), and durability (called
+where batches are written), as `processor.core.pipeline` types them; `status` is for the gauges.
 Nothing here raises for bad input. `PartitionPipeline` is not safe to share between threads.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import assert_never
+
+import msgspec
 
 from processor.core.book import Batch, Book, CommitPoint
 from processor.core.chunks import ANY_FORMAT, ChunkFormat
@@ -21,14 +26,27 @@ from processor.core.limits import Limits
 from processor.core.outflow import AskHistory, Outflow
 from processor.core.reads import ReadTimes, oldest_offset
 from processor.core.response import Cancel, Phase, Published, Raw, Response
-from processor.core.sequencer import CANCELLED, obey_decisions
 from processor.core.timers import Kind, Timers
 from topics.codec import Decoder
 from topics.controls import ControlRecord, ControlsMemory
-from topics.records import ResponseRecord
+from topics.records import EndReason, ResponseRecord
 
 REVIEW_SHARE = 1 / 8
 """Of `FINISHED_TTL`, between two looks at Kafka's end offset that are for the forgetting of finished responses alone."""
+
+
+class PipelineStatus(msgspec.Struct, frozen=True):
+    """What a partition holds now."""
+
+    position: int
+    """The next offset to be read."""
+    open_responses: int
+    buffered_bytes: int
+    """Cost of unsent text, early tokens, and what is not durable."""
+    transcript_bytes: int
+    """Characters of acknowledged text of open responses in memory."""
+    in_flight: int
+    """Frames sent and not answered."""
 
 
 class PartitionPipeline:
@@ -56,7 +74,7 @@ class PartitionPipeline:
     def __repr__(self) -> str:
         return f"<PartitionPipeline position={self._intake.position} open={len(self._open)} {self._outflow!r}>"
 
-    # Taking over
+    # Input: taking over
 
     def restore(
         self, entries: Iterable[tuple[int, str, ResponseRecord | None]], responses_end: int, now: float
@@ -73,7 +91,7 @@ class PartitionPipeline:
             self._outflow.adopt(response)
             self._intake.arm_idle(response, now)
             self._intake.recall_cancel_of_restored(response, now)
-            obey_decisions(response)
+            response.obey_decisions()
             self._intake.chunks.close_as_decided(response, now)
 
     def take_up(self, offset: int, response_id: str, record: ResponseRecord | None, now: float) -> None:
@@ -107,13 +125,13 @@ class PartitionPipeline:
         self._book.finished.begin(position, end_offset)
         for response in list(self._open.values()):
             # A log that lost its end, or began again, holds other records at the offsets beyond.
-            response.last_offset = min(response.last_offset, max(position, end_offset) - 1)
-            response.asked_history = clean
+            response.bound_last_offset(max(position, end_offset))
+            response.take_history(response.history, asked=clean)
             self._outflow.enqueue(response)
             if lost and response.seqless and response.phase is Phase.OPEN:
-                self._intake.close(response, "lost")
+                self._intake.close(response, EndReason.LOST)
 
-    # Consuming
+    # Input: what is consumed
 
     def feed(self, raws: Sequence[Raw], position: int, now: float) -> None:
         """Take consumed records, in offset order. `position` is the next offset that will be fetched."""
@@ -136,7 +154,7 @@ class PartitionPipeline:
             cancels = self._intake.counts.cancels
             cancels["late"] = cancels.get("late", 0) + 1
 
-    # Time
+    # Input: time
 
     def tick(self, now: float) -> None:
         self._expire(now)
@@ -161,11 +179,6 @@ class PartitionPipeline:
     def wants_end_offset(self) -> bool:
         return self._timers.wants_end_offset
 
-    @property
-    def wants_position(self) -> bool:
-        """Whether a timer waits for the position to reach an end offset, with or without a record."""
-        return self._timers.waits_for_position
-
     def end_offset(self, read_at: float, offset: int, now: float) -> None:
         """The partition's end offset (as the consumer's isolation level sees it), from a request sent at `read_at`."""
         self._timers.end_offset(read_at, offset)
@@ -173,19 +186,24 @@ class PartitionPipeline:
 
     def _expire(self, now: float) -> None:
         for _, _, response in self._timers.pop_due(now):
-            response.snapshot_armed = False
+            response.arm_snapshot(armed=False)
             self._book.snapshot_due(response)
         for deadline, kind, response in self._timers.confirmed(self._intake.position):
             if self._open.get(response.id) is not response or response.phase is Phase.FINISHED:
                 continue
-            if kind is Kind.FINISH:
-                self._intake.chunks.finish_expired(response, deadline, self._unreachable_at)
-            elif kind is Kind.GAP:
-                self._gap_expired(response, deadline, now)
-            elif kind is Kind.CANCEL:
-                self._cancel_expired(response, deadline, now)
-            else:
-                self._idle_expired(response, deadline, now)
+            match kind:
+                case Kind.FINISH:
+                    self._intake.chunks.finish_expired(response, deadline, self._unreachable_at)
+                case Kind.GAP:
+                    self._gap_expired(response, deadline, now)
+                case Kind.CANCEL:
+                    self._cancel_expired(response, deadline, now)
+                case Kind.IDLE:
+                    self._idle_expired(response, deadline, now)
+                case Kind.SNAPSHOT:
+                    raise AssertionError("a snapshot waits for no end offset")
+                case _:
+                    assert_never(kind)
 
     def unreachable(self, now: float) -> None:
         """Kafka did not answer: producers may hold back what it could not take. Waiting for it begins anew."""
@@ -212,9 +230,42 @@ class PartitionPipeline:
         if self._unreachable_at + self.limits.cancel_timeout > deadline:
             self._timers.arm(self._unreachable_at + self.limits.cancel_timeout, Kind.CANCEL, response)
         else:
-            self._intake.abandon(response, now, CANCELLED)
+            self._intake.abandon(response, now, EndReason.CANCELLED)
 
-    # Publishing
+    @property
+    def paused(self) -> bool:
+        """Whether fetching should stop: above the budget, until half of it is free again."""
+        held = self._held_bytes
+        if held > self.limits.low_water and self._intake.position <= self._intake.unknown_before:
+            # See `relief`: more of it may be held here than elsewhere, until a record beyond is taken.
+            held -= self._intake.waiting_bytes
+        self._paused = held > self.limits.buffered or (self._paused and held > self.limits.low_water)
+        return self._paused or (self._book.finished.overfull and self._waits_for_commits)
+
+    @property
+    def _waits_for_commits(self) -> bool:
+        """Whether the committed offset can pass more of what ended without anything being read."""
+        return self._committed_offset < self._intake.position and not self._intake.missing_is_published
+
+    @property
+    def _held_bytes(self) -> int:
+        """Of unsent text, early tokens, and what is not durable."""
+        return self._outflow.queued_bytes + self._intake.held_bytes + self._book.held_bytes
+
+    @property
+    def position(self) -> int:
+        return self._intake.position
+
+    @property
+    def live_responses(self) -> int:
+        """Open responses that have started and not come to an end. Costs a step for each open response."""
+        return sum(response.live for response in self._open.values())
+
+    def allow_open(self, most: int) -> None:
+        """The idlest live responses beyond `most` are abandoned with the next fetch."""
+        self._intake.relief.most_open = most
+
+    # Output: what is published
 
     def take_woken(self) -> list[str]:
         """Channels that have something to send since the last call."""
@@ -253,7 +304,7 @@ class PartitionPipeline:
     def _arm_snapshots(self, now: float) -> None:
         for response in self._outflow.take_changed():
             if not response.snapshot_armed and response.phase is not Phase.FINISHED:
-                response.snapshot_armed = True
+                response.arm_snapshot(armed=True)
                 self._timers.arm(now + self.limits.snapshot_interval, Kind.SNAPSHOT, response)
 
     def _finished(self, response: Response, now: float) -> None:
@@ -266,7 +317,27 @@ class PartitionPipeline:
         counts.finished[status] = counts.finished.get(status, 0) + 1
         counts.response_seconds.append(now - response.start_consumed)
 
-    # Writing
+    @property
+    def in_flight(self) -> int:
+        return self._outflow.in_flight
+
+    @property
+    def knows_what_is_published(self) -> bool:
+        """Whether nothing of an unclean predecessor is left to be asked for: only then may an end be called clean."""
+        if self._intake.position < self._intake.unknown_before:
+            return False
+        return all(response.asked_history and response.history is None for response in self._open.values())
+
+    def read_at(self, offset: int) -> float | None:
+        """When (monotonic seconds) the record at `offset` was read; None where another owner did."""
+        return self._reads.at(offset)
+
+    def oldest_unsent_at(self) -> float | None:
+        """When the oldest token that is not acknowledged was read. Costs a step for each open response."""
+        offset = oldest_offset(self._outflow.frames_in_flight(), self._open.values())
+        return None if offset is None else self._reads.at(offset)
+
+    # Durability: what is written
 
     @property
     def wants_write(self) -> bool:
@@ -294,7 +365,7 @@ class PartitionPipeline:
             self._intake.release_offset(point.offset, now)
         self._evict()
 
-    # Texts out of memory
+    # Durability: texts out of memory
 
     def _evict(self) -> None:
         """Above the budget, let go of the texts of the least recently active responses that are durable as they are."""
@@ -316,72 +387,22 @@ class PartitionPipeline:
         if (response := self._book.unpark(record.response_id)) is not None:
             self._outflow.read_back(response, record)
 
-    # What it holds
-
-    @property
-    def paused(self) -> bool:
-        """Whether fetching should stop: above the budget, until half of it is free again."""
-        held = self.buffered_bytes
-        if held > self.limits.low_water and self._intake.position <= self._intake.unknown_before:
-            # See `relief`: more of it may be held here than elsewhere, until a record beyond is taken.
-            held -= self._intake.waiting_bytes
-        self._paused = held > self.limits.buffered or (self._paused and held > self.limits.low_water)
-        return self._paused or (self._book.finished.overfull and self._waits_for_commits)
-
-    @property
-    def _waits_for_commits(self) -> bool:
-        """Whether the committed offset can pass more of what ended without anything being read."""
-        return self._committed_offset < self._intake.position and not self._intake.missing_is_published
-
-    @property
-    def buffered_bytes(self) -> int:
-        return self._outflow.queued_bytes + self._intake.held_bytes + self._book.held_bytes
-
-    @property
-    def knows_what_is_published(self) -> bool:
-        """Whether nothing of an unclean predecessor is left to be asked for: only then may an end be called clean."""
-        if self._intake.position < self._intake.unknown_before:
-            return False
-        return all(response.asked_history and response.history is None for response in self._open.values())
-
-    @property
-    def transcript_bytes(self) -> int:
-        return self._outflow.transcript_bytes
-
-    @property
-    def open_responses(self) -> int:
-        return len(self._open)
-
-    @property
-    def live_responses(self) -> int:
-        """Open responses that have started and not come to an end. Costs a step for each open response."""
-        return sum(response.live for response in self._open.values())
-
-    def allow_open(self, most: int) -> None:
-        """The idlest live responses beyond `most` are abandoned with the next fetch."""
-        self._intake.relief.most_open = most
-
-    @property
-    def position(self) -> int:
-        return self._intake.position
-
     @property
     def lacks_texts(self) -> bool:
         """Whether something that is to be written waits for a text to be read back."""
         return self._book.parked
 
-    @property
-    def in_flight(self) -> int:
-        return self._outflow.in_flight
+    # Status
 
-    def read_at(self, offset: int) -> float | None:
-        """When (monotonic seconds) the record at `offset` was read; None where another owner did."""
-        return self._reads.at(offset)
-
-    def oldest_unsent_at(self) -> float | None:
-        """When the oldest token that is not acknowledged was read. Costs a step for each open response."""
-        offset = oldest_offset(self._outflow.frames_in_flight(), self._open.values())
-        return None if offset is None else self._reads.at(offset)
+    def status(self) -> PipelineStatus:
+        """Returns what the gauges show."""
+        return PipelineStatus(
+            position=self._intake.position,
+            open_responses=len(self._open),
+            buffered_bytes=self._held_bytes,
+            transcript_bytes=self._outflow.transcript_bytes,
+            in_flight=self._outflow.in_flight,
+        )
 
     def take_counts(self) -> Counts:
         counts, self._intake.counts = self._intake.counts, Counts()

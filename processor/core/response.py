@@ -8,19 +8,35 @@ The phases, and the only ways between them:
              (dead letters)
 """
 
-from bisect import bisect_right
-from collections import deque
-from collections.abc import Iterator, Sequence
-from enum import Enum, auto
-
-import msgspec
+from collections.abc import Iterable, Sequence
 
 from processor.core.decoding import Decoding
-from processor.core.items import Gap, Item, PartText, Raw, Run, Start, Stop, Token, cost, time_of
-from processor.core.ledger import Runs
-from processor.core.text import REPLACEMENT, ends_in_high_half, join_halves, starts_with_low_half
-from topics.codec import TokenRecord
-from topics.records import JsonObject, Status
+from processor.core.items import (
+    Gap,
+    Item,
+    PartText,
+    Raw,
+    Run,
+    Start,
+    Stop,
+    Token,
+    cost,
+    time_or_zero,
+)
+from processor.core.limits import RECORD_OVERHEAD
+from processor.core.response_intake import ReceivedResponse
+from processor.core.response_state import (
+    Cancel,
+    Early,
+    End,
+    Phase,
+    Published,
+    Timed,
+    is_within,
+)
+from processor.core.sizes import GAP_SIZE, encoded_size, part_size
+from processor.core.text import json_length
+from topics.records import EndReason, ResponseRecord
 
 __all__ = [
     "Cancel",
@@ -39,274 +55,144 @@ __all__ = [
     "Timed",
     "Token",
     "cost",
+    "is_within",
 ]
 
-MAX_JOINED = 256 * 1024
-"""A token that goes on ending in half a surrogate pair stops waiting for its other half above this length."""
 
+class Response(ReceivedResponse):
+    """One response that has no durable final record yet. Whoever decides that it changes calls it: nothing else writes to it."""
 
-class Phase(Enum):
-    AWAITING_START = auto()
-    OPEN = auto()
-    ENDING = auto()
-    FINISHED = auto()
+    __slots__ = ()
 
+    # Sending
 
-TRANSITIONS: dict[Phase, frozenset[Phase]] = {
-    Phase.AWAITING_START: frozenset({Phase.OPEN, Phase.FINISHED}),
-    Phase.OPEN: frozenset({Phase.ENDING, Phase.FINISHED}),
-    Phase.ENDING: frozenset({Phase.FINISHED}),
-    Phase.FINISHED: frozenset(),
-}
+    def wait_in_lane(self) -> None:
+        self.waiting_in_lane = True
 
-
-class End(msgspec.Struct, frozen=True):
-    """A decided end: the relay closes the response with a stop of number `seq`, after all that was accepted below it."""
-
-    reason: str
-    seq: int
-
-
-class Cancel(msgspec.Struct, frozen=True, gc=False):
-    """A request to end the response, made at `asked_at`. Its producer has `cancel_timeout` from `since` on (monotonic seconds)."""
-
-    asked_at: float
-    since: float
-
-
-class Early(msgspec.Struct, gc=False):
-    record: TokenRecord
-    raw: Raw
-
-
-class Response:
-    """All that is known of one response that has no durable final record yet."""
-
-    __slots__ = (
-        "acked_at",
-        "acked_offset",
-        "acked_seq",
-        "asked_history",
-        "cancel",
-        "channel",
-        "covered_mark",
-        "covered_seq",
-        "decided_end",
-        "decided_gaps",
-        "decoding",
-        "early",
-        "early_bytes",
-        "ended_by_relay",
-        "error",
-        "finished_at",
-        "first_token_at",
-        "frame_text",
-        "gap_since",
-        "gaps",
-        "history",
-        "id",
-        "in_flight",
-        "last_active",
-        "last_offset",
-        "metadata",
-        "metadata_size",
-        "next_seq",
-        "parts",
-        "phase",
-        "queue",
-        "queued_bytes",
-        "reason",
-        "record_offset",
-        "refused",
-        "runs",
-        "saved_mark",
-        "saved_seq",
-        "seqless",
-        "size",
-        "snapshot_armed",
-        "start_consumed",
-        "start_digest",
-        "started_at",
-        "status",
-        "timed",
-        "to_obey",
-        "tokens",
-        "torn",
-        "undetermined",
-        "updated_at",
-        "usage",
-        "waiting_in_lane",
-    )
-
-    def __init__(self, response_id: str, now: float) -> None:
-        self.id = response_id
-        self.phase = Phase.AWAITING_START
-        self.channel = ""
-        self.metadata: JsonObject | None = None
-        self.metadata_size = 0
-        self.start_digest = ""
-        self.seqless = False
-        self.decoding: Decoding | None = None
-        """Of a response in OpenAI's format."""
-        # Intake
-        self.next_seq = 0
-        self.early: dict[int, Early] = {}
-        self.early_bytes = 0
-        self.gap_since: float | None = None
-        self.last_active = now
-        self.last_offset = -1
-        self.torn: Token | None = None
-        self.undetermined: Token | None = None
-        """A token whose half pair was given up by a decision that is not durable yet."""
-        self.size = 0
-        self.start_consumed = now
-        # Waiting and in flight
-        self.queue: deque[Item] = deque()
-        self.queued_bytes = 0
-        self.in_flight = False
+    def leave_lane(self) -> None:
         self.waiting_in_lane = False
-        self.frame_text: int | None = None
-        """A smaller limit of encoded text per frame, learnt from a refusal as too large."""
-        self.asked_history = True
-        self.history: Published | None = None
-        # Acknowledged
-        self.parts: dict[str, PartText] = {}
-        self.acked_seq = -1
-        self.acked_offset = -1
-        self.acked_at: float | None = None
-        """When its newest frame was; None before the first of this owner."""
-        self.tokens = 0
-        self.gaps: list[tuple[int, int]] = []
-        self.started_at = 0
-        self.first_token_at: int | None = None
-        self.updated_at = 0
-        self.finished_at: int | None = None
-        self.status = Status.STREAMING
-        self.reason: str | None = None
-        self.usage: JsonObject | None = None
-        self.error: JsonObject | None = None
-        self.cancel: Cancel | None = None
-        """The first cancel that counts for it."""
-        self.ended_by_relay = False
-        """Whether its stop, once acknowledged, is one that the relay made: its number is no record's."""
-        self.refused = False
-        """Its channel refuses for good: what is left of it goes to the dead letters."""
-        # Decided and durable
-        self.decided_gaps: list[tuple[int, int]] = []
-        """Gaps given up and not yet acknowledged, by number."""
-        self.to_obey: dict[int, int] = {}
-        """Of those, by first number, what a predecessor decided and the sequence has not come to yet."""
-        self.decided_end: End | None = None
-        self.record_offset: int | None = None
-        self.covered_seq = -1
-        self.saved_seq = -1
-        """What the newest record made of it covers, committed or not."""
-        self.covered_mark = -1
-        self.saved_mark = -1
-        """The same two, as `mark` measures them."""
-        self.snapshot_armed = False
-        self.timed: Timed | None = None
-        self.runs = Runs()
 
-    def __repr__(self) -> str:
-        return (
-            f"<Response {self.id!r} {self.phase.name} next={self.next_seq} acked={self.acked_seq} "
-            f"covered={self.covered_seq} queue={len(self.queue)} early={len(self.early)} decided={self.decided_end}>"
-        )
+    def take_first(self) -> Item:
+        """Returns the first waiting item, which leaves the queue."""
+        return self.queue.popleft()
 
-    def enter(self, phase: Phase) -> None:
-        if phase not in TRANSITIONS[self.phase]:
-            raise AssertionError(f"{self!r} can't become {phase.name}")
-        self.phase = phase
+    def put_back(self, items: Sequence[Item]) -> None:
+        """Items that were taken off the queue wait again, before all others."""
+        self.queue.extendleft(reversed(items))
 
-    @property
-    def mark(self) -> int:
-        """What a record made now covers, as `runs` measures it: a sequence number; with OpenAI's format an offset of the log."""
-        return self.acked_seq if self.decoding is None else self.decoding.place(self.acked_seq).offset - 1
+    def sent(self) -> None:
+        """A frame of it is in flight."""
+        self.in_flight = True
 
-    @property
-    def unsaved(self) -> bool:
-        """Whether a record made now covers more than the newest one."""
-        return self.acked_seq >= 0 and (self.acked_seq > self.saved_seq or self.mark > self.saved_mark)
+    def landed(self) -> None:
+        """The frame in flight was answered."""
+        self.in_flight = False
 
-    @property
-    def sendable(self) -> bool:
-        """Whether the first waiting item may be published now."""
-        if not self.queue or self.phase is Phase.AWAITING_START:
-            return False
-        head = self.queue[0]
-        if type(head) is Run:
-            return True
-        if type(head) is Token:
-            return head is not self.torn and head is not self.undetermined
-        return type(head) is Start or head.durable  # type: ignore[union-attr]  # Gap and Stop have it
+    def limit_frame_text(self, size: int) -> None:
+        """Its frames carry at most `size` bytes of encoded text."""
+        self.frame_text = size
 
-    @property
-    def nothing_unknown(self) -> bool:
-        """Whether no more of it can be published than what was read: its channel's history was asked, and shows no more."""
-        return self.asked_history and (self.history is None or self.next_seq > self.history.seq_end)
+    def take_history(self, published: Published | None, *, asked: bool = True) -> None:
+        """What its channel's history shows of it, once `asked`."""
+        self.asked_history = asked
+        self.history = published
 
-    @property
-    def live(self) -> bool:
-        """Whether it has started, and its end is neither read nor decided."""
-        return self.phase is Phase.OPEN and self.decided_end is None
+    # Acknowledged
 
-    @property
-    def waits_for_records(self) -> bool:
-        """Whether all of it that may be published is acknowledged, and more of it is held until other records come."""
-        if self.in_flight or self.phase not in {Phase.AWAITING_START, Phase.OPEN}:
-            return False
-        if self.queue and self.queue[0] is not self.torn:
-            return False
-        return bool(self.early) or self.torn is not None
+    def acknowledged_at(self, now: float) -> None:
+        """Its newest frame is acknowledged."""
+        self.acked_at = now
 
-    def in_known_gap(self, seq: int) -> bool:
-        return is_within(self.gaps, seq) or is_within(self.decided_gaps, seq)
+    def acknowledge_start(self, start: Start) -> None:
+        self.acked_seq = 0
+        if start.raw is not None:
+            self.acked_offset = max(self.acked_offset, start.raw.offset)
 
-    @property
-    def takes_plain_tokens(self) -> bool:
-        """Whether its next token, if plain, needs no more than to be appended: nothing is held, decided or torn."""
-        return (
-            self.phase is Phase.OPEN
-            and self.decoding is None
-            and not self.early
-            and not self.to_obey
-            and self.decided_end is None
-            and self.torn is None
-        )
+    def acknowledge_run(self, run: Run) -> None:
+        self.acked_seq = run.seq_end
+        self.tokens += run.count
+        self.acked_offset = max(self.acked_offset, run.records[-1].offset)  # they rise
+        self.updated_at = max(self.updated_at, *run.stamps)
+        if self.first_token_at is None:
+            self.first_token_at = run.ts
+        run.part.acknowledged = True
 
-    # Halves of surrogate pairs
+    def acknowledge_token(self, token: Token) -> None:
+        self.acked_seq = token.seq_end
+        self.tokens += token.count
+        self.acked_offset = max(self.acked_offset, *(raw.offset for raw in token.raws()))
+        self.updated_at = max(self.updated_at, token.ts)
+        if self.first_token_at is None:
+            self.first_token_at = token.ts
+        token.part.acknowledged = True
 
-    def append_token(self, record: TokenRecord, raw: Raw, part: PartText) -> int:
-        """Queue a token, joining the half pair that may wait before it. The change in queued characters."""
-        text = record.text or ""
-        seq = self.next_seq
-        tail = self.torn
-        if tail is not None:
-            if tail.part is part and starts_with_low_half(text) and len(tail.text) < MAX_JOINED:
-                tail.text = join_halves(tail.text, text)
-                tail.seq_end = seq
-                tail.joined = (*tail.joined, raw)
-                if not ends_in_high_half(tail.text):
-                    self.torn = None
-                return len(text)
-            self.settle_torn()
-        if starts_with_low_half(text):
-            text = REPLACEMENT + text[1:]
-        ts = time_of(record.ts, raw)
-        token = Token(seq, seq, part, text, ts, raw)
-        self.queue.append(token)
-        if ends_in_high_half(text):
-            self.torn = token
-        return len(text)
+    def acknowledge_gap(self, gap: Gap) -> None:
+        self.gaps.append((gap.first, gap.last))
+        self.acked_seq = gap.last
+        if gap.raw is not None:
+            self.acked_offset = max(self.acked_offset, gap.raw.offset)
+        else:
+            self.decided_gaps.remove((gap.first, gap.last))
 
-    def settle_torn(self, *, determined: bool = True) -> None:
-        """The other half did not come: the half becomes U+FFFD. Sendable at once only where the log determines that."""
-        if self.torn is not None:
-            self.torn.text = self.torn.text[:-1] + REPLACEMENT
-            if not determined and self.undetermined is None:  # what comes behind one waits with it
-                self.undetermined = self.torn
-            self.torn = None
+    def acknowledge_stop(self, stop: Stop) -> None:
+        self.acked_seq = stop.seq
+        self.reason, self.status = stop.reason, stop.status
+        self.ended_by_relay = stop.raw is None
+        if stop.raw is not None:
+            self.updated_at = max(self.updated_at, self.finished_at or 0)
+
+    def refuse(self, code: int, message: str) -> None:
+        """Its channel refuses it permanently: nothing that waits is sent."""
+        self.queue.clear()
+        self.refused = True
+        self.reason, self.status = EndReason.UNPUBLISHABLE, EndReason.UNPUBLISHABLE.status
+        self.error = {"code": str(EndReason.UNPUBLISHABLE), "message": f"{message} ({code})"}
+        self.decided_gaps.clear()
+
+    # Durable
+
+    def arm_snapshot(self, *, armed: bool) -> None:
+        """Whether a timer will ask for its snapshot."""
+        self.snapshot_armed = armed
+
+    def know_timers(self) -> Timed:
+        """Returns itself as its timers know it."""
+        if self.timed is None:
+            self.timed = Timed(self)
+        return self.timed
+
+    def forget_timers(self) -> None:
+        """Its timers do nothing any more, and keep nothing of it in memory until they are due."""
+        if self.timed is not None:
+            self.timed.response = None
+            self.timed = None
+
+    def save(self) -> None:
+        """A record is made of what is acknowledged."""
+        self.saved_seq, self.saved_mark = self.acked_seq, self.mark
+        self.runs.promise(self.saved_mark)
+
+    def written_at(self, offset: int) -> None:
+        """Its newest record stands at `offset` of the responses partition."""
+        self.record_offset = offset
+
+    def cover(self, seq: int, mark: int) -> None:
+        """Numbers up to `seq` are in a durable record; `mark` measures that as `runs` does."""
+        self.covered_seq = max(self.covered_seq, seq)
+        self.covered_mark = max(self.covered_mark, mark)
+        self.runs.cover(self.covered_mark)
+
+    def make_durable(self, gaps: Iterable[tuple[int, int]], *, end: bool) -> bool:
+        """Decisions are durable: these gaps, and the end if `end`. Returns whether one may be published now that could not before."""
+        changed, known = False, set(gaps)
+        for item in self.queue:
+            if (type(item) is Gap and not item.durable and (item.first, item.last) in known) or (
+                type(item) is Stop and not item.durable and end
+            ):
+                item.durable = changed = True
+        if changed and not any(isinstance(item, Gap | Stop) and not item.durable for item in self.queue):
+            self.undetermined = None
+        return changed
 
     def let_go(self) -> None:
         """The final record is durable: nothing of the text is needed any more."""
@@ -315,42 +201,43 @@ class Response:
         self.early.clear()
         self.metadata = None
 
-    def waiting_raws(self) -> Iterator[Raw]:
-        """The consumed records not acknowledged yet, in sequence order, the early ones last."""
-        for item in self.queue:
-            if isinstance(item, Run | Token):
-                yield from item.raws()
-            elif not isinstance(item, Gap) and item.raw is not None:
-                yield item.raw
-        for seq in sorted(self.early):
-            yield self.early[seq].raw
+    def restore(self, record: ResponseRecord, offset: int) -> None:
+        """Takes up its newest record, which stands at `offset` of the responses partition."""
+        relay = record.relay
+        self.phase = Phase.OPEN
+        self.channel = record.channel
+        self.metadata = record.metadata
+        self.start_digest = str(relay.get("start", ""))
+        self.seqless = bool(relay.get("seqless", False))
+        self.next_seq = record.seq + 1
+        self.acked_seq = self.covered_seq = self.saved_seq = record.seq
+        self.acked_offset = int(relay.get("offset", -1))
+        # Numbered records may have overtaken each other: those before that offset are not all covered.
+        self.last_offset = self.acked_offset if self.seqless else -1
+        self.tokens = record.tokens
+        self.gaps = [(first, last) for first, last in record.gaps]
+        # Earlier versions wrote Kafka's timestamps as they were.
+        first_token_at = record.first_token_at
+        self.started_at, self.updated_at = time_or_zero(record.started_at), time_or_zero(record.updated_at)
+        self.first_token_at = None if first_token_at is None else time_or_zero(first_token_at)
+        self.record_offset = offset
+        self.size = RECORD_OVERHEAD + json_length(record.response_id) + json_length(record.channel)
+        for part in record.parts:
+            text = PartText(part.part, part.kind, part.info)
+            text.restore(part.text)
+            self.parts[part.part] = text
+            self.size += part_size(text) + json_length(part.text)
+        self.size += encoded_size(record.metadata) + GAP_SIZE * len(record.gaps)
+        decided = relay.get("decided") or {}
+        self.decided_gaps = sorted((int(first), int(last)) for first, last in decided.get("gaps", []))
+        self.to_obey = dict(self.decided_gaps)
+        if end := decided.get("end"):
+            self.decided_end = End(str(end["reason"]), int(end["seq"]))
+        self.covered_mark = self.saved_mark = record.seq
 
-
-def is_within(gaps: Sequence[tuple[int, int]], seq: int) -> bool:
-    """Whether one of the gaps, which rise, holds the number."""
-    index = bisect_right(gaps, seq, key=_first_of_gap)
-    return index > 0 and seq <= gaps[index - 1][1]
-
-
-def _first_of_gap(gap: tuple[int, int]) -> int:
-    return gap[0]
-
-
-class Timed:
-    """A response as its timers know it."""
-
-    __slots__ = ("response",)
-
-    def __init__(self, response: Response) -> None:
-        self.response: Response | None = response
-
-
-class Published(msgspec.Struct, frozen=True):
-    """What the channel's history says was published of a response.
-
-    `lengths` are the ends of its text frames per part, in UTF-16 code units.
-    """
-
-    seq_end: int
-    lengths: dict[str, int]
-    stopped: bool
+    def restore_decoding(self, decoding: Decoding) -> None:
+        """It is in OpenAI's format, decoded so far by the predecessor."""
+        self.decoding = decoding
+        self.size += decoding.size
+        self.covered_mark = self.saved_mark = decoding.next_offset - 1
+        self.last_offset = max(self.last_offset, self.covered_mark)

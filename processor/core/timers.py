@@ -37,16 +37,12 @@ class Timers:
 
     def arm(self, deadline: float, kind: Kind, response: Response) -> None:
         self._count += 1
-        if response.timed is None:
-            response.timed = Timed(response)
-        heapq.heappush(self._heap, (deadline, self._count, kind, response.timed))
+        heapq.heappush(self._heap, (deadline, self._count, kind, response.know_timers()))
 
     @staticmethod
     def forget(response: Response) -> None:
         """Its timers do nothing any more, and keep nothing of it in memory until they are due."""
-        if response.timed is not None:
-            response.timed.response = None
-            response.timed = None
+        response.forget_timers()
 
     def next_wake(self) -> float | None:
         return self._heap[0][0] if self._heap else None
@@ -75,10 +71,6 @@ class Timers:
     def ask_for_end(self) -> None:
         """Have an end offset read although no timer waits for one."""
         self._asked = True
-
-    @property
-    def waits_for_position(self) -> bool:
-        return self._reading is not None
 
     def end_offset(self, read_at: float, offset: int) -> None:
         """The partition's end offset, from a request sent at `read_at`."""

@@ -1,4 +1,4 @@
-"""What the tail of the frames topic says was published: read once for all channels of a partition, and then only what is new."""
+"""What was published lately, by the tail of the frames topic: read once for all channels of a partition, and then only new records."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from processor.ports.followed import FollowedRecord
 BLOCK = 5_000
 """Records that are read at one time, the newest first."""
 FORGET_AFTER = 30.0
-"""Seconds after which what was read is let go, if nobody asks."""
+"""Seconds without a question after which the records that were read are released."""
 COUNT_AGAIN = 30.0
 ENOUGH = 100_000
 """Records of a partition that are kept in memory, at most."""
@@ -53,7 +53,7 @@ class ReadStretch:
 
 
 class FramesTail:
-    """The histories of channels. `partition_for` chooses a channel's partition, of so many. See `processor.ports.realtime.HistorySource`."""
+    """The histories of channels. `partition_for(channel, count)` returns a channel's partition. See `processor.ports.realtime.HistorySource`."""
 
     def __init__(self, reader: TailReader, partition_for: Callable[[str, int], int]) -> None:
         self._reader = reader

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from processor.gateway.deltas import FrameMissing
 from processor.gateway.events import FrameRead, LoggedFrame, event
-from processor.gateway.formats import ResponseStream
+from processor.gateway.formats import FormattedStream
 from processor.gateway.positions import StreamPosition
 
 MAX_QUEUE_BYTES = 256 * 1024
@@ -49,7 +49,7 @@ class StreamClient:
         wire: Wire,
         *,
         only: str | None = None,
-        stream: ResponseStream | None = None,
+        stream: FormattedStream | None = None,
     ) -> None:
         self.channels = channels
         self.partitions = partitions

@@ -12,7 +12,6 @@ import orjson
 import structlog
 
 from processor.clock import Clock
-from processor.errors import StoreUnavailable, TokenstreamError
 from processor.gateway.clients import StreamClient, StreamState, Wire
 from processor.gateway.deltas import FrameMissing
 from processor.gateway.events import event, event_line, snapshot_line
@@ -20,6 +19,7 @@ from processor.gateway.hub import Hub
 from processor.gateway.resume import BeginWithSnapshots, ResumeAfter
 from processor.gateway.snapshots import FirstPage, Snapshots
 from processor.gateway.transcripts import ResponseSnapshot
+from topics.errors import TokenstreamError
 
 BACKLOG_FRAMES = 256
 """Frames taken from the buffer at one time, so that a slow reader pins no others."""
@@ -217,7 +217,7 @@ class StreamDelivery:
 async def spread(
     deliveries: Sequence[StreamDelivery], seconds: float, least_gap: float = 0.02
 ) -> AsyncIterator[StreamDelivery]:
-    """Yields the deliveries spread over at most so many seconds, so that not all readers reconnect in one moment."""
+    """Yields the deliveries spread over at most `seconds`, so that readers do not all reconnect at once."""
     gap = min(least_gap, seconds / max(1, len(deliveries)))
     for delivery in deliveries:
         yield delivery

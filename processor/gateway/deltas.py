@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from processor.errors import TokenstreamError
-from processor.reader.frames import Frame, utf16_length, utf16_tail
+from processor.reader.frames import ReceivedFrame, utf16_length, utf16_tail
+from topics.errors import TokenstreamError
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Deltas:
             self.end = _end(record)
         return deltas
 
-    def of_frame(self, frame: Frame) -> list[PartDelta]:
+    def of_frame(self, frame: ReceivedFrame) -> list[PartDelta]:
         """Raises FrameMissing, and then changes nothing."""
         if self.end is not None:
             return []

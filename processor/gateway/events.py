@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from processor.reader.frames import Frame, Message, parse_frame
+from processor.reader.frames import Message, ReceivedFrame, parse_frame
 
 KEEP_ALIVE = b": keep-alive\n\n"
 PUBLISHER = "tokenstream"
@@ -16,8 +16,8 @@ PUBLISHER = "tokenstream"
 
 
 class LoggedFrame(msgspec.Struct, gc=False):
-    """One frame of the log. `data` is the JSON line that readers get. Times are in milliseconds: `ts` is what the record says, 0
-    where it says none; `written` is Kafka's.
+    """One frame of the log. `data` is the JSON line that readers get. Times are in milliseconds: `ts` is that of the record's
+    value, 0 where there is none; `written` is Kafka's.
 
     `serial` numbers the frames of one gateway in the order in which it read them.
     """
@@ -51,7 +51,7 @@ class FrameRead:
     """A frame of the log, and what it means to a reader."""
 
     logged: LoggedFrame
-    frame: Frame
+    frame: ReceivedFrame
     message: Message
 
 
@@ -98,7 +98,7 @@ def encode_json(value: Any) -> bytes:
 
 
 def event(name: str | None, position: str | None, line: bytes, *, retry_ms: int | None = None) -> bytes:
-    """Returns an event as it is written. Without a name it is a `message` of EventSource."""
+    """Returns the bytes of an event. Without a name it is a `message` of EventSource."""
     lines = b"" if name is None else b"event: " + name.encode() + b"\n"
     if position is not None:
         lines += b"id: " + position.encode() + b"\n"

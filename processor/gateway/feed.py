@@ -1,4 +1,4 @@
-"""Feeds the hub from Kafka: first what is on the topics, then what comes. Outlasts every outage of Kafka."""
+"""Feeds the hub from Kafka: first the records that are on the topics, then new ones. Continues after every outage of Kafka."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -12,6 +12,7 @@ from processor.core.backoff import Backoff
 from processor.errors import KafkaUnavailable
 from processor.gateway.hub import Hub
 from processor.ports.followed import FollowedRecord
+from processor.telemetry.log import where
 
 FETCH_WAIT = 1.0
 FRAMES_AT_ONCE = 200
@@ -99,8 +100,11 @@ class Feed:
             except KafkaUnavailable as error:
                 log.warning("gateway_kafka_unavailable", topic=name, cause=str(error), attempt=attempt)
                 self._troubles[name] = str(error)
-                await asyncio.sleep(RETRY.delay(attempt, self._random.random()))
-                attempt += 1
+            except Exception as error:  # noqa: BLE001 - nothing that is on a topic ends a process
+                log.error("gateway_feed_failed", topic=name, error=type(error).__name__, where=where(error))  # noqa: TRY400
+                self._troubles[name] = f"reading failed: {type(error).__name__}"
+            await asyncio.sleep(RETRY.delay(attempt, self._random.random()))
+            attempt += 1
 
     async def _follow_responses(self, works: Callable[[], None]) -> None:
         since = self._clock.wall_ms() - self._hub.retention_ms

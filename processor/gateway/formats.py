@@ -9,7 +9,7 @@ import orjson
 from processor.gateway.events import LoggedFrame, event, snapshot_line
 from processor.gateway.openai_stream import OpenAiStream
 from processor.gateway.ui_stream import UiMessageStream
-from processor.reader.frames import Frame
+from processor.reader.frames import ReceivedFrame
 
 
 class StreamFormat(StrEnum):
@@ -18,7 +18,7 @@ class StreamFormat(StrEnum):
     UI_MESSAGE = "ui-message"
 
 
-class ResponseStream(Protocol):
+class FormattedStream(Protocol):
     """Makes the bytes of one response's stream. Pure."""
 
     @property
@@ -35,7 +35,7 @@ class ResponseStream(Protocol):
         """Returns what the record adds. `encoded` is the record as readers get it."""
         ...
 
-    def of_frame(self, logged: LoggedFrame, frame: Frame, position: str) -> bytes:
+    def of_frame(self, logged: LoggedFrame, frame: ReceivedFrame, position: str) -> bytes:
         """Returns what the frame adds. Raises FrameMissing where a record has to come first."""
         ...
 
@@ -53,7 +53,7 @@ class FrameStream:
         line = snapshot_line(record["channel"], record["responseId"], record["seq"], encoded)
         return event("snapshot", position, line)
 
-    def of_frame(self, logged: LoggedFrame, frame: Frame, position: str) -> bytes:
+    def of_frame(self, logged: LoggedFrame, frame: ReceivedFrame, position: str) -> bytes:
         self.ended = frame.name == "stop"
         return event(logged.name, position, logged.data)
 
@@ -64,7 +64,7 @@ class DeltaFormat(Protocol):
     @property
     def ended(self) -> bool: ...
     def of_record(self, record: Mapping[str, Any]) -> list[object]: ...
-    def of_frame(self, frame: Frame) -> list[object]: ...
+    def of_frame(self, frame: ReceivedFrame) -> list[object]: ...
 
 
 class DeltaStream:
@@ -83,7 +83,7 @@ class DeltaStream:
         del encoded, position
         return b"" if self.ended else self._written(self._chunks.of_record(record))
 
-    def of_frame(self, logged: LoggedFrame, frame: Frame, position: str) -> bytes:
+    def of_frame(self, logged: LoggedFrame, frame: ReceivedFrame, position: str) -> bytes:
         del logged, position
         return b"" if self.ended else self._written(self._chunks.of_frame(frame))
 
@@ -94,7 +94,7 @@ class DeltaStream:
         return b"".join(lines)
 
 
-def new_stream(wanted: StreamFormat, response_id: str) -> ResponseStream:
+def new_stream(wanted: StreamFormat, response_id: str) -> FormattedStream:
     match wanted:
         case StreamFormat.TOKENSTREAM:
             return FrameStream()

@@ -33,7 +33,7 @@ from processor.telemetry.server import abort
 KEEP_ALIVE_SECONDS = 15.0
 SWEEP_SECONDS = 0.5
 POSITION_SECONDS = 225.0
-"""An idle reader is told its position this often: one of 15 minutes ago would no longer be in the buffer."""
+"""Seconds between two `id:` lines of an idle reader. A position of 15 minutes ago would no longer be in the buffer."""
 SHARE_OF_DRAIN = 0.8
 HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -42,7 +42,7 @@ log = structlog.stdlib.get_logger("tokenstream.gateway")
 
 @dataclass(frozen=True, slots=True)
 class GatewayParts:
-    """`partition_of` is the partition of the frames topic in which a channel's frames are. `trouble` says why nothing can be read."""
+    """`partition_of` returns the partition of the frames topic that has a channel's frames; `caught_up`, whether the log was read to its end."""
 
     hub: Hub
     store: StoredRecords

@@ -1,4 +1,4 @@
-"""What the gateway knows, and the readers it tells: frames and records of the log go in, events go out. Synchronous."""
+"""The state of a gateway: frames and records of the log go in, events to readers go out. Synchronous."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class Hub:
                 self.unreadable += 1
                 continue
             if record.value is not None:
-                self._tell_if_ended(record.key.decode())
+                self._notify_if_ended(record.key.decode())
 
     def skip_to(self, partition: int, offset: int) -> None:
         """Reading of the partition begins here, or goes on here without what was before: its readers need snapshots."""
@@ -118,7 +118,7 @@ class Hub:
         if reached:
             self._delivered(read.logged.ts if read.frame.has_text else 0, reached)
 
-    def _tell_if_ended(self, response_id: str) -> None:
+    def _notify_if_ended(self, response_id: str) -> None:
         """A reader of one response need not wait for a stop that the log may not have."""
         ended = self.transcripts.ended(response_id)
         if ended is None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from processor.gateway.deltas import Deltas, PartDelta, ResponseEnd
-from processor.reader.frames import Frame
+from processor.reader.frames import ReceivedFrame
 
 _CHOICE = re.compile(r"([1-9][0-9]{0,2})\.(.+)", re.ASCII)
 _FIELDS = {"text": "content", "reasoning": "reasoning_content", "refusal": "refusal"}
@@ -36,7 +36,7 @@ class OpenAiStream:
         self._begin(record.get("metadata"), int(record.get("startedAt") or 0) // 1000)
         return self._given(self._deltas.of_record(record))
 
-    def of_frame(self, frame: Frame) -> list[object]:
+    def of_frame(self, frame: ReceivedFrame) -> list[object]:
         if frame.name == "start":
             self._begin(frame.data, self._created)
         return self._given(self._deltas.of_frame(frame))

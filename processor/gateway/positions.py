@@ -1,4 +1,4 @@
-"""Positions: what the `id:` of an event says, and what `Last-Event-ID` brings back.
+"""Positions: the `id:` of an event, and the `Last-Event-ID` of a reader that returns.
 
 A position holds, for each partition of the frames topic that the reader's channels use, the offset of the last frame delivered.
 Offsets are Kafka's, so any gateway can resume what another one delivered. Readers must take a position as an opaque string.

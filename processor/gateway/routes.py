@@ -41,7 +41,7 @@ class StreamRoute:
 
 
 def find_stream(target: str) -> StreamRoute | None:
-    """Returns None for a path that is none of the gateway's. Raises ApiError 400 for one that is not UTF-8."""
+    """Returns None for a path that the gateway does not serve. Raises ApiError 400 for one that is not UTF-8."""
     match segments(target):
         case ["", "v1", "events"]:
             return StreamRoute(Streams.CHANNELS)

@@ -14,14 +14,14 @@ import msgspec
 import orjson
 
 from processor.gateway.events import FrameRead, encode_json
-from processor.reader.reader import Limits, Reader, Response
+from processor.reader.reader import Reader, ReaderLimits, ReaderResponse
 from topics.records import Status
 
 TRANSCRIPT_COST = 4096
 """Bytes of memory that an open response takes beside its text."""
 MAX_ENDED = 200_000
 """Ids of ended responses that are known; beyond, the oldest are forgotten."""
-_ONE = Limits(finished=1, open=1, remembered=1)
+_ONE = ReaderLimits(finished=1, open=1, remembered=1)
 
 
 class RecordSummary(msgspec.Struct, rename="camel"):
@@ -84,7 +84,7 @@ class Transcript:
         self.in_memory = True
 
     @property
-    def response(self) -> Response | None:
+    def response(self) -> ReaderResponse | None:
         return self._reader.responses.get(self.response_id)
 
     @property
@@ -142,7 +142,7 @@ class Transcript:
 
     def snapshot(self, serial: int) -> ResponseSnapshot:
         """The record of what is known, in the format of `responses`."""
-        response = self.response or Response(self.response_id)
+        response = self.response or ReaderResponse(self.response_id)
         parts = [
             {
                 "part": part.part,

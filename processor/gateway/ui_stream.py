@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from processor.gateway.deltas import Deltas, PartDelta, ResponseEnd
-from processor.reader.frames import Frame
+from processor.reader.frames import ReceivedFrame
 
 _FINISH_REASONS = {"length": "length", "tool_calls": "tool-calls", "content_filter": "content-filter", "stop": "stop"}
 _BLOCKS = {"text": "text", "refusal": "text", "reasoning": "reasoning"}
@@ -35,7 +35,7 @@ class UiMessageStream:
     def of_record(self, record: Mapping[str, Any]) -> list[object]:
         return [*self._start(record.get("metadata")), *self._given(self._deltas.of_record(record))]
 
-    def of_frame(self, frame: Frame) -> list[object]:
+    def of_frame(self, frame: ReceivedFrame) -> list[object]:
         deltas = self._deltas.of_frame(frame)
         return [*self._start(frame.data if frame.name == "start" else None), *self._given(deltas)]
 

@@ -9,7 +9,8 @@ from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
 from processor.errors import KafkaUnavailable, RecordTooLarge
 from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE, STOP_DEADLINE, ClientOptions
 
-REQUEST_SECONDS = 10.0
+REQUEST_SECONDS = 5.0
+"""After which a record that is not acknowledged is given up: no frame is sent long after its lease was checked."""
 
 
 class FramesWriter:

@@ -21,7 +21,7 @@ LOOK_FOR_PARTITIONS = 30.0
 
 
 def partition_for(key: str, count: int) -> int:
-    """The partition that Kafka's default partitioner chooses for a key, of so many."""
+    """Returns the partition that Kafka's default partitioner chooses for a key, out of `count`."""
     return (int(murmur2(key.encode())) & 0x7FFFFFFF) % count
 
 
@@ -119,7 +119,7 @@ class LogFollower:
         return len(self._partitions)
 
     async def ends(self) -> dict[int, int]:
-        """The offset after the last record of each partition, as it is now. Raises KafkaUnavailable."""
+        """Returns the current offset after the last record of each partition. Raises KafkaUnavailable."""
         consumer = self._running()
         try:
             async with asyncio.timeout(REQUEST_DEADLINE):
@@ -148,7 +148,7 @@ class LogFollower:
             raise KafkaUnavailable(f"fetching from {self._topic} failed: {error!r}") from error
         for trouble in self._troubles.values():
             raise KafkaUnavailable(f"{trouble}. Restore the broker's log of this partition.")
-        return [_followed(record) for records in fetched.values() for record in records]
+        return [_followed(tp.partition, record) for tp, records in fetched.items() for record in records]
 
     async def _look_for_partitions(self, consumer: AIOKafkaConsumer) -> None:
         now = asyncio.get_running_loop().time()
@@ -178,8 +178,8 @@ class LogFollower:
                     await consumer.stop()
 
 
-def _followed(record: Any) -> FollowedRecord:
-    return FollowedRecord(record.partition, record.offset, record.timestamp or 0, record.key or b"", record.value)
+def _followed(partition: int, record: Any) -> FollowedRecord:
+    return FollowedRecord(partition, record.offset, record.timestamp or 0, record.key or b"", record.value)
 
 
 def _passed_over(partition: TopicPartition, unreadable: Unreadable) -> None:
@@ -219,7 +219,7 @@ class LogTail:
                 consumer.seek(partition, start)
                 while await consumer.position(partition) < end:
                     fetched = await consumer.getmany(partition, timeout_ms=200, max_records=2_000)
-                    found += [_followed(record) for record in fetched.get(partition, ()) if record.offset < end]
+                    found += [_followed(number, record) for record in fetched.get(partition, ()) if record.offset < end]
                 consumer.pause(partition)
         except CLIENT_ERRORS as error:
             await self.stop()

@@ -14,7 +14,7 @@ from processor.kafka.connection import KafkaConnection
 from processor.kafka.dead_letter_reader import Source, StoredDeadLetter
 from topics.codec import TokenRecord, decode_record, decode_response
 from topics.producer import DeliveryError, ResponseWriter, TokenProducer
-from topics.records import Event, JsonObject, Reason, ResponseRecord
+from topics.records import EndReason, Event, JsonObject, Reason, ResponseRecord
 
 REPLAY_OF = "replayOf"
 INCOMPLETE: JsonObject = {"code": "replay_incomplete", "message": "the dead letters hold no stop of this response"}
@@ -180,6 +180,6 @@ async def _write(response: ResponseWriter, plan: ReplayPlan) -> None:
     for record in plan.tokens:
         await response.token(record.text or "", kind=record.kind, part=record.part, part_info=record.part_info)
     if plan.stop is not None:
-        await response.stop(reason=plan.stop.reason or "stop", usage=plan.stop.usage, error=plan.stop.error)
+        await response.stop(reason=plan.stop.reason or EndReason.STOP, usage=plan.stop.usage, error=plan.stop.error)
     elif plan.whole:
-        await response.stop(reason="error", error=INCOMPLETE)
+        await response.stop(reason=EndReason.ERROR, error=INCOMPLETE)

@@ -46,7 +46,7 @@ class Result(StrEnum):
     STORED_DIFFERS = "stored_differs"
 
 
-class Followed(Protocol):
+class ProbedChannel(Protocol):
     """A subscription. `next` gives None where nothing came; what is no Message tells that some may have been missed."""
 
     async def next(self, within: float) -> object: ...
@@ -83,9 +83,9 @@ class Sent:
 
     def take(self, message: Message) -> None:
         """Other responses of the channel are let go at once: other processes may probe it too."""
-        for happening in self.reader.feed(message):
-            if happening.response_id != self.response_id:
-                self.reader.drop(happening.response_id)
+        for event in self.reader.feed(message):
+            if event.response_id != self.response_id:
+                self.reader.drop(event.response_id)
 
     def arrived(self, now: float) -> list[float]:
         """How long each token that is new in the reader's text was on its way."""
@@ -147,7 +147,7 @@ class ProbeParts:
     channel: str
     client_id: str
     producer: Callable[[], TokenProducer]
-    follow: Callable[[], AbstractAsyncContextManager[Followed]]
+    follow: Callable[[], AbstractAsyncContextManager[ProbedChannel]]
     stored: Callable[[str], Awaitable[StoredResponse | None]]
     forget: Callable[[str], Awaitable[None]]
     metrics: Metrics
@@ -212,7 +212,7 @@ class Probe:
                 await asyncio.sleep(self._plan.pause)
             sent.stopped_at = time.monotonic()
 
-    async def _receive(self, sent: Sent, followed: Followed, deadline: float) -> None:
+    async def _receive(self, sent: Sent, followed: ProbedChannel, deadline: float) -> None:
         while not sent.stopped and (left := deadline - time.monotonic()) > 0:
             item = await followed.next(min(TICK, left))
             if isinstance(item, Message):
@@ -254,7 +254,7 @@ class Probe:
             log.info("probe_not_removed", response=response_id, error=type(error).__name__)
 
 
-async def _repair(sent: Sent, followed: Followed) -> None:
+async def _repair(sent: Sent, followed: ProbedChannel) -> None:
     """As readers do; where the key may not read the history, what is missing stays missing."""
     try:
         past = await followed.history()

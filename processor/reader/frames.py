@@ -29,7 +29,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class ReceivedFrame:
     name: Literal["start", "token", "part", "gap", "stop"]
     response_id: str
     seq: int
@@ -45,7 +45,7 @@ class Frame:
         return self.name in ("token", "part")
 
 
-class PartText:
+class ReceivedPart:
     """A part's text so far. `length` is the position in the part, in UTF-16 units; it passes the text's own length
     only where a loss was given up.
     """
@@ -77,7 +77,7 @@ class PartText:
         self.info = info if info is not None else self.info
 
 
-def parse_frame(message: Message) -> Frame | None:
+def parse_frame(message: Message) -> ReceivedFrame | None:
     """The frame a message carries, or None where it is none."""
     headers, name = message.headers, message.name
     numbers = [headers.get("seq"), headers.get("seqEnd", headers.get("seq")), headers.get("offset", "0")]
@@ -92,7 +92,7 @@ def parse_frame(message: Message) -> Frame | None:
         return None
     kind = TEXT_PART if name == "token" else headers.get("kind", part)
     info = _object(headers.get("partInfo")) if name == "part" else None
-    return Frame(name, headers["responseId"], seq, seq_end, offset, part, kind, info, message.data)  # type: ignore[arg-type]
+    return ReceivedFrame(name, headers["responseId"], seq, seq_end, offset, part, kind, info, message.data)  # type: ignore[arg-type]
 
 
 def utf16_length(text: str) -> int:

@@ -18,16 +18,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from processor.reader.frames import TEXT_PART, Frame, Message, PartText, digests, parse_frame, sha256_of, utf16_length
-from processor.reader.happenings import Appended, GapSeen, Happening, RepairNeeded, Replaced, Started, Stopped
+from processor.reader.events import Appended, GapSeen, ReaderEvent, RepairNeeded, Replaced, Started, Stopped
+from processor.reader.frames import (
+    TEXT_PART,
+    Message,
+    ReceivedFrame,
+    ReceivedPart,
+    digests,
+    parse_frame,
+    sha256_of,
+    utf16_length,
+)
 
-__all__ = ["Counts", "Limits", "Message", "Reader", "Response"]
+__all__ = ["Message", "Reader", "ReaderCounts", "ReaderLimits", "ReaderResponse"]
 
 STREAMING = "streaming"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ReaderLimits:
     """What bounds a reader's memory.
 
     Finished responses beyond `finished` are let go, the oldest first, and so are open ones beyond `open`, the least
@@ -43,7 +52,7 @@ class Limits:
 
 
 @dataclass(slots=True)
-class Counts:
+class ReaderCounts:
     frames: int = 0
     """Frames fed from the live channel, repeats among them."""
     ignored: int = 0
@@ -60,7 +69,7 @@ class Counts:
 
 
 @dataclass(slots=True)
-class Response:
+class ReaderResponse:
     """What is known of one response. `verified` is None until there is something to prove it by."""
 
     response_id: str
@@ -69,7 +78,7 @@ class Response:
     error: Any = None
     metadata: Any = None
     usage: Any = None
-    parts: dict[str, PartText] = field(default_factory=dict)
+    parts: dict[str, ReceivedPart] = field(default_factory=dict)
     last: int = -1
     tokens: int = 0
     frames: int = 0
@@ -79,7 +88,7 @@ class Response:
     verified: bool | None = None
     expected: dict[str, tuple[int, str]] | None = None
     started_at: int | None = None
-    held: dict[tuple[int, int, int, str], Frame] = field(default_factory=dict)
+    held: dict[tuple[int, int, int, str], ReceivedFrame] = field(default_factory=dict)
     held_units: int = 0
     dropped_to: int = -1
     """The highest sequence number of a frame there was no room to hold."""
@@ -108,7 +117,7 @@ class Response:
     def length(self, part: str) -> int:
         return self.parts[part].length if part in self.parts else 0
 
-    def is_repeat(self, frame: Frame) -> bool:
+    def is_repeat(self, frame: ReceivedFrame) -> bool:
         if self.finished:
             return True
         if frame.name == "stop":
@@ -116,7 +125,7 @@ class Response:
         past = not frame.has_text or frame.offset + utf16_length(frame.data) <= self.length(frame.part)
         return frame.seq_end <= self.last and past
 
-    def is_beyond(self, frame: Frame) -> bool:
+    def is_beyond(self, frame: ReceivedFrame) -> bool:
         """Whether something that comes before this frame is missing."""
         if frame.seq > self.last + 1:
             return True
@@ -128,30 +137,30 @@ class Response:
 class Reader:
     """Feed it what the channel, its history and the API give, in any order; ask it for responses and `needs()`."""
 
-    def __init__(self, client_id: str = "tokenstream", limits: Limits | None = None) -> None:
+    def __init__(self, client_id: str = "tokenstream", limits: ReaderLimits | None = None) -> None:
         self._client_id = client_id
-        self._limits = limits or Limits()
-        self._responses: OrderedDict[str, Response] = OrderedDict()
+        self._limits = limits or ReaderLimits()
+        self._responses: OrderedDict[str, ReaderResponse] = OrderedDict()
         self._let_go: OrderedDict[str, None] = OrderedDict()
-        self.counts = Counts()
+        self.counts = ReaderCounts()
 
     @property
-    def responses(self) -> Mapping[str, Response]:
+    def responses(self) -> Mapping[str, ReaderResponse]:
         return self._responses
 
     def needs(self) -> tuple[str, ...]:
         """Responses that miss something, oldest first."""
         return tuple(key for key, response in self._responses.items() if response.broken)
 
-    def feed(self, message: Message) -> tuple[Happening, ...]:
+    def feed(self, message: Message) -> tuple[ReaderEvent, ...]:
         """Take a message as the live channel delivers it."""
         return tuple(self._take(message, live=True))
 
-    def replay(self, messages: Iterable[Message]) -> tuple[Happening, ...]:
+    def replay(self, messages: Iterable[Message]) -> tuple[ReaderEvent, ...]:
         """Take messages of the channel's history, oldest first. What is known already is no news."""
-        return tuple(happening for message in messages for happening in self._take(message, live=False))
+        return tuple(event for message in messages for event in self._take(message, live=False))
 
-    def hydrate(self, record: Mapping[str, Any]) -> tuple[Happening, ...]:
+    def hydrate(self, record: Mapping[str, Any]) -> tuple[ReaderEvent, ...]:
         """Take a response record, finished or open, as the API or the `responses` topic gives it."""
         response_id = str(record["responseId"])
         if response_id in self._let_go:
@@ -160,7 +169,7 @@ class Reader:
         response.started_at = record.get("startedAt", response.started_at)
         if response.finished and (not response.replaceable or record["status"] == STREAMING):
             return ()
-        out: list[Happening] = [Replaced(response_id)]
+        out: list[ReaderEvent] = [Replaced(response_id)]
         if record["status"] == STREAMING:
             _merge(response, record)
             out += self._drain(response, live=False)
@@ -168,7 +177,7 @@ class Reader:
             out.append(self._finish_from(response, record))
         return tuple(out)
 
-    def give_up(self, response_id: str) -> tuple[Happening, ...]:
+    def give_up(self, response_id: str) -> tuple[ReaderEvent, ...]:
         """Accept that what a response misses will not come: show what is held, and set `complete` to false.
 
         Where that applies its stop, the response needs its record once more; given up again, it needs nothing.
@@ -176,7 +185,7 @@ class Reader:
         response = self._responses.get(response_id)
         if response is None or not response.broken:
             return ()
-        out: list[Happening] = []
+        out: list[ReaderEvent] = []
         was_finished = response.finished
         held = [response.held[key] for key in sorted(response.held)]
         _release(response)
@@ -198,7 +207,7 @@ class Reader:
             while len(self._let_go) > self._limits.remembered:
                 self._let_go.popitem(last=False)
 
-    def _take(self, message: Message, *, live: bool) -> list[Happening]:
+    def _take(self, message: Message, *, live: bool) -> list[ReaderEvent]:
         frame = parse_frame(message) if message.client_id == self._client_id else None
         if frame is None:
             self.counts.ignored += live
@@ -216,14 +225,14 @@ class Reader:
         self.counts.reordered += live and bool(response.held)
         return [*self._apply(response, frame), *self._drain(response, live=live)]
 
-    def _open(self, response_id: str) -> Response:
+    def _open(self, response_id: str) -> ReaderResponse:
         response = self._responses.get(response_id)
         if response is None:
-            response = self._responses[response_id] = Response(response_id)
+            response = self._responses[response_id] = ReaderResponse(response_id)
             self._bound()
         return response
 
-    def _hold(self, response: Response, frame: Frame) -> list[Happening]:
+    def _hold(self, response: ReaderResponse, frame: ReceivedFrame) -> list[ReaderEvent]:
         was_broken = response.broken
         units = utf16_length(frame.data) if frame.has_text else 0
         key = (frame.seq, frame.seq_end, frame.offset, frame.name)
@@ -240,8 +249,8 @@ class Reader:
         self.counts.losses += 1
         return [RepairNeeded(response.response_id)]
 
-    def _drain(self, response: Response, *, live: bool) -> list[Happening]:
-        out: list[Happening] = []
+    def _drain(self, response: ReaderResponse, *, live: bool) -> list[ReaderEvent]:
+        out: list[ReaderEvent] = []
         for key in sorted(response.held):
             frame = response.held.get(key)
             if frame is None:
@@ -256,7 +265,7 @@ class Reader:
                 response.held_units -= utf16_length(frame.data)
         return out
 
-    def _apply(self, response: Response, frame: Frame) -> list[Happening]:
+    def _apply(self, response: ReaderResponse, frame: ReceivedFrame) -> list[ReaderEvent]:
         covered = max(0, frame.seq_end - max(response.last, frame.seq - 1))
         response.last = max(response.last, frame.seq_end)
         response.frames += 1
@@ -273,23 +282,23 @@ class Reader:
                 response.tokens += covered
                 part = response.parts.get(frame.part)
                 if part is None:
-                    part = response.parts[frame.part] = PartText(frame.part, frame.kind, frame.info)
+                    part = response.parts[frame.part] = ReceivedPart(frame.part, frame.kind, frame.info)
                 elif part.info is None:
                     part.info = frame.info
                 return [Appended(response.response_id, frame.part, part.write(frame.offset, frame.data))]
 
-    def _stop(self, response: Response, data: Any) -> Stopped:
+    def _stop(self, response: ReaderResponse, data: Any) -> Stopped:
         stop = data if isinstance(data, dict) else {}
         response.status, response.reason = str(stop.get("status") or "complete"), stop.get("reason")
         response.usage, response.error = stop.get("usage"), stop.get("error")
         response.expected = digests(stop)
         return self._finish(response)
 
-    def _finish_from(self, response: Response, record: Mapping[str, Any]) -> Stopped:
+    def _finish_from(self, response: ReaderResponse, record: Mapping[str, Any]) -> Stopped:
         parts = record.get("parts", [])
         response.parts = {}
         for part in parts:
-            text = response.parts[part["part"]] = PartText(part["part"], part["kind"])
+            text = response.parts[part["part"]] = ReceivedPart(part["part"], part["kind"])
             text.replace(part["text"], part.get("info"))
         _describe(response, record)
         response.status, response.reason = record["status"], record.get("reason")
@@ -300,19 +309,19 @@ class Reader:
             response.expected = digests(record)
         return self._finish(response)
 
-    def _finish(self, response: Response) -> Stopped:
+    def _finish(self, response: ReaderResponse) -> Stopped:
         _release(response)
         response.settled = False
         self._responses.move_to_end(response.response_id)  # the newest finished is let go last
         self._bound()
         return self._prove(response)
 
-    def _prove(self, response: Response) -> Stopped:
+    def _prove(self, response: ReaderResponse) -> Stopped:
         response.verified = _proof(response)
         self.counts.mismatches += response.verified is False
         return Stopped(response.response_id, response.status, response.verified)
 
-    def _prove_late(self, response: Response, frame: Frame) -> list[Happening]:
+    def _prove_late(self, response: ReaderResponse, frame: ReceivedFrame) -> list[ReaderEvent]:
         """A stop after its finished record is a repeat, but may bring the hashes the record did not."""
         if frame.name != "stop" or response.expected is not None:
             return []
@@ -332,7 +341,7 @@ def _gaps(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return sorted(set(ranges))
 
 
-def _proof(response: Response) -> bool | None:
+def _proof(response: ReaderResponse) -> bool | None:
     if response.expected is None:
         return None
     if any(part.length and name not in response.expected for name, part in response.parts.items()):
@@ -344,23 +353,23 @@ def _proof(response: Response) -> bool | None:
     )
 
 
-def _release(response: Response) -> None:
+def _release(response: ReaderResponse) -> None:
     response.held.clear()
     response.held_units = 0
 
 
-def _describe(response: Response, record: Mapping[str, Any]) -> None:
+def _describe(response: ReaderResponse, record: Mapping[str, Any]) -> None:
     if record.get("metadata") is not None:
         response.metadata = record["metadata"]
 
 
-def _merge(response: Response, record: Mapping[str, Any]) -> None:
+def _merge(response: ReaderResponse, record: Mapping[str, Any]) -> None:
     """Take from an open record what it has beyond ours. It may be older than what we hold."""
     ahead = record["seq"] >= response.last
     for part in record.get("parts", []):
         mine = response.parts.get(part["part"])
         if mine is None:
-            mine = response.parts[part["part"]] = PartText(part["part"], part["kind"])
+            mine = response.parts[part["part"]] = ReceivedPart(part["part"], part["kind"])
         longer = part["length"] > mine.length
         mends = ahead and not response.complete and part["length"] == mine.length
         if longer or mends:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from processor.core.counts import Counts
+from processor.core.partition import PipelineStatus
 from processor.ports.log import TokensConsumer
 from processor.relay.worker import PartitionWorker
 from processor.telemetry.metrics import Metrics
@@ -19,20 +20,20 @@ class Measures:
 
     def show(self, workers: Mapping[int, PartitionWorker], paused: int, now: float) -> None:
         """`now` is monotonic seconds."""
-        pipelines = [worker.pipeline for worker in workers.values()]
+        statuses = {number: worker.pipeline.status() for number, worker in workers.items()}
         metrics = self._metrics
-        metrics.open_responses.set(sum(pipeline.open_responses for pipeline in pipelines))
-        metrics.buffered_bytes.set(sum(pipeline.buffered_bytes for pipeline in pipelines))
-        metrics.transcript_bytes.set(sum(pipeline.transcript_bytes for pipeline in pipelines))
-        metrics.publishes_in_flight.set(sum(pipeline.in_flight for pipeline in pipelines))
-        metrics.owned_partitions.set(len(pipelines))
+        metrics.open_responses.set(sum(each.open_responses for each in statuses.values()))
+        metrics.buffered_bytes.set(sum(each.buffered_bytes for each in statuses.values()))
+        metrics.transcript_bytes.set(sum(each.transcript_bytes for each in statuses.values()))
+        metrics.publishes_in_flight.set(sum(each.in_flight for each in statuses.values()))
+        metrics.owned_partitions.set(len(statuses))
         metrics.paused_partitions.set(paused)
-        for pipeline in pipelines:
-            self._count(pipeline.take_counts())
+        for worker in workers.values():
+            self._count(worker.pipeline.take_counts())
         oldest_due = now - self._oldest_at >= OLDEST_INTERVAL
         for number, worker in workers.items():
             if worker.running:
-                self._show_partition(number, worker)
+                self._show_partition(number, worker, statuses[number])
                 if oldest_due:
                     self._show_oldest(number, worker, now)
         if oldest_due:
@@ -61,15 +62,14 @@ class Measures:
         for seconds in counts.response_seconds:
             metrics.response_seconds.observe(seconds)
 
-    def _show_partition(self, number: int, worker: PartitionWorker) -> None:
+    def _show_partition(self, number: int, worker: PartitionWorker, status: PipelineStatus) -> None:
         metrics, labels = self._metrics, (self._consumer.topic, str(number))
-        position = worker.pipeline.position
         self._shown.add(number)
-        metrics.consumed_offset.labels(*labels).set(position)
+        metrics.consumed_offset.labels(*labels).set(status.position)
         metrics.committed_offset.labels(*labels).set(worker.committed_offset)
-        metrics.partition_open_responses.labels(*labels).set(worker.pipeline.open_responses)
+        metrics.partition_open_responses.labels(*labels).set(status.open_responses)
         if (end := self._consumer.high_water(number)) is not None:
-            metrics.consumer_lag_records.labels(*labels).set(max(0, end - position))
+            metrics.consumer_lag_records.labels(*labels).set(max(0, end - status.position))
 
     def _show_oldest(self, number: int, worker: PartitionWorker, now: float) -> None:
         since = worker.pipeline.oldest_unsent_at()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import structlog
 
 from processor.clock import Clock
-from processor.core.partition import PartitionPipeline
+from processor.core.pipeline import PipelineInput
 from processor.ports.log import RecordsReader
 from processor.relay.commit_metadata import CommitMetadata
 from topics.codec import decode_response
@@ -52,7 +52,7 @@ def beginning(committed: tuple[int, str] | None, first: int, end: int) -> Beginn
     return Beginning(max(first, offset), metadata.restore, offset < first, clean, metadata)
 
 
-async def restore(pipeline: PartitionPipeline, responses: RecordsReader, number: int, start: int, clock: Clock) -> int:
+async def restore(pipeline: PipelineInput, responses: RecordsReader, number: int, start: int, clock: Clock) -> int:
     """Rebuild the open responses and the finished ids from `responses[number]`, from `start` to its end. The end's offset.
 
     Raises KafkaUnavailable.

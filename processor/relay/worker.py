@@ -42,7 +42,7 @@ LANDING_SHARE = 0.7
 RETRY = Backoff(first=0.2, cap=5.0)
 
 
-class State(Enum):
+class WorkerState(Enum):
     TAKING_OVER = auto()
     RUNNING = auto()
     DRAINING = auto()
@@ -70,7 +70,7 @@ class PartitionWorker:
         self._writer = writer
         self._clock = parts.clock
         self.pipeline = pipeline_of(parts, limits)
-        self.state = State.TAKING_OVER
+        self.state = WorkerState.TAKING_OVER
         self.stuck: str | None = None
         """What this partition waits for, as a sentence; None while it makes progress."""
         self._lanes = parts.lanes_of(self.pipeline, self._may_publish, self.progressed)
@@ -102,7 +102,7 @@ class PartitionWorker:
 
     @property
     def running(self) -> bool:
-        return self.state is State.RUNNING
+        return self.state is WorkerState.RUNNING
 
     @property
     def committed_offset(self) -> int:
@@ -138,19 +138,19 @@ class PartitionWorker:
 
     def cancel(self, control: ControlRecord, cancel: Cancel) -> None:
         """See `PartitionPipeline.cancel`. A takeover that begins later finds it in the memory of the process."""
-        if self.state is not State.GONE:
+        if self.state is not WorkerState.GONE:
             self.pipeline.cancel(control, cancel)
             self.progressed()
 
     def _may_publish(self) -> bool:
-        return self.state in {State.RUNNING, State.DRAINING} and self._parts.consumer.membership.holds()
+        return self.state in {WorkerState.RUNNING, WorkerState.DRAINING} and self._parts.consumer.membership.holds()
 
     # Taking over
 
     async def run(self) -> None:
         """Own the partition until it is given back. Raises PartitionLost when another owner has taken it."""
         try:
-            while self.state is State.TAKING_OVER:
+            while self.state is WorkerState.TAKING_OVER:
                 await self._take_over()
                 while self.running:
                     await self._turn()
@@ -162,10 +162,10 @@ class PartitionWorker:
     async def _take_over(self) -> None:
         began = self._clock.monotonic()
         await self._retry("takeover").until_done(self._try_take_over, KafkaUnavailable, self._takeover_failed)
-        if self.state is not State.TAKING_OVER:
+        if self.state is not WorkerState.TAKING_OVER:
             raise PartitionLost(f"partition {self.number} was given back while it was taken over")
         self.stuck = None
-        self.state = State.RUNNING
+        self.state = WorkerState.RUNNING
         seconds = self._clock.monotonic() - began
         self._parts.metrics.takeovers.inc()
         self._parts.metrics.takeover_seconds.observe(seconds)
@@ -173,14 +173,14 @@ class PartitionWorker:
             "partition_taken_over",
             partition=self.number,
             offset=self._committed.offset,
-            open_responses=self.pipeline.open_responses,
+            open_responses=self.pipeline.status().open_responses,
             seconds=round(seconds, 3),
         )
         self._lanes.wake()
 
     def _takeover_failed(self, error: KafkaUnavailable, attempt: int) -> None:
         """Raises PartitionLost where the takeover was cancelled: a client that is closed meanwhile swallows the cancellation."""
-        if self.state is not State.TAKING_OVER:
+        if self.state is not WorkerState.TAKING_OVER:
             raise PartitionLost(f"partition {self.number} was given back while it was taken over") from error
         self.stuck = str(error)
         log.warning("takeover_retry", partition=self.number, attempt=attempt, cause=str(error))
@@ -223,7 +223,7 @@ class PartitionWorker:
     # Running
 
     def feed(self, records: Sequence[Raw], position: int) -> None:
-        if self.state is not State.RUNNING:
+        if self.state is not WorkerState.RUNNING:
             return
         if self._caution is not None:
             self._caution.add(records, position)
@@ -262,7 +262,7 @@ class PartitionWorker:
                 self._poison[first] = f"reading it raised {cause}"
             self._raised = first, type(error)
         self._caution_here = Caution(1, end)
-        self.state = State.TAKING_OVER
+        self.state = WorkerState.TAKING_OVER
         self._lanes.stop()
         self._kicked.set()
 
@@ -316,7 +316,7 @@ class PartitionWorker:
     async def _commit_trying(self) -> None:
         """Make durable what is tried, and nothing else: what is refused of the rest must not keep that from it."""
         async with self._writing:
-            if self.state in {State.RUNNING, State.DRAINING}:
+            if self.state in {WorkerState.RUNNING, WorkerState.DRAINING}:
                 await self._write_batch(Batch((), ()), clean=False, keep=self._committed)
 
     async def _turn(self) -> None:
@@ -363,7 +363,7 @@ class PartitionWorker:
             log.info("end_offset_unavailable", partition=self.number, cause=str(error))
             self.pipeline.unreachable(self._clock.monotonic())
             return
-        if self.state is State.RUNNING:
+        if self.state is WorkerState.RUNNING:
             self.pipeline.end_offset(read_at, end, self._clock.monotonic())
 
     async def _read_texts_back(self) -> None:
@@ -386,7 +386,7 @@ class PartitionWorker:
     async def _write(self, *, clean: bool = False) -> None:
         """One transaction with all that waits. Retried until it is known to be committed, or the partition is lost."""
         async with self._writing:
-            if self.state not in {State.RUNNING, State.DRAINING}:
+            if self.state not in {WorkerState.RUNNING, WorkerState.DRAINING}:
                 return  # given back, or begun again, while this waited its turn
             batch = self.pipeline.collect(self._clock.wall_ms())
             await self._write_batch(batch, clean=clean)
@@ -428,7 +428,7 @@ class PartitionWorker:
 
     def _metadata(self, point: CommitPoint, *, clean: bool) -> CommitMetadata:
         """An orderly end is none that a record caused: of what is suspected, it keeps what this owner has not fed."""
-        orderly = self.state is State.DRAINING
+        orderly = self.state is WorkerState.DRAINING
         attempts = self._attempts if point.offset == self._begun_at and not orderly else 0
         trying = self._trying
         if orderly:
@@ -453,12 +453,12 @@ class PartitionWorker:
         After it nothing is published or committed. Never raises for an outage: what was not committed, a successor
         does again.
         """
-        if self.state is not State.RUNNING or not self._parts.consumer.membership.holds():
-            if self.state is State.RUNNING:
+        if self.state is not WorkerState.RUNNING or not self._parts.consumer.membership.holds():
+            if self.state is WorkerState.RUNNING:
                 log.info("partition_drained", partition=self.number, clean=False, leased=False)
             self.abandon()  # without the lease nothing in flight may be sent again: there is nothing to wait for
             return False
-        self.state = State.DRAINING
+        self.state = WorkerState.DRAINING
         self._lanes.close()
         try:
             async with asyncio.timeout(within):
@@ -491,6 +491,6 @@ class PartitionWorker:
 
     def abandon(self) -> None:
         """Let go at once. Nothing more is published or committed from here."""
-        self.state = State.GONE
+        self.state = WorkerState.GONE
         self._lanes.stop()
         self._kicked.set()

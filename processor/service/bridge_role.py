@@ -10,11 +10,11 @@ from time import monotonic
 
 import structlog
 
-from processor.bridge.access import Access
+from processor.bridge.access import BridgeAccess
 from processor.bridge.app import Bridge, BridgeOptions
 from processor.bridge.asking import Rules
 from processor.bridge.kafka import KafkaLink
-from processor.bridge.measures import Measures
+from processor.bridge.measures import BridgeMeasures
 from processor.bridge.stream import StreamParts
 from processor.bridge.upstream import Upstream, make_session
 from processor.config import bridge as config_bridge
@@ -53,7 +53,7 @@ async def run_bridge(settings: Settings, stop: asyncio.Event) -> None:
     link = KafkaLink(_producer_of(settings), settings.kafka_credentials, Random())  # noqa: S311 - jitter, not secrets
     async with LoopWatch(metrics).watching(), make_session() as session, link:
         upstream = Upstream(session, settings.bridge_upstream, settings.bridge_upstream_timeout)
-        parts = StreamParts(upstream, link, Measures(metrics), monotonic)
+        parts = StreamParts(upstream, link, BridgeMeasures(metrics), monotonic)
         bridge = Bridge(_options(settings), _access(settings), parts)
         checks = (Check("kafka", link.trouble), Check("bridge", lambda: bridge.draining))
         health = Health(
@@ -81,8 +81,8 @@ def _producer_of(settings: Settings) -> Callable[[], TokenProducer]:
     return make
 
 
-def _access(settings: Settings) -> Access:
-    return Access(config_bridge.token_source(settings), required=not is_loopback(settings.bridge_host))
+def _access(settings: Settings) -> BridgeAccess:
+    return BridgeAccess(config_bridge.token_source(settings), required=not is_loopback(settings.bridge_host))
 
 
 def _options(settings: Settings) -> BridgeOptions:

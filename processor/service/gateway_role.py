@@ -18,6 +18,7 @@ from processor.service.kafka_clients import client_options
 from processor.telemetry.metrics import Metrics
 from topics.specs import FRAMES_RETENTION_MS
 
+FAILED_DRAIN_SECONDS = 1.0
 PLAUSIBLE_SECONDS = 7 * 86_400.0
 """A frame's `ts` that lies further away measures nothing."""
 
@@ -40,6 +41,8 @@ class GatewayRole:
         finally:
             if stop.is_set():
                 await asyncio.wait({draining})
+            else:  # something failed, and its error must not wait for readers
+                await self.events.drain(FAILED_DRAIN_SECONDS)
             for task in (*working, draining):
                 task.cancel()
 

@@ -26,7 +26,7 @@ class PortTaken(Fatal):
     """The address can't be bound; the sentence says which, and which settings change it."""
 
 
-class Connection(web.RequestHandler):
+class AcceptedConnection(web.RequestHandler):
     """One client's connection. aiohttp's own errors are answered in our format, and their words stay out of the log:
     they quote the request, credentials too.
     """
@@ -81,7 +81,7 @@ class _Server(web.Server):
         self._options = options
 
     def __call__(self) -> web.RequestHandler:
-        return Connection(self, loop=asyncio.get_running_loop(), **self._options)
+        return AcceptedConnection(self, loop=asyncio.get_running_loop(), **self._options)
 
 
 class _Runner(web.AppRunner):

@@ -2,11 +2,7 @@
 
 import asyncio
 import contextlib
-import json
-import os
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
@@ -14,12 +10,9 @@ from aiohttp import web
 from devtools.demo.web.server import Collaborators, DemoPage, Prompt
 from devtools.emulator.server import DEFAULT_KEY, LocalRealtime, demo_token
 from support.demo_process import running_demo
+from support.scenarios import Outcomes, run_scenarios
 
-BROWSER = Path(__file__).parent
 CHANNEL = "chat:lean"
-DEADLINE = 200.0
-Outcomes = dict[str, dict[str, Any]]
-"""By scenario: the seconds it took, what it measured, and the error if it failed."""
 
 
 @pytest.fixture(scope="session")
@@ -59,35 +52,12 @@ async def lean_page() -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def run_scenarios(script: str, address: str, *groups: str) -> Outcomes:
-    """Run scenarios in Chromium: the groups one after the other, the names in a group (`a+b`) at once."""
-    process = await asyncio.create_subprocess_exec(
-        "node",
-        str(BROWSER / script),
-        address,
-        *groups,
-        env={**os.environ, "REALTIME_KEY": DEFAULT_KEY},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        limit=2**20,
-    )
-    try:
-        async with asyncio.timeout(DEADLINE):
-            printed, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0, printed.decode()
-    outcomes = [json.loads(line) for line in printed.decode().splitlines() if line.startswith("{")]
-    return {outcome["name"]: outcome for outcome in outcomes}
-
-
 @pytest.fixture(scope="session")
 def on_the_demo(demo: str) -> Outcomes:
     """What became of each scenario on the whole deployment. What breaks things for everybody runs last, alone."""
     together = "streaming+folds+reload+late_join+two_windows+offline+hostile+keyboard+stop"
-    return asyncio.run(run_scenarios("demo_scenarios.mjs", demo, together, "discontinuity", "faults"))
+    scenarios = (together, "discontinuity", "faults")
+    return asyncio.run(run_scenarios("demo_scenarios.mjs", demo, *scenarios, REALTIME_KEY=DEFAULT_KEY))
 
 
 @pytest.fixture(scope="session")
@@ -95,6 +65,6 @@ def fed_directly() -> Outcomes:
     async def run() -> Outcomes:
         async with lean_page() as address:
             alone = ("hundred_at_once", "bounded_heap", "a_hole", "quick_start", "stays_on_the_page", "one_is_wrong")
-            return await run_scenarios("frame_scenarios.mjs", address, *alone, "accessible")
+            return await run_scenarios("frame_scenarios.mjs", address, *alone, "accessible", REALTIME_KEY=DEFAULT_KEY)
 
     return asyncio.run(run())

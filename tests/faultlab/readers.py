@@ -18,7 +18,7 @@ from processor.ably.subscription import (
     SubscriptionRefused,
     SubscriptionUnavailable,
 )
-from processor.reader.reader import Limits, Message, Reader
+from processor.reader.reader import Message, Reader, ReaderLimits
 from support.lab import KEY
 
 TICK = 0.5
@@ -31,7 +31,7 @@ class ChannelReader:
 
     def __init__(self, channel: str, endpoint: str, api: str, http: aiohttp.ClientSession) -> None:
         self.channel = channel
-        self.reader = Reader("tokenstream", Limits(finished=1_000_000, open=1_000_000))
+        self.reader = Reader("tokenstream", ReaderLimits(finished=1_000_000, open=1_000_000))
         self.interruptions = 0
         self._options = AblyOptions(key=lambda: KEY, client_id="reader", endpoint=endpoint, tls=False)
         self._api = api

@@ -167,7 +167,7 @@ test('an abort cancels the response, before and after it began', async () => {
     const { transport, gateway, sent } = await open({ answer: async (frames) => hasBegun && (await frames.start()).token('a') });
     const controller = new AbortController();
     const sending = sendTo(transport, { abortSignal: controller.signal });
-    await until(() => (hasBegun ? [...gateway.told.values()][0]?.tokens : sent.length));
+    await until(() => (hasBegun ? [...gateway.known.values()][0]?.tokens : sent.length));
     if (hasBegun) await sending;
     controller.abort();
     assert.equal((await chunksOf(await sending)).at(-1).type, 'abort');
@@ -230,7 +230,7 @@ test('text that turns out to be wrong is given again', async () => {
       await (await frames.start()).token('wrong');
       await new Promise((resolve) => setTimeout(resolve, 50));
       frames.texts.set('text', 'right');
-      gateway.told.get(frames.id).parts[0].text = 'right';
+      gateway.known.get(frames.id).parts[0].text = 'right';
       await frames.stop();
     },
   });
@@ -248,7 +248,7 @@ test('a message made of a record is the one that its stream leaves', async () =>
   let message;
   for await (const state of readUIMessageStream({ stream: ReadableStream.from(chunks) })) message = state;
   const plain = JSON.parse(JSON.stringify(message));
-  assert.deepEqual(messageOf(gateway.told.get(sent[0].responseId).record), plain);
+  assert.deepEqual(messageOf(gateway.known.get(sent[0].responseId).record), plain);
   const stream = tokenstream(gateway.url, { channel: 'chat:c' });
   closing.push(() => stream.close());
   await stream.ready;

@@ -114,7 +114,7 @@ test('a response that ended long before the newest is asked for', async () => {
   gateway.cut();
   await frames.stop();
   for (let count = 0; count < 3; count += 1) await (await begin(gateway)).stop();
-  gateway.told.get(frames.id).finishedAt = -1;
+  gateway.known.get(frames.id).finishedAt = -1;
   gateway.trim();
   await isProved(stream, frames.id);
   assert.ok(gateway.asked.some(({ path }) => path === `/v1/responses/${frames.id}`));
@@ -157,7 +157,7 @@ test('a connection lost among snapshots starts with them again', async () => {
   const { sendSnapshots } = gateway;
   gateway.sendSnapshots = (client) => {
     gateway.sendSnapshots = sendSnapshots;
-    const [{ record }] = gateway.told.values();
+    const [{ record }] = gateway.known.values();
     gateway.write(client, { event: 'snapshot', id: gateway.position, line: { name: 'snapshot', data: record, headers: {} } });
     client.response.end();
   };
@@ -182,7 +182,7 @@ test('a lost frame is filled from a record', async () => {
   assert.deepEqual([stream.counts.losses, stream.counts.lost], [1, 0]);
 });
 
-test('headers are sent, and made anew after a refusal', async () => {
+test('headers are sent, and made again after a refusal', async () => {
   const gateway = await serve();
   gateway.token = 'fresh';
   let made = 0;
@@ -233,6 +233,30 @@ test('a gateway that answers nothing is given up, and asked again', async () => 
   const stream = follow(gateway, { fetch: slow, requestTimeout: 100 });
   await stream.ready;
   assert.match(stream.errors[0], /no answer within 100 ms/);
+});
+
+test('events are read from the URL, and the API is where `api` says', async () => {
+  const [gateway, api] = [await serve(), await serve()];
+  const stream = follow(gateway, { api: api.url });
+  await stream.ready;
+  const frames = await (await begin(gateway)).token('a');
+  await until(() => stream.get(frames.id)?.text === 'a');
+  api.onCancel = () => frames.stop({ reason: 'cancelled', status: 'cancelled' });
+  assert.equal((await stream.cancel(frames.id)).status, 'cancelled');
+  assert.deepEqual([gateway.asked.length, api.asked.length], [1, 1]);
+});
+
+test('a gateway that says ready after resuming is asked nothing more', async () => {
+  const gateway = await serve();
+  const stream = follow(gateway);
+  await stream.ready;
+  const frames = await (await begin(gateway)).token('a');
+  await until(() => stream.get(frames.id)?.text === 'a');
+  const [{ response }] = gateway.clients;
+  response.write(`event: ready\nid: ${gateway.position}\ndata: {}\n\n`);
+  await frames.token('b');
+  await until(() => stream.get(frames.id)?.text === 'ab');
+  assert.equal(gateway.asked.length, 1);
 });
 
 test('a channel with a slash is asked for by parameter', async () => {
@@ -287,7 +311,7 @@ test('readers that join and are cut at random have every character once', async 
     }
     for (const frames of all) await frames.stop();
   }
-  const texts = [...gateway.told].slice(-20).map(([id, told]) => [id, told.parts[0].text]);
+  const texts = [...gateway.known].slice(-20).map(([id, known]) => [id, known.parts[0].text]);
   for (const stream of streams) {
     await until(() => texts.every(([id, text]) => stream.get(id)?.text === text && stream.get(id).verified));
     assert.deepEqual([stream.counts.lost, stream.counts.mismatches], [0, 0]);

@@ -7,7 +7,7 @@ import { sha256 } from './client_frames.mjs';
 const control = (name) => JSON.stringify({ channel: null, name, id: null, data: null, headers: {} });
 
 /** The record of a response, made of its frames. */
-class Told {
+class KnownResponse {
   constructor(responseId, channel) {
     const times = { startedAt: Date.now(), firstTokenAt: null, updatedAt: Date.now(), finishedAt: null };
     const end = { status: 'streaming', reason: null, error: null, usage: null };
@@ -44,7 +44,7 @@ class Told {
  */
 export class Gateway {
   log = []; // { channel, event, id, line }
-  told = new Map();
+  known = new Map();
   clients = new Set();
   asked = [];
   refusals = [];
@@ -74,15 +74,15 @@ export class Gateway {
   /** A frame, as the relay publishes it. `dropped` frames are never delivered, but known. */
   publish(channel, message, { dropped = false } = {}) {
     const { responseId } = message.extras.headers;
-    if (!this.told.has(responseId)) this.told.set(responseId, new Told(responseId, channel));
-    this.told.get(responseId).take(message);
+    if (!this.known.has(responseId)) this.known.set(responseId, new KnownResponse(responseId, channel));
+    this.known.get(responseId).take(message);
     if (dropped) return;
     const { name, data, id = null } = message;
     this.append({ channel, event: name, line: { channel, name, id, data, headers: message.extras.headers } });
   }
 
   append(entry) {
-    const event = { ...entry, id: `0-${this.log.length}` };
+    const event = { ...entry, id: `0-${this.log.length + 1}` };
     this.log.push(event);
     for (const client of this.clients) if (client.channels.includes(event.channel)) this.write(client, event);
   }
@@ -93,7 +93,7 @@ export class Gateway {
   }
 
   get position() {
-    return `0-${this.log.length - 1}`;
+    return `0-${this.log.length}`;
   }
 
   cut() {
@@ -122,7 +122,7 @@ export class Gateway {
 
   /** Sends the newest `limit` finished responses, those that ended since `position`, the open ones, and `ready`. */
   sendSnapshots(client, endedSince = Infinity) {
-    const all = [...this.told.values()].filter(({ channel }) => client.channels.includes(channel));
+    const all = [...this.known.values()].filter(({ channel }) => client.channels.includes(channel));
     const finished = all.filter(({ status }) => status !== 'streaming').sort((a, b) => b.startedAt - a.startedAt);
     const wanted = finished.filter(({ finishedAt }, index) => index < client.limit || finishedAt >= endedSince);
     for (const { record } of [...all.filter(({ status }) => status === 'streaming'), ...wanted]) {
@@ -144,8 +144,8 @@ export class Gateway {
     if (one || path === '/events') return this.stream(request, response, url, one ? [decodeURIComponent(one)] : url.searchParams.getAll('channel'));
     const [, id, cancel] = /^\/responses\/([^/]+)(\/cancel)?$/.exec(path) ?? [];
     if (id && cancel && request.method === 'POST') return this.cancel(request, response, decodeURIComponent(id));
-    const told = id && this.told.get(decodeURIComponent(id));
-    if (told && request.method === 'GET') return json(response, 200, told.record);
+    const known = id && this.known.get(decodeURIComponent(id));
+    if (known && request.method === 'GET') return json(response, 200, known.record);
     json(response, 404, { error: { code: 'not_found', message: 'There is no such response.' } });
   }
 
@@ -155,7 +155,7 @@ export class Gateway {
     response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store', 'X-Accel-Buffering': 'no' });
     response.write(`retry: ${this.retry}\n\n`);
     const last = request.headers['last-event-id'];
-    const from = Number(last?.split('-')[1] ?? NaN) + 1;
+    const from = Number(last?.split('-')[1] ?? NaN);
     if (from >= this.trimmed) for (const event of this.log.slice(from)) if (channels.includes(event.channel)) this.write(client, event);
     if (!(from >= this.trimmed)) this.sendSnapshots(client, last ? 0 : Infinity);
     const beat = setInterval(() => this.muted || response.write(':\n\n'), 15000);
@@ -170,9 +170,9 @@ export class Gateway {
     let body = '';
     for await (const chunk of request) body += chunk;
     const { channel, reason } = body ? JSON.parse(body) : {};
-    const told = this.told.get(responseId);
-    if (told && told.status !== 'streaming') return json(response, 200, told.record);
-    if (!told && !channel) return json(response, 404, { error: { code: 'not_found', message: 'Unknown response: name its `channel`.' } });
+    const known = this.known.get(responseId);
+    if (known && known.status !== 'streaming') return json(response, 200, known.record);
+    if (!known && !channel) return json(response, 404, { error: { code: 'not_found', message: 'Unknown response: name its `channel`.' } });
     this.cancelled.push({ responseId, channel, reason, type: request.headers['content-type'] });
     json(response, 202, { responseId, state: 'requested' });
     this.onCancel({ responseId, channel });

@@ -154,6 +154,16 @@ test('on the server it is empty, and the page goes on from there', async () => {
   await frames.stop();
 });
 
+test('without a source nothing is read, until there is one', async () => {
+  const gateway = await serve();
+  await (await new Frames(gateway.publisher, 'a').start()).token('of a');
+  const { root, text } = mount(h(List, { source: null }));
+  root.render(h(List, { source: { url: gateway.url, channel: 'a' } }));
+  await until(() => text() === 'of a (streaming)');
+  root.render(h(List, { source: null }));
+  await until(() => text() === '' && gateway.clients.size === 0);
+});
+
 test('a changed channel is followed, and nothing of the former is shown', async () => {
   const gateway = await serve();
   await (await new Frames(gateway.publisher, 'a').start()).token('of a');

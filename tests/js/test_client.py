@@ -34,7 +34,7 @@ async def test_the_library_survives_a_silent_or_wrong_api() -> None:
     await run("node", "--test", "--test-reporter=tap", str(ROOT / "tests" / "js" / "client_faults.test.mjs"))
 
 
-@pytest.mark.parametrize("tests", ["client_events", "client_cancel", "react", "ai_sdk"])
+@pytest.mark.parametrize("tests", ["client_events", "client_cancel", "react", "ai_sdk", "example_chat"])
 async def test_it_keeps_its_promises_on_a_gateway(tests: str) -> None:
     await run("node", "--test", "--test-reporter=tap", str(ROOT / "tests" / "js" / f"{tests}.test.mjs"))
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from processor.reader.frames import sha256_of, utf16_length
-from processor.reader.reader import Limits, Message, Reader, Response
+from processor.reader.reader import Message, Reader, ReaderLimits, ReaderResponse
 
 ROOT = Path(__file__).parents[2]
 RUNNER = Path(__file__).with_name("client_runner.mjs")
@@ -51,7 +51,9 @@ def javascript() -> Iterator[JavaScriptReader]:
 
 
 def python_outcome(script: dict[str, Any]) -> Any:
-    reader = Reader(limits=Limits(**{LIMIT_NAMES[name]: value for name, value in script.get("limits", {}).items()}))
+    reader = Reader(
+        limits=ReaderLimits(**{LIMIT_NAMES[name]: value for name, value in script.get("limits", {}).items()})
+    )
     for step in script["steps"]:
         match step:
             case {"feed": frame}:
@@ -71,7 +73,7 @@ def _message(raw: Step) -> Message:
     return Message(name=raw["name"], data=raw["data"], headers=raw["headers"], client_id=raw.get("clientId"))
 
 
-def _described(response: Response) -> Step:
+def _described(response: ReaderResponse) -> Step:
     same = ("status", "reason", "error", "metadata", "usage", "tokens", "frames", "gaps", "complete", "verified")
     parts = [
         {name: getattr(part, name) for name in ("part", "kind", "info", "text", "length")}

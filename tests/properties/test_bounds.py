@@ -67,7 +67,7 @@ def test_whole_records_are_counted_until_they_are_acknowledged() -> None:
     partition.feed(start("a"), *(token("a", seq, "x", logprobs="z" * 5_000) for seq in range(1, 41)))
     assert partition.pipeline.paused
     partition.publish()
-    assert partition.pipeline.buffered_bytes == 0
+    assert partition.pipeline.status().buffered_bytes == 0
     partition.feed(*(start(f"r{number}", metadata={"m": "z" * 10_000}) for number in range(20)))
     assert partition.pipeline.paused
 
@@ -80,7 +80,7 @@ def test_ended_responses_are_counted_until_they_are_committed() -> None:
     assert partition.pipeline.paused
     partition.write()
     assert not partition.pipeline.paused
-    assert partition.pipeline.buffered_bytes == 0
+    assert partition.pipeline.status().buffered_bytes == 0
 
 
 def test_ends_behind_a_frame_that_is_never_answered_take_little_room_and_pause_in_the_end() -> None:
@@ -112,7 +112,7 @@ def test_dead_letters_are_counted_until_they_are_committed() -> None:
     partition.feed(*(b"{" + b"x" * 2_000 for _ in range(10)))
     assert partition.pipeline.paused
     partition.write()
-    assert partition.pipeline.buffered_bytes == 0
+    assert partition.pipeline.status().buffered_bytes == 0
 
 
 def test_texts_that_left_memory_are_not_counted_for_ever() -> None:
@@ -127,8 +127,8 @@ def test_texts_that_left_memory_are_not_counted_for_ever() -> None:
         partition.publish()
         for _ in range(3):
             partition.write()
-    assert partition.pipeline.open_responses == 0
-    assert partition.pipeline.transcript_bytes == 0
+    assert partition.pipeline.status().open_responses == 0
+    assert partition.pipeline.status().transcript_bytes == 0
     finals = {key: decode_response(value) for key, value in partition.records}
     assert all(record.text == "x" * 1_000 + "y" for record in finals.values())
 

@@ -128,7 +128,7 @@ def test_no_crash_repeats_or_loses_a_token(seed: int, history: bool) -> None:
     for response_id, values in responses.items():
         check(world, response_id, expected(values, response_id))
     assert world.committed == len(world.log)
-    assert not world.pipeline.open_responses
+    assert not world.pipeline.status().open_responses
     late = sum(expected(values, response_id).late for response_id, values in responses.items())
     assert {reason for reason, _ in world.dead} == ({Reason.LATE} if late else set())
     assert len({offset for _, offset in world.dead}) == late
@@ -309,7 +309,7 @@ def test_states_that_wait_to_be_acknowledged_are_counted(count: int) -> None:
     log = [record(body("x", usage={**usage, "n": number}), "r1", "c") for number in range(count)]
     world = World(log, Random(1), LIMITS)
     world.pipeline.feed(world.log, count, 0.0)
-    assert world.pipeline.buffered_bytes >= count * 10_000
+    assert world.pipeline.status().buffered_bytes >= count * 10_000
     world.position = count
     world.finish()
-    assert world.pipeline.buffered_bytes == 0
+    assert world.pipeline.status().buffered_bytes == 0

@@ -76,5 +76,5 @@ def test_no_partition_stays_paused(seed: int, ended: int, buffered: int, most: i
     assert world.position == len(world.log), f"{world.pipeline!r} is paused: {world.pipeline.paused}"
     assert world.committed == len(world.log)
     assert not world.pipeline.paused
-    assert not world.pipeline.open_responses
-    assert world.pipeline.buffered_bytes == 0
+    assert not world.pipeline.status().open_responses
+    assert world.pipeline.status().buffered_bytes == 0

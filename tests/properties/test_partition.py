@@ -117,7 +117,7 @@ def check(world: World, produced: dict[str, list[tuple[str, str]]]) -> None:
         assert record.seq == len(parts) + 1
         assert record.gaps == ()
     assert world.committed == len(world.log)
-    assert not world.pipeline.open_responses
+    assert not world.pipeline.status().open_responses
 
 
 common = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)

@@ -111,7 +111,7 @@ def test_every_token_of_a_refused_channel_is_in_the_record_or_a_dead_letter(seed
         if record.reason == "unpublishable":
             assert is_told(world, response_id, record), response_id
     assert world.committed == len(world.log)
-    assert not world.pipeline.open_responses
+    assert not world.pipeline.status().open_responses
 
 
 @common
@@ -148,7 +148,7 @@ def test_readers_keep_what_they_saw_however_little_memory_an_owner_has(seed: int
         assert {part.part: part.text for part in record.parts} == texts
         assert is_told(world, response_id, record), (response_id, seed, buffered)
     assert world.committed == len(world.log)
-    assert not world.pipeline.open_responses
+    assert not world.pipeline.status().open_responses
 
 
 def token(response_id: str, seq: int, text: str) -> bytes:

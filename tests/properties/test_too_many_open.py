@@ -60,4 +60,4 @@ def test_what_is_abandoned_reads_as_it_is_recorded(seed: int, most: int, history
         assert record.reason in {"stop", "abandoned"}
         assert record.gaps == ()
     assert world.committed == len(world.log)
-    assert not world.pipeline.open_responses
+    assert not world.pipeline.status().open_responses

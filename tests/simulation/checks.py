@@ -19,7 +19,7 @@ from simulation.plan import Plan, Truth
 from simulation.produced import Produced, joined
 from simulation.realtime import Service
 from support.checker import check
-from topics.records import Reason
+from topics.records import EndReason, Reason
 
 METADATA_BYTES = 4096
 FRAME_BYTES = 65_536
@@ -200,7 +200,7 @@ class Judge:
     def _check_decisions(durable: Durable, record: dict[str, Any], where: str) -> None:
         decided = record["relay"].get("decided", {})
         gaps = {(first, last) for first, last in (*decided.get("gaps", ()), *record["gaps"])}
-        if record["reason"] != "unpublishable":
+        if record["reason"] != EndReason.UNPUBLISHABLE:
             demand(durable.decided_gaps <= gaps, f"a decided gap was forgotten: {where}, {durable.decided_gaps - gaps}")
             if durable.decided_end is not None:
                 kept = decided.get("end") == durable.decided_end
@@ -213,7 +213,7 @@ class Judge:
         """A record holds what was acknowledged, and so published."""
         shown = self.shown[record["responseId"]]
         counts_anew = self._counts_anew(record["responseId"])
-        if not counts_anew and (record["status"] == "streaming" or record["reason"] != "unpublishable"):
+        if not counts_anew and (record["status"] == "streaming" or record["reason"] != EndReason.UNPUBLISHABLE):
             demand(record["seq"] <= shown.through, f"ahead of what is published: {where}, {shown.through}")
         for part in record["parts"]:
             published = counts_anew or part["length"] <= shown.units.get(part["part"], 0)
@@ -332,7 +332,7 @@ class Judge:
             texts = self._expected(response.response_id, durable)
             self._check_final(response.response_id, durable.record, texts)
             self._check_fate(response.perturbed, response.lost, durable)
-            if durable.record["reason"] != "unpublishable":
+            if durable.record["reason"] != EndReason.UNPUBLISHABLE:
                 by_channel[durable.record["channel"]][response.response_id] = texts
         for number, record, truth in self.produced.all():
             reasons = self.dead.get((number, record.offset), set())
@@ -355,7 +355,7 @@ class Judge:
             if truth.event == "token" and 0 <= seq <= last and seq not in durable.gaps:
                 tokens.setdefault(seq, truth)
         covered = {*tokens, *durable.gaps, 0}
-        stopped = not durable.relay_made and durable.record["reason"] not in {*RELAY_ENDS, "unpublishable"}
+        stopped = not durable.relay_made and durable.record["reason"] not in {*RELAY_ENDS, EndReason.UNPUBLISHABLE}
         missing = set(range(last if stopped else last + 1)) - covered
         demand(not missing, f"{response_id}: {sorted(missing)} are neither produced nor in a gap")
         return joined(sorted(tokens.items()))
@@ -374,10 +374,10 @@ class Judge:
         narrow_room = self._plan.limits.buffered < TIGHT  # then a response that waits for half a pair may be ended
         tight = (narrow_room or "oversize_response" in perturbed) and "reordered" in perturbed
         allowed = {
-            "abandoned": "stop_missing" in perturbed or bool(tight),
-            "too_large": "oversize_response" in perturbed or (narrow_room and "torn_pair" in perturbed),
-            "response_id_reused": "id_reused" in perturbed,
-            "unpublishable": record["channel"] in self._plan.forbidden | self._plan.narrow,
+            EndReason.ABANDONED: "stop_missing" in perturbed or bool(tight),
+            EndReason.TOO_LARGE: "oversize_response" in perturbed or (narrow_room and "torn_pair" in perturbed),
+            EndReason.RESPONSE_ID_REUSED: "id_reused" in perturbed,
+            EndReason.UNPUBLISHABLE: record["channel"] in self._plan.forbidden | self._plan.narrow,
         }
         name = record["responseId"]
         self._check_cancel(perturbed, durable)
@@ -385,7 +385,7 @@ class Judge:
         early = durable.gaps - lost  # given up for want of room: their records are dead letters
         demand(not early or tight, f"{name} has gaps {record['gaps']}, lost were {sorted(lost)}")
         demand(
-            record["reason"] == "unpublishable" or self.shown[name].gaps == set(map(tuple, record["gaps"])),
+            record["reason"] == EndReason.UNPUBLISHABLE or self.shown[name].gaps == set(map(tuple, record["gaps"])),
             f"{name}: other gaps published",
         )
 

@@ -5,8 +5,8 @@ from enum import Enum
 
 from processor.core.response import Phase
 from processor.core.sequencer import Verdict
-from processor.relay.worker import State
-from topics.records import STATUS_BY_REASON, Reason
+from processor.relay.worker import WorkerState
+from topics.records import EndReason, Reason
 
 FAULTS = (
     "crash",
@@ -93,8 +93,6 @@ FAULTS = (
     "notice",
     "hydration",
 )
-ENDS = (*STATUS_BY_REASON, "abandoned", "too_large", "response_id_reused", "lost", "unpublishable")
-"""Every `reason` a finished record can have."""
 ENOUGH = 2_000
 """Seeds in which all of it is reached."""
 NEVER_REACHED = frozenset({Reason.STORE_REFUSED, Reason.POISON})
@@ -127,6 +125,6 @@ class Coverage:
 
 
 def wanted() -> list[str]:
-    states: tuple[Enum, ...] = (*Phase, *State, *Verdict, *(each for each in Reason if each not in NEVER_REACHED))
-    names = [*(f"fault {name}" for name in FAULTS), *(f"end {reason}" for reason in ENDS)]
+    states: tuple[Enum, ...] = (*Phase, *WorkerState, *Verdict, *(each for each in Reason if each not in NEVER_REACHED))
+    names = [*(f"fault {name}" for name in FAULTS), *(f"end {reason}" for reason in EndReason)]
     return [*names, *(f"{type(each).__name__} {each.name}" for each in states)]

@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-RELAY_ENDS = {"abandoned", "too_large", "response_id_reused", "lost"}
+from topics.records import STATUS_BY_REASON, EndReason
+
+RELAY_ENDS = frozenset(EndReason) - STATUS_BY_REASON.keys() - {EndReason.UNPUBLISHABLE}
+"""Ends with a stop that the relay makes, whose number is no record's."""
 
 
 class Violation(AssertionError):

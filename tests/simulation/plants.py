@@ -180,14 +180,14 @@ PLANTS = (
     Plant(
         "forgets decisions at takeover",
         600,
-        "processor.core.durable",
+        "processor.core.response",
         (('decided = relay.get("decided") or {}', "decided = {}"),),
     ),
     Plant(
         "publishes a gap before it is durable",
         50,
-        "processor.core.sequencer",
-        (("Gap(first, last, durable=False)", "Gap(first, last, durable=True)"),),
+        "processor.core.response_intake",
+        (("Gap(self.next_seq, last, durable=False)", "Gap(self.next_seq, last, durable=True)"),),
     ),
     Plant("never writes", 20, _PIPELINE, (("        return self._book.wants_write\n", "        return False\n"),)),
     Plant(
@@ -353,8 +353,8 @@ PLANTS = (
     Plant(
         "appends gaps as they are given up",
         40,
-        "processor.core.sequencer",
-        (("insort(response.decided_gaps, (first, last))", "response.decided_gaps.append((first, last))"),),
+        "processor.core.response_intake",
+        (("insort(self.decided_gaps, (gap.first, last))", "self.decided_gaps.append((gap.first, last))"),),
         scenario="a_record_of_a_gap_between_decided_ones",
     ),
     Plant(

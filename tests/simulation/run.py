@@ -12,7 +12,7 @@ import structlog
 
 from processor.clock import Clock
 from processor.core.response import Phase
-from processor.relay.worker import PartitionWorker, State
+from processor.relay.worker import PartitionWorker, WorkerState
 from processor.telemetry.metrics import Metrics
 from simulation.archive import ArchiveParts, ArchiveProcess, SimStore
 from simulation.cancels import write_control
@@ -85,10 +85,10 @@ class World:
                 if not clean:
                     self.excuse()
                 if leased:
-                    self.coverage.state(State.DRAINING)
+                    self.coverage.state(WorkerState.DRAINING)
             case {"event": "drain_incomplete"}:
                 self.excuse()
-                self.coverage.state(State.DRAINING)
+                self.coverage.state(WorkerState.DRAINING)
             case {"event": "publish_retry_asks_history"}:
                 self.coverage.fault("retry_after_the_id_window")
 
@@ -255,7 +255,10 @@ class World:
                     self.coverage.state(worker.state)
                     pipeline = worker.pipeline
                     bound = pipeline.limits.buffered + 60 * 70_000
-                    demand(pipeline.buffered_bytes <= bound, f"{worker!r} holds {pipeline.buffered_bytes} bytes")
+                    demand(
+                        pipeline.status().buffered_bytes <= bound,
+                        f"{worker!r} holds {pipeline.status().buffered_bytes} bytes",
+                    )
                     self._note_pause(worker)
                     for response in pipeline._open.values():
                         self.coverage.state(response.phase)

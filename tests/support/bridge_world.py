@@ -13,11 +13,11 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from devtools.kafka import LocalKafka
 from devtools.model_server import ModelServer
-from processor.bridge.access import Access
+from processor.bridge.access import BridgeAccess
 from processor.bridge.app import Bridge, BridgeOptions
 from processor.bridge.asking import Rules
 from processor.bridge.kafka import KafkaLink
-from processor.bridge.measures import Measures
+from processor.bridge.measures import BridgeMeasures
 from processor.bridge.stream import StreamParts
 from processor.bridge.upstream import Upstream, make_session
 from processor.config.values import ApiToken
@@ -105,9 +105,11 @@ async def bridge_world(
         KafkaLink(make, lambda: None, Random(1)) as link,
         aiohttp.ClientSession() as client,
     ):
-        parts = StreamParts(Upstream(session, upstream or model.url, idle_seconds), link, Measures(metrics), monotonic)
+        parts = StreamParts(
+            Upstream(session, upstream or model.url, idle_seconds), link, BridgeMeasures(metrics), monotonic
+        )
         options = BridgeOptions(rules, max_streams, write_seconds, drain_seconds, given_key)
-        bridge = Bridge(options, Access(given_tokens, required=bool(tokens)), parts)
+        bridge = Bridge(options, BridgeAccess(given_tokens, required=bool(tokens)), parts)
         async with HttpServer(bridge.make_app(Health(metrics, list, list)), host="127.0.0.1", port=0) as server:
             if connected:
                 await eventually(lambda: _works(link), deadline=30)

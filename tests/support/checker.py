@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from processor.reader.frames import Frame, digests, parse_frame, sha256_of, utf16_length
+from processor.reader.frames import ReceivedFrame, digests, parse_frame, sha256_of, utf16_length
 from processor.reader.reader import Message, Reader
 
 Texts = Mapping[str, str]
@@ -65,7 +65,7 @@ class _Seen:
     covered: set[int] = field(default_factory=set)
     highest: int = -1
     positions: dict[str, int] = field(default_factory=dict)
-    stop: Frame | None = None
+    stop: ReceivedFrame | None = None
 
 
 def check(published: Iterable[Message], produced: Mapping[str, Texts], *, client_id: str = "tokenstream") -> Report:
@@ -99,7 +99,7 @@ def _from_wire(message: Any) -> Message:
     return Message(name=message.name, data=data, headers=headers, client_id=message.client_id, id=message.id)
 
 
-def _check_frame(report: Report, one: _Seen, frame: Frame) -> None:
+def _check_frame(report: Report, one: _Seen, frame: ReceivedFrame) -> None:
     where = f"{frame.response_id} {frame.name} {frame.seq}-{frame.seq_end}/{frame.offset}"
     report.frames += 1
     if _is_repeated(one, frame):
@@ -122,13 +122,13 @@ def _check_frame(report: Report, one: _Seen, frame: Frame) -> None:
         one.stop = one.stop or frame
 
 
-def _is_repeated(one: _Seen, frame: Frame) -> bool:
+def _is_repeated(one: _Seen, frame: ReceivedFrame) -> bool:
     """Pieces of one large token share their number; what tells them apart is their place."""
     is_piece = frame.has_text and bool(frame.data) and frame.offset >= one.positions.get(frame.part, 0)
     return not is_piece and not one.covered.isdisjoint(range(frame.seq, frame.seq_end + 1))
 
 
-def _is_behind(one: _Seen, frame: Frame) -> bool:
+def _is_behind(one: _Seen, frame: ReceivedFrame) -> bool:
     return frame.seq <= one.highest and frame.seq not in one.covered
 
 
@@ -139,7 +139,7 @@ def _check_cover(report: Report, response_id: str, one: _Seen) -> None:
         report.say(f"lost: {response_id} {sorted(missing)[:10]}")
 
 
-def _check_stop(report: Report, response_id: str, stop: Frame | None, texts: Texts) -> None:
+def _check_stop(report: Report, response_id: str, stop: ReceivedFrame | None, texts: Texts) -> None:
     if stop is None:
         report.unfinished += 1
         report.say(f"unfinished: {response_id}")

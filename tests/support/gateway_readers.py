@@ -15,7 +15,7 @@ from processor.gateway.hub import Hub, HubLimits
 from processor.gateway.resume import BeginWithSnapshots, beginning
 from processor.gateway.snapshots import Snapshots
 from processor.ports.store import Page, Position, StoredResponse
-from processor.reader.reader import Limits, Message, Reader
+from processor.reader.reader import Message, Reader, ReaderLimits
 
 MIB = 1024 * 1024
 
@@ -103,7 +103,7 @@ class EventReader:
     """Keeps the offset rule, as any reader of the contract does."""
 
     def __init__(self) -> None:
-        self.reader = Reader(limits=Limits(finished=1_000, open=1_000))
+        self.reader = Reader(limits=ReaderLimits(finished=1_000, open=1_000))
         self.last_id: str | None = None
         self.names: list[str] = []
 

@@ -23,7 +23,7 @@ from aiokafka import AIOKafkaConsumer
 
 from devtools.emulator.server import LocalRealtime
 from devtools.free_ports import free_port
-from processor.reader.reader import Limits, Reader
+from processor.reader.reader import Reader, ReaderLimits
 from support.verdict import Verdict, as_received, judge_as_published, judge_for_reader
 from support.waiting import KINDS, WORDS, eventually, slowness
 from topics.producer import TokenProducer
@@ -274,7 +274,7 @@ class Lab:
 
     def verdict(self) -> Verdict:
         verdict = Verdict()
-        reader = Reader("tokenstream", Limits(finished=1_000_000, open=1_000_000))
+        reader = Reader("tokenstream", ReaderLimits(finished=1_000_000, open=1_000_000))
         for messages in self.realtime.log.values():
             mine = [as_received(message) for message in messages]
             judge_as_published(mine, verdict)

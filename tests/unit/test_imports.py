@@ -23,6 +23,7 @@ HOMES = {
     ),
     "aiohttp": (
         "processor/api/",
+        "processor/gateway/",
         "processor/telemetry/",
         "processor/bridge/",
         "processor/gateway/",

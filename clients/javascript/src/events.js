@@ -44,7 +44,7 @@ export class EventChannel {
   #restartAfter = 0;
   #snapshots = new Set(); // ids
 
-  /** Needs the stream's means: `ask`, `pauses`, `responses`, and the functions `hydrate(record)` and `report(error)`. */
+  /** Needs means of the stream: `ask` for the gateway, `pauses`, `responses`, `hydrate(record)`, `load(id)` and `report(error)`. */
   constructor(options, means) {
     this.name = options.channel;
     this.#options = options;
@@ -131,13 +131,10 @@ export class EventChannel {
 
   /** Open responses that had no snapshot may have ended long before the newest that did. */
   #loaded() {
+    if (this.state === 'attached') return;
     this.#set('attached');
-    const { ask, report, hydrate, responses } = this.#with;
-    for (const { id, finished } of responses.values()) {
-      if (finished || this.#snapshots.has(id)) continue;
-      const record = ask(`/responses/${encodeURIComponent(id)}`, { isOptional: true });
-      record.then((found) => found && hydrate(found)).catch((error) => this.#closed || report(error));
-    }
+    const { load, responses } = this.#with;
+    for (const { id, finished } of responses.values()) if (!finished && !this.#snapshots.has(id)) load(id);
     this.#snapshots.clear();
   }
 

@@ -56,7 +56,7 @@ class Stream {
     this.#reader = new Reader({ ...this.#options, onDrop: (id) => this.#emit('remove', id) });
     this.ready = new Promise((resolve, reject) => (this.#settleReady = { resolve, reject }));
     this.ready.catch(() => {}); // told by 'error' as well; nobody has to wait for it
-    if (isUrl) this.#loadChannel();
+    if (isUrl) this.#loadChannel(source);
     else this.#follow();
     if (!isUrl) historyCode().catch(() => {}); // loaded again when it is needed
   }
@@ -150,12 +150,13 @@ class Stream {
   };
 
   /** Pages that read from Ably do not load the code that reads events. */
-  async #loadChannel() {
+  async #loadChannel(api) {
     const means = {
-      ask: this.#ask,
+      ask: apiOf({ ...this.#options, api }, this.#abort.signal),
       pauses: this.#pauses,
       responses: this.#reader.responses,
       hydrate: (record) => this.#take(record),
+      load: (id) => this.#attempt(() => this.#load(id)),
       report: (error) => this.#emit('error', error),
     };
     try {

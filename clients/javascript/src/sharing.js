@@ -4,7 +4,7 @@ const byObject = new WeakMap(); // ably-js channel -> key -> shared stream
 const byUrl = new Map(); // key -> shared stream
 
 const isStream = (source) => typeof source.cancel === 'function' && source.ready instanceof Promise;
-const isGateway = (source) => typeof source.url === 'string';
+const isGateway = (source) => typeof source?.url === 'string';
 
 /** What tells options apart. Functions do not: of those, the newest are used. */
 export function keyOf({ connection, ...options } = {}) {

@@ -33,13 +33,13 @@ class PageUnavailable(Fatal):
 class Fault:
     """A button of the fault board.
 
-    `strike` breaks something, or mends it early if it `is_active()`, and returns a sentence on what happens now.
+    `inject` breaks something, or mends it early if it `is_active()`, and returns a sentence on what happens now.
     """
 
     name: str
     title: str
     description: str
-    strike: Callable[[], Awaitable[str]]
+    inject: Callable[[], Awaitable[str]]
     is_active: Callable[[], bool]
 
 
@@ -218,7 +218,7 @@ class DemoPage:
         fault = self._faults.get(request.match_info["name"])
         if fault is None:
             return _refusal(404, "There is no such fault.")
-        return web.json_response({"message": await fault.strike()})
+        return web.json_response({"message": await fault.inject()})
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         """A stream of the gateway, piece by piece as it comes."""

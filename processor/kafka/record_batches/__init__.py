@@ -3,7 +3,7 @@
 `read_safely` puts this in the place of aiokafka's own parsing, for one consumer.
 """
 
-from processor.kafka.record_batches.batches import Fault, Record, Trouble, Unreadable
+from processor.kafka.record_batches.batches import BatchedRecord, Fault, Trouble, Unreadable
 from processor.kafka.record_batches.fetches import HOLD, Fetches, SafeConsumer, read_safely
 from processor.kafka.record_batches.limits import DEFAULT_MAX_BATCH_BYTES
 from processor.kafka.record_batches.reports import report_trouble, report_unreadable
@@ -11,9 +11,9 @@ from processor.kafka.record_batches.reports import report_trouble, report_unread
 __all__ = [
     "DEFAULT_MAX_BATCH_BYTES",
     "HOLD",
+    "BatchedRecord",
     "Fault",
     "Fetches",
-    "Record",
     "SafeConsumer",
     "Trouble",
     "Unreadable",

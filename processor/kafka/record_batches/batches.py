@@ -43,7 +43,7 @@ class Fault(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class BatchedRecord:
     """As aiokafka's records; `renamed` counts headers whose names are not UTF-8: those bytes are escaped."""
 
     offset: int
@@ -94,7 +94,7 @@ class Trouble:
         return f"{self.topic}-{self.partition} can't be read at offset {self.offset}: {self.cause}"
 
 
-class Batch:
+class RecordBatch:
     """One batch of the current format; its checksum is verified. Raises Corrupt."""
 
     __slots__ = (
@@ -169,7 +169,7 @@ class Batch:
         struct.pack_into(">h", header, ATTRIBUTES_AT, self._attributes & ~CODEC_MASK)
         return b"".join((header, payload))
 
-    def _tolerantly(self, payload: bytes, position: int) -> Iterator[Record | Unreadable]:
+    def _tolerantly(self, payload: bytes, position: int) -> Iterator[BatchedRecord | Unreadable]:
         """Each record by itself, from the one at offset `position`."""
         cursor, last, done = _Cursor(payload), self.last_offset, 0
         while done < self._count and not cursor.at_end:
@@ -193,7 +193,7 @@ class Batch:
         if position <= self.last_offset:
             yield Unreadable(position, self.last_offset, Fault.INVALID, detail)
 
-    def _record(self, body: bytes, position: int) -> Record | Unreadable:
+    def _record(self, body: bytes, position: int) -> BatchedRecord | Unreadable:
         cursor, offset = _Cursor(body), position
         try:
             cursor.number()  # attributes, of which there are none yet
@@ -205,7 +205,7 @@ class Batch:
             return Unreadable(offset, offset, Fault.INVALID, f"the record can't be read ({error})", value=body)
         append_time = self._attributes & APPEND_TIME
         timestamp = self._max_timestamp if append_time else _signed(self._first_timestamp + delta)
-        return Record(offset, timestamp, key, value, headers, int(bool(append_time)), renamed)
+        return BatchedRecord(offset, timestamp, key, value, headers, int(bool(append_time)), renamed)
 
 
 class _Cursor:

@@ -20,8 +20,8 @@ from aiokafka.structs import ConsumerRecord
 
 from processor.kafka.record_batches.batches import (
     CURRENT_FORMAT,
-    Batch,
     Corrupt,
+    RecordBatch,
     Trouble,
     Unreadable,
     format_of,
@@ -182,7 +182,7 @@ class Fetched:
         if self.next_fetch_offset == start:
             raise Corrupt("the answer holds only what comes before it")
 
-    def _records_of(self, batch: Batch | LegacyBatch) -> Iterator[Any]:
+    def _records_of(self, batch: RecordBatch | LegacyBatch) -> Iterator[Any]:
         fetches, partition, make = self._fetches, self._partition, self._fetches.make
         for record in batch.records(self.next_fetch_offset, fetches.limit):
             self.next_fetch_offset = record.offset + 1
@@ -193,7 +193,7 @@ class Fetched:
             else:
                 yield record if make is None else make(partition, record)
 
-    def _is_hidden(self, batch: Batch | LegacyBatch) -> bool:
+    def _is_hidden(self, batch: RecordBatch | LegacyBatch) -> bool:
         """Whether nobody is to see the batch's records: a marker, or an aborted transaction's for who reads committed ones."""
         producer = batch.producer_id
         if self._fetches.committed_only and producer is not None:
@@ -259,11 +259,11 @@ def _looking_at_fetches(send: Any, fetches: Fetches) -> Any:
     return sent
 
 
-def _batch(frame: bytes) -> Batch | LegacyBatch:
+def _batch(frame: bytes) -> RecordBatch | LegacyBatch:
     version = format_of(frame)
     if version > CURRENT_FORMAT:
         raise Corrupt(f"the batch has the format {version}, which is not known")
-    return Batch(frame) if version == CURRENT_FORMAT else LegacyBatch(frame)
+    return RecordBatch(frame) if version == CURRENT_FORMAT else LegacyBatch(frame)
 
 
 def _plausible_end(frame: bytes) -> int | None:
@@ -274,7 +274,7 @@ def _plausible_end(frame: bytes) -> int | None:
     return base + delta + 1 if base >= 0 and 0 <= delta < len(frame) else None
 
 
-def _aborts(batch: Batch | LegacyBatch) -> bool:
+def _aborts(batch: RecordBatch | LegacyBatch) -> bool:
     try:
         marker: Sequence[Any] = list(batch.records(0, DEFAULT_MAX_BATCH_BYTES))
         return bool(ControlRecord.parse(marker[0].key) == ABORT_MARKER)

@@ -12,7 +12,7 @@ from devtools.kafka import LocalKafka
 from processor.ably.ably import AblyOptions
 from processor.ably.subscription import Subscription
 from processor.reader.frames import Message
-from processor.reader.reader import Limits, Reader
+from processor.reader.reader import Reader, ReaderLimits
 from support.lab import KEY, Lab, RelayProcess, laboratory
 
 CHANNELS = 4
@@ -22,7 +22,7 @@ async def join(lab: Lab, service: RelayProcess, channel: str, after: float, ende
     """Subscribe, hold back, load `hydrate`, go on live; where something is missing, load the response again."""
     await asyncio.sleep(after)
     options = AblyOptions(key=lambda: KEY, client_id="reader", endpoint=lab.realtime.endpoint, tls=False)
-    reader = Reader("tokenstream", Limits(finished=1_000))
+    reader = Reader("tokenstream", ReaderLimits(finished=1_000))
     base = f"http://127.0.0.1:{service.port}/v1"
     async with Subscription(options, channel) as live, aiohttp.ClientSession() as http:
         async with http.get(f"{base}/channels/{channel.replace(':', '%3A')}/hydrate?limit=50") as answer:

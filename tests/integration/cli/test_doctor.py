@@ -9,7 +9,7 @@ from devtools.free_ports import free_port
 from devtools.kafka import LocalKafka
 from integration.cli.commands import kafka_settings, tokenstream
 from processor.ably.ably import AblyOptions
-from processor.cli.doctor import Finding, kafka_findings, service_findings, store_findings
+from processor.cli.doctor import CheckResult, kafka_findings, service_findings, store_findings
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.topics_admin import TopicsWanted
 from support.lab import KEY
@@ -21,7 +21,7 @@ def options(endpoint: str, key: str = KEY) -> AblyOptions:
     return AblyOptions(key=lambda: key, client_id="tokenstream", endpoint=endpoint, tls=False)
 
 
-def states(findings: list[Finding]) -> dict[str, bool | None]:
+def states(findings: list[CheckResult]) -> dict[str, bool | None]:
     return {finding.name: finding.ok for finding in findings}
 
 

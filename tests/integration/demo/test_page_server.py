@@ -8,19 +8,28 @@ import pytest
 from aiohttp import web
 
 from devtools.demo.web.server import Collaborators, DemoPage, Fault, PageUnavailable, Prompt
+from support.gateway_log import start
+from support.served_gateway import Served
+from support.served_gateway import serving as serving_gateway
 
 
 @contextlib.asynccontextmanager
-async def serving(said: list[Prompt], *, api: str = "http://127.0.0.1:1", port: int = 0) -> AsyncIterator[DemoPage]:
+async def serving(
+    said: list[Prompt],
+    *,
+    api: str = "http://127.0.0.1:1",
+    port: int = 0,
+    realtime: str | None = "127.0.0.1:4000",
+) -> AsyncIterator[DemoPage]:
     async def say(prompt: Prompt) -> None:
         said.append(prompt)
 
-    async def strike() -> str:
+    async def inject() -> str:
         return "It is broken."
 
-    faults = (Fault("cut", "Cut", "all", strike, lambda: True),)
+    faults = (Fault("cut", "Cut", "all", inject, lambda: True),)
     collaborators = Collaborators(
-        realtime="127.0.0.1:4000",
+        realtime=realtime,
         api=api,
         channel="chat:1",
         token=lambda: "a.b.c",
@@ -162,3 +171,21 @@ async def test_a_taken_port_is_one_plain_sentence(page: DemoPage) -> None:
     with pytest.raises(PageUnavailable, match=rf"^Port {page.port} is taken: choose another with --port\.$"):
         async with serving([], port=page.port):
             pass
+
+
+async def test_without_a_realtime_server_the_page_follows_the_gateway(http: aiohttp.ClientSession) -> None:
+    gateway = Served()
+    async with (
+        serving_gateway(gateway),
+        serving([], api=f"http://127.0.0.1:{gateway.port}", realtime=None) as page,
+        http.get(page.address + "v1/channels/chat%3A1/events?limit=40") as answer,
+    ):
+        assert answer.content_type == "text/event-stream"
+        written = b""
+        while b"event: ready" not in written:
+            written += await answer.content.readany()
+        gateway.publish(start())
+        while b"event: start" not in written:
+            written += await answer.content.readany()
+        async with http.get(page.address + "config.json") as config:
+            assert await config.json() == {"channel": "chat:1", "api": "/v1"}

@@ -3,7 +3,7 @@
 import asyncio
 
 from processor.archive.batch import Arrival
-from processor.archive.intake import BatchLimits, Intake
+from processor.archive.intake import ArrivalQueue, BatchLimits
 from processor.ports.store import Position
 
 
@@ -12,7 +12,7 @@ def arrival(offset: int, size: int = 1) -> Arrival:
 
 
 async def test_a_batch_is_complete_by_count_without_waiting() -> None:
-    intake = Intake(BatchLimits(records=3, within=60))
+    intake = ArrivalQueue(BatchLimits(records=3, within=60))
     for offset in range(5):
         await intake.put(arrival(offset))
     async with asyncio.timeout(5):
@@ -20,7 +20,7 @@ async def test_a_batch_is_complete_by_count_without_waiting() -> None:
 
 
 async def test_a_batch_is_complete_by_bytes() -> None:
-    intake = Intake(BatchLimits(bytes=1000, within=60))
+    intake = ArrivalQueue(BatchLimits(bytes=1000, within=60))
     for offset in range(3):
         await intake.put(arrival(offset, 500))
     async with asyncio.timeout(5):
@@ -28,14 +28,14 @@ async def test_a_batch_is_complete_by_bytes() -> None:
 
 
 async def test_a_lonely_record_waits_no_longer_than_it_must() -> None:
-    intake = Intake(BatchLimits(within=0.01))
+    intake = ArrivalQueue(BatchLimits(within=0.01))
     await intake.put(arrival(0))
     async with asyncio.timeout(5):
         assert len(await intake.take()) == 1
 
 
 async def test_the_reader_waits_when_two_batches_are_held() -> None:
-    intake = Intake(BatchLimits(records=2, within=60))
+    intake = ArrivalQueue(BatchLimits(records=2, within=60))
     for offset in range(4):
         await intake.put(arrival(offset))
     waiting = asyncio.ensure_future(intake.put(arrival(4)))
@@ -48,7 +48,7 @@ async def test_the_reader_waits_when_two_batches_are_held() -> None:
 
 
 async def test_what_is_forgotten_is_gone() -> None:
-    intake = Intake(BatchLimits())
+    intake = ArrivalQueue(BatchLimits())
     await intake.put(arrival(0))
     intake.clear()
     assert len(intake) == 0

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
-from processor.bridge.asking import Asked, Mode, Rules, make_response_id, read_request
+from processor.bridge.asking import BridgeRequest, Mode, Rules, make_response_id, read_request
 from processor.bridge.refusals import Refusal
 from processor.config.patterns import LinearPattern
 from topics.openai_channel import ChannelTemplate
@@ -15,12 +15,12 @@ NO_RULES = Rules()
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 
 
-def ask(body: Any = CHAT, rules: Rules = NO_RULES, /, **headers: str) -> Asked:
+def ask(body: Any = CHAT, rules: Rules = NO_RULES, /, **headers: str) -> BridgeRequest:
     given = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
     return read_request(body if isinstance(body, bytes) else json.dumps(body).encode(), given, rules)
 
 
-def sent(asked: Asked) -> Any:
+def sent(asked: BridgeRequest) -> Any:
     return json.loads(asked.body)
 
 

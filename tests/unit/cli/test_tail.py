@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from processor.ably.subscription import Interrupted, SubscriptionUnavailable
 from processor.cli.shared import visible
-from processor.cli.tail import Follower, JsonLines, Lanes, PlainLines, as_fields
+from processor.cli.tail import Follower, JsonLines, PlainLines, TailLanes, as_fields
+from processor.reader.events import ReaderEvent, Stopped
 from processor.reader.frames import Message
-from processor.reader.happenings import Happening, Stopped
 
 
 def start(response_id: str) -> Message:
@@ -48,17 +48,17 @@ class Channel:
         return list(self.kept)
 
 
-async def follow(follower: Follower, ends: int) -> list[Happening]:
-    happened: list[Happening] = []
+async def follow(follower: Follower, ends: int) -> list[ReaderEvent]:
+    happened: list[ReaderEvent] = []
     async with asyncio.timeout(20):
-        async for some in follower.happenings():
+        async for some in follower.events():
             happened += some
             if sum(isinstance(one, Stopped) for one in happened) >= ends:
                 return happened
     return happened
 
 
-def text_of(happened: Sequence[Happening], response_id: str) -> str:
+def text_of(happened: Sequence[ReaderEvent], response_id: str) -> str:
     told = [as_fields(one, None) for one in happened if one.response_id == response_id]
     return "".join(fields["text"] for fields in told if fields["happening"] == "text")
 
@@ -113,14 +113,14 @@ async def test_lines_and_lanes_show_what_a_terminal_would_obey() -> None:
     assert lines[0] == "r start metadata={'model': 'm'}"
     assert not any("\x1b" in line for line in lines)
 
-    lanes = Lanes(visible)
+    lanes = TailLanes(visible)
     lanes.take(happened, follower.reader)
     drawn = lanes.drawn(width=60, height=20)
     assert "␛[2J[red]x" in drawn
     assert "r · complete ✓ · 1 tokens" in drawn
 
 
-async def test_json_lines_tell_each_happening() -> None:
+async def test_json_lines_have_each_event() -> None:
     follower = Follower(Channel(WHOLE), "tokenstream")
     happened = await follow(follower, 1)
     told: list[object] = []
@@ -139,7 +139,7 @@ async def test_json_lines_tell_each_happening() -> None:
 async def test_lanes_that_do_not_fit_leave_room_for_the_newest() -> None:
     live = [message for number in range(9) for message in (start(f"r-{number}"), stop(f"r-{number}", 1, ""))]
     follower = Follower(Channel(live), "tokenstream")
-    lanes = Lanes(visible)
+    lanes = TailLanes(visible)
     lanes.take(await follow(follower, 9), follower.reader)
     drawn = lanes.drawn(width=60, height=20)
     assert "r-8" in drawn

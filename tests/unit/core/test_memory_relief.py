@@ -141,7 +141,7 @@ def test_starts_that_can_not_be_published_pause_the_partition() -> None:
     for channel in pipeline.take_woken():
         publish(pipeline, channel)
     assert not pipeline.paused
-    assert pipeline.buffered_bytes == 0
+    assert pipeline.status().buffered_bytes == 0
 
 
 class Looks(dict[int, Early]):

@@ -39,7 +39,7 @@ def ended(stamps: tuple[int | None, ...], timestamp: int) -> ResponseRecord:
         pipeline.snapshot_all()
         batch = pipeline.collect(1_763_860_000_000)
         pipeline.committed(batch, pipeline.commit_point(batch, range(len(batch.saves))), 0.0)
-    assert pipeline.open_responses == 0
+    assert pipeline.status().open_responses == 0
     record = decode_response(encode_response(batch.saves[0].record))
     assert (record.status, record.text) == (Status.COMPLETE, "Hi there")
     return record

@@ -98,12 +98,12 @@ def test_responses_without_a_start_take_bounded_memory_and_the_oldest_leave_firs
 def test_what_has_no_start_costs_nothing_once_it_has_come_or_is_given_up() -> None:
     partition = Partition(Limits())
     partition.feed(token("a", 2), token("a", 1), token("b", 1))
-    assert partition.pipeline.buffered_bytes > 2 * START_LESS_COST
+    assert partition.pipeline.status().buffered_bytes > 2 * START_LESS_COST
     partition.feed(start("a"), *(token("b", seq) for seq in range(2, MAX_EARLY_TOKENS + 2)))
     partition.publish()
     partition.pipeline._intake.give_up(partition.pipeline._open["b"], 0.0)
     partition.write()
-    assert partition.pipeline.buffered_bytes == 0
+    assert partition.pipeline.status().buffered_bytes == 0
 
 
 def test_what_has_no_start_gives_up_no_gap_of_what_has_one() -> None:

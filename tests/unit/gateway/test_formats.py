@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from processor.gateway.deltas import FrameMissing
-from processor.gateway.formats import ResponseStream, StreamFormat, headers_of, new_stream
+from processor.gateway.formats import FormattedStream, StreamFormat, headers_of, new_stream
 from support.gateway_log import part, read, record_value, sha256, start, stop, token, units
 
 CALL = {"name": "weather", "id": "call-x"}
 
 
-def frames(stream: ResponseStream, *values: bytes) -> bytes:
+def frames(stream: FormattedStream, *values: bytes) -> bytes:
     written = b""
     for offset, value in enumerate(values):
         found = read(value, offset)
@@ -20,7 +20,7 @@ def frames(stream: ResponseStream, *values: bytes) -> bytes:
     return written
 
 
-def given(stream: ResponseStream, value: bytes) -> bytes:
+def given(stream: FormattedStream, value: bytes) -> bytes:
     return stream.of_record(json.loads(value), value, "p1.0-9")
 
 

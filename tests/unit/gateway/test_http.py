@@ -1,82 +1,21 @@
 """The streams over HTTP: who may read, how many may, and what an EventSource and a proxy need."""
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
-from random import Random
+from collections.abc import Iterator
 
 import aiohttp
 import pytest
 from yarl import URL
 
 from processor.api.access import Access, fixed_tokens
-from processor.api.app import make_app
-from processor.clock import Clock
 from processor.config.values import ApiToken
 from processor.errors import StoreUnavailable
-from processor.gateway.http import KEEP_ALIVE_SECONDS, EventsV1, GatewayParts
-from processor.gateway.hub import Hub, HubLimits
-from processor.telemetry.health import Health
-from processor.telemetry.metrics import Metrics
-from processor.telemetry.server import HttpServer
-from support.gateway_log import logged, record_value, start, stop, token
-from support.gateway_readers import Event, MemoryRecords, read_events
+from processor.gateway.http import KEEP_ALIVE_SECONDS
+from support.gateway_log import record_value, start, stop, token
+from support.gateway_readers import Event, read_events
+from support.served_gateway import Served, serving
 from support.waiting import eventually
-
-MIB = 1024 * 1024
-
-
-@dataclass
-class Served:
-    """A gateway on a port, without Kafka."""
-
-    access: Access = field(default_factory=lambda: Access(open=True))
-    max_clients: int = 100
-    caught_up: bool = True
-    store: MemoryRecords = field(default_factory=MemoryRecords)
-    metrics: Metrics = field(default_factory=Metrics)
-    now: float = 100.0
-    """Monotonic seconds, advanced by hand."""
-
-    def __post_init__(self) -> None:
-        self.hub = Hub(HubLimits(MIB, MIB), lambda _ts, readers: self.metrics.gateway_events.inc(readers))
-        self.hub.buffer.begin(0, 0)
-        self.events = EventsV1(
-            GatewayParts(
-                hub=self.hub,
-                store=self.store,
-                access=self.access,
-                metrics=self.metrics,
-                clock=Clock(monotonic=lambda: self.now),
-                random=Random(1),
-                partition_of=lambda _: 0,
-                caught_up=lambda: self.caught_up,
-                cors_origins=("https://app.example",),
-                max_clients=self.max_clients,
-            )
-        )
-
-    def publish(self, *values: bytes) -> None:
-        self.hub.take_frames(logged(list(values), first=self.hub.buffer.ends[0] + 1), 5_000)
-
-    def clients(self) -> int:
-        return int(self.metrics.registry.get_sample_value("tokenstream_gateway_clients") or 0)
-
-
-@contextlib.asynccontextmanager
-async def serving(served: Served) -> AsyncIterator[aiohttp.ClientSession]:
-    app = make_app(served.metrics, Health(served.metrics, lambda: ()), None, streams=served.events.serve)
-    server = HttpServer(app, host="127.0.0.1", port=0)
-    sweeping = asyncio.create_task(served.events.keep_alive())
-    async with server, aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
-        try:
-            yield session
-        finally:
-            await served.events.drain(1.0)
-            sweeping.cancel()
-            await asyncio.wait({sweeping})
 
 
 async def until(answer: aiohttp.ClientResponse, name: str, written: bytes = b"") -> list[Event]:

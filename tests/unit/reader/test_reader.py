@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from processor.reader.events import Appended, RepairNeeded, Started, Stopped
 from processor.reader.frames import sha256_of, utf16_length
-from processor.reader.happenings import Appended, RepairNeeded, Started, Stopped
-from processor.reader.reader import Limits, Message, Reader, Response
+from processor.reader.reader import Message, Reader, ReaderLimits, ReaderResponse
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 LIMIT_NAMES = {"finished": "finished", "open": "open", "heldFrames": "held_frames", "heldUnits": "held_units"}
@@ -41,7 +41,7 @@ def take(reader: Reader, step: dict[str, Any]) -> None:
             reader.give_up(response_id)
 
 
-def described(response: Response) -> dict[str, Any]:
+def described(response: ReaderResponse) -> dict[str, Any]:
     return {
         "id": response.response_id,
         "status": response.status,
@@ -64,7 +64,7 @@ def described(response: Response) -> dict[str, Any]:
 
 def outcome(vector: dict[str, Any]) -> dict[str, Any]:
     limits = {LIMIT_NAMES[name]: value for name, value in vector.get("limits", {}).items()}
-    reader = Reader(limits=Limits(**limits))
+    reader = Reader(limits=ReaderLimits(**limits))
     for step in vector["steps"]:
         take(reader, step)
     counts = reader.counts
@@ -104,7 +104,7 @@ def test_what_happened_is_told_in_order() -> None:
 
 
 def test_finished_responses_beyond_the_limit_are_let_go_oldest_first() -> None:
-    reader = Reader(limits=Limits(finished=2))
+    reader = Reader(limits=ReaderLimits(finished=2))
     for number in range(4):
         for frame in (start(), stop(1, "")):
             headers = {**frame.headers, "responseId": f"r{number}"}

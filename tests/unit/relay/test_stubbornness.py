@@ -93,7 +93,7 @@ async def relayed(answers: list[tuple[int, int] | None]) -> tuple[PartitionPipel
             backoff=Backoff(first=0.0, cap=0.0),
         )
         lanes = Lanes(
-            parts, pipeline, lambda: True, lambda: ended.set() if not pipeline.open_responses else None, tasks
+            parts, pipeline, lambda: True, lambda: ended.set() if not pipeline.status().open_responses else None, tasks
         )
         pipeline.feed([LogRecord(offset, value) for offset, value in enumerate(values)], 3, 0.0)
         lanes.wake()

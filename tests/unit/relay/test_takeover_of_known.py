@@ -120,7 +120,7 @@ def test_a_log_that_lost_its_end_is_not_published_again(limits: Limits) -> None:
         # Taken over again in the middle, it is read on from what was committed, and all is known still.
         pipeline = successor(topic, write(pipeline, topic, 1.0), len(log), limits)
     assert pipeline.collect(1).dead_letters == ()
-    assert pipeline.open_responses == 0
+    assert pipeline.status().open_responses == 0
 
 
 def test_a_topic_made_anew_is_read_from_its_begin() -> None:
@@ -149,7 +149,7 @@ def test_a_late_copy_of_an_old_response_opens_nothing() -> None:
     copies = [LogRecord(3 + number, record.value) for number, record in enumerate(first)]
     another = event(6, "start", "r", 0, metadata={"another": 1})
     pipeline.feed([*copies, another, event(7, "token", "r", 9, text="late")], 8, 301.0)
-    assert pipeline.open_responses == 0
+    assert pipeline.status().open_responses == 0
     letters = [(letter.reason, letter.raw.offset) for letter in pipeline.collect(1).dead_letters]
     assert letters == [(Reason.RESPONSE_ID_REUSED, 6), (Reason.LATE, 7)]
 

@@ -13,7 +13,7 @@ from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
 from processor.relay.controls import RelayControls
 from processor.relay.parts import WorkerParts
-from processor.relay.worker import IDLE_WAIT, PartitionWorker, State
+from processor.relay.worker import IDLE_WAIT, PartitionWorker, WorkerState
 from processor.telemetry.metrics import Metrics
 from support.measures import NoMeasures
 from topics.codec import Decoder
@@ -56,7 +56,7 @@ def worker() -> PartitionWorker:
         controls=RelayControls(Clock(), Random(1)),
     )
     made = PartitionWorker(0, parts, nothing, Limits(gap_timeout=30.0, idle_timeout=60.0))
-    made.state = State.RUNNING
+    made.state = WorkerState.RUNNING
     return made
 
 

@@ -21,10 +21,10 @@ export interface Responses {
 
 /**
  * Follows the responses of a source. Components with the same source and equal options share one subscription. Options may be given
- * inline: only other values open another subscription, and of functions the newest is called.
+ * inline: only other values open another subscription, and of functions the newest is called. Without a source nothing is read.
  * On the server, and before the component is mounted, there are no responses.
  */
-export function useResponses(source: Source, options?: Options): Responses;
+export function useResponses(source: Source | null | undefined, options?: Options): Responses;
 
 /** Follows one response of a source; null until it is known. Renders the component when this response changes. */
-export function useResponse(source: Source, id: string, options?: Options): Response | null;
+export function useResponse(source: Source | null | undefined, id: string | null, options?: Options): Response | null;

@@ -3,7 +3,7 @@ import { lease } from '../sharing.js';
 const INTERVAL = 16; // milliseconds between two renders
 
 /**
- * A stream as React reads it. It is leased while somebody has subscribed.
+ * A stream as React reads it. It is leased while somebody has subscribed. Without a source there is nothing to read.
  * Subscribers are called at once, then at most once per interval, however many frames arrive.
  * `view` has the value before the first subscription, `nothing`, and `watch(stream, changed)`, which returns `{ read, end }`.
  */
@@ -28,6 +28,7 @@ export class Store {
   read = () => this.#value;
 
   subscribe = (listener) => {
+    if (!this.#source) return () => {};
     if (this.#listeners.size === 0) this.#open();
     this.#listeners.add(listener);
     return () => {
@@ -37,7 +38,7 @@ export class Store {
   };
 
   cancel = async (id, options) => {
-    if (!this.#leased) throw new Error('Cancelling needs a component that is mounted');
+    if (!this.#leased) throw new Error('Cancelling needs a source, and a component that is mounted');
     return this.#leased.stream.cancel(id, options);
   };
 

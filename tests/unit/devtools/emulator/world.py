@@ -8,7 +8,7 @@ from devtools.emulator import faults as faulty
 from devtools.emulator.auth import Key
 from devtools.emulator.channels import Bounds, Channels
 from devtools.emulator.effects import Close, Effect, Fanout, Freeze, Send
-from devtools.emulator.protocol import Knock, Protocol
+from devtools.emulator.protocol import ConnectParams, Protocol
 from devtools.emulator.publishing import Publishing
 from devtools.emulator.serials import Serials
 from devtools.emulator.wire import Action, Message, ProtocolMessage
@@ -33,7 +33,7 @@ class World:
     def connect(self, *, key: str | None = KEY, token: str | None = None, **knock: Any) -> int:
         link = next(self._links)
         self.frames[link] = []
-        given = Knock(key=None if token else key, token=token, **knock)
+        given = ConnectParams(key=None if token else key, token=token, **knock)
         self._do(self.protocol.open(link, given, lambda: next(self._ids), self.now, self.protocol.knocked()))
         return link
 
@@ -60,8 +60,8 @@ class World:
 
     def switch(self, spec: Mapping[str, Any]) -> None:
         for rule in faulty.parse(dict(spec)):
-            if isinstance(rule, faulty.Strike) and faulty.is_immediate(rule):
-                self._do(self.protocol.strike(rule, faulty.Armed(rule, self.now), self.now))
+            if isinstance(rule, faulty.Injection) and faulty.is_immediate(rule):
+                self._do(self.protocol.inject(rule, faulty.Armed(rule, self.now), self.now))
             else:
                 self.protocol.faults.add(rule, self.now)
 

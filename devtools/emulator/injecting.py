@@ -8,8 +8,8 @@ from devtools.emulator.effects import Close, Effect, Freeze, Send
 from devtools.emulator.wire import Action, ProtocolMessage
 
 
-def strike(
-    rule: faults.Strike, connection: Connection, connections: Connections, channels: Channels, now: float
+def inject(
+    rule: faults.Injection, connection: Connection, connections: Connections, channels: Channels, now: float
 ) -> list[Effect]:
     """Nothing happens to a connection that has no socket."""
     link = connection.link
@@ -52,7 +52,7 @@ def end(
     return [Send(link, frame), Close(link)]
 
 
-def _concerned(rule: faults.Strike, connection: Connection) -> list[str]:
+def _concerned(rule: faults.Injection, connection: Connection) -> list[str]:
     armed = faults.Armed(rule, 0.0)
     return [name for name in connection.attached if armed.concerns(name)]
 

@@ -43,4 +43,4 @@ class RepairNeeded:
     response_id: str
 
 
-Happening = Started | Appended | GapSeen | Stopped | Replaced | RepairNeeded
+ReaderEvent = Started | Appended | GapSeen | Stopped | Replaced | RepairNeeded

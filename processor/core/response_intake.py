@@ -1,0 +1,231 @@
+"""What consumed records, and decisions about them, change in a response."""
+
+from bisect import insort
+from itertools import islice
+
+from processor.core.decoding import Decoding
+from processor.core.items import Gap, PartText, Raw, Run, Start, Stop, Token, cost, time_of
+from processor.core.limits import RECORD_OVERHEAD
+from processor.core.response_state import TRANSITIONS, Cancel, Early, End, Phase, ResponseState
+from processor.core.sizes import GAP_SIZE, encoded_size
+from processor.core.text import REPLACEMENT, ends_in_high_half, join_halves, json_length, starts_with_low_half
+from topics.codec import TokenRecord
+from topics.records import STATUS_BY_REASON, EndReason
+
+MAX_JOINED = 256 * 1024
+"""A token that goes on ending in half a surrogate pair stops waiting for its other half above this length."""
+
+
+class ReceivedResponse(ResponseState):
+    """A response as records come in. See `Response`."""
+
+    __slots__ = ()
+
+    def enter(self, phase: Phase) -> None:
+        if phase not in TRANSITIONS[self.phase]:
+            raise AssertionError(f"{self!r} can't become {phase.name}")
+        self.phase = phase
+
+    # Intake
+
+    def note_read(self, offset: int, now: float) -> None:
+        """A record of it was read."""
+        self.last_active = now
+        self.last_offset = max(self.last_offset, offset)
+
+    def note_number(self, batch: int, offset: int, seq: int) -> None:
+        """The record at `offset` has this number, and is not covered yet."""
+        self.runs.add(batch, offset, seq)
+
+    def ask_history_before(self, offset: int) -> None:
+        """Records below `offset` may be published already."""
+        self.asked_history = self.last_offset >= offset
+
+    def bound_last_offset(self, end: int) -> None:
+        """The log holds other records from `end` on."""
+        self.last_offset = min(self.last_offset, end - 1)
+
+    def begin(self, record: TokenRecord, raw: Raw, digest: str, now: float) -> None:
+        """Its start came."""
+        self.enter(Phase.OPEN)
+        self.channel = record.channel or ""
+        self.metadata = record.metadata
+        self.metadata_size = encoded_size(record.metadata)
+        self.start_digest = digest
+        self.seqless = record.seq is None
+        self.started_at = time_of(record.ts, raw)
+        self.size = RECORD_OVERHEAD + json_length(self.id) + json_length(self.channel) + self.metadata_size
+        self.next_seq = 1
+        self.queue.append(Start(raw))
+        self.start_consumed = now
+
+    def hold(self, seq: int, early: Early) -> int:
+        """Keeps a record until its turn comes. Returns its cost."""
+        self.early[seq] = early
+        held = cost(early.raw)
+        self.early_bytes += held
+        return held
+
+    def release(self, seq: int) -> Early:
+        """Returns an early record, which is not kept any more."""
+        early = self.early.pop(seq)
+        self.early_bytes -= cost(early.raw)
+        return early
+
+    def wait_for_gap(self, since: float | None) -> None:
+        """From when on its gap is waited for; None without a gap."""
+        self.gap_since = since
+
+    def charge(self, held: int) -> None:
+        """A record is kept until it is acknowledged."""
+        self.queued_bytes += held
+
+    def discharge(self, held: int) -> int:
+        """Records are not kept any more. Returns how much of the cost was charged."""
+        freed = min(held, self.queued_bytes)
+        self.queued_bytes -= freed
+        return freed
+
+    def add_token(self, record: TokenRecord, raw: Raw, part: PartText, size: int) -> None:
+        """Queues the next token. `size` is what it adds to the record."""
+        self.size += size
+        self.parts[part.name] = part
+        self._append_token(record, raw, part)
+        self.next_seq += 1
+
+    def add_stop(self, record: TokenRecord, raw: Raw, size: int) -> None:
+        """Queues the producer's stop."""
+        self.size += size
+        self.settle_torn()
+        self.queue_stop(record, raw, durable=True)
+
+    def queue_stop(self, record: TokenRecord, raw: Raw, *, durable: bool) -> None:
+        """Ends it as `record` says. An end that is not durable waits until it is."""
+        reason = record.reason or EndReason.STOP
+        self.usage, self.error = record.usage, record.error
+        self.finished_at = time_of(record.ts, raw)
+        self.queue.append(Stop(self.next_seq, reason, STATUS_BY_REASON[reason], durable=durable, raw=raw))
+        self.next_seq += 1
+        self.enter(Phase.ENDING)
+
+    def skip_number(self, raw: Raw) -> None:
+        """Passes over the next number, whose record can't be used."""
+        tail = self.queue[-1] if self.queue else None
+        if self.extends_gap and isinstance(tail, Gap):
+            tail.last, tail.raw = self.next_seq, raw
+        else:
+            self.settle_torn()
+            self._add_gap(Gap(self.next_seq, self.next_seq, durable=True, raw=raw))
+            return
+        self.next_seq += 1
+
+    def _add_gap(self, gap: Gap) -> None:
+        self.queue.append(gap)
+        self.next_seq = gap.last + 1
+        self.size += GAP_SIZE
+
+    def begin_run(self, run: Run) -> None:
+        """Queues a run, to which tokens are appended."""
+        self.queue.append(run)
+
+    def drop_run(self) -> None:
+        """The newest run got no token."""
+        self.queue.pop()
+
+    def end_run(self, run: Run, began: int, *, batch: int, held: int, now: float) -> None:
+        """The run has got tokens from its place `began` on, which cost `held`."""
+        self.size += json_length("".join(islice(run.texts, began, None)))
+        self.next_seq += run.count - began
+        self.last_active = now
+        self.last_offset = run.records[-1].offset
+        self.runs.add(batch, run.records[began].offset, self.next_seq - 1)
+        self.queued_bytes += held
+
+    # In OpenAI's format
+
+    def decode_from(self, offset: int) -> None:
+        """It is in OpenAI's format, and nothing of it is decoded yet."""
+        self.decoding = Decoding(offset)
+
+    def grow(self, size: int) -> None:
+        """Its record takes `size` bytes more."""
+        self.size += size
+
+    def hold_back(self, queued: int) -> None:
+        """Tokens of an end that is not durable yet, which are behind the first `queued` items, wait until it is."""
+        if self.undetermined is None and len(self.queue) > queued:
+            first = self.queue[queued]
+            if type(first) is Token:
+                self.undetermined = first
+
+    # Decisions
+
+    def note_cancel(self, cancel: Cancel) -> None:
+        """The first cancel that counts for it."""
+        self.cancel = cancel
+
+    def give_up_gap(self, last: int) -> None:
+        """Decides that the numbers up to `last` never come. To be made durable before it is published."""
+        gap = Gap(self.next_seq, last, durable=False)
+        self.settle_torn(determined=False)
+        insort(self.decided_gaps, (gap.first, last))  # gaps that a predecessor decided may come later in the sequence
+        self._add_gap(gap)
+
+    def decide_end(self, reason: EndReason) -> None:
+        """Decides that the relay closes it after what was accepted. To be made durable before it is published."""
+        self.settle_torn(determined=False)
+        self.decided_end = End(reason, self.next_seq)
+        self._queue_end(self.decided_end, durable=False)
+
+    def obey_decisions(self) -> bool:
+        """Applies what a predecessor decided durably, once the sequence has come to it. Returns whether anything was applied."""
+        applied = False
+        while (last := self.to_obey.pop(self.next_seq, None)) is not None:
+            self.settle_torn()
+            self._add_gap(Gap(self.next_seq, last, durable=True))
+            applied = True
+        end = self.decided_end
+        if end is not None and end.seq == self.next_seq and self.phase is Phase.OPEN:
+            self.settle_torn()
+            self._queue_end(end, durable=True)
+            applied = True
+        return applied
+
+    def _queue_end(self, end: End, *, durable: bool) -> None:
+        self.queue.append(Stop(end.seq, end.reason, end.status, durable))
+        self.error = None if end.reason == EndReason.CANCELLED else {"code": end.reason}
+        self.next_seq = end.seq + 1
+        self.enter(Phase.ENDING)
+
+    # Halves of surrogate pairs
+
+    def _append_token(self, record: TokenRecord, raw: Raw, part: PartText) -> int:
+        """Queue a token, joining the half pair that may wait before it. The change in queued characters."""
+        text = record.text or ""
+        seq = self.next_seq
+        tail = self.torn
+        if tail is not None:
+            if tail.part is part and starts_with_low_half(text) and len(tail.text) < MAX_JOINED:
+                tail.text = join_halves(tail.text, text)
+                tail.seq_end = seq
+                tail.joined = (*tail.joined, raw)
+                if not ends_in_high_half(tail.text):
+                    self.torn = None
+                return len(text)
+            self.settle_torn()
+        if starts_with_low_half(text):
+            text = REPLACEMENT + text[1:]
+        ts = time_of(record.ts, raw)
+        token = Token(seq, seq, part, text, ts, raw)
+        self.queue.append(token)
+        if ends_in_high_half(text):
+            self.torn = token
+        return len(text)
+
+    def settle_torn(self, *, determined: bool = True) -> None:
+        """The other half did not come: the half becomes U+FFFD. Sendable at once only where the log determines that."""
+        if self.torn is not None:
+            self.torn.text = self.torn.text[:-1] + REPLACEMENT
+            if not determined and self.undetermined is None:  # what comes behind one waits with it
+                self.undetermined = self.torn
+            self.torn = None
