@@ -1,7 +1,6 @@
 """Every relative link of the Markdown pages leads to a file, and every anchor to a heading."""
 
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -9,23 +8,11 @@ from urllib.parse import unquote
 import pytest
 
 from support.lab import ROOT
+from support.pages import FENCE, pages, without_code
 
 LINK = re.compile(r"\]\(([^)\s]+)(?: \"[^\"]*\")?\)|(?:src|srcset|href)=\"([^\"]+)\"")
 HEADING = re.compile(r"^#{1,6} +(.+?) *#*$", re.MULTILINE)
-FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
-CODE = re.compile(r"`[^`\n]*`")
 ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:")
-
-
-def pages(root: Path = ROOT) -> list[Path]:
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
-        cwd=root,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return [root / name for name in listed.stdout.splitlines() if (root / name).exists()]
 
 
 def anchors(text: str) -> set[str]:
@@ -42,7 +29,7 @@ def anchors(text: str) -> set[str]:
 
 
 def links(text: str) -> Iterator[str]:
-    for found in LINK.finditer(CODE.sub("", FENCE.sub("", text))):
+    for found in LINK.finditer(without_code(text)):
         target = found[1] or found[2]
         if not ELSEWHERE.match(target):
             yield target

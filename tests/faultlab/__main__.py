@@ -130,7 +130,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--under", type=shlex.split, default=[], help="a command each row is run under, such as 'nice'")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where results are kept")
     parser.add_argument(
-        "--out", type=lambda given: TREE / given, default=OUT, help="the page to write (default docs/results/reliability.md)"
+        "--out",
+        type=lambda given: TREE / given,
+        default=OUT,
+        help="the page to write (default docs/results/reliability.md)",
     )
     parser.add_argument("--report", action="store_true", help="write the page from the results there are; run nothing")
     parser.add_argument(
