@@ -78,13 +78,14 @@ lock: | $(UV) ## pin again what pyproject.toml and package.json ask for (UPGRADE
 # Checking
 
 .PHONY: lint
-lint: setup ## style, format and the direction of imports
+lint: setup ## style, format, the direction of imports, the language and links of the pages
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/docs/test_language.py tests/docs/test_links.py
 
 .PHONY: format
-format: setup ## write the format, and what ruff can mend
+format: setup ## format, and fix what ruff can fix
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
@@ -112,7 +113,7 @@ image: ## build the image with buildah, into dist/ (BASE= for another base)
 	deploy/build-image
 
 .PHONY: image-test
-image-test: setup image ## the image as it is handed on: what is in it, and that it runs where it may write nothing (root)
+image-test: setup image ## test the built image: its contents, and that it runs with a read-only file system (root)
 	$(BIN)/pytest -q tests/deploy/image/with_image.py $(ARGS)
 
 .PHONY: chart
@@ -120,11 +121,11 @@ chart: documents helm ## documents, and what Helm makes of the chart: renderings
 	$(BIN)/python -m deploy.chart renderings $(HELM)
 
 .PHONY: documents chart-documents
-documents chart-documents: setup ## write what is derived from the code: tables of settings, values, metrics and limits, schemas, the chart's copies
+documents chart-documents: setup ## write what is derived from the code: tables of settings, commands, paths, values, metrics and limits, schemas, the chart's copies
 	$(BIN)/python -m devtools.documents
 
 .PHONY: chart-test
-chart-test: setup helm ## what only Helm can tell of the chart: lint, what it refuses, whether its renderings are kept
+chart-test: setup helm ## test the chart with Helm: lint, what it refuses, whether the committed renderings are current
 	HELM=$(HELM) $(BIN)/pytest -q tests/deploy/chart/with_helm.py $(ARGS)
 
 .PHONY: helm
@@ -170,7 +171,7 @@ faults: setup ## real faults on real processes, counted beside a plain program; 
 	cd tests && PYTHONPATH=.. ../$(BIN)/python -m faultlab $(ARGS)
 
 .PHONY: fidelity
-fidelity: setup ## Ably's own suites against the local realtime double (SUITES=their checkouts, see docs/results/fidelity.md)
+fidelity: setup ## Ably's own suites against the emulator (SUITES=their checkouts, see docs/results/fidelity.md)
 	cd tests && PYTHONPATH=.. ../$(BIN)/python -m fidelity --suites $(abspath $(SUITES))
 
 # Running
@@ -189,7 +190,7 @@ screenshots: setup ## render the README's pictures of the demo, light and dark
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py
 
 .PHONY: dashboards
-dashboards: setup ## write Grafana's dashboards anew from deploy/grafana/generator, and the chart's copies
+dashboards: setup ## write Grafana's dashboards from deploy/grafana/generator, and the chart's copies
 	$(BIN)/python -W ignore::DeprecationWarning -m deploy.grafana.generator
 	$(BIN)/python -m devtools.documents
 
