@@ -1,6 +1,10 @@
 """A block that can be left from outside: what anyio calls a cancel scope, on asyncio alone."""
 
 import asyncio
+from typing import Final
+
+AGAIN_SECONDS: Final = 1.0
+"""Code in the block may swallow a cancellation, as some clients do while they close. It is delivered again until the block is left."""
 
 
 class Scope:
@@ -8,7 +12,7 @@ class Scope:
 
     `cancel` cancels the task that entered, at the place in the block where it waits; `leave` takes that back, and says whether the
     CancelledError on its way out is this one alone. It counts as `asyncio.timeout` does (`Task.uncancel`), so that scopes, timeouts and task
-    groups may stand in each other, and a cancellation by anybody else is never absorbed.
+    groups may stand in each other, and a cancellation by anybody else is never absorbed. A block that swallows it is cancelled again.
     """
 
     __slots__ = ("_before", "_delivery", "_requests", "_task", "cancelled")
@@ -36,9 +40,10 @@ class Scope:
 
     def _deliver(self) -> None:
         self._delivery = None
-        if self._task is not None:
+        if self._task is not None and not self._task.done():
             self._requests += 1
             self._task.cancel()
+            self._delivery = asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._deliver)
 
     def check(self) -> None:
         """Raises CancelledError if the block is to be left: code that caught it once does not go on."""

@@ -91,6 +91,10 @@ class KafkaLink:
             return str(error)
         return None
 
+    def controls_trouble(self) -> str | None:
+        """Why no cancel can reach the streams."""
+        return None if self._connection is None else self._connection.producer.controls_trouble
+
     @contextlib.asynccontextmanager
     async def checked(self, channel: str) -> AsyncIterator[TokenProducer]:
         """A producer whose broker for this channel has just answered, kept until the block is left. Raises Refusal."""

@@ -30,7 +30,7 @@ from topics.records import Event, JsonObject
 KAFKA_SECONDS: Final = 5.0
 """A record may wait so long to be handed to Kafka. Beyond it the response is lost there, and goes on for its caller."""
 DONE_SECONDS: Final = 1.0
-"""After `[DONE]`, until the model server ends its answer."""
+"""After `[DONE]`, until the model server ends its answer, by which its connection can be used again."""
 
 log = structlog.stdlib.get_logger("tokenstream.bridge")
 Records = tuple[TokenRecord, ...]
@@ -201,8 +201,6 @@ class Stream:
     async def _next_piece(self, answer: UpstreamStream) -> bytes:
         if not self._done:
             return await answer.read()
-        if self.pipe.gone:
-            return b""
         try:
             async with asyncio.timeout(DONE_SECONDS):
                 return await answer.read()

@@ -135,6 +135,9 @@ class Chunks:
         channel = channel_of(chunk.response_id, raw.key, raw.headers, rules.template, rules.pattern)
         if isinstance(channel, Invalid):
             self._refuse(chunk.response_id)
+            if channel.reason is Reason.CHANNEL_FORBIDDEN:
+                named = channel_of(chunk.response_id, raw.key, raw.headers, rules.template)
+                self._book.refuse_start(chunk.response_id, str(named))
             self._book.dead_letter(raw, channel.reason, channel.detail)
             return
         step = begin(chunk, channel)

@@ -12,6 +12,7 @@ import orjson
 import structlog
 
 from processor.clock import Clock
+from processor.errors import StoreUnavailable, TokenstreamError
 from processor.gateway.clients import StreamClient, StreamState, Wire
 from processor.gateway.deltas import FrameMissing
 from processor.gateway.events import event, event_line, snapshot_line
@@ -19,7 +20,6 @@ from processor.gateway.hub import Hub
 from processor.gateway.resume import BeginWithSnapshots, ResumeAfter
 from processor.gateway.snapshots import FirstPage, Snapshots
 from processor.gateway.transcripts import ResponseSnapshot
-from topics.errors import TokenstreamError
 
 BACKLOG_FRAMES = 256
 """Frames taken from the buffer at one time, so that a slow reader pins no others."""

@@ -6,7 +6,7 @@ from typing import Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from processor.errors import KafkaUnavailable
+from processor.errors import KafkaUnavailable, SettingsError
 from processor.kafka.options import CLIENT_ERRORS, ClientOptions
 from topics.controls import ControlRecord, encode_control
 
@@ -28,7 +28,9 @@ class KafkaControls:
         try:
             async with asyncio.timeout(WRITE_SECONDS):
                 await self._connected()
-        except CLIENT_ERRORS as error:
+        except SettingsError:
+            raise
+        except Exception as error:
             raise KafkaUnavailable(f"Kafka can't be connected to: {type(error).__name__}") from error
 
     async def write(self, record: ControlRecord) -> None:

@@ -55,7 +55,11 @@ async def run_bridge(settings: Settings, stop: asyncio.Event) -> None:
         upstream = Upstream(session, settings.bridge_upstream, settings.bridge_upstream_timeout)
         parts = StreamParts(upstream, link, BridgeMeasures(metrics), monotonic)
         bridge = Bridge(_options(settings), _access(settings), parts)
-        checks = (Check("kafka", link.trouble), Check("bridge", lambda: bridge.draining))
+        checks = (
+            Check("kafka", link.trouble),
+            Check("controls", link.controls_trouble, required=False),
+            Check("bridge", lambda: bridge.draining),
+        )
         health = Health(
             metrics,
             lambda: checks,
@@ -76,7 +80,13 @@ def _producer_of(settings: Settings) -> Callable[[], TokenProducer]:
     def make() -> TokenProducer:
         client = settings.kafka_client_options()
         servers = client.pop("bootstrap_servers")
-        return TokenProducer(servers, settings.tokens_topic, deadline=PRODUCER_SECONDS, **client)
+        return TokenProducer(
+            servers,
+            settings.tokens_topic,
+            deadline=PRODUCER_SECONDS,
+            controls_topic=settings.controls_topic,
+            **client,
+        )
 
     return make
 

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { runScenarios, until } from './chromium.mjs';
 
 const [address, ...groups] = process.argv.slice(2);
-const PAGE = 'data:text/html,<!doctype html><link rel="icon" href="data:,"><title>reader</title>';
+const PAGE = new URL('/healthz', address).href; // any page of the same origin
 
 /** Keeps the offset rule, and nothing else. */
 function follow(url) {

@@ -30,9 +30,10 @@ async function bundled(entry, options = {}) {
   const outdir = await mkdtemp(join(tmpdir(), 'tokenstream-example-'));
   closing.push(() => rm(outdir, { recursive: true, force: true }));
   const source = join(root, 'clients/javascript/src');
-  const alias = { '@tokenstream/client/ai-sdk': `${source}/ai-sdk/index.js`, '@tokenstream/client/react': `${source}/react/index.js`, '@tokenstream/client': `${source}/index.js` };
+  const packages = ['@ai-sdk/react', 'ably', 'ai', 'react', 'react-dom'].map((name) => [name, join(root, 'node_modules', name)]);
+  const alias = { ...Object.fromEntries(packages), '@tokenstream/client/ai-sdk': `${source}/ai-sdk/index.js`, '@tokenstream/client/react': `${source}/react/index.js`, '@tokenstream/client': `${source}/index.js` };
   const define = { 'process.env.NODE_ENV': '"development"' };
-  await build({ ...entry, bundle: true, splitting: true, format: 'esm', outdir, alias, define, jsx: 'automatic', nodePaths: [join(root, 'node_modules')], logLevel: 'error', ...options });
+  await build({ ...entry, bundle: true, splitting: true, format: 'esm', outdir, alias, define, jsx: 'automatic', logLevel: 'error', ...options });
   return outdir;
 }
 

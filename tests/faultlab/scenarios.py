@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from faultlab import faults
-from faultlab.sides import letter_of
+from faultlab.sides import letter_of, missing_of
 from faultlab.stand import Stand, lab_of
 from support.lab import KEY
 from support.waiting import eventually
@@ -246,9 +246,8 @@ async def gather_refused(stand: Stand) -> None:
     if stand.refused is None:
         return
     stopped = stand.tokenstream.stopped()
-    stand.refused = {
-        one.response_id: [] for one in stand.load.given if one.channel == "chat:0" and one.response_id not in stopped
-    }
+    refused = [one for one in stand.load.given if one.channel == "chat:0" and one.response_id not in stopped]
+    stand.refused = {one.response_id: [] for one in refused}
 
     async def whole() -> bool:
         assert stand.refused is not None
@@ -258,10 +257,11 @@ async def gather_refused(stand: Stand) -> None:
             if letter is not None and letter[0] in found:
                 found[letter[0]].append(letter[1])
         stand.refused = found
-        return all(found.values())
+        missing = [await missing_of(one, found[one.response_id], stand.store) for one in refused]
+        return all(found.values()) and not any(missing)
 
     with contextlib.suppress(AssertionError):
-        await eventually(whole, deadline=30, every=1)
+        await eventually(whole, deadline=100, every=1)
 
 
 async def key_mended(stand: Stand) -> None:

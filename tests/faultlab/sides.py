@@ -184,15 +184,20 @@ async def _stored(store: ResponseStore, response_id: str) -> tuple[dict[str, str
 
 async def _judge_refused(tally: Tally, given: Given, letters: list[int], store: ResponseStore) -> None:
     """The record has what was delivered, the dead letters have all that was not; together they are whole."""
-    texts, status = await _stored(store, given.response_id)
-    known = {number for text in texts.values() for number in _numbers(text)} | set(letters)
-    missing = given.numbers() - known
+    _, status = await _stored(store, given.response_id)
+    missing = await missing_of(given, letters, store)
     tally.lost |= {(given.response_id, number) for number in missing}
     if missing:
         tally.say(f"refused: {given.response_id} misses {len(missing)} tokens in record and dead letters together")
     if status != "failed":
         tally.unfinished.add(given.response_id)
         tally.say(f"refused: {given.response_id} is {status}, not failed")
+
+
+async def missing_of(given: Given, letters: list[int], store: ResponseStore) -> frozenset[int]:
+    """Numbers of the tokens that neither the record nor the dead letters have."""
+    texts, _ = await _stored(store, given.response_id)
+    return given.numbers() - {number for text in texts.values() for number in _numbers(text)} - set(letters)
 
 
 def _numbers(text: str) -> list[int]:

@@ -63,6 +63,11 @@ async def cancel(api: RelayProcess, response_id: str, token: str = "own") -> int
         return answer.status
 
 
+async def cancel_and_kill(api: RelayProcess, response_id: str) -> None:
+    assert await cancel(api, response_id) == 202
+    await api.kill()
+
+
 @asynccontextmanager
 async def ignorant_producer(lab: Lab, response_id: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process that writes tokens and reads no controls."""
@@ -118,11 +123,11 @@ async def test_the_stop_reaches_the_producer_though_the_api_dies(
                 await response.token("lo")
                 await eventually(lambda: frames(lab, "r-own", "token"), deadline=60)
                 assert not response.cancelled
-                assert await cancel(api, "r-own") == 202
-                await api.kill()
+                asked = asyncio.create_task(cancel_and_kill(api, "r-own"))  # the block itself is left at once
                 async with asyncio.timeout(60):
                     await asyncio.Event().wait()
             assert response.cancelled
+            await asked
         records = await eventually(lambda: ended(lab, {"r-own"}), deadline=60, every=0.5)
         assert (records["r-own"]["reason"], records["r-own"]["tokens"]) == ("cancelled", 2)
         await eventually(lambda: counted(relay, "honoured"), deadline=30)

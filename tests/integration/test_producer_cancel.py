@@ -53,8 +53,9 @@ async def test_a_cancel_leaves_the_block_and_writes_the_stop(kafka: LocalKafka, 
     async with producing(kafka, topic_names) as producer:
         async with producer.response("chat:1") as response:
             await response.token("Hel")
-            await send(kafka, topic_names.controls, cancel(response.response_id))
+            sent = asyncio.create_task(send(kafka, topic_names.controls, cancel(response.response_id)))
             await asyncio.Event().wait()
+        await sent
         assert response.cancelled
         async with producer.response("chat:1") as other:
             await other.token("goes on")
@@ -88,8 +89,10 @@ async def test_old_cancels_those_of_other_channels_and_nonsense_are_ignored(
             async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap) as raw:
                 for value in (None, b"", b"\xff", b"[]", b'{"event":"cancel","responseId":"r-1"}'):
                     await raw.send_and_wait(topic_names.controls, value, key=b"r-1")
-            await send(kafka, topic_names.controls, cancel("r-1", "chat:other"), cancel(ended.response_id))
+            records = cancel("r-1", "chat:other"), cancel(ended.response_id)
+            sent = asyncio.create_task(send(kafka, topic_names.controls, *records))
             await asyncio.Event().wait()
+        await sent
         assert ended.cancelled
         assert not response.cancelled
     assert (await events(kafka, topic_names, "r-1"))[-1].reason == "stop"
@@ -99,8 +102,9 @@ async def test_unwanted_is_treated_as_a_cancel(kafka: LocalKafka, topic_names: T
     async with producing(kafka, topic_names) as producer:
         async with producer.response("chat:1") as response:
             unwanted = ControlRecord(ControlEvent.UNWANTED, response.response_id, reason="abandoned")
-            await send(kafka, topic_names.controls, unwanted)
+            sent = asyncio.create_task(send(kafka, topic_names.controls, unwanted))
             await asyncio.Event().wait()
+        await sent
         assert response.cancelled
 
 
@@ -111,9 +115,10 @@ async def test_a_producer_that_waits_for_room_is_cancelled_there(kafka: LocalKaf
     ) as producer:
         await eventually(lambda: producer.controls_trouble is None, deadline=30)
         async with producer.response("chat:1") as response:
-            await send(kafka, topic_names.controls, cancel(response.response_id))
+            sent = asyncio.create_task(send(kafka, topic_names.controls, cancel(response.response_id)))
             while True:
                 await response.token("word ")
+        await sent
         assert response.cancelled
     found = await events(kafka, topic_names, response.response_id)
     assert [record.seq for record in found] == list(range(len(found)))
@@ -165,9 +170,10 @@ async def test_a_broker_that_comes_back_brings_cancels_again(make_topics: MakeTo
             broker.kill()
             await response.token("two")
             await broker.start()
-            await send(broker, names.controls, cancel(response.response_id))
+            sent = asyncio.create_task(send(broker, names.controls, cancel(response.response_id)))
             async with asyncio.timeout(90):
                 await asyncio.Event().wait()
+        await sent
         assert response.cancelled
     found = await events(broker, names, response.response_id)
     assert [record.event for record in found] == ["start", "token", "token", "stop"]

@@ -86,11 +86,12 @@ async def bridge_world(
     key: str | None = None,
     upstream: str | None = None,
     connected: bool = True,
+    controls: str | None = None,
 ) -> AsyncIterator[World]:
     """`upstream`: another model server's URL. Without `connected` it is entered although Kafka does not answer."""
 
     def make() -> TokenProducer:
-        return TokenProducer(kafka.bootstrap, topic, deadline=10, request_timeout_ms=5000)
+        return TokenProducer(kafka.bootstrap, topic, deadline=10, controls_topic=controls, request_timeout_ms=5000)
 
     async def given_tokens() -> Sequence[ApiToken]:
         return tokens

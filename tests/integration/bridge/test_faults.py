@@ -3,15 +3,18 @@
 import asyncio
 import contextlib
 import socket
+import time
 
 import aiohttp
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from conftest import MakeKafka, MakeTopics
 from devtools.kafka import LocalKafka
 from support.bridge_world import World, bridge_world
 from support.waiting import eventually
 from topics.codec import TokenRecord
+from topics.controls import ControlEvent, ControlRecord, encode_control
 from topics.specs import TopicNames
 
 
@@ -169,6 +172,26 @@ async def test_a_cancelled_response_closes_the_model_server(kafka: LocalKafka, t
         assert not world.model.asked[0].finished
         records = await world.ended("r-1")
         assert records[-1].reason == "cancelled"
+        answer.close()
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_a_cancel_in_the_controls_topic_reaches_the_model_server(
+    kafka: LocalKafka, topic_names: TopicNames, streamed: bool
+) -> None:
+    async with bridge_world(kafka, topic_names.tokens, controls=topic_names.controls) as world:
+        asking = asyncio.create_task(world.ask("gated", stream=streamed, headers=WITH_ID).__aenter__())
+        await eventually(lambda: world.records("r-1"), deadline=30)
+        async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap) as producer:
+            cancel = encode_control(ControlRecord(ControlEvent.CANCEL, "r-1", "chat:1", time.time_ns() // 1_000_000))
+            await producer.send_and_wait(topic_names.controls, cancel, key=b"r-1")
+        records = await world.ended("r-1")
+        assert (records[-1].reason, records[-1].error) == ("cancelled", None)
+        await eventually(lambda: world.model.asked[0].closed)
+        assert not world.model.asked[0].finished
+        answer = await asking
+        assert answer.status == (200 if streamed else 409)
+        assert await answer.read()
         answer.close()
 
 

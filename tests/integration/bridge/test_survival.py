@@ -11,21 +11,21 @@ from support.bridge_world import World, bridge_world
 from support.lab import Lab, Produced, laboratory
 from support.waiting import eventually
 
-KILLS = 3
 
-
-async def survive(kafka: LocalKafka, make_topics: MakeTopics, *, streams: int, tokens: int, pace: float) -> None:
+async def survive(
+    kafka: LocalKafka, make_topics: MakeTopics, *, streams: int, tokens: int, pace: float, relays: int, kills: int
+) -> None:
     async with (
         laboratory(kafka.bootstrap, await make_topics()) as lab,
         bridge_world(kafka, lab.names.tokens) as world,
     ):
         world.model.pace = pace
-        relays = [await lab.relay(), await lab.relay(ready=False)]
+        killable = [await lab.relay() for _ in range(relays)]
         asking = [asyncio.create_task(ask(world, lab, number, tokens)) for number in range(streams)]
-        for kill in range(KILLS):
+        for kill in range(kills):
             await lab.progress(streams)
-            await relays[kill % 2].kill()
-            await relays[kill % 2].start()
+            await killable[kill % relays].kill()
+            await killable[kill % relays].start()
         for answered in asyncio.as_completed(asking):
             await answered
         assert {asked.finished for asked in world.model.asked} == {True}
@@ -54,10 +54,10 @@ def assert_readers_have_all(lab: Lab) -> None:
 
 @pytest.mark.timeout(240)
 async def test_streams_outlive_a_killed_relay(kafka: LocalKafka, make_topics: MakeTopics) -> None:
-    await survive(kafka, make_topics, streams=12, tokens=60, pace=0.05)
+    await survive(kafka, make_topics, streams=12, tokens=40, pace=0.05, relays=1, kills=1)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
 async def test_two_hundred_streams_outlive_a_killed_relay(kafka: LocalKafka, make_topics: MakeTopics) -> None:
-    await survive(kafka, make_topics, streams=200, tokens=150, pace=0.2)
+    await survive(kafka, make_topics, streams=200, tokens=150, pace=0.2, relays=2, kills=3)

@@ -10,6 +10,7 @@ from processor.clock import Clock
 from processor.core.items import Raw, Refused, end_of
 from processor.core.limits import Limits
 from processor.errors import KafkaUnavailable
+from processor.relay.controls import RelayControls
 from processor.relay.parts import WorkerParts
 from processor.relay.relay import Relay, RelayOptions
 from processor.relay.worker import PartitionWorker
@@ -67,7 +68,12 @@ def test_the_offset_after_a_range_is_after_its_last() -> None:
 async def test_after_a_failed_fetch_reading_goes_on_behind_a_range() -> None:
     consumer = FailingConsumer()
     parts: Any = SimpleNamespace(
-        random=Random(0), consumer=consumer, metrics=Metrics(), clock=Clock(), measures=NoMeasures()
+        random=Random(0),
+        consumer=consumer,
+        metrics=Metrics(),
+        clock=Clock(),
+        measures=NoMeasures(),
+        controls=RelayControls(Clock(), Random(1)),
     )
     options = RelayOptions(
         credentials=lambda: None,

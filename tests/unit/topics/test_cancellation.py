@@ -222,6 +222,22 @@ async def test_a_block_that_swallows_it_is_left_by_the_next_check() -> None:
     assert block.absorbed
 
 
+async def test_a_block_that_swallows_it_and_waits_on_is_cancelled_again() -> None:
+    swallowed = 0
+    async with Block() as block:
+        block.cancel_soon()
+        try:
+            await for_ever()
+        except asyncio.CancelledError:
+            swallowed += 1
+        async with asyncio.timeout(60):
+            await for_ever()
+    assert (block.absorbed, swallowed) == (True, 1)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
 async def test_a_block_that_never_waits_ends_by_itself() -> None:
     async with Block() as block:
         block.scope.cancel()
