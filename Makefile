@@ -56,7 +56,7 @@ kafka: | $(UV)
 	  mvn -q -B -Dstyle.color=never -f deploy/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory=$(KAFKA).$$$$ && \
 	  cp deploy/kafka/pom.xml $(KAFKA).$$$$/ && rm -rf $(KAFKA) && mv $(KAFKA).$$$$ $(KAFKA); }
 
-# moto and Faust can't share an environment: see docs/adr/0001.
+# moto and Faust can't share an environment: see docs/contributing/adr/0001.
 .PHONY: s3-server
 s3-server: $(S3)/.locked ## install the S3 server that tests store into
 
@@ -78,13 +78,14 @@ lock: | $(UV) ## pin again what pyproject.toml and package.json ask for (UPGRADE
 # Checking
 
 .PHONY: lint
-lint: setup ## style, format and the direction of imports
+lint: setup ## style, format, the direction of imports, the language and links of the pages
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/docs/test_language.py tests/docs/test_links.py
 
 .PHONY: format
-format: setup ## write the format, and what ruff can mend
+format: setup ## format, and fix what ruff can fix
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
@@ -114,7 +115,7 @@ image: ## build the image with buildah, into dist/ (BASE= for another base)
 	deploy/build-image
 
 .PHONY: image-test
-image-test: setup image ## the image as it is handed on: what is in it, and that it runs where it may write nothing (root)
+image-test: setup image ## test the built image: its contents, and that it runs with a read-only file system (root)
 	$(BIN)/pytest -q tests/deploy/image/with_image.py $(ARGS)
 
 .PHONY: chart
@@ -122,11 +123,11 @@ chart: documents helm ## documents, and what Helm makes of the chart: renderings
 	$(BIN)/python -m deploy.chart renderings $(HELM)
 
 .PHONY: documents chart-documents
-documents chart-documents: setup ## write what is derived from the code: tables of settings, values, metrics and limits, schemas, the chart's copies
+documents chart-documents: setup ## write what is derived from the code: tables of settings, commands, paths, values, metrics and limits, schemas, the chart's copies
 	$(BIN)/python -m devtools.documents
 
 .PHONY: chart-test
-chart-test: setup helm ## what only Helm can tell of the chart: lint, what it refuses, whether its renderings are kept
+chart-test: setup helm ## test the chart with Helm: lint, what it refuses, whether the committed renderings are current
 	HELM=$(HELM) $(BIN)/pytest -q tests/deploy/chart/with_helm.py $(ARGS)
 
 .PHONY: helm
@@ -147,7 +148,7 @@ $(IMAGE): $(shell git ls-files topics processor) pyproject.toml requirements.loc
 	deploy/build-image
 
 # The steps are no part of `make test` and `make test-all`: their files are not named test_*.py, and want a node around them.
-# ARGS goes to pytest, as ARGS='-k drained'; a whole run that passes writes its table into docs/kubernetes.md.
+# ARGS goes to pytest, as ARGS='-k drained'; a whole run that passes writes its table into docs/operations/kubernetes.md.
 NODE_STEPS ?= $(addprefix tests/deploy/node/steps_,injection.py templates.py deployment.py)
 .PHONY: deploy-test
 deploy-test: setup kubernetes helm $(IMAGE) ## the chart, injection and kustomize on a real Kubernetes node, under load (as root)
@@ -167,12 +168,12 @@ fuzz: setup ## answers of any bytes against the reading of record batches (SECON
 	cd tests && PYTHONPATH=.. ../$(BIN)/python -m fuzz --seconds $(SECONDS) --first $$(date +%s)000000
 
 .PHONY: faults
-faults: setup ## real faults on real processes, counted beside a plain program; writes docs/reliability.md (ARGS=--quick)
+faults: setup ## real faults on real processes, counted beside a plain program; writes docs/results/reliability.md (ARGS=--quick)
 	@[ "$$(id -u)" != 0 ] || command -v faketime >/dev/null || apt-get install -q -y --no-install-recommends faketime >&2 || true
 	cd tests && PYTHONPATH=.. ../$(BIN)/python -m faultlab $(ARGS)
 
 .PHONY: fidelity
-fidelity: setup ## Ably's own suites against the local realtime double (SUITES=their checkouts, see docs/fidelity.md)
+fidelity: setup ## Ably's own suites against the emulator (SUITES=their checkouts, see docs/results/fidelity.md)
 	cd tests && PYTHONPATH=.. ../$(BIN)/python -m fidelity --suites $(abspath $(SUITES))
 
 # Running
@@ -181,9 +182,9 @@ fidelity: setup ## Ably's own suites against the local realtime double (SUITES=t
 demo: setup ## a whole deployment on this machine, offline (ARGS= for options)
 	$(BIN)/tokenstream demo $(ARGS)
 
-BENCH := standard --against --json docs/images/bench-results.json --images docs/images --document docs/performance.md
+BENCH := standard --against --json docs/images/bench-results.json --images docs/images --document docs/results/performance.md
 .PHONY: bench
-bench: setup ## measure this machine; the figures and pictures of docs/performance.md (ARGS="backlog --responses 200" for one)
+bench: setup ## measure this machine; the figures and pictures of docs/results/performance.md (ARGS="backlog --responses 200" for one)
 	$(BIN)/tokenstream bench $(or $(ARGS),$(BENCH))
 
 .PHONY: screenshots
@@ -191,7 +192,7 @@ screenshots: setup ## render the README's pictures of the demo, light and dark
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py
 
 .PHONY: dashboards
-dashboards: setup ## write Grafana's dashboards anew from deploy/grafana/generator, and the chart's copies
+dashboards: setup ## write Grafana's dashboards from deploy/grafana/generator, and the chart's copies
 	$(BIN)/python -W ignore::DeprecationWarning -m deploy.grafana.generator
 	$(BIN)/python -m devtools.documents
 

@@ -7,12 +7,18 @@ The JSON Schemas and the chart's files are whole files.
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import typer
 from cogapp import Cog
 
 from deploy.chart import documents as chart
 from deploy.chart.values import read_values
+from processor.api.openapi import describe
+from processor.cli.commands import DEVELOPMENT
+from processor.cli.main import app
 from processor.config.settings import Settings
 from processor.telemetry.metrics import Metrics
 from topics import limits
@@ -21,7 +27,14 @@ from topics.records import STATUS_BY_REASON
 from topics.wire import json_schemas
 
 ROOT = Path(__file__).parents[1]
-TABLES = ("README.md", "docs/limits.md", "docs/metrics.md", "helm/tokenstream/README.md")
+TABLES = (
+    "docs/reference/cli.md",
+    "docs/reference/http.md",
+    "docs/reference/limits.md",
+    "docs/reference/metrics.md",
+    "docs/reference/settings.md",
+    "helm/tokenstream/README.md",
+)
 
 
 def settings() -> str:
@@ -47,6 +60,95 @@ def _metrics() -> Iterator[tuple[str, ...]]:
             labels = {label: None for sample in family.samples for label in sample.labels if label != "le"}
             name = f"{family.name}_total" if family.type == "counter" else family.name
             yield f"`{name}`", family.type, ", ".join(f"`{label}`" for label in labels), family.documentation
+
+
+def api_paths() -> str:
+    return _table(("request", "what it does", "statuses"), _api_paths())
+
+
+def _api_paths() -> Iterator[tuple[str, ...]]:
+    for path, item in describe("")["paths"].items():
+        for method in ("get", "delete", "post"):
+            if method in item:
+                operation = item[method]
+                statuses = ", ".join(sorted(operation["responses"]))
+                yield f"`{method.upper()} {path}`", f"{operation['summary']}.", statuses
+
+
+def query_parameters() -> str:
+    return _table(("path", "parameter", "values", "meaning"), _query_parameters())
+
+
+def _query_parameters() -> Iterator[tuple[str, ...]]:
+    for path, item in describe("")["paths"].items():
+        for parameter in item.get("get", {}).get("parameters", ()):
+            if parameter["in"] == "query" and "{channel}" in path:
+                values = _values(parameter["schema"])
+                yield f"`{path}`", f"`{parameter['name']}`", values, parameter["description"]
+
+
+def _values(schema: dict[str, Any]) -> str:
+    if schema["type"] == "integer":
+        return f"{schema['minimum']}-{schema['maximum']}, default {schema['default']}"
+    return ", ".join(f"`{value}`" for value in schema["items"]["enum"]) if schema["type"] == "array" else "string"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandHelp:
+    """One command: its words, and what `--help` prints of it. `options` are pairs of a name and a help text."""
+
+    name: str
+    help: str
+    usage: tuple[str, ...]
+    options: tuple[tuple[str, str], ...]
+    runs: bool
+
+
+def command_help() -> list[CommandHelp]:
+    """Returns every command that is not hidden, in alphabetical order, without those of the development tools."""
+    return sorted(_command_help(typer.main.get_command(app), "tokenstream"), key=lambda command: command.name)
+
+
+def _command_help(command: Any, name: str) -> Iterator[CommandHelp]:
+    subcommands = getattr(command, "commands", {})
+    shown = [one for one in command.params if one.name not in _COMMON_OPTIONS]
+    named = [(_option(one), getattr(one, "help", None) or "") for one in shown]
+    yield CommandHelp(
+        name,
+        (command.help or "").partition("\n\n")[0].replace("\n", " "),
+        tuple(
+            f"[{option}]" if one.name != option.lower() or not one.required else option
+            for one, (option, _) in zip(shown, named, strict=True)
+        ),
+        tuple((option, text) for option, text in named if text),
+        not subcommands or bool(getattr(command, "invoke_without_command", False)),
+    )
+    for part, subcommand in subcommands.items():
+        if not subcommand.hidden and part not in DEVELOPMENT:
+            yield from _command_help(subcommand, f"{name} {part}")
+
+
+_COMMON_OPTIONS = frozenset({"config", "version", "install_completion", "show_completion"})
+
+
+def _option(parameter: Any) -> str:
+    return str(
+        (parameter.name or "").upper() if parameter.param_type_name == "argument" else max(parameter.opts, key=len)
+    )
+
+
+def commands() -> str:
+    rows = (
+        (f"`{' '.join((one.name, *one.usage))}`", one.help)
+        for one in command_help()
+        if one.runs and one.name != "tokenstream"
+    )
+    return _table(("command", "what it does"), rows)
+
+
+def command_options() -> str:
+    rows = ((f"`{one.name}`", f"`{option}`", text) for one in command_help() for option, text in one.options)
+    return _table(("command", "option", "meaning"), rows)
 
 
 def record_limits() -> str:

@@ -130,17 +130,17 @@ def _response_path() -> Schema:
         "parameters": [_RESPONSE_ID],
         "get": {
             "operationId": "getResponse",
-            "summary": "A response as it is stored; an open one at most a snapshot's interval old",
+            "summary": "Return the stored response; an open one is at most a snapshot interval old",
             "parameters": [_MATCH],
             "responses": {
                 "200": _json("the response", _RESPONSE, headers=headers),
-                "304": {"description": "it is what the ETag stands for"},
+                "304": {"description": "unchanged since the ETag"},
                 **_errors(_404=_NO_RESPONSE),
             },
         },
         "delete": {
             "operationId": "deleteResponse",
-            "summary": "Remove a finished response for good, from the log and from the store",
+            "summary": "Delete a finished response permanently, from the log and from the store",
             "security": [{"bearer": []}],
             "responses": {
                 "204": {"description": "deleted"},
@@ -155,7 +155,7 @@ def _cancel_path() -> Schema:
         "parameters": [_RESPONSE_ID],
         "post": {
             "operationId": "cancelResponse",
-            "summary": "Ask the producer of a response to end it, also before its start. May be repeated",
+            "summary": "Ask the producer of a response to end it, even before its start. Idempotent",
             "security": [{"bearer": []}],
             "requestBody": {"required": False, "content": {"application/json": {"schema": _ref(CancelRequest)}}},
             "responses": {
@@ -174,12 +174,14 @@ def _listing_path(channel: Schema, operation_id: str) -> Schema:
         "parameters": [channel],
         "get": {
             "operationId": operation_id,
-            "summary": "A channel's responses, newest first; a page ends at 8 MiB",
+            "summary": "Return a channel's responses, newest first; a page ends at 8 MiB",
             "parameters": [
-                _query("limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 50}, "of items"),
-                _query("before", {"type": "string", "minLength": 1}, "`next` of the page before"),
-                _query("status", status, "only these, with commas between", style="form", explode=False),
-                _query("fields", fields, "only these, with commas between", style="form", explode=False),
+                _query(
+                    "limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 50}, "number of items"
+                ),
+                _query("before", {"type": "string", "minLength": 1}, "`next` of the previous page"),
+                _query("status", status, "only these statuses, separated by commas", style="form", explode=False),
+                _query("fields", fields, "only these fields, separated by commas", style="form", explode=False),
             ],
             "responses": {"200": _json("a page", ListingPage), **_errors()},
         },
@@ -192,10 +194,10 @@ def _hydrate_path(channel: Schema, operation_id: str) -> Schema:
         "parameters": [channel],
         "get": {
             "operationId": operation_id,
-            "summary": "All open responses and the newest finished ones: what a reader loads after it subscribed. A page ends at 8 MiB",
+            "summary": "Return all open responses and the newest finished ones, for a reader that has subscribed. A page ends at 8 MiB",
             "parameters": [
-                _query("limit", limit, "of finished responses"),
-                _query("before", {"type": "string", "minLength": 1}, "`next` of the page before"),
+                _query("limit", limit, "number of finished responses"),
+                _query("before", {"type": "string", "minLength": 1}, "`next` of the previous page"),
             ],
             "responses": {"200": _json("newest first", ResponsePage), **_errors()},
         },

@@ -21,14 +21,12 @@ def cancel(
     *,
     channel: Annotated[
         str | None,
-        typer.Option(
-            help="The response's channel. Without it the store is asked; before the first snapshot it must be given."
-        ),
+        typer.Option(help="Channel of the response; defaults to the stored one. Required before the first snapshot."),
     ] = None,
-    reason: Annotated[str | None, typer.Option(help="For the producer, at most 256 characters.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Reason for the producer, at most 256 characters.")] = None,
     config: Config = None,
 ) -> None:
-    """Ask the producer of a response to end it, also before its start."""
+    """Ask the producer of a response to end it, even before its start."""
     settings = read_settings(config)
     quiet_logs()
     _check(response, channel, reason)

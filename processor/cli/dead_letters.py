@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from processor.kafka.dead_letter_reader import DeadLetterReader, StoredDeadLetter
     from processor.kafka.replay import Replayer, ReplayPlan
 
-app = typer.Typer(help="What could not be delivered, why, and how to put it back.", no_args_is_help=True)
+app = typer.Typer(help="List, show and replay records that could not be delivered.", no_args_is_help=True)
 
 ResponseOption = Annotated[str | None, typer.Option("--response", metavar="ID", help="Of this response.")]
 VALUE_SHOWN = 2_000
@@ -22,9 +22,9 @@ VALUE_SHOWN = 2_000
 
 @app.command("list")
 def list_letters(
-    reason: Annotated[str | None, typer.Option(help="With this reason, e.g. `unpublishable`.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only with this reason, e.g. `unpublishable`.")] = None,
     response: ResponseOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Number of dead letters to list, the newest first.")] = 50,
     json: Json = False,
     config: Config = None,
 ) -> None:
@@ -54,13 +54,13 @@ def list_letters(
 @app.command()
 def show(
     place: Annotated[
-        str | None, typer.Argument(metavar="[PARTITION:OFFSET]", help="Where it is on the dead-letters topic.")
+        str | None, typer.Argument(metavar="[PARTITION:OFFSET]", help="Place of the dead letter in its topic.")
     ] = None,
     response: ResponseOption = None,
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Show dead letters whole: why, where from, headers and value."""
+    """Show complete dead letters: reason, origin, headers and value."""
     at = _place(place)
     if (at is None) == (response is None):
         raise typer.BadParameter("give either PARTITION:OFFSET or --response ID")
@@ -85,17 +85,15 @@ def show(
 def replay(
     response: ResponseOption = None,
     source: Annotated[
-        str | None, typer.Option(metavar="TOPIC:PARTITION:OFFSET", help="The one record that came from there.")
+        str | None, typer.Option(metavar="TOPIC:PARTITION:OFFSET", help="Only the record that came from this place.")
     ] = None,
-    channel: Annotated[
-        str | None, typer.Option(help="Publish it there; without, on the channel the response had.")
-    ] = None,
+    channel: Annotated[str | None, typer.Option(help="Channel to publish on; defaults to the response's own.")] = None,
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Put a failed response back onto the tokens topic, as a new response whose metadata names the old one."""
+    """Write a failed response to the tokens topic again, as a new response whose metadata names the old one."""
     if (source is None) == (response is None):
         raise typer.BadParameter("give either --response ID or --source TOPIC:PARTITION:OFFSET")
     settings = _settings(config)

@@ -108,7 +108,7 @@ def _prepared(config: Path | None, *roles: str) -> "Settings":
 
 @app.command()
 def run(config: Config = None) -> None:
-    """Run all roles in one process: relay, archive and api, and with REALTIME=direct the gateway."""
+    """Run all roles in one process: relay, archive, api, and with REALTIME=direct the gateway."""
     gateway = ("gateway",) if read_settings(config).realtime == "direct" else ()
     _serve(config, "relay", "archive", "api", *gateway)
 
@@ -118,7 +118,8 @@ def relay(
     config: Config = None,
     *,
     processes: Annotated[
-        int, typer.Option(min=1, help="Relays to run, a core each; they listen on HTTP_PORT and the ports after it.")
+        int,
+        typer.Option(min=1, help="Number of relays, one core each; they listen on HTTP_PORT and the ports after it."),
     ] = 1,
 ) -> None:
     """Relay tokens from Kafka to realtime channels."""
@@ -150,9 +151,7 @@ def bridge(config: Config = None) -> None:
     run_async(serve_bridge(_prepared(config, "bridge")))
 
 
-archive_app = typer.Typer(
-    help="Store finished responses; with a command, look after the store.", invoke_without_command=True
-)
+archive_app = typer.Typer(help="Store finished responses; subcommands maintain the store.", invoke_without_command=True)
 app.add_typer(archive_app, name="archive")
 archive_app.command()(cli_responses.migrate)
 archive_app.command()(cli_responses.prune)
@@ -161,7 +160,7 @@ archive_app.command()(cli_responses.compact)
 
 @archive_app.callback()
 def archive(context: typer.Context, config: Config = None) -> None:
-    """Store finished responses; with a command, look after the store."""
+    """Store finished responses; subcommands maintain the store."""
     if context.invoked_subcommand is None:
         _serve(config, "archive")
 
@@ -170,14 +169,14 @@ def archive(context: typer.Context, config: Config = None) -> None:
 def topics_apply(
     config: Config = None,
     partitions: Annotated[
-        int | None, typer.Option(min=1, help="Partitions of tokens and responses; 12 where they are new.")
+        int | None, typer.Option(min=1, help="Number of partitions of tokens and responses; 12 for new topics.")
     ] = None,
     *,
     split_live_responses: Annotated[
-        bool, typer.Option(help="Add partitions to existing topics although that splits open responses.")
+        bool, typer.Option(help="Add partitions to existing topics even though that splits open responses.")
     ] = False,
 ) -> None:
-    """Create or correct the topics, and say what was changed."""
+    """Create or correct the topics, and print what changed."""
     from processor.kafka.topics_admin import apply
     from processor.service.service import kafka_connection, topics_wanted
 
@@ -200,7 +199,7 @@ def topics_apply(
 
 @topics_app.command("check")
 def topics_check(config: Config = None) -> None:
-    """Compare the topics with what they should be: a line per difference, and exit code 1 if there is any."""
+    """Compare the topics with their specification: one line per difference, and exit code 1 if there is any."""
     from processor.kafka.topics_admin import check
     from processor.service.service import kafka_connection, topics_wanted
 

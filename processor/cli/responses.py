@@ -57,10 +57,10 @@ def get(
         bool,
         typer.Option(
             "--text",
-            help="Print the answer's text alone: exactly, or on a terminal with control characters made visible.",
+            help="Print only the answer's text: exactly, or on a terminal with control characters made visible.",
         ),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the record as it is stored.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the stored record.")] = False,
     config: Config = None,
 ) -> None:
     """Show one response."""
@@ -85,10 +85,8 @@ def get(
 def list_channel(
     channel: Annotated[str, typer.Argument()],
     limit: Annotated[int, typer.Option(min=1, max=500)] = 50,
-    before: Annotated[
-        str | None, typer.Option(metavar="CURSOR", help="What comes after the page that gave it.")
-    ] = None,
-    status: Annotated[str | None, typer.Option(help="One or more, with commas.")] = None,
+    before: Annotated[str | None, typer.Option(metavar="CURSOR", help="Cursor of the previous page.")] = None,
+    status: Annotated[str | None, typer.Option(help="One or more statuses, separated by commas.")] = None,
     json: Json = False,
     config: Config = None,
 ) -> None:
@@ -113,10 +111,10 @@ def delete(
     response: Annotated[str, typer.Argument(metavar="ID")],
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Delete a response that has not finished, too.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also delete a response that has not finished.")] = False,
     config: Config = None,
 ) -> None:
-    """Delete a finished response for good: a tombstone on the log, then the store."""
+    """Delete a finished response permanently: write a tombstone to the log, then delete it from the store."""
     settings = _settings(config)
     if not yes and sys.stdin.isatty():
         typer.confirm(f"Delete response {visible(response)} for good?", abort=True)
@@ -162,8 +160,10 @@ def migrate(config: Config = None) -> None:
 
 
 def prune(
-    older_than: Annotated[str, typer.Option(metavar="AGE", help="As 30d, 12h or 2w, since it last changed.")],
-    channel: Annotated[str, typer.Option(metavar="PATTERN", help="With `*` and `?` as in file names.")] = "*",
+    older_than: Annotated[str, typer.Option(metavar="AGE", help="Age since the last change: 30d, 12h or 2w.")],
+    channel: Annotated[
+        str, typer.Option(metavar="PATTERN", help="Only channels that match this pattern; `*` and `?` are wildcards.")
+    ] = "*",
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and delete nothing.")] = False,
     json: Json = False,
@@ -194,7 +194,7 @@ def prune(
 
 
 def compact(json: Json = False, config: Config = None) -> None:
-    """Write finished days of an object store as Parquet, for analysis; the responses themselves stay."""
+    """Write finished days of an object store as Parquet files for analysis; the responses remain."""
     settings = _settings(config)
 
     async def work() -> None:
@@ -220,14 +220,15 @@ def compact(json: Json = False, config: Config = None) -> None:
 
 def verify(
     since: Annotated[
-        str | None, typer.Option(metavar="AGE|TIME", help="Only records written since, as 2d or 2025-11-23T10:00Z.")
+        str | None,
+        typer.Option(metavar="AGE|TIME", help="Only records written since this time or age: 2d, 2025-11-23T10:00Z."),
     ] = None,
     *,
     repair: Annotated[bool, typer.Option("--repair", help="Store what is missing or different.")] = False,
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Compare Kafka's finished responses with the store; exit code 1 where they differ and were not mended."""
+    """Compare Kafka's finished responses with the store; exit code 1 if they differ and were not repaired."""
     from processor.archive.verify import verify as verify_store
 
     start = _moment(since)

@@ -23,7 +23,7 @@ Config = Annotated[
     Path | None,
     typer.Option("--config", help="File of settings (TOML, or NAME=value lines); the environment wins over it."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
 
 def read_settings(config: Path | None, *, require_ably: bool = False) -> "Settings":

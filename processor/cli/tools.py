@@ -36,13 +36,15 @@ class ChannelUnknown(Fatal):
 
 def produce(
     channel: Annotated[str, typer.Option(help="Channel of the response.")],
-    response_id: Annotated[str | None, typer.Option(help="Without, a random one.")] = None,
-    part: Annotated[str | None, typer.Option(help="Part of the tokens; without, as the kind.")] = None,
+    response_id: Annotated[str | None, typer.Option(help="Id of the response; random by default.")] = None,
+    part: Annotated[str | None, typer.Option(help="Part of the tokens; defaults to the kind.")] = None,
     kind: Annotated[str | None, typer.Option(help="Kind of the part: text, reasoning, tool_call, ...")] = None,
     metadata: Annotated[str | None, typer.Option(metavar="JSON", help="Metadata of the response.")] = None,
     *,
-    words: Annotated[bool, typer.Option("--words/--lines", help="A token is a word, or a whole line.")] = True,
-    rate: Annotated[float, typer.Option(min=0, help="Tokens a second, at most; 0 is as they come.")] = 0.0,
+    words: Annotated[
+        bool, typer.Option("--words/--lines", help="Split the text into a token per word, or per line.")
+    ] = True,
+    rate: Annotated[float, typer.Option(min=0, help="Largest number of tokens per second; 0 sets no limit.")] = 0.0,
     config: Config = None,
 ) -> None:
     """Write standard input to the tokens topic as one response, and print its id."""
@@ -76,12 +78,14 @@ def produce(
 
 def skip(
     partition: Annotated[int, typer.Argument(min=0, help="Partition of the tokens topic, as /readyz names it.")],
-    offset: Annotated[int, typer.Argument(min=0, help="Offset at which it can't be read, as /readyz names it.")],
+    offset: Annotated[int, typer.Argument(min=0, help="Offset that cannot be read, as /readyz names it.")],
     config: Config = None,
     *,
-    force: Annotated[bool, typer.Option(help="Also where records before it are not committed: they are lost.")] = False,
+    force: Annotated[
+        bool, typer.Option(help="Skip even if records before the offset are not committed; they are lost.")
+    ] = False,
 ) -> None:
-    """Give up a corrupt batch that stops a partition: its log begins behind the batch from then on.
+    """Give up a corrupt batch that stops a partition: the partition's log then begins after the batch.
 
     Deletes nothing where the partition can be read at that offset.
     """
@@ -147,17 +151,20 @@ def _object(text: str | None) -> dict[str, Any] | None:
 def tail(
     channel: Annotated[str | None, typer.Argument(metavar="[CHANNEL]")] = None,
     response: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only this response, until it ends; its channel is looked up.")
+        str | None,
+        typer.Option(metavar="ID", help="Only this response, until it ends; its channel is read from the store."),
     ] = None,
-    count: Annotated[int, typer.Option(min=0, help="Stop after so many have ended; 0 is never.")] = 0,
+    count: Annotated[
+        int, typer.Option(min=0, help="Stop after this number of responses have ended; 0 never stops.")
+    ] = 0,
     *,
     history: Annotated[
-        bool, typer.Option("--history", help="Show what ended before, too, as far as the transport has it.")
+        bool, typer.Option("--history", help="Also show responses that ended before, as far as the transport has them.")
     ] = False,
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Watch responses as readers get them, each in a lane of its own. Ctrl-C ends it."""
+    """Watch responses as readers get them, one column each. Ctrl-C ends it."""
     if channel is None and response is None:
         raise typer.BadParameter("give a CHANNEL or --response ID")
     settings = read_settings(config, require_ably=True)
@@ -227,13 +234,13 @@ def _ably(settings: "Settings") -> "AblyOptions | None":
 
 def doctor(
     channel: Annotated[
-        str | None, typer.Option(help="Channel to ask about the key's capabilities on; nothing is published.")
+        str | None, typer.Option(help="Channel to check the key's capabilities on; nothing is published.")
     ] = None,
     *,
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Look at Kafka, the topics, the realtime service, the key and the store; exit code 1 where one fails."""
+    """Check Kafka, the topics, the realtime service, the key and the store; exit code 1 if one fails."""
     settings = read_settings(config)
     quiet_logs()
     findings: list[CheckResult] = []

@@ -26,10 +26,11 @@ class MetricsUnavailable(Retryable):
 
 def top(
     url: Annotated[
-        list[str] | None, typer.Argument(metavar="[URL]...", help="Processes; without, the one of this machine.")
+        list[str] | None,
+        typer.Argument(metavar="[URL]...", help="Addresses of processes; defaults to the one on this machine."),
     ] = None,
-    every: Annotated[float, typer.Option(min=0.2, help="Seconds between looks.")] = 2.0,
-    count: Annotated[int, typer.Option(min=0, help="Stop after so many; 0 is never.")] = 0,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between updates.")] = 2.0,
+    count: Annotated[int, typer.Option(min=0, help="Stop after this number of updates; 0 never stops.")] = 0,
     *,
     json: Json = False,
     config: Config = None,

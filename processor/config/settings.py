@@ -77,9 +77,7 @@ class Settings(BaseSettings):
         frozen=True, extra="forbid", env_prefix=PREFIX, enable_decoding=False, hide_input_in_errors=True
     )
 
-    kafka_bootstrap_servers: Servers = Field(
-        default="localhost:9092", description="Brokers to begin with: `host:port,...`"
-    )
+    kafka_bootstrap_servers: Servers = Field(default="localhost:9092", description="Bootstrap brokers: `host:port,...`")
     kafka_security_protocol: Annotated[SecurityProtocol, UPPER] = Field(
         default="PLAINTEXT", description="`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`"
     )
@@ -92,47 +90,46 @@ class Settings(BaseSettings):
     )
     kafka_sasl_password_file: Path | None = Field(default=None, exclude=True)
     kafka_ssl_cafile: Path | None = Field(
-        default=None, description="PEM file of the authorities to trust; none is the system's"
+        default=None, description="CA bundle (PEM); defaults to the system trust store"
     )
-    kafka_ssl_certfile: Path | None = Field(default=None, description="PEM file of the client's certificate")
+    kafka_ssl_certfile: Path | None = Field(default=None, description="Client certificate (PEM)")
     kafka_ssl_keyfile: Path | None = Field(
-        default=None, description="PEM file of the client's key, where it is not in the former"
+        default=None, description="Client key (PEM), if it is not in the certificate file"
     )
     kafka_ssl_key_password: SecretStr | None = Field(default=None, description="Password of the client's key")
     kafka_ssl_key_password_file: Path | None = Field(default=None, exclude=True)
     kafka_group_id: str = Field(
-        default="tokenstream", description="Consumer group of the relay; the archive's has `-archive` after it"
+        default="tokenstream", description="Consumer group of the relay; the archive appends `-archive`"
     )
     kafka_group_instance_id: str | None = Field(
         default=None,
         description="Static membership, for StatefulSets only: the group waits a session timeout for a stopped member",
     )
     kafka_session_timeout: Seconds = Field(
-        default=10.0, description="Seconds after which the group gives a silent member's partitions away"
+        default=10.0, description="Seconds without a heartbeat after which the group reassigns a member's partitions"
     )
     kafka_isolation_level: Annotated[Literal["read_committed", "read_uncommitted"], LOWER] = Field(
-        default="read_committed", description="Whether tokens of open and aborted transactions are read"
+        default="read_committed",
+        description="`read_committed`, or `read_uncommitted`: also tokens of open and aborted transactions",
     )
 
-    tokens_topic: Topic = Field(default="tokenstream.tokens", description="Where model services write tokens")
-    responses_topic: Topic = Field(
-        default="tokenstream.responses", description="Where the relay keeps the newest record of a response"
-    )
+    tokens_topic: Topic = Field(default="tokenstream.tokens", description="Topic that model services write tokens to")
+    responses_topic: Topic = Field(default="tokenstream.responses", description="Topic of response records")
     dead_letters_topic: Topic = Field(
-        default="tokenstream.dead-letters", description="Where what can't be delivered goes"
+        default="tokenstream.dead-letters", description="Topic of records that cannot be delivered"
     )
     controls_topic: Topic = Field(
-        default="tokenstream.controls", description="Where cancels are written, for model services and the relay"
+        default="tokenstream.controls", description="Topic of cancels, for model services and the relay"
     )
     topics_replication_factor: Annotated[int, Field(ge=1, le=32767)] | None = Field(
-        default=None, description="Replicas `topics apply` asks for; none is the broker's default"
+        default=None, description="Replication factor that `topics apply` requests; defaults to the broker's"
     )
     tokens_format: Annotated[Literal["auto", "tokenstream", "openai"], LOWER] = Field(
         default="auto", description="Format of token records: `tokenstream`, `openai`, or `auto`, by each record"
     )
     channel_pattern: Pattern | None = Field(
         default=None,
-        description="Regular expression (RE2 syntax) that a channel's whole name must match; none allows any",
+        description="Regular expression (RE2 syntax) that a whole channel name must match; by default any name is allowed",
     )
     channel_template: Template | None = Field(
         default=None,
@@ -162,22 +159,22 @@ class Settings(BaseSettings):
     )
     ably_key_file: Path | None = Field(default=None, exclude=True)
     ably_endpoint: Endpoint | None = Field(
-        default=None, description="`host[:port]` of the realtime service; none is Ably's own"
+        default=None, description="`host[:port]` of the realtime service; defaults to Ably's"
     )
-    ably_tls: bool = Field(default=True, description="Whether connections are encrypted")
+    ably_tls: bool = Field(default=True, description="Whether connections use TLS")
     ably_client_id: str = Field(
-        default="tokenstream", description="`clientId` of every frame, by which readers tell them"
+        default="tokenstream", description="`clientId` of every frame; readers ignore messages of other clients"
     )
     ably_max_connections: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=20, description="Connections of one relay, at most"
+        default=20, description="Largest number of connections of one relay"
     )
     ably_transport: Annotated[Literal["realtime", "rest"], LOWER] = Field(
-        default="realtime", description="`realtime`, or `rest`: batches of up to 100 channels a request"
+        default="realtime", description="`realtime`, or `rest`: batches of up to 100 channels per request"
     )
     ably_connection_rate: Rate = Field(
-        default=45.0, description="Messages a second on one connection (`rest`: requests a second); 0 is no pace"
+        default=45.0, description="Messages per second on one connection (`rest`: requests per second); 0 sets no limit"
     )
-    ably_channel_rate: Rate = Field(default=25.0, description="Messages a second on one channel; 0 is no pace")
+    ably_channel_rate: Rate = Field(default=25.0, description="Messages per second on one channel; 0 sets no limit")
     ably_ephemeral_tokens: bool = Field(
         default=False, description="Keep `token` and `part` frames out of Ably's history"
     )
@@ -189,101 +186,115 @@ class Settings(BaseSettings):
     )
 
     snapshot_interval: Seconds = Field(
-        default=5.0, description="Seconds between records of an open response that changes"
+        default=5.0, description="Seconds between snapshots of an open response that changes"
     )
     gap_timeout: Seconds = Field(
-        default=2.0, description="Seconds a missing token is waited for before its loss is announced"
+        default=2.0, description="Seconds to wait for a missing token before its loss is announced"
     )
     idle_timeout: Seconds = Field(
         default=120.0, description="Seconds without an event after which a response is abandoned"
     )
     cancel_timeout: Seconds = Field(
-        default=10.0, description="Seconds a producer has to stop a cancelled response; then the relay ends it"
+        default=10.0, description="Seconds that a producer has to stop a cancelled response before the relay ends it"
     )
-    finished_ttl: Seconds = Field(default=300.0, description="Seconds a finished response is remembered exactly")
+    finished_ttl: Seconds = Field(
+        default=300.0, description="Seconds for which a finished response is remembered exactly"
+    )
     drain_timeout: Seconds = Field(
-        default=20.0, description="Seconds a stop or a revocation may take to finish what is in flight"
+        default=20.0, description="Seconds that a stop or a revocation may take to finish what is in flight"
     )
     max_buffered_bytes: Size = Field(
-        default=ByteSize(64 * MIB), description="Unsent text and held early tokens; above it partitions pause"
+        default=ByteSize(64 * MIB), description="Bytes of unsent text and held early tokens; above it partitions pause"
     )
     max_batch_bytes: Size = Field(
-        default=ByteSize(64 * MIB), description="One decompressed record batch; a larger one becomes one dead letter"
+        default=ByteSize(64 * MIB),
+        description="Bytes of one decompressed record batch; a larger one becomes one dead letter",
     )
     max_response_bytes: Size = Field(
-        default=ByteSize(4 * MIB), description="One encoded response record; above it the response fails"
+        default=ByteSize(4 * MIB), description="Bytes of one encoded response record; above it the response fails"
     )
     max_transcript_bytes: Size = Field(
         default=ByteSize(256 * MIB),
-        description="Texts of all open responses in memory; above it the idlest are put away",
+        description="Texts of all open responses in memory; above it the idlest are evicted",
     )
-    max_open_responses: Count = Field(default=50_000, description="Open responses; above it the idlest are abandoned")
-    max_ended_responses: Count = Field(default=2_000_000, description="Ended responses known after `FINISHED_TTL`")
-    http_host: str = Field(default="0.0.0.0", description="Address the HTTP server binds to")  # noqa: S104 - probes come from outside the pod's loopback
-    http_port: Annotated[int, Field(ge=0, le=MAX_PORT)] = Field(default=8484, description="Its port; 0 is any free one")
+    max_open_responses: Count = Field(
+        default=50_000, description="Largest number of open responses; above it the idlest are abandoned"
+    )
+    max_ended_responses: Count = Field(
+        default=2_000_000, description="Number of ended responses whose ids are remembered after `FINISHED_TTL`"
+    )
+    http_host: str = Field(default="0.0.0.0", description="Address that the HTTP server binds to")  # noqa: S104 - probes come from outside the pod's loopback
+    http_port: Annotated[int, Field(ge=0, le=MAX_PORT)] = Field(
+        default=8484, description="Port of the HTTP server; 0 chooses a free one"
+    )
     api_tokens: ApiTokens = Field(
         default=(),
         repr=False,
-        description="`token=channel-pattern,...` that `/v1` takes as bearer tokens; `token=read:channel-pattern` may not cancel or delete",
+        description="Bearer tokens for `/v1`: `token=channel-pattern,...`; `token=read:channel-pattern` may not cancel or delete",
     )
     api_tokens_file: Path | None = Field(default=None, exclude=True)
     api_ably_keys: AblyKeys = Field(
         default=(),
         repr=False,
-        description="Ably keys that check the JWTs `/v1` takes: `app.key:secret,...`; defaults to ABLY_KEY",
+        description="Ably keys that verify JWTs for `/v1`: `app.key:secret,...`; defaults to ABLY_KEY",
     )
     api_ably_keys_file: Path | None = Field(default=None, exclude=True)
     api_public: Public = Field(
         default=False,
-        description="Whether anyone may read from `/v1`; `loopback`: over loopback connections. Cancelling and deleting need a credential",
+        description="Whether anyone may read `/v1`; `loopback`: over loopback connections only. Cancelling and deleting need a credential",
     )
     api_max_requests: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        default=1000, description="Requests `/v1` answers at one time; above it 503"
+        default=1000, description="Concurrent requests to `/v1`; above it 503"
     )
     api_max_buffered_bytes: Size = Field(
-        default=ByteSize(96 * MIB), description="Answers of `/v1` in memory; above it 503 until some are sent"
+        default=ByteSize(96 * MIB), description="Bytes of answers of `/v1` in memory; above it 503 until some are sent"
     )
     api_write_timeout: Seconds = Field(
-        default=30.0, description="Seconds a client may take for 256 KiB of an answer; then its connection is aborted"
+        default=30.0,
+        description="Seconds that a client may take for 256 KiB of an answer before its connection is aborted",
     )
     api_cancel_rate: Rate = Field(
         default=100.0,
-        description="Cancels a second for one credential, ten seconds' worth at once; above it 429; 0 is no limit",
+        description="Cancels per second for one credential, with a burst of ten seconds' worth; above it 429; 0 sets no limit",
     )
     cors_origins: Origins = Field(
-        default=(), description="Origins browsers may call `/v1` from: `https://app.example,...`, or `*`"
+        default=(), description="Origins that browsers may call `/v1` from: `https://app.example,...`, or `*`"
     )
     bridge_host: str = Field(
-        default="127.0.0.1", description="Address the bridge binds to; one that is not loopback needs BRIDGE_TOKENS"
+        default="127.0.0.1",
+        description="Address that the bridge binds to; any address but loopback needs BRIDGE_TOKENS",
     )
     bridge_port: Annotated[int, Field(ge=0, le=MAX_PORT)] = Field(
-        default=8485, description="Its port; 0 is any free one"
+        default=8485, description="Port of the bridge; 0 chooses a free one"
     )
     bridge_upstream: HttpUrl | None = Field(
-        default=None, description="Model server the bridge calls: `http://localhost:8000/v1`"
+        default=None, description="Address of the model server: `http://localhost:8000/v1`"
     )
     bridge_upstream_key: SecretStr | None = Field(
-        default=None, description="Bearer token for the model server, for callers that send none"
+        default=None, description="Bearer token for the model server, used when the caller sends none"
     )
     bridge_upstream_key_file: Path | None = Field(default=None, exclude=True)
     bridge_upstream_timeout: Seconds = Field(
-        default=300.0, description="Seconds the model server may send nothing; then its answer counts as broken off"
+        default=300.0,
+        description="Seconds without a byte from the model server after which its answer counts as broken",
     )
     bridge_tokens: ApiTokens = Field(
         default=(),
         repr=False,
-        description="`token=channel-pattern,...` that the bridge takes in header `x-tokenstream-token`",
+        description="Tokens for the bridge, in header `x-tokenstream-token`: `token=channel-pattern,...`",
     )
     bridge_tokens_file: Path | None = Field(default=None, exclude=True)
-    bridge_max_streams: Count = Field(default=1000, description="Responses the bridge writes at one time; above it 503")
+    bridge_max_streams: Count = Field(
+        default=1000, description="Responses that the bridge writes concurrently; above it 503"
+    )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], LOWER] = Field(
         default="info", description="`debug`, `info`, `warning` or `error`"
     )
     log_format: Annotated[Literal["json", "console"], LOWER] | None = Field(
-        default=None, description="`json` or `console`; none is console on a terminal, json elsewhere"
+        default=None, description="`json` or `console`; defaults to console on a terminal, json elsewhere"
     )
     probe_channel: Channel | None = Field(
-        default=None, description="Channel the api role may subscribe to, to see that frames arrive"
+        default=None, description="Channel that the api role sends and follows probes on"
     )
 
     @classmethod

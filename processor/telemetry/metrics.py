@@ -161,7 +161,7 @@ class Saved:
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         saved = self._tokens.sum - self._tokens.count
-        help_text = "Tokens that needed no message of their own, by roll-up."
+        help_text = "Messages saved by roll-up."
         yield CounterMetricFamily("tokenstream_messages_saved", help_text, value=saved)
 
 
@@ -181,38 +181,36 @@ class Metrics:
 
     def _declare_counters(self) -> None:
         self.records_consumed = self._counter("records_consumed", "Records read from the tokens topic.")
-        self.tokens = self._counter("tokens", "Valid token events taken in.")
+        self.tokens = self._counter("tokens", "Valid token events accepted.")
         self.frames_published = Tally(
             "tokenstream_frames_published", "Frames acknowledged.", self.registry, "name", FRAME_NAMES
         )
         self.publish_failures = self._counter(
             "publish_failures",
-            "Publishes refused or unanswered, by the realtime service's code.",
+            "Publishes refused or not answered, by the realtime service's code.",
             code=("timeout", "other"),
         )
         self._publish_codes: frozenset[int] = frozenset()
-        self.publish_retries = self._counter("publish_retries", "Frames sent once more, with the same id.")
-        self.pace_wait_seconds = self._counter("pace_wait_seconds", "Time channels waited for their turn by the pace.")
-        self.duplicates = self._counter("duplicates", "Records dropped because their event was taken in before.")
+        self.publish_retries = self._counter("publish_retries", "Frames published again, with the same id.")
+        self.pace_wait_seconds = self._counter("pace_wait_seconds", "Time that channels waited for the rate limiter.")
+        self.duplicates = self._counter("duplicates", "Records dropped because their event was accepted before.")
         self.gaps = self._counter("gaps", "Ranges of sequence numbers announced as lost.")
-        self.dead_letters = self._counter("dead_letters", "Records put to the dead letters.", reason=Reason)
+        self.dead_letters = self._counter("dead_letters", "Records written to the dead letters.", reason=Reason)
         self.responses_started = self._counter("responses_started", "Responses opened.")
         self.responses_finished = self._counter("responses_finished", "Responses ended.", status=FINISHED)
         self.parts_dropped = self._counter(
             "parts_dropped", "Deltas in OpenAI's format of parts beyond the 64 that a response may have."
         )
-        self.cancels = self._counter("cancels", "Cancels, by what came of them.", outcome=CANCEL_OUTCOMES)
+        self.cancels = self._counter("cancels", "Cancels, by outcome.", outcome=CANCEL_OUTCOMES)
         self.snapshots = self._counter("snapshots", "Streaming records written to the responses topic.")
         self.archived = self._counter("archived", "Records stored.", status=Status)
         self.archive_failures = self._counter("archive_failures", "Attempts to store a batch that failed.")
         self.rebalances = self._counter("rebalances", "Assignments received from the consumer group.")
         self.takeovers = self._counter("takeovers", "Partitions taken over.")
-        self.transaction_retries = self._counter("transaction_retries", "Kafka transactions tried once more.")
+        self.transaction_retries = self._counter("transaction_retries", "Kafka transactions that were retried.")
         self.retries = self._counter("retries", "Operations tried once more.", operation=RETRIED)
-        self.event_loop_stalls = self._counter("event_loop_stalls", "Times the event loop stood still for seconds.")
-        self.probe_responses = self._counter(
-            "probe_responses", "Probes sent, by what came of them.", result=PROBE_RESULTS
-        )
+        self.event_loop_stalls = self._counter("event_loop_stalls", "Times the event loop was blocked for seconds.")
+        self.probe_responses = self._counter("probe_responses", "Probes sent, by result.", result=PROBE_RESULTS)
         self.probe_tokens = self._counter("probe_tokens", "Tokens of probes received.")
         self.probe_lost = self._counter("probe_lost", "Tokens of probes that never reached the reader.")
         self.probe_repeated = self._counter("probe_repeated", "Tokens of probes that the reader showed more than once.")
@@ -247,7 +245,7 @@ class Metrics:
             "consumer_lag_records", "Records between the position and the log's end.", partition
         )
         self.consumed_offset = self._gauge(
-            "consumed_offset", "Next offset to be read: stands still on a partition that is stuck.", partition
+            "consumed_offset", "Next offset to read; does not advance on a partition that is stuck.", partition
         )
         self.committed_offset = self._gauge("committed_offset", "Offset below which all is durable.", partition)
         self.partition_open_responses = self._gauge(
@@ -265,10 +263,12 @@ class Metrics:
         )
         self.pace_ratio = self._gauge(
             "pace_ratio",
-            "Lowest current rate as a share of the one set: below 1 after refusals for the rate.",
+            "Lowest current rate as a share of the configured one: below 1 after rate-limit refusals.",
             ("scope",),
         )
-        self.paces_lowered = self._gauge("paces_lowered", "Connections or channels slower than set.", ("scope",))
+        self.paces_lowered = self._gauge(
+            "paces_lowered", "Connections or channels below their configured rate.", ("scope",)
+        )
         for scope in PACES:
             self.pace_ratio.labels(scope).set(1)
             self.paces_lowered.labels(scope)
@@ -284,20 +284,18 @@ class Metrics:
         self.gateway_transcript_bytes = self._gauge(
             "gateway_transcript_bytes", "Texts and records that the gateway holds in memory."
         )
-        self.ready = self._gauge("ready", "Whether what this process depends on works.", ("dependency",))
+        self.ready = self._gauge("ready", "Whether the dependencies of this process work.", ("dependency",))
         self.event_loop_lag_now = self._gauge("event_loop_lag_now_seconds", "The newest of event_loop_lag_seconds.")
-        self.probe_last_ok = self._gauge(
-            "probe_last_ok_timestamp_seconds", "When the last probe that found all well ended."
-        )
+        self.probe_last_ok = self._gauge("probe_last_ok_timestamp_seconds", "When the last successful probe ended.")
         self.bridge_streams = self._gauge("bridge_streams", "Responses the bridge is writing.")
-        self.build_info = self._gauge("build_info", "1, for the version that runs.", ("version",))
+        self.build_info = self._gauge("build_info", "1, for the running version.", ("version",))
         self.build_info.labels(version("tokenstream")).set(1)
 
     def _declare_histograms(self) -> None:
         """Of tokens, each frame's oldest is measured: what a reader waited longest for."""
         histogram = self._histogram
-        self.consume_seconds = histogram("consume_seconds", "From a token's ts to its being read.", _DELIVERY)
-        self.queue_seconds = histogram("queue_seconds", "From a token's being read to its frame being sent.", _DELIVERY)
+        self.consume_seconds = histogram("consume_seconds", "From a token's ts until it is read.", _DELIVERY)
+        self.queue_seconds = histogram("queue_seconds", "From reading a token until its frame is sent.", _DELIVERY)
         self.publish_seconds = histogram("publish_seconds", "From sending a frame to its acknowledgement.", _STEP)
         self.delivery_seconds = histogram(
             "delivery_seconds", "From a token's ts to its frame's acknowledgement: the sum of the three.", _DELIVERY
@@ -305,7 +303,7 @@ class Metrics:
         self.first_token_seconds = histogram(
             "first_token_seconds", "From reading a start to the acknowledgement of the first token.", (*_STEP, 30)
         )
-        self.stall_seconds = histogram("stall_seconds", "Between two frames of an open response, acknowledged.", _STALL)
+        self.stall_seconds = histogram("stall_seconds", "Between two acknowledged frames of an open response.", _STALL)
         self.response_seconds = histogram("response_seconds", "From a response's start to its end.", _RESPONSE)
         self.cancel_seconds = histogram(
             "cancel_seconds", "From the request for a cancel to the acknowledgement of the stop it led to.", _PROBE
@@ -313,18 +311,18 @@ class Metrics:
         self.tokens_per_frame = histogram("tokens_per_frame", "Tokens rolled up into one frame.", _TOKENS)
         Saved(self.registry, self.tokens_per_frame)
         self.takeover_seconds = histogram("takeover_seconds", "Time to take over a partition.", _STORE)
-        self.transaction_seconds = histogram("transaction_seconds", "Time a Kafka transaction took.", _STORE)
+        self.transaction_seconds = histogram("transaction_seconds", "Duration of a Kafka transaction.", _STORE)
         self.gateway_delivery_seconds = histogram(
-            "gateway_delivery_seconds", "From a frame's ts to its being written to its last reader's socket.", _DELIVERY
+            "gateway_delivery_seconds", "From a frame's ts until it is written to its last reader's socket.", _DELIVERY
         )
-        self.archive_seconds = histogram("archive_seconds", "Time a batch took to store.", _STORE)
+        self.archive_seconds = histogram("archive_seconds", "Time to store a batch.", _STORE)
         self.bridge_first_byte_seconds = histogram(
             "bridge_first_byte_seconds", "From a request to the model server's first byte.", (*_STEP, 30, 60)
         )
         self.event_loop_lag_seconds = histogram("event_loop_lag_seconds", "How late the event loop ran a timer.", _LOOP)
-        self.probe_seconds = histogram("probe_seconds", "From making a probe's token to a reader's having it.", _PROBE)
+        self.probe_seconds = histogram("probe_seconds", "From producing a probe's token until a reader has it.", _PROBE)
         self.probe_store_seconds = histogram(
-            "probe_store_seconds", "From making a probe's stop to its finished record being in the store.", _PROBE
+            "probe_store_seconds", "From producing a probe's stop until its final record is in the store.", _PROBE
         )
 
     def _counter(self, name: str, help_text: str, /, **values: Iterable[str]) -> Counter:

@@ -1,1 +1,1 @@
-"""Faults on real processes, counted: `python -m faultlab`. See docs/reliability.md, which it writes."""
+"""Faults on real processes, counted: `python -m faultlab`. See docs/results/reliability.md, which it writes."""

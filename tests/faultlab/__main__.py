@@ -18,7 +18,7 @@ from support.lab import logs, tied
 
 TREE = Path(__file__).resolve().parent.parent.parent
 CACHE = TREE / ".cache" / "faults"
-OUT = TREE / "docs" / "reliability.md"
+OUT = TREE / "docs" / "results" / "reliability.md"
 
 
 def main() -> int:
@@ -61,7 +61,7 @@ def _report(options: argparse.Namespace) -> int:
     if measured is not None and len(measured.samples) >= MIN_SAMPLES:
         from faultlab.charts import draw_memory  # matplotlib takes long to import, and rows don't need it
 
-        draw_memory(measured.samples, options.out.parent / "images" / "reliability-memory.svg")
+        draw_memory(measured.samples, options.out.parent.parent / "images" / "reliability-memory.svg")
     options.out.write_text(render(ROWS, results, facts(options.note)))
     print(f"Written: {options.out}")
     failed = [
@@ -130,7 +130,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--under", type=shlex.split, default=[], help="a command each row is run under, such as 'nice'")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where results are kept")
     parser.add_argument(
-        "--out", type=lambda given: TREE / given, default=OUT, help="the page to write (default docs/reliability.md)"
+        "--out",
+        type=lambda given: TREE / given,
+        default=OUT,
+        help="the page to write (default docs/results/reliability.md)",
     )
     parser.add_argument("--report", action="store_true", help="write the page from the results there are; run nothing")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Writes docs/reliability.md from the results of the rows: all of them, the failing ones in red."""
+"""Writes docs/results/reliability.md from the results of the rows: all of them, the failing ones in red."""
 
 import os
 import platform
@@ -81,7 +81,7 @@ def _picture(result: Result | None) -> str:
     if result is None or len(result.samples) < MIN_SAMPLES:
         return 'Not measured in this run: `make faults ARGS="--only memory"` draws it.'
     told = "Resident memory and uncommitted records over time, with the realtime service down for 150 seconds"
-    return f"![{told}](images/reliability-memory.svg)"
+    return f"![{told}](../images/reliability-memory.svg)"
 
 
 def _passes(row: Row, result: Result | None) -> bool:

@@ -155,7 +155,7 @@ ROWS = (
     ),
     Row(
         name="channel-refused",
-        title="A channel that refuses for good (40160)",
+        title="A channel that refuses permanently (40160)",
         run=scenarios.channel_refused,
         setup=Setup(shape=Shape(longest=80)),
     ),

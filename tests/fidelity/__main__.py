@@ -1,4 +1,4 @@
-"""`python -m fidelity --suites DIR`: run Ably's suites against the double, and write docs/fidelity.md."""
+"""`python -m fidelity --suites DIR`: run Ably's suites against the double, and write docs/results/fidelity.md."""
 
 import argparse
 import subprocess
@@ -16,7 +16,7 @@ from fidelity.report import commits_of, write
 from fidelity.results import Outcome, read
 from fidelity.suites import SUITES, Suite
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "fidelity.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "results" / "fidelity.md"
 STARTED_WITHIN = 300.0
 
 

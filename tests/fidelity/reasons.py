@@ -14,7 +14,7 @@ class Kind(StrEnum):
     UNCLAIMED = "not claimed"
     OFFLINE = "needs the internet"
     SUITE = "the suite's own"
-    KNOWN = "a difference, left as it is"
+    KNOWN = "a known difference"
     UNEXPLAINED = "unexplained"
 
 
@@ -70,7 +70,7 @@ REASONS = (
         "a nonce is refused that the same test used before, in the other format",
         r"test_request_token_with_duplicate_nonce",
     ),
-    Reason(Kind.KNOWN, "the wildcard client id `*` is not told back", r"wildcard"),
+    Reason(Kind.KNOWN, "the wildcard client id `*` is not returned", r"wildcard"),
     Reason(Kind.KNOWN, "query parameters of a REST publish are ignored", r"test_publish_params"),
     Reason(Kind.KNOWN, "a channel's attach is tried again later than the suite waits", r"channel_backoff"),
 )

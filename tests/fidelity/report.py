@@ -1,4 +1,4 @@
-"""Writes docs/fidelity.md from what a run found."""
+"""Writes docs/results/fidelity.md from what a run found."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -7,20 +7,20 @@ from fidelity.reasons import Kind, reason_of
 from fidelity.results import Outcome
 from fidelity.suites import SUITES, Suite
 
-HEAD = """# Fidelity of the local realtime double
+HEAD = """# Fidelity of the emulator
 
 `devtools/emulator` speaks Ably's protocol for development and tests. How well it does is measured with the test suites of
-Ably's own clients: they run unmodified against the double, and this page is what `make fidelity` found. It is written by that
-command; what is to be said about a failing test stands in `tests/fidelity/reasons.py`.
+Ably's own clients: they run unmodified against the emulator, and this page is what `make fidelity` found. It is written by that
+command; the reason for each failing test is in `tests/fidelity/reasons.py`.
 
-What the double claims: connecting, resuming and recovering; attaching and detaching with rewind, modes and channel serials;
+What the emulator claims: connecting, resuming and recovering; attaching and detaching with rewind, modes and channel serials;
 publishing by realtime and REST with acknowledgements, refusals and ids; message updates, deletes and appends; history with paging
 and `untilAttach`; keys with capabilities, token requests and JSON web tokens; heartbeats; both formats. It does not claim
 presence, push, statistics, annotations, LiveObjects, deltas, filtered subscriptions, token revocation or channel status.
 
 How it is done: the suites create a test app on a sandbox; `tests/fidelity/sandbox.py` answers that, ends TLS (the clients send no key
-over plain HTTP) and hands everything else to the double unchanged. `echo.ably.io`, a public server the suites use for
-`authUrl`, is stood in for by `tests/fidelity/echo.py`. There is no internet: tests of fallback hosts and of the internet check fail.
+over plain HTTP) and passes everything else to the emulator unchanged. `echo.ably.io`, a public server the suites use for
+`authUrl`, is replaced by `tests/fidelity/echo.py`. There is no internet: tests of fallback hosts and of the internet check fail.
 """
 
 AGAIN = """## Running it again

@@ -16,7 +16,8 @@ from support.lab import ROOT
 
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yaml"
 CASES = ROOT / "deploy" / "prometheus" / "alerts_test.yaml"
-RUNBOOK = ROOT / "docs" / "operations.md"
+RUNBOOK = ROOT / "docs" / "operations" / "runbook.md"
+MONITORING = ROOT / "docs" / "operations" / "monitoring.md"
 NAME = re.compile(r"\b(?:tokenstream|process)[_:][\w:]+")
 
 
@@ -144,4 +145,4 @@ def test_the_overview_turns_red_where_the_objectives_are() -> None:
     assert reds["Delivery, p99"] == {"color": "red", "value": 0.5}
     assert reds["First token, p95"] == {"color": "red", "value": 2.5}
     for said in ("99 % of frames are acknowledged within 0.5 s", "95 % of first tokens are"):
-        assert said in RUNBOOK.read_text()
+        assert said in MONITORING.read_text()

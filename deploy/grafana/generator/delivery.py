@@ -305,7 +305,7 @@ def ends() -> tuple[Panel, ...]:
         ),
         Bars(
             title="Dead letters, by reason, 1 h",
-            description="What each reason means and what to do about it: the table in docs/operations.md.",
+            description="What each reason means and what to do about it: the table in docs/operations/runbook.md.",
             unit=Unit.COUNT,
             no_value=NO_RELAY,
             queries=(Query(increase("tokenstream_dead_letters_total", over="1h", by=("reason",)), "{{reason}}"),),

@@ -151,7 +151,7 @@ def test_alerts_and_dashboards_come_whole() -> None:
 
 
 def test_what_the_page_tells_people_to_type_is_taken() -> None:
-    page = (renderings.ROOT / "docs" / "kubernetes.md").read_text()
+    page = (renderings.ROOT / "docs" / "quickstart-operator.md").read_text()
     typed = re.search(r"<!-- test: two commands -->\n```sh\n(.*?)```", page, re.DOTALL)
     assert typed
     install = (

@@ -13,7 +13,7 @@ from deploy.node.table import Row, Table
 
 TABLE: pytest.StashKey[Table] = pytest.StashKey()
 Seen = Callable[..., None]
-PAGE = Path(__file__).parents[3] / "docs" / "kubernetes.md"
+PAGE = Path(__file__).parents[3] / "docs" / "operations" / "kubernetes.md"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:

@@ -229,4 +229,4 @@ async def test_uninstalling_takes_injection_away(injection: Injection, seen: See
         return not sidecars_of(await as_admitted(injection.models, INJECT))
 
     took = await timed(lambda: eventually(unchanged, deadline=60, every=0.3))
-    seen(f"no policy is left; labelled pods are as they were given after {took:.1f} s")
+    seen(f"no policy is left; labelled pods are unchanged after {took:.1f} s")

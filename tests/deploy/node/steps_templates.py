@@ -114,4 +114,4 @@ async def test_the_kustomize_component_adds_the_sidecar(world: Outside, tmp_path
     judged = await streamed(world, namespace)
     await namespace.kubectl("delete", "--kustomize", str(tmp_path / "assistant"))
     await gone(namespace, "pods,deployments")
-    seen("a labelled Deployment of 2 model pods gets sidecars, another stays as it is", judged)
+    seen("a labelled Deployment of 2 model pods gets sidecars, another is unchanged", judged)

@@ -1,4 +1,4 @@
-"""The table of what the node showed: printed at the end of a run, and kept in docs/kubernetes.md between two markers."""
+"""The table of what the node showed: printed at the end of a run, and kept in docs/operations/kubernetes.md between two markers."""
 
 import re
 from dataclasses import dataclass, field

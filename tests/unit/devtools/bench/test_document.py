@@ -10,7 +10,7 @@ from devtools.bench.scenarios import SCENARIOS
 from devtools.bench.targets import TARGETS
 from devtools.cli_bench import SCENARIOS as LISTED
 
-PAGE = Path(__file__).parents[4] / "docs" / "performance.md"
+PAGE = Path(__file__).parents[4] / "docs" / "results" / "performance.md"
 ALSO = {"against", "takeover-killed"}
 """Results that a scenario gives besides its own."""
 

@@ -1,4 +1,4 @@
-// Feeds the README's reader (given in READER) what a successor may repeat after the stop, and prints what it shows.
+// Feeds the reader of the web quickstart (given in READER) what a successor may repeat after the stop, and prints what it shows.
 let listener;
 const channel = { subscribe: async (given) => (listener = given) };
 const run = new Function("channel", "reload", `return (async () => { ${process.env.READER}\nreturn responses; })();`);

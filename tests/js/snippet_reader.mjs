@@ -1,4 +1,4 @@
-// Runs the README's reader (given in READER) on the channel chat:42, and prints the first response that ends.
+// Runs the reader of the web quickstart (given in READER) on the channel chat:42, and prints the first response that ends.
 import Ably from "ably";
 
 const client = new Ably.Realtime({

@@ -1,0 +1,192 @@
+"""Plain technical English: the phrases of the style guide are in no text that people read.
+
+`PLACES` are held to it. `REST` has the places that are only counted until they are rewritten; moving an entry from one to the other is all
+it takes. `pytest -rP tests/docs/test_language.py` prints the counts.
+"""
+
+import ast
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deploy.chart.values import read_values
+from devtools.documents import command_help
+from processor.api.openapi import describe
+from processor.config.settings import Settings
+from processor.telemetry.metrics import Metrics
+from support.lab import ROOT
+from support.pages import pages, prose
+
+PHRASES: Mapping[str, str] = {
+    r"mend(?:s|ed|ing)?": "repair, correct",
+    r"anew": "again",
+    r"tell(?:s|ing)?|told": "report, state, show",
+    r"say(?:s|ing)?|said": "state, print, report",
+    r"(?:is|are) none": "there is no ...",
+    r"for good": "permanently",
+    r"for ?ever": "without end, indefinitely",
+    r"nothing of": "none of",
+    r"so many": "a number of",
+    r"let(?:s|ting)? go": "release, evict",
+    r"put(?:s|ting)? (?:aside|away)": "set aside, evict",
+    r"stands?|stood": "is, are",
+    r"what (?:comes|came)": "the next record, what arrived",
+    r"hand(?:s|ed|ing)? on": "pass on",
+    r"in force": "valid, active",
+    r"as it is|as they are": "unchanged",
+    r"conflat\w*": "roll-up",
+    r"reckon(?:s|ed|ing)?": "estimate, compute",
+}
+"""Regular expressions of whole words, without case, and what to write instead."""
+FOUND = re.compile(rf"\b(?:{'|'.join(PHRASES)})\b", re.IGNORECASE)
+
+Texts = Iterator[tuple[str, str]]
+"""Where a text is, and the text."""
+
+KEEPS_ITS_WORDS = ("clients/javascript/README.md", "clients/javascript/examples/chat/README.md")
+"""Pages that are only counted."""
+
+
+def markdown() -> Texts:
+    for page in pages():
+        name = str(page.relative_to(ROOT))
+        if name not in KEEPS_ITS_WORDS:
+            yield name, prose(page.read_text())
+
+
+def markdown_of_clients() -> Texts:
+    for name in KEEPS_ITS_WORDS:
+        yield name, prose((ROOT / name).read_text())
+
+
+def help_texts() -> Texts:
+    for command in command_help():
+        yield command.name, command.help
+        for option, text in command.options:
+            yield f"{command.name} {option}", text
+
+
+def settings() -> Texts:
+    for row in Settings.describe():
+        yield row.name, row.meaning
+
+
+def metrics() -> Texts:
+    for family in Metrics().registry.collect():
+        if family.name.startswith("tokenstream_"):
+            yield family.name, family.documentation
+
+
+def alerts() -> Texts:
+    rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yaml").read_text())
+    for rule in (rule for group in rules["groups"] for rule in group["rules"]):
+        for name, text in rule.get("annotations", {}).items():
+            yield f"{rule['alert']} {name}", text
+
+
+def chart_values() -> Texts:
+    for value in read_values():
+        yield value.name, value.description
+
+
+def openapi() -> Texts:
+    def walk(where: str, value: object) -> Texts:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                if key in ("summary", "description") and isinstance(inner, str):
+                    yield f"{where} {key}", inner
+                else:
+                    yield from walk(f"{where}/{key}", inner)
+
+    yield from walk("openapi", describe(""))
+
+
+def _modules() -> Iterator[tuple[str, ast.Module, str]]:
+    for folder in ("topics", "processor", "devtools", "deploy"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            source = path.read_text()
+            yield str(path.relative_to(ROOT)), ast.parse(source), source
+
+
+def docstrings() -> Texts:
+    """Docstrings, also of attributes: every string that is a statement of its own."""
+    for name, module, _ in _modules():
+        for node in ast.walk(module):
+            if (
+                isinstance(node, ast.Expr)
+                and isinstance(node.value, ast.Constant)
+                and isinstance(node.value.value, str)
+            ):
+                yield f"{name}:{node.lineno}", node.value.value
+
+
+def comments() -> Texts:
+    for name, _, source in _modules():
+        for number, line in enumerate(source.splitlines(), 1):
+            if "#" in line:
+                yield f"{name}:{number}", line.partition("#")[2]
+
+
+def error_strings() -> Texts:
+    """Strings inside of `raise` statements."""
+    for name, module, _ in _modules():
+        for raised in (node for node in ast.walk(module) if isinstance(node, ast.Raise)):
+            for node in ast.walk(raised):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield f"{name}:{node.lineno}", node.value
+
+
+PLACES: Mapping[str, Callable[[], Texts]] = {
+    "Markdown": markdown,
+    "--help": help_texts,
+    "settings": settings,
+    "metrics": metrics,
+    "alerts": alerts,
+    "chart values": chart_values,
+    "OpenAPI": openapi,
+}
+REST: Mapping[str, Callable[[], Texts]] = {
+    "Markdown of clients": markdown_of_clients,
+    "docstrings": docstrings,
+    "comments": comments,
+    "error strings": error_strings,
+}
+
+
+def found_in(texts: Texts) -> list[str]:
+    return [f"{where}: {found[0]}" for where, text in texts for found in FOUND.finditer(text)]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_listed_phrase_is_in(place: str) -> None:
+    assert found_in(PLACES[place]()) == []
+
+
+def test_what_is_left_elsewhere() -> None:
+    for place, texts in REST.items():
+        print(f"{place}: {len(found_in(texts()))} listed phrases")
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "Mend the key.",
+        "It says why.",
+        "It is told.",
+        "retries for ever",
+        "as\nit is",
+        "The text stands in Kafka.",
+        "handed on",
+    ],
+)
+def test_a_planted_phrase_is_found(planted: str) -> None:
+    assert found_in(iter([("page", " ".join(planted.split()))])) != []
+
+
+def test_code_is_not_searched(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("`told`\n\n```\nmend anew\n```\n\nPlain\nwords.\n")
+    assert found_in(iter([("page", prose(page.read_text()))])) == []
