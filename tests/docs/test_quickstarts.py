@@ -171,3 +171,7 @@ def test_the_operators_files_and_commands_exist() -> None:
         words = line.partition("#")[0].split()
         if words[:1] == ["tokenstream"]:
             assert " ".join(word for word in words if not word.startswith("-")) in known, line
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().split()) <= 700
