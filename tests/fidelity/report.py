@@ -9,18 +9,16 @@ from fidelity.suites import SUITES, Suite
 
 HEAD = """# Fidelity of the emulator
 
-`devtools/emulator` speaks Ably's protocol for development and tests. How well it does is measured with the test suites of
-Ably's own clients: they run unmodified against the emulator, and this page is what `make fidelity` found. It is written by that
-command; the reason for each failing test is in `tests/fidelity/reasons.py`.
+`devtools/emulator` speaks Ably's protocol for development and tests.
+How well it does is measured with the test suites of Ably's own clients: they run unmodified against the emulator, and this page is what `make fidelity` found.
+It is written by that command; the reason for each failing test is in `tests/fidelity/reasons.py`.
 
-What the emulator claims: connecting, resuming and recovering; attaching and detaching with rewind, modes and channel serials;
-publishing by realtime and REST with acknowledgements, refusals and ids; message updates, deletes and appends; history with paging
-and `untilAttach`; keys with capabilities, token requests and JSON web tokens; heartbeats; both formats. It does not claim
-presence, push, statistics, annotations, LiveObjects, deltas, filtered subscriptions, token revocation or channel status.
+What the emulator claims: connecting, resuming and recovering; attaching and detaching with rewind, modes and channel serials; publishing by realtime and REST with acknowledgements, refusals and ids; message updates, deletes and appends; history with paging and `untilAttach`; keys with capabilities, token requests and JSON web tokens; heartbeats; both formats.
+It does not claim presence, push, statistics, annotations, LiveObjects, deltas, filtered subscriptions, token revocation or channel status.
 
-How it is done: the suites create a test app on a sandbox; `tests/fidelity/sandbox.py` answers that, ends TLS (the clients send no key
-over plain HTTP) and passes everything else to the emulator unchanged. `echo.ably.io`, a public server the suites use for
-`authUrl`, is replaced by `tests/fidelity/echo.py`. There is no internet: tests of fallback hosts and of the internet check fail.
+How it is done: the suites create a test app on a sandbox; `tests/fidelity/sandbox.py` answers that, ends TLS (the clients send no key over plain HTTP) and passes everything else to the emulator unchanged.
+`echo.ably.io`, a public server the suites use for `authUrl`, is replaced by `tests/fidelity/echo.py`.
+There is no internet: tests of fallback hosts and of the internet check fail.
 """
 
 AGAIN = """## Running it again
@@ -35,8 +33,8 @@ git clone https://github.com/ably/ably-python && git -C ably-python checkout {py
 python3.11 -m venv venv && venv/bin/pip install ./ably-python 'pytest<8' 'pytest-asyncio<1' 'mock<5' 'respx<0.23' 'pytest-timeout<3' pycryptodome 'vcdiff-decoder>=0.1.0a1'
 ```
 
-Then `make fidelity SUITES=that-directory`, as root or with leave to listen on ports 80 and 443: the Python suite knows no
-other. It takes a quarter of an hour, most of it waiting, and ends with 1 when a failing test has no reason.
+Then `make fidelity SUITES=that-directory`, as root or with leave to listen on ports 80 and 443: the Python suite knows no other.
+It takes a quarter of an hour, most of it waiting, and ends with 1 when a failing test has no reason.
 """
 
 
