@@ -116,10 +116,7 @@ def _command_help(command: Any, name: str) -> Iterator[CommandHelp]:
     yield CommandHelp(
         name,
         (command.help or "").partition("\n\n")[0].replace("\n", " "),
-        tuple(
-            f"[{option}]" if one.name != option.lower() or not one.required else option
-            for one, (option, _) in zip(shown, named, strict=True)
-        ),
+        tuple(option if one.required else f"[{option}]" for one, (option, _) in zip(shown, named, strict=True)),
         tuple((option, text) for option, text in named if text),
         not subcommands or bool(getattr(command, "invoke_without_command", False)),
     )
