@@ -10,6 +10,7 @@ from aiokafka import TopicPartition
 from processor.errors import KafkaUnavailable
 from processor.kafka import ResponsesReader
 from processor.kafka.lazy import LazyClient
+from support.virtual_time import in_virtual_time
 
 PATIENCE = 0.3
 PARTITION = TopicPartition("responses", 0)
@@ -65,23 +66,27 @@ def reader_of(slow: SlowConsumer) -> ResponsesReader:
     return ResponsesReader(dict, "responses", patience=PATIENCE, client=LazyClient(lambda: slow))
 
 
+@in_virtual_time
 async def test_what_was_read_is_not_fetched_any_further() -> None:
     slow = SlowConsumer(2)
     await reader_of(slow).read(0, 0, lambda *_: None)
     assert not slow.assigned
 
 
+@in_virtual_time
 async def test_where_nothing_is_to_be_read_nothing_is_fetched() -> None:
     reader = reader_of(SlowConsumer(2, stalls_at=0))  # would wait in vain
     assert await reader.read(0, 2, lambda *_: None) == 2
 
 
+@in_virtual_time
 async def test_a_long_stretch_is_read_whole_though_it_takes_many_times_the_patience() -> None:
     read: list[int] = []
     end = await reader_of(SlowConsumer(40)).read(0, 0, lambda offset, _key, _value: read.append(offset))
     assert (end, read) == (40, list(range(40)))
 
 
+@in_virtual_time
 async def test_a_read_of_which_nothing_more_comes_is_given_up() -> None:
     read: list[int] = []
     with pytest.raises(KafkaUnavailable, match="responses"):
