@@ -73,7 +73,7 @@ def _stopped(response: ResponsePlan, at: float) -> ResponsePlan:
     numbers = {event.get("seq", index) for index, (_, event) in enumerate(events[: kept + 1])}
     records = [each for each in response.records if _number(each, events) in numbers]
     stop = {"event": "stop", "responseId": response.response_id, "reason": "cancelled"}
-    moment = max(at, *(each.at for each in records)) + 0.01
+    moment = max(at, *(each.at for each, _ in events[: kept + 1])) + 0.01  # copies may come later
     return replace(response, records=(*records, _record(events[0][0], stop, kept + 1, moment, response)))
 
 
