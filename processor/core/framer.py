@@ -174,7 +174,7 @@ def _text(response: Response, head: Run | Token, frame_bytes: int) -> Built:
             return Built(frame, response, (head,), piece, announces)
     items, text = _roll_up(response, part, min(budget, response.frame_text or budget))
     count = sum([item.count for item in items])
-    frame = _text_frame(response, head, items[-1], text, part.length, info, count)
+    frame = _text_frame(response, items[0], items[-1], text, part.length, info, count)
     return Built(frame, response, tuple(items), None, announces)
 
 

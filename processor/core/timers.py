@@ -10,6 +10,9 @@ from enum import Enum, auto
 
 from processor.core.response import Response, Timed
 
+END_OFFSET_SECONDS = 5.0
+"""An end offset that is not reached within this time is read again: the log may have lost its end since."""
+
 
 class Kind(Enum):
     GAP = auto()
@@ -24,13 +27,17 @@ Due = tuple[float, Kind, Response]
 
 
 class Timers:
-    __slots__ = ("_asked", "_count", "_heap", "_overdue", "_reading", "caught_up_at")
+    __slots__ = ("_asked", "_count", "_doubted", "_heap", "_overdue", "_read_at", "_reading", "caught_up_at")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Kind, Timed]] = []
         self._count = 0
         self._overdue: list[Due] = []
         self._reading: tuple[float, int] | None = None
+        self._read_at = float("-inf")
+        """When an end offset was read last."""
+        self._doubted = False
+        """Whether the one that is waited for is to be read again."""
         self._asked = False
         self.caught_up_at = float("-inf")
         """Up to when the partition is known to have been consumed: when the newest end offset that was reached was read."""
@@ -50,6 +57,7 @@ class Timers:
     def pop_due(self, now: float) -> list[Due]:
         """Timers whose time is up. Those that decide something come back through `confirmed` instead."""
         due: list[Due] = []
+        self._doubted = self._reading is not None and now - self._read_at >= END_OFFSET_SECONDS
         while self._heap and self._heap[0][0] <= now:
             deadline, _, kind, timed = heapq.heappop(self._heap)
             response = timed.response
@@ -66,15 +74,16 @@ class Timers:
         One reading is in use at a time: were it replaced by ever newer ones, a partition that always lags a little
         would never reach it.
         """
-        return (bool(self._overdue) or self._asked) and self._reading is None
+        return self._doubted or ((bool(self._overdue) or self._asked) and self._reading is None)
 
     def ask_for_end(self) -> None:
         """Have an end offset read although no timer waits for one."""
         self._asked = True
 
     def end_offset(self, read_at: float, offset: int) -> None:
-        """The partition's end offset, from a request sent at `read_at`."""
-        if self._reading is None:
+        """The partition's end offset, from a request sent at `read_at`. One that is smaller shows that the log lost its end."""
+        self._read_at, self._doubted = read_at, False
+        if self._reading is None or offset < self._reading[1]:
             self._reading = (read_at, offset)
 
     def confirmed(self, position: int) -> list[Due]:
@@ -82,7 +91,7 @@ class Timers:
         if self._reading is None or position < self._reading[1]:
             return []
         read_at, self._reading = self._reading[0], None
-        self.caught_up_at, self._asked = read_at, False
+        self.caught_up_at, self._asked, self._doubted = read_at, False, False
         fired = [due for due in self._overdue if due[0] <= read_at]
         self._overdue = [due for due in self._overdue if due[0] > read_at]
         return fired

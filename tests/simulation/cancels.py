@@ -19,7 +19,7 @@ CANCEL_TIMEOUT = 3.0
 FIT = {"duplicate", "reordered", "torn_pair", "seqless"}
 ELSEWHERE = "chat:elsewhere"
 GOES_ON = 14.0
-"""Seconds after the last fault for which a producer that ignores its cancel goes on."""
+"""Seconds after the last fault and the cancel for which a producer that ignores its cancel goes on."""
 
 # What is drawn
 
@@ -60,7 +60,7 @@ def _cancelled(random: Random, plan: Plan, response: ResponsePlan) -> tuple[Resp
     if kind == "obeyed":
         response = _stopped(response, at + random.uniform(0.01, 1.0))
     elif kind in {"ignored", "elsewhere"}:
-        response = _going_on(response, plan.calm_from + GOES_ON)
+        response = _going_on(response, max(plan.calm_from, at) + GOES_ON)
     return replace(response, perturbed=response.perturbed | tags), cancels
 
 
@@ -73,7 +73,7 @@ def _stopped(response: ResponsePlan, at: float) -> ResponsePlan:
     numbers = {event.get("seq", index) for index, (_, event) in enumerate(events[: kept + 1])}
     records = [each for each in response.records if _number(each, events) in numbers]
     stop = {"event": "stop", "responseId": response.response_id, "reason": "cancelled"}
-    moment = max(at, *(each.at for each in records)) + 0.01
+    moment = max(at, *(each.at for each, _ in events[: kept + 1])) + 0.01  # copies may come later
     return replace(response, records=(*records, _record(events[0][0], stop, kept + 1, moment, response)))
 
 

@@ -380,7 +380,7 @@ class Judge:
             EndReason.UNPUBLISHABLE: record["channel"] in self._plan.forbidden | self._plan.narrow,
         }
         name = record["responseId"]
-        self._check_cancel(perturbed, durable)
+        self._check_cancel(perturbed, durable, tight=bool(tight))
         demand(allowed.get(record["reason"], True), f"{name} ended {record['reason']} for no reason")
         early = durable.gaps - lost  # given up for want of room: their records are dead letters
         demand(not early or tight, f"{name} has gaps {record['gaps']}, lost were {sorted(lost)}")
@@ -389,7 +389,7 @@ class Judge:
             f"{name}: other gaps published",
         )
 
-    def _check_cancel(self, perturbed: frozenset[str], durable: Durable) -> None:
+    def _check_cancel(self, perturbed: frozenset[str], durable: Durable, *, tight: bool) -> None:
         """A cancelled response whose producer goes on ends as cancelled, by the relay; no other one does."""
         record, excuses = durable.record, {"too_large", "unpublishable", "abandoned"}
         name, reason = record["responseId"], record["reason"]
@@ -404,8 +404,14 @@ class Judge:
         demand(not durable.relay_made or ended, f"{name}: it is not durable that the relay made its stop")
         forced = reason == "cancelled" and ended
         demand(
-            not forced or durable.relay_made, f"{name} ended as cancelled by the relay, and its producer had stopped"
+            not forced or durable.relay_made or (tight and self._has_no_stop(name)),
+            f"{name} ended as cancelled by the relay, and its producer had stopped",
         )
+
+    def _has_no_stop(self, response_id: str) -> bool:
+        """Whether its producer's stop came before its start, and found no room to wait for it."""
+        stops = [record for _, record, truth in self.produced.of(response_id) if truth.event == "stop"]
+        return all(record.value in self.dead_values for record in stops)
 
     def _check_notices(self) -> None:
         """Producers are told of what the relay ended by itself."""

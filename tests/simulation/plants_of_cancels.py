@@ -4,6 +4,7 @@ from simulation.plants import Plant
 
 _INTAKE = "processor.core.intake"
 _PIPELINE = "processor.core.partition"
+_RESPONSE = "processor.core.response"
 
 PLANTS = (
     Plant(
@@ -60,17 +61,11 @@ PLANTS = (
     Plant(
         "publishes cancels undecided",
         40,
-        _INTAKE,
+        "processor.core.response_intake",
         (
             (
-                "        response.decide_end(reason)\n",
-                (
-                    "        response.decide_end(reason)\n"
-                    "        from processor.core.response import Stop\n"
-                    "        for item in response.queue:\n"
-                    "            if isinstance(item, Stop) and reason == EndReason.CANCELLED:\n"
-                    "                item.durable = True\n"
-                ),
+                "        self._queue_end(self.decided_end, durable=False)\n",
+                "        self._queue_end(self.decided_end, durable=reason == EndReason.CANCELLED)\n",
             ),
         ),
         with_cancels=True,
@@ -78,7 +73,7 @@ PLANTS = (
     Plant(
         "forgets that a cancel was decided",
         600,
-        "processor.core.response",
+        _RESPONSE,
         (
             (
                 '        if end := decided.get("end"):\n',
@@ -90,7 +85,7 @@ PLANTS = (
     Plant(
         "takes the stop for a producer's",
         40,
-        "processor.core.response",
+        _RESPONSE,
         (("        self.ended_by_relay = stop.raw is None\n", "        self.ended_by_relay = False\n"),),
         with_cancels=True,
     ),
