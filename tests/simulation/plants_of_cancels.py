@@ -22,14 +22,14 @@ PLANTS = (
         "wants the start first",
         60,
         _INTAKE,
-        (("        self._recall_cancel(response, response.started_at, now)\n", ""),),
+        (("        self.cancels.recall(response, now)\n", ""),),
         with_cancels=True,
     ),
     Plant(
         "forgets cancels at takeover",
         300,
         _PIPELINE,
-        (("            self._intake.recall_cancel_of_restored(response, now)\n", ""),),
+        (("            self._intake.cancels.recall_for_restored(response, now)\n", ""),),
         with_cancels=True,
     ),
     Plant(
@@ -60,15 +60,15 @@ PLANTS = (
     Plant(
         "publishes cancels undecided",
         40,
-        _INTAKE,
+        "processor.core.advancer",
         (
             (
-                "        decide_end(response, reason)\n",
+                "        response.decide_end(reason)\n",
                 (
-                    "        decide_end(response, reason)\n"
+                    "        response.decide_end(reason)\n"
                     "        from processor.core.response import Stop\n"
                     "        for item in response.queue:\n"
-                    "            if isinstance(item, Stop) and reason == CANCELLED:\n"
+                    "            if isinstance(item, Stop) and reason == EndReason.CANCELLED:\n"
                     "                item.durable = True\n"
                 ),
             ),
@@ -78,11 +78,11 @@ PLANTS = (
     Plant(
         "forgets that a cancel was decided",
         600,
-        "processor.core.durable",
+        "processor.core.response",
         (
             (
-                '    if end := decided.get("end"):\n',
-                '    if (end := decided.get("end")) and end["reason"] != "cancelled":\n',
+                '        if end := decided.get("end"):\n',
+                '        if (end := decided.get("end")) and end["reason"] != "cancelled":\n',
             ),
         ),
         with_cancels=True,
@@ -90,8 +90,8 @@ PLANTS = (
     Plant(
         "takes the stop for a producer's",
         40,
-        "processor.core.outflow",
-        (("        response.ended_by_relay = stop.raw is None\n", "        response.ended_by_relay = False\n"),),
+        "processor.core.response",
+        (("        self.ended_by_relay = stop.raw is None\n", "        self.ended_by_relay = False\n"),),
         with_cancels=True,
     ),
     Plant(
