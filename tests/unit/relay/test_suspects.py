@@ -17,8 +17,8 @@ from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge
 from processor.relay.caution import POISON_AFTER
 from processor.relay.commit_metadata import CommitMetadata, Trying
 from processor.relay.controls import RelayControls
-from processor.relay.parts import WorkerParts
-from processor.relay.worker import PartitionWorker, WorkerState, pipeline_of
+from processor.relay.parts import WorkerParts, pipeline_of
+from processor.relay.worker import PartitionWorker, WorkerState
 from processor.telemetry.metrics import Metrics
 from support.around import Around
 from support.measures import NoMeasures
@@ -376,7 +376,7 @@ async def test_an_error_of_something_else_costs_no_record() -> None:
     owner.worker.pipeline = pipeline
     owner.worker.pipeline.begin(0, len(partition.log), clean=True)
     owner.worker.feed(partition.log[:1], 1)
-    assert (owner.worker.state, owner.worker._poison) == (WorkerState.TAKING_OVER, {})
+    assert (owner.worker.state, owner.worker._careful.poison) == (WorkerState.TAKING_OVER, {})
     await owner.until(lambda: owner.worker.running)
     await owner.read()
     await owner.kill()
