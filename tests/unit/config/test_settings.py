@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from processor.config.settings import Settings, load_settings
+from processor.config.loading import load_settings
+from processor.config.settings import Settings
 from processor.config.values import ApiToken
 from processor.errors import SettingsError
 from topics.codec import Decoder, Invalid
