@@ -94,7 +94,8 @@ class Advancer:
             early = self._early.release(response, response.next_seq)
             self.accept(response, early.record, early.raw)
         response.wait_for_gap(None)
-        self._early.watch_gap(response, now)
+        if response.early:
+            self._early.watch_gap(response, now)
         if response.torn is not None:
             self._torn.note(response)
 
