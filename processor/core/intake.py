@@ -141,7 +141,9 @@ class Intake:
             self._unfollow(following, now)
         followed.clear()
         self.position = max(position, raws[-1].offset + 1) if raws else max(position, self.position)
-        if self.position > self.unknown_before and self.relief.orphans.bytes:  # plain tokens, too, can be what is read first beyond it
+        if (
+            self.position > self.unknown_before and self.relief.orphans.bytes
+        ):  # plain tokens, too, can be what is read first beyond it
             self._relieve_orphans(unknown=False)
         if len(self.open) > self.relief.most_open:
             self._bound_open(now)

@@ -1,11 +1,14 @@
 """Whatever stands for Kafka keeps the contracts of the writer and the readers of `processor.ports.log`."""
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
 
+from processor.core.backoff import Backoff
 from processor.errors import KafkaUnavailable, PartitionLost
 from processor.ports.log import Record
+from processor.telemetry.retry import Retry
 from support.kafka_scenarios import Play, becomes, started
 from support.kafka_stages import KafkaStage
 
@@ -34,10 +37,14 @@ async def values(stage: KafkaStage) -> list[bytes | None]:
 
 
 async def committed(stage: KafkaStage, number: int = 0) -> tuple[int, str] | None:
+    """Reads it as a takeover does: a broker that has just started may not know its group coordinator yet."""
     reader = stage.offsets()
-    found = await reader.read(number)
-    await reader.close()
-    return found
+    retry = Retry(Backoff(first=0.1, cap=1.0), lambda: 0.5, lambda: None)
+    try:
+        async with asyncio.timeout(20):
+            return await retry.until_done(lambda: reader.read(number), KafkaUnavailable, lambda *_: None)
+    finally:
+        await reader.close()
 
 
 def test_where_nothing_was_committed_there_is_none(on_stage: Play) -> None:
