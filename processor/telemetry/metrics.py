@@ -57,6 +57,8 @@ RETRIED: Final = (
     "archive_read",  # the archive connects to Kafka again
     "fetch",  # the relay reads the tokens topic
     "join",  # the relay connects to Kafka
+    "gateway_feed",  # the gateway reads a topic
+    "notice",  # the relay writes a notice for a producer to the controls topic
     "open_store",
     "read_record",  # the relay reads the text of an open response back
     "store",

@@ -30,7 +30,7 @@ _POOL = "processor.relay.pool"
 _COMMIT_POINT = "        return self._book.commit_point(batch, offsets, self._open.values(), self._intake.position)\n"
 _HOLDS = "self._parts.consumer.membership.holds()\n\n    # Taking over"
 _SENDS = """        first_sent = self._clock.monotonic()
-        attempt = 0
+        retry = Retry(self._backoff, self._random.random, self._metrics.publish_retries.inc)
 """
 _TAKES_UP = """        finished = self._book.finished
         self.pass_over(response_id)
@@ -46,7 +46,7 @@ _LOOP_OF_DELIVER = """        first_sent = self._clock.monotonic()
                 await self._clearance(frame.channel, slot)
 {retry}            else:
 {acknowledged}                return
-        attempt = 0
+        retry = Retry(self._backoff, self._random.random, self._metrics.publish_retries.inc)
 """
 _REGROUP = """                from msgspec.structs import replace
                 from processor.core.framer import build, put_back
