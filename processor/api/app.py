@@ -74,7 +74,7 @@ def make_app(
     app = web.Application(middlewares=[_written_by(sender)])
     app.on_response_prepare.append(_harden)
     health.add_routes(app)
-    served = None if api is None else V1(metrics, api, sender)
+    served = None if api is None else V1(metrics, api, sender, streams=streams is not None)
     if served is not None or streams is not None:
         app.router.add_route("*", r"/v1{tail:(?:/[\s\S]*)?}", _v1(served, streams))
     if served is not None:
@@ -112,8 +112,9 @@ def _written_by(sender: Sender) -> Middleware:
 class V1:
     """Serves `/v1`."""
 
-    def __init__(self, metrics: Metrics, api: ApiParts, sender: Sender) -> None:
+    def __init__(self, metrics: Metrics, api: ApiParts, sender: Sender, *, streams: bool = False) -> None:
         self._metrics = metrics
+        self._streams = streams
         self._api = api
         self._sender = sender
         self._responses = Responses(api.store, api.tombstones)
@@ -202,7 +203,11 @@ class V1:
                 limit = query.limit(request.query, default=20, least=0)
                 return self._responses.hydrate(grant, argument, limit, request.query.get("before"))
             case _:
-                return Loading(0, _description)
+                return Loading(0, self._description)
+
+    async def _description(self) -> Answer:
+        body = orjson.dumps(describe(version("tokenstream"), streams=self._streams))
+        return Answer(iter((body,)), len(body), 0)
 
     async def _grant(self, request: web.Request, *, deletes: bool) -> Grant:
         target = authority(request.raw_path)
@@ -221,11 +226,6 @@ class V1:
         if answer.etag is not None and _knows(request, answer.etag):
             return web.Response(status=304, headers=headers)
         return await self._sender.send(request, answer, headers)
-
-
-async def _description() -> Answer:
-    body = orjson.dumps(describe(version("tokenstream")))
-    return Answer(iter((body,)), len(body), 0)
 
 
 def _knows(request: web.Request, etag: str) -> bool:

@@ -204,6 +204,62 @@ def _hydrate_path(channel: Schema, operation_id: str) -> Schema:
     }
 
 
+_STREAM_FORMATS: Final = ("tokenstream", "openai", "ui-message")
+_MAX_STREAM_CHANNELS: Final = 100
+_ACCESS_TOKEN: Final = _query(
+    "access_token", {"type": "string"}, "the credential, for clients that cannot send the header `Authorization`"
+)
+_LAST_EVENT_ID: Final = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "`id` of the last event received: the stream continues after it, or begins with snapshots",
+}
+_STREAM_LIMIT: Final = _query(
+    "limit",
+    {"type": "integer", "minimum": 0, "maximum": MAX_LIMIT, "default": 20},
+    "of finished responses among the snapshots",
+)
+
+
+def _events_path(operation_id: str, summary: str, parameters: list[Schema], *queries: Schema, **more: str) -> Schema:
+    content = {"text/event-stream": {"schema": {"type": "string"}}}
+    return {
+        "parameters": parameters,
+        "get": {
+            "operationId": operation_id,
+            "summary": summary,
+            "parameters": [*queries, _ACCESS_TOKEN, _LAST_EVENT_ID],
+            "responses": {"200": {"description": "server-sent events", "content": content}, **_errors(**more)},
+        },
+    }
+
+
+def _stream_paths() -> Schema:
+    """What a gateway serves."""
+    channels = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}
+    several = _query(
+        "channel",
+        {**channels, "maxItems": _MAX_STREAM_CHANNELS},
+        "once for each channel, percent-encoded",
+        required=True,
+    )
+    wanted = {"enum": list(_STREAM_FORMATS), "default": _STREAM_FORMATS[0]}
+    return {
+        "/v1/channels/{channel}/events": _events_path(
+            "streamChannel", "A channel's events: snapshots, then frames as they come", [_CHANNEL], _STREAM_LIMIT
+        ),
+        "/v1/events": _events_path("streamChannels", "The events of several channels", [], several, _STREAM_LIMIT),
+        "/v1/responses/{responseId}/events": _events_path(
+            "streamResponse",
+            "One response from its beginning to its end",
+            [_RESPONSE_ID],
+            _query("format", wanted, "`tokenstream`, or that of another client library"),
+            _404=_NO_RESPONSE,
+        ),
+    }
+
+
 def _schemas() -> Schema:
     _, components = msgspec.json.schema_components(
         [ResponsePage, ListingPage, CancelRequest, CancelRequested, _ENDED, Error],
@@ -213,8 +269,8 @@ def _schemas() -> Schema:
     return components
 
 
-def describe(version: str) -> Schema:
-    """The whole description; a new value at each call."""
+def describe(version: str, *, streams: bool = False) -> Schema:
+    """The whole description; a new value at each call. `streams`: whether the server is a gateway, too."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -230,6 +286,7 @@ def describe(version: str) -> Schema:
             "/v1/channels/{channel}/hydrate": _hydrate_path(_CHANNEL, "hydrate"),
             "/v1/responses": _listing_path(_CHANNEL_QUERY, "listResponsesByQuery"),
             "/v1/hydrate": _hydrate_path(_CHANNEL_QUERY, "hydrateByQuery"),
+            **(_stream_paths() if streams else {}),
         },
         "components": {
             "schemas": _schemas(),

@@ -3,9 +3,8 @@
 from typing import Final
 
 from processor.bridge.upstream import Cause
-from processor.telemetry.metrics import Metrics
+from processor.telemetry.metrics import BRIDGE_STATUSES, Metrics
 
-_STATUSES: Final = (200, 202, 400, 401, 403, 404, 408, 409, 413, 429, 499, 500, 502, 503, 504)
 _OTHER: Final = "other"
 
 
@@ -14,14 +13,10 @@ class BridgeMeasures:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        for status in (*_STATUSES, _OTHER):
-            metrics.bridge_requests.labels(str(status))
-        for cause in Cause:
-            metrics.bridge_upstream_failures.labels(cause)
 
     def answered(self, status: int) -> None:
         """A model server's own status may be any number."""
-        self._metrics.bridge_requests.labels(str(status) if status in _STATUSES else _OTHER).inc()
+        self._metrics.bridge_requests.labels(str(status) if str(status) in BRIDGE_STATUSES else _OTHER).inc()
 
     def upstream_failed(self, cause: Cause) -> None:
         self._metrics.bridge_upstream_failures.labels(cause).inc()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from processor.cli import archive as cli_archive
 from processor.cli import commands
 from processor.cli import dead_letters as cli_dead_letters
 from processor.cli import responses as cli_responses
@@ -28,7 +29,7 @@ topics_app = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 app.add_typer(cli_dead_letters.app, name="dead-letters")
 app.add_typer(cli_responses.app, name="responses")
-app.command()(cli_responses.verify)
+app.command()(cli_archive.verify)
 app.command()(cli_tools.produce)
 app.command()(cli_tools.tail)
 app.command()(cli_tools.doctor)
@@ -153,9 +154,9 @@ def bridge(config: Config = None) -> None:
 
 archive_app = typer.Typer(help="Store finished responses; subcommands maintain the store.", invoke_without_command=True)
 app.add_typer(archive_app, name="archive")
-archive_app.command()(cli_responses.migrate)
-archive_app.command()(cli_responses.prune)
-archive_app.command()(cli_responses.compact)
+archive_app.command()(cli_archive.migrate)
+archive_app.command()(cli_archive.prune)
+archive_app.command()(cli_archive.compact)
 
 
 @archive_app.callback()

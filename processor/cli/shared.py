@@ -27,7 +27,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per l
 
 
 def read_settings(config: Path | None, *, require_ably: bool = False) -> "Settings":
-    from processor.config.settings import load_settings
+    from processor.config.loading import load_settings
 
     return load_settings(os.environ, config, require_ably=require_ably)
 

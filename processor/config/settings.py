@@ -1,30 +1,21 @@
-"""The settings: every name, type, default and meaning in one place, and how they are loaded.
+"""The settings: every name, type, default and meaning in one place. `processor.config.loading` reads them.
 
 Each is the environment variable `TOKENSTREAM_<NAME>`, or `TOKENSTREAM_<NAME>_FILE`, a file that holds the value, or stands in the
 file given by `--config`; the environment wins. A wrong setting stops the program before it touches anything, with one line a mistake.
 """
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import ByteSize, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic import ByteSize, Field, PrivateAttr, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from processor.config import kafka as config_kafka
-from processor.config.mistakes import explain
-from processor.config.rules import conflicts
 from processor.config.secrets import KnownSecrets
 from processor.config.sources import (
     PREFIX,
-    FileSource,
-    GivenTexts,
-    TextSource,
-    given_by_environment,
-    given_by_file,
     read_value,
     stamp,
-    why_unreadable,
 )
 from processor.config.values import (
     LOWER,
@@ -391,46 +382,6 @@ class Settings(BaseSettings):
     def api_is_open(self) -> bool:
         """Whether `/v1` can be read without credentials."""
         return bool(self.api_public) or self.http_host in ("127.0.0.1", "::1", "localhost")
-
-
-def load_settings(
-    environ: Mapping[str, str], config_file: Path | None = None, *, require_ably: bool = False
-) -> Settings:
-    """Settings from `environ` over `config_file`. Raises SettingsError with every mistake found, a line each, no secret shown."""
-    names = frozenset(Settings.names())
-    values: dict[str, Any] = {}
-    mistakes: list[str] = []
-    for given in _given(environ, config_file, names, mistakes):
-        mistakes += given.mistakes(names)
-        files = FileSource(Settings, given)
-        found = {**TextSource(Settings, given)(), **files()}
-        mistakes += files.mistakes
-        # A value replaces an earlier one together with the file that one came from.
-        values = {name: value for name, value in values.items() if name.removesuffix("_file") not in found} | found
-    if values.get("realtime") == "direct":
-        values = {name: value for name, value in values.items() if not name.startswith("ably_")}
-    try:
-        settings = Settings.model_validate(values)
-    except ValidationError as error:
-        mistakes += explain(error, Settings.model_fields)
-    else:
-        told = tuple(line.partition(": ")[0].removesuffix("_FILE") for line in mistakes)
-        mistakes += [line for line in conflicts(settings, require_ably=require_ably) if not line.startswith(told)]
-        if not mistakes:
-            return settings
-    raise SettingsError(mistakes) from None
-
-
-def _given(
-    environ: Mapping[str, str], config_file: Path | None, names: frozenset[str], mistakes: list[str]
-) -> Iterator[GivenTexts]:
-    """Yields what is given, the strongest last. Adds to `mistakes` where the file cannot be used."""
-    if config_file is not None:
-        try:
-            yield given_by_file(config_file)
-        except (OSError, ValueError) as error:
-            mistakes.append(f"--config: can't read {config_file}: {why_unreadable(error)}")
-    yield given_by_environment(environ, names)
 
 
 def _show(name: str, default: object) -> str:

@@ -62,7 +62,7 @@ class Actions(msgspec.Struct, frozen=True):
     charge: Callable[[Response, int], None]
     note: Callable[[Response, Raw], None]
     """A record of the response was read that a record must come to cover."""
-    counts: Callable[[], Counts]
+    counts: Counts
 
 
 class Chunks:
@@ -161,7 +161,7 @@ class Chunks:
             self._refuse_text(chunk, raw, Reason.LATE, DETAILS[Reason.LATE])
             return
         if raw.offset < decoding.next_offset:
-            self._actions.counts().duplicates += 1
+            self._actions.counts.duplicates += 1
             return
         if decoding.closed is not None and raw.offset > decoding.closed:
             self.close_as_decided(response, now)
@@ -180,7 +180,7 @@ class Chunks:
         unnumbered = TokenRecord(Event.TOKEN.value, chunk.response_id)
         verdict = judge_after_end(finished, unnumbered, raw, "", self._book.finished.replayed_before)
         if isinstance(verdict, Verdict):
-            self._actions.counts().duplicates += 1
+            self._actions.counts.duplicates += 1
         else:
             self._refuse_text(chunk, raw, verdict, DETAILS.get(verdict, ""))
 
@@ -191,7 +191,7 @@ class Chunks:
         skip, before, size = decoding.skip, decoding.state, decoding.size
         held = decoding.note(raw, response.next_seq - skip, len(step.records), step.state)
         changed = step.state is not before
-        self._actions.counts().parts_dropped += step.dropped
+        self._actions.counts.parts_dropped += step.dropped
         if held:
             self._actions.charge(response, held)
         response.grow(decoding.size - size)

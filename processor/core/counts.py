@@ -1,5 +1,7 @@
 """What a partition counts of its records and responses, for the metrics."""
 
+import copy
+
 import msgspec
 
 
@@ -21,3 +23,10 @@ class Counts(msgspec.Struct):
     """From the request for a cancel to the acknowledgement of the stop it led to."""
     response_seconds: list[float] = []
     """From reading a response's start to the acknowledgement of its end."""
+
+    def take(self) -> "Counts":
+        """Returns what was counted since the last call, and begins again from nothing."""
+        taken, fresh = copy.copy(self), Counts()
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(fresh, name))
+        return taken

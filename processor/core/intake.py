@@ -4,28 +4,27 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
+from processor.core.advancer import Advancer
 from processor.core.book import Book
+from processor.core.cancels import ResponseCancels
 from processor.core.chunks import ANY_FORMAT, Actions, ChunkFormat, Chunks
 from processor.core.counts import Counts
-from processor.core.details import DETAILS
+from processor.core.early import EarlyRecords
 from processor.core.finished import judge_after_end
 from processor.core.following import Following
 from processor.core.items import Refused, time_of
 from processor.core.limits import MAX_EARLY_TOKENS, RESPONSE_COST, Limits
 from processor.core.outflow import Outflow
 from processor.core.relief import Relief
-from processor.core.response import Cancel, Early, Phase, Raw, Response, cost
+from processor.core.response import Phase, Raw, Response, cost
 from processor.core.sequencer import (
     Verdict,
     is_start,
     judge,
-    next_known,
-    take_stop,
-    take_token,
 )
 from processor.core.timers import Kind, Timers
 from topics.codec import MAX_NESTING, Decoder, Invalid, TokenRecord
-from topics.controls import REMEMBERED_SECONDS, ControlsMemory, Noted
+from topics.controls import ControlsMemory
 from topics.json_text import is_utf8
 from topics.openai import Format
 from topics.plain import PlainToken
@@ -40,16 +39,17 @@ class Intake:
     __slots__ = (
         "_batch_number",
         "_book",
-        "_cancels",
         "_decode",
         "_followed",
         "_missing_is_published",
         "_outflow",
         "_plain",
         "_timers",
+        "advancer",
+        "cancels",
         "chunks",
         "counts",
-        "early_bytes",
+        "early",
         "limits",
         "open",
         "position",
@@ -73,15 +73,17 @@ class Intake:
         self._book = book
         self._outflow = outflow
         self._timers = timers
-        self._cancels = cancels
         self._batch_number = 0
         self._missing_is_published = False
         self.limits = limits
         self.open: dict[str, Response] = {}
         self.relief = Relief(limits, self.open, outflow)
         self.counts = Counts()
-        self.early_bytes = 0
-        """Cost of all early records held."""
+        self.early = EarlyRecords(limits, book, timers, self.relief.orphans)
+        self.cancels = ResponseCancels(limits, timers, cancels)
+        self.advancer = Advancer(
+            limits, book, outflow, timers, self.open, self._followed, self.early, self.relief.torn, self.counts
+        )
         self.position = 0
         """The next offset to come."""
         self.unknown_before = 0
@@ -89,12 +91,12 @@ class Intake:
         actions = Actions(
             open=self._open_response,
             start=self._start,
-            accept=self._accept,
-            advance=self._advance,
-            close=self.close,
-            charge=self._charge,
+            accept=self.advancer.accept,
+            advance=self.advancer.advance,
+            close=self.advancer.close,
+            charge=self.advancer.charge,
             note=lambda response, raw: response.note_number(self._batch_number, raw.offset, raw.offset),
-            counts=lambda: self.counts,
+            counts=self.counts,
         )
         self.chunks = Chunks(chunk_format, limits, book, outflow, timers, self.open, actions)
 
@@ -139,7 +141,9 @@ class Intake:
             self._unfollow(following, now)
         followed.clear()
         self.position = max(position, raws[-1].offset + 1) if raws else max(position, self.position)
-        if self.position > self.unknown_before:  # plain tokens, too, can be what is read first beyond it
+        if (
+            self.position > self.unknown_before and self.relief.orphans.bytes
+        ):  # plain tokens, too, can be what is read first beyond it
             self._relieve_orphans(unknown=False)
         if len(self.open) > self.relief.most_open:
             self._bound_open(now)
@@ -147,7 +151,7 @@ class Intake:
 
     def _bound_open(self, now: float) -> None:
         for idle in self.relief.too_many(unknown=self.position < self.unknown_before):
-            self.abandon(idle, now)
+            self.advancer.abandon(idle, now)
 
     def _follow(self, token: PlainToken, raw: Raw) -> Following | None:
         """Follow the token's response for the rest of the batch, if this is the plain token it waits for."""
@@ -216,7 +220,7 @@ class Intake:
                 self._continue(response, record, raw, now)
         elif (finished := self._book.finished.meet(record.response_id, raw.offset)) is not None:
             replayed = self._book.finished.replayed_before
-            self._settle(judge_after_end(finished, record, raw, _digest(raw), replayed), raw)
+            self.advancer.settle(judge_after_end(finished, record, raw, _digest(raw), replayed), raw)
         else:
             self._meet(record, raw, now)
         self._relieve_orphans(unknown=raw.offset < self.unknown_before)
@@ -249,154 +253,58 @@ class Intake:
                 return
             self._book.dead_letter(raw, Reason.RESPONSE_ID_REUSED, "another start of an open response")
             if response.phase is Phase.OPEN:
-                self.close(response, EndReason.RESPONSE_ID_REUSED)
+                self.advancer.close(response, EndReason.RESPONSE_ID_REUSED)
             return
-        for early in response.early.values():
-            self.relief.orphans.remove(early.raw)
+        self.early.adopt(response)
         response.begin(record, raw, digest, now)
         response.note_number(self._batch_number, raw.offset, 0 if response.decoding is None else raw.offset)
-        self._charge(response, cost(raw) + RESPONSE_COST)
+        self.advancer.charge(response, cost(raw) + RESPONSE_COST)
         self._outflow.adopt(response)
         self.arm_idle(response, now)
-        self._recall_cancel(response, response.started_at, now)
+        self.cancels.recall(response, now)
         self.counts.started += 1
         if response.seqless:
-            self._discard_early(response, Reason.INVALID, "sequence numbers in a response that leaves them out")
-        self._advance(response, now)
+            self.early.discard(response, Reason.INVALID, "sequence numbers in a response that leaves them out")
+        self.advancer.advance(response, now)
 
     def _continue(self, response: Response, record: TokenRecord, raw: Raw, now: float) -> None:
         verdict = judge(response, record, raw)
         if verdict is Verdict.ACCEPTED:
             assert record.seq is not None
             response.note_number(self._batch_number, raw.offset, record.seq)
-            self._accept(response, record, raw)
-            self._advance(response, now)
+            self.advancer.accept(response, record, raw)
+            self.advancer.advance(response, now)
         elif verdict is Verdict.HELD:
             self._hold(response, record, raw, now)
         else:
-            self._settle(verdict, raw)
-
-    def _settle(self, verdict: Verdict | Reason, raw: Raw) -> None:
-        if isinstance(verdict, Verdict):
-            self.counts.duplicates += 1
-        else:
-            self._book.dead_letter(raw, verdict, DETAILS.get(verdict, ""))
+            self.advancer.settle(verdict, raw)
 
     def _hold(self, response: Response, record: TokenRecord, raw: Raw, now: float) -> None:
         self.counts.held += 1
         assert record.seq is not None
-        self.early_bytes += response.hold(record.seq, Early(record, raw))
+        self.early.hold(response, record.seq, record, raw)
         response.note_number(self._batch_number, raw.offset, record.seq)
-        self._watch_gap(response, now)
-        if response.phase is Phase.AWAITING_START:
-            self.relief.orphans.add(response, record.seq, raw)
-            if len(response.early) > MAX_EARLY_TOKENS:
-                self._give_up_orphan(response, next(iter(response.early)))
-        elif len(response.early) > MAX_EARLY_TOKENS:
-            self.give_up(response, now)
-
-    def _accept(self, response: Response, record: TokenRecord, raw: Raw) -> None:
-        """Take the record whose number is next, and whose offset is noted."""
-        if record.event != _TOKEN:
-            if take_stop(response, record, raw, self.limits.response) is not None:
-                self._overflow(response, raw)
-            else:
-                self._charge(response, cost(raw) + RESPONSE_COST)
-                self._discard_early(response, Reason.LATE, "after the end of the response")
-            self._outflow.enqueue(response)
+        self.early.watch_gap(response, now)
+        if len(response.early) <= MAX_EARLY_TOKENS:
             return
-        outcome = take_token(response, record, raw, self.limits.response)
-        if outcome is Reason.INVALID:
-            self._book.dead_letter(raw, Reason.TOO_LARGE, "a response has at most 64 parts")
-        elif outcome is Reason.TOO_LARGE:
-            self._overflow(response, raw)
+        if response.phase is Phase.AWAITING_START:
+            self.advancer.give_up_orphan(response, next(iter(response.early)))
         else:
-            self.counts.tokens += 1
-            self._charge(response, cost(raw))
-        self._outflow.enqueue(response)
+            self.advancer.give_up(response, now)
 
-    def _charge(self, response: Response, held: int) -> None:
-        """A record is kept until it is acknowledged."""
-        response.charge(held)
-        self._outflow.queued_bytes += held
-
-    def _overflow(self, response: Response, raw: Raw) -> None:
-        self._book.dead_letter(raw, Reason.TOO_LARGE, "the response would pass MAX_RESPONSE_BYTES")
-        self.close(response, EndReason.TOO_LARGE)
-
-    def _advance(self, response: Response, now: float) -> None:
-        """Take early records whose turn has come, and obey decisions the sequence has come to."""
-        passed_over = response.next_seq == 1  # what came before the start may have its number
-        while True:
-            if (response.to_obey or response.decided_end) and response.obey_decisions():
-                self._outflow.enqueue(response)
-                passed_over = True
-            if response.phase is not Phase.OPEN:
-                self._discard_early(response, Reason.LATE, "after the end of the response")
-                break
-            for seq in [seq for seq in response.early if seq < response.next_seq] if passed_over else ():
-                late = self._release_early(response, seq)
-                self._settle(Reason.LATE if response.in_known_gap(seq) else Verdict.DUPLICATE, late.raw)
-            passed_over = False
-            if response.next_seq not in response.early:
-                break
-            early = self._release_early(response, response.next_seq)
-            self._accept(response, early.record, early.raw)
-        response.wait_for_gap(None)
-        self._watch_gap(response, now)
-        if response.torn is not None:
-            self.relief.torn.note(response)
-
-    def _watch_gap(self, response: Response, now: float) -> None:
-        if response.early and response.gap_since is None:
-            response.wait_for_gap(now)
-            self._timers.arm(now + self.limits.gap_timeout, Kind.GAP, response)
-
-    # Early records
-
-    def _release_early(self, response: Response, seq: int) -> Early:
-        early = response.release(seq)
-        self.early_bytes -= cost(early.raw)
-        self.relief.orphans.remove(early.raw)
-        return early
-
-    def _discard_early(self, response: Response, reason: Reason, detail: str) -> None:
-        for seq in sorted(response.early):
-            self._book.dead_letter(self._release_early(response, seq).raw, reason, detail)
-        response.wait_for_gap(None)
-
-    def give_up(self, response: Response, now: float) -> None:
-        """What is missing before the next number that is known is given up."""
-        if response.phase is Phase.AWAITING_START:
-            for seq in sorted(response.early):
-                self._give_up_orphan(response, seq)
-            return
-        if (known := next_known(response)) is None:
-            return
-        self._check_not_followed(response)
-        response.give_up_gap(known - 1)
-        self.counts.gaps += 1
-        self._book.decide(response)
-        self._outflow.enqueue(response)
-        self._advance(response, now)
-
-    def _give_up_orphan(self, response: Response, seq: int) -> None:
-        self._book.dead_letter(self._release_early(response, seq).raw, Reason.NO_START, "the response never started")
-        if not response.early:
-            self.open.pop(response.id, None)
-            self._timers.forget(response)
+    # What waits for other records
 
     def relieve(self, offset: int, now: float) -> None:
         """Give up what full memory has no room for, the records up to the one at `offset` being taken: see `relief`."""
         while (found := self.relief.response(self.held_bytes, unknown=offset < self.unknown_before)) is not None:
             if found.early:
-                self.give_up(found, now)
+                self.advancer.give_up(found, now)
             else:
-                self.close(found, EndReason.TOO_LARGE)
+                self.advancer.close(found, EndReason.TOO_LARGE)
 
     def _relieve_orphans(self, *, unknown: bool) -> None:
         while (orphan := self.relief.orphan(unknown=unknown)) is not None:
-            self._give_up_orphan(*orphan)
+            self.advancer.give_up_orphan(*orphan)
 
     def release_offset(self, committed_offset: int, now: float) -> None:
         """Give up what holds the committed offset back by waiting for records, of what a predecessor may have published only what is known."""
@@ -409,9 +317,9 @@ class Intake:
                 self._outflow.ask(pinning)
             self._missing_is_published = pinning.asked_history
         elif pinning.early:
-            self.give_up(pinning, now)
+            self.advancer.give_up(pinning, now)
         else:
-            self.close(pinning, EndReason.ABANDONED)
+            self.advancer.close(pinning, EndReason.ABANDONED)
 
     @property
     def missing_is_published(self) -> bool:
@@ -421,52 +329,12 @@ class Intake:
     @property
     def held_bytes(self) -> int:
         """Cost of the early records held, and of the responses without a start."""
-        return self.early_bytes + self.relief.orphans.response_bytes
+        return self.early.bytes + self.relief.orphans.response_bytes
 
     @property
     def waiting_bytes(self) -> int:
         """Cost of all that is held until other records come."""
         return self.held_bytes + self.relief.torn.bytes()
-
-    def _check_not_followed(self, response: Response) -> None:
-        """What is decided of a response while tokens are appended to a run of it would not come after all of them."""
-        assert response.id not in self._followed, f"a decision about {response!r} inside its run"
-
-    def abandon(self, response: Response, now: float, reason: EndReason = EndReason.ABANDONED) -> None:
-        """Gives up what is missing before anything known of the response, and closes it. A stop among that ends it instead."""
-        while response.phase is not Phase.ENDING and (response.early or next_known(response) is not None):
-            self.give_up(response, now)
-        if response.phase is Phase.OPEN:
-            self.close(response, reason)
-
-    # Cancels
-
-    def _recall_cancel(self, response: Response, started_ms: int, now: float) -> None:
-        """Takes up a cancel that came within a minute before the start."""
-        noted = self._cancels.find(response.id, response.channel, now)
-        if noted is not None and _between(noted, started_ms) <= REMEMBERED_SECONDS:
-            self.cancel(response, Cancel(noted.at, now))
-
-    def recall_cancel_of_restored(self, response: Response, now: float) -> None:
-        """Does the same for a response restored from its record, by the times of the records."""
-        noted = self._cancels.find(response.id, response.channel, now)
-        if noted is not None and (between := _between(noted, response.started_at)) <= REMEMBERED_SECONDS:
-            self.cancel(response, Cancel(noted.at, min(now, noted.at + max(0.0, between))))
-
-    def cancel(self, response: Response, cancel: Cancel) -> None:
-        """Takes up a cancel of an open response."""
-        if response.cancel is None and response.phase in {Phase.OPEN, Phase.ENDING}:
-            response.note_cancel(cancel)
-            self._timers.arm(cancel.since + self.limits.cancel_timeout, Kind.CANCEL, response)
-
-    def close(self, response: Response, reason: EndReason) -> None:
-        """The relay ends the response, after what was accepted."""
-        self._check_not_followed(response)
-        self._discard_early(response, Reason.LATE, "after the end of the response")
-        response.decide_end(reason)
-        self._charge(response, RESPONSE_COST)
-        self._book.decide(response)
-        self._outflow.enqueue(response)
 
     def arm_idle(self, response: Response, since: float) -> None:
         """Abandon the response unless something comes of it within the idle timeout from `since`."""
@@ -476,13 +344,7 @@ class Intake:
         """The response has ended: what was held early of it is not held any more."""
         self.open.pop(response.id, None)
         self._timers.forget(response)
-        for seq in sorted(response.early):
-            self._release_early(response, seq)
-
-
-def _between(noted: Noted, started_ms: int) -> float:
-    """Seconds from a cancel to the start of its response."""
-    return (started_ms - (noted.control.ts or 0)) / 1000
+        self.early.release_all(response)
 
 
 def _digest(raw: Raw) -> str:

@@ -12,7 +12,6 @@ Nothing here raises for bad input. `PartitionPipeline` is not safe to share betw
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import assert_never
 
 import msgspec
 
@@ -21,6 +20,7 @@ from processor.core.cancel_outcomes import CancelOutcomes
 from processor.core.chunks import ANY_FORMAT, ChunkFormat
 from processor.core.counts import Counts
 from processor.core.durable import restored
+from processor.core.expiry import Expiry
 from processor.core.framer import Frame
 from processor.core.intake import Intake
 from processor.core.limits import Limits
@@ -66,11 +66,11 @@ class PartitionPipeline:
         self._intake = Intake(decoder, limits, self._book, self._outflow, self._timers, known, chunk_format)
         self._open = self._intake.open
         self._outcomes = CancelOutcomes()
+        self._expiry = Expiry(self._intake, self._book, self._timers, self._open)
         self._reads = ReadTimes()
         self._paused = False
         self._restored_text = 0
         self._committed_offset = 0
-        self._unreachable_at = float("-inf")
         self.limits = limits
 
     def __repr__(self) -> str:
@@ -92,7 +92,7 @@ class PartitionPipeline:
         for response in self._open.values():
             self._outflow.adopt(response)
             self._intake.arm_idle(response, now)
-            self._intake.recall_cancel_of_restored(response, now)
+            self._intake.cancels.recall_for_restored(response, now)
             response.obey_decisions()
             self._intake.chunks.close_as_decided(response, now)
 
@@ -131,7 +131,7 @@ class PartitionPipeline:
             response.take_history(response.history, asked=clean)
             self._outflow.enqueue(response)
             if lost and response.seqless and response.phase is Phase.OPEN:
-                self._intake.close(response, EndReason.LOST)
+                self._intake.advancer.close(response, EndReason.LOST)
 
     # Input: what is consumed
 
@@ -141,7 +141,7 @@ class PartitionPipeline:
         self._arm_snapshots(now)
         if raws:
             self._reads.note(self._intake.position, now)
-        self._expire(now)
+        self._expiry.expire(now)
 
     def cancel(self, control: ControlRecord, cancel: Cancel) -> None:
         """Takes a cancel that is new to the process and in its memory.
@@ -151,14 +151,14 @@ class PartitionPipeline:
         response = self._open.get(control.response_id)
         if response is not None and response.phase is not Phase.AWAITING_START:
             if control.concerns(response.channel):
-                self._intake.cancel(response, cancel)
+                self._intake.cancels.take_up(response, cancel)
         elif response is None and self._book.finished.get(control.response_id) is not None:
             self._outcomes.after_end(control, cancel, self._intake.counts)
 
     # Input: time
 
     def tick(self, now: float) -> None:
-        self._expire(now)
+        self._expiry.expire(now)
         self._forget_finished(now)
 
     def _forget_finished(self, now: float) -> None:
@@ -167,7 +167,7 @@ class PartitionPipeline:
         So the time of a finished response counts only up to a moment whose end offset has been consumed.
         """
         finished, ttl, caught_up_at = self._book.finished, self.limits.finished_ttl, self._timers.caught_up_at
-        away = self._unreachable_at + ttl > caught_up_at
+        away = self._expiry.unreachable_at + ttl > caught_up_at
         finished.forget(float("-inf") if away else caught_up_at, ttl, self._committed_offset)
         if finished.holds_older_than(now - ttl) and now - caught_up_at > ttl * REVIEW_SHARE:
             self._timers.ask_for_end()
@@ -183,55 +183,11 @@ class PartitionPipeline:
     def end_offset(self, read_at: float, offset: int, now: float) -> None:
         """The partition's end offset (as the consumer's isolation level sees it), from a request sent at `read_at`."""
         self._timers.end_offset(read_at, offset)
-        self._expire(now)
-
-    def _expire(self, now: float) -> None:
-        for _, _, response in self._timers.pop_due(now):
-            response.arm_snapshot(armed=False)
-            self._book.snapshot_due(response)
-        for deadline, kind, response in self._timers.confirmed(self._intake.position):
-            if self._open.get(response.id) is not response or response.phase is Phase.FINISHED:
-                continue
-            match kind:
-                case Kind.FINISH:
-                    self._intake.chunks.finish_expired(response, deadline, self._unreachable_at)
-                case Kind.GAP:
-                    self._gap_expired(response, deadline, now)
-                case Kind.CANCEL:
-                    self._cancel_expired(response, deadline, now)
-                case Kind.IDLE:
-                    self._idle_expired(response, deadline, now)
-                case Kind.SNAPSHOT:
-                    raise AssertionError("a snapshot waits for no end offset")
-                case _:
-                    assert_never(kind)
+        self._expiry.expire(now)
 
     def unreachable(self, now: float) -> None:
         """Kafka did not answer: producers may hold back what it could not take. Waiting for it begins anew."""
-        self._unreachable_at = now
-
-    def _gap_expired(self, response: Response, deadline: float, now: float) -> None:
-        since, timeout = response.gap_since, self.limits.gap_timeout
-        if since is None or since + timeout > deadline:
-            return
-        if self._unreachable_at + timeout > deadline:
-            self._timers.arm(self._unreachable_at + timeout, Kind.GAP, response)
-        else:
-            self._intake.give_up(response, now)
-
-    def _idle_expired(self, response: Response, deadline: float, now: float) -> None:
-        since = max(response.last_active, self._unreachable_at)
-        if since + self.limits.idle_timeout > deadline:
-            self._intake.arm_idle(response, since)
-            return
-        self._intake.abandon(response, now)
-
-    def _cancel_expired(self, response: Response, deadline: float, now: float) -> None:
-        """No stop stands in the log up to the deadline. What the sequence has not come to yet is given up first: a stop may be in it."""
-        if self._unreachable_at + self.limits.cancel_timeout > deadline:
-            self._timers.arm(self._unreachable_at + self.limits.cancel_timeout, Kind.CANCEL, response)
-        else:
-            self._intake.abandon(response, now, EndReason.CANCELLED)
+        self._expiry.unreachable_at = now
 
     @property
     def paused(self) -> bool:
@@ -406,5 +362,4 @@ class PartitionPipeline:
         )
 
     def take_counts(self) -> Counts:
-        counts, self._intake.counts = self._intake.counts, Counts()
-        return counts
+        return self._intake.counts.take()

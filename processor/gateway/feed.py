@@ -13,6 +13,7 @@ from processor.errors import KafkaUnavailable
 from processor.gateway.hub import Hub
 from processor.ports.followed import FollowedRecord
 from processor.telemetry.log import where
+from processor.telemetry.retry import Retry
 
 FETCH_WAIT = 1.0
 FRAMES_AT_ONCE = 200
@@ -49,6 +50,7 @@ class Feed:
         clock: Clock,
         random: Random,
         cleaned: Callable[[], None],
+        retried: Callable[[], None] = lambda: None,
     ) -> None:
         self._hub = hub
         self._frames = frames
@@ -57,6 +59,7 @@ class Feed:
         self._clock = clock
         self._random = random
         self._cleaned = cleaned
+        self._retried = retried
         self._responses_at: dict[int, int] = {}
         self._troubles: dict[str, str] = {}
         self._responses_read = asyncio.Event()
@@ -87,24 +90,22 @@ class Feed:
             await self._responses.stop()
 
     async def _keep(self, name: str, follow: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
-        attempt = 0
+        retry = Retry(RETRY, self._random.random, self._retried)
 
         def works() -> None:
-            nonlocal attempt
-            attempt = 0
+            retry.succeeded()
             self._troubles.pop(name, None)
 
         while True:
             try:
                 await follow(works)
             except KafkaUnavailable as error:
-                log.warning("gateway_kafka_unavailable", topic=name, cause=str(error), attempt=attempt)
+                log.warning("gateway_kafka_unavailable", topic=name, cause=str(error), attempt=retry.attempt)
                 self._troubles[name] = str(error)
             except Exception as error:  # noqa: BLE001 - nothing that is on a topic ends a process
                 log.error("gateway_feed_failed", topic=name, error=type(error).__name__, where=where(error))  # noqa: TRY400
                 self._troubles[name] = f"reading failed: {type(error).__name__}"
-            await asyncio.sleep(RETRY.delay(attempt, self._random.random()))
-            attempt += 1
+            await retry.pause()
 
     async def _follow_responses(self, works: Callable[[], None]) -> None:
         since = self._clock.wall_ms() - self._hub.retention_ms

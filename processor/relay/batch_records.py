@@ -6,6 +6,7 @@ from processor.core.book import Batch
 from processor.core.dead_letters import headers_of, value_of
 from processor.errors import RecordTooLarge
 from processor.ports.log import Record
+from processor.telemetry.metrics import Metrics
 from topics.codec import encode_response
 
 log = structlog.get_logger(__name__)
@@ -44,3 +45,10 @@ class BatchRecords:
         self._dead_letter_bytes = max(SMALLEST_DEAD_LETTER, longest * 7 // 8)
         log.warning("dead_letters_cut", partition=self._number, bytes=self._dead_letter_bytes, cause=str(refused))
         return True
+
+
+def count_batch(metrics: Metrics, batch: Batch) -> None:
+    """Counts what became durable with a batch."""
+    for letter in batch.dead_letters:
+        metrics.dead_letters.labels(str(letter.reason)).inc()
+    metrics.snapshots.inc(sum(not save.record.finished for save in batch.saves))

@@ -14,6 +14,7 @@ from processor.core.book import Unwanted
 from processor.core.response import Cancel
 from processor.errors import KafkaUnavailable, SettingsError
 from processor.ports.controls import Controls, ControlsSource
+from processor.telemetry.retry import Retry
 from topics.controls import ControlEvent, ControlRecord, ControlsMemory
 
 log = structlog.get_logger(__name__)
@@ -35,7 +36,7 @@ class Cancellable(Protocol):
 
 
 class RelayControls:
-    """`source` and `sink` are None where nothing is to be read or written. `memory` is that of all pipelines of the process."""
+    """`source` and `sink` are None where nothing is to be read or written. `retried` is called for each further attempt to write. `memory` is that of all pipelines of the process."""
 
     def __init__(
         self,
@@ -44,12 +45,14 @@ class RelayControls:
         *,
         source: Callable[[TakeControl], ControlsSource] | None = None,
         sink: Controls | None = None,
+        retried: Callable[[], None] = lambda: None,
     ) -> None:
         self.memory = ControlsMemory(LOOKBACK)
         self._clock = clock
         self._random = random
         self._source = None if source is None else source(self.take)
         self._sink = sink
+        self._retried = retried
         self._workers: Callable[[], Iterable[Cancellable]] = tuple
         self._notices: deque[ControlRecord] = deque(maxlen=MOST_NOTICES)
         self._noticed = asyncio.Event()
@@ -99,12 +102,13 @@ class RelayControls:
     async def _write(self, notice: ControlRecord) -> None:
         if self._sink is None:
             return
-        for attempt in range(ATTEMPTS):
+        retry = Retry(RETRY, self._random.random, self._retried)
+        while retry.attempt < ATTEMPTS:
             try:
                 await self._sink.write(notice)
             except (KafkaUnavailable, SettingsError) as error:
-                log.warning("notice_retry", attempt=attempt, cause=str(error))
-                await asyncio.sleep(RETRY.delay(attempt, self._random.random()))
+                log.warning("notice_retry", attempt=retry.attempt, cause=str(error))
+                await retry.pause()
             else:
                 return
         log.error("notice_dropped", responseId=notice.response_id, reason=notice.reason)

@@ -21,6 +21,7 @@ from processor.errors import PublishRefused, PublishRetry, RefusalKind
 from processor.ports.realtime import Realtime, Slot
 from processor.relay.stubbornness import PATIENCE, Stubbornness
 from processor.telemetry.metrics import Metrics
+from processor.telemetry.retry import Retry
 from processor.telemetry.spans import ResponseSpans
 
 log = structlog.get_logger(__name__)
@@ -132,27 +133,25 @@ class Lanes:
 
     async def _deliver(self, slot: Slot, frame: Frame) -> None:
         first_sent = self._clock.monotonic()
-        attempt = 0
+        retry = Retry(self._backoff, self._random.random, self._metrics.publish_retries.inc)
         stubbornness = Stubbornness()
         while True:
             sent = self._clock.monotonic()
             try:
-                if attempt == 0 or sent - first_sent < self._stale_after or not await self._in_history(frame):
+                if retry.attempt == 0 or sent - first_sent < self._stale_after or not await self._in_history(frame):
                     if not self._may_publish():
                         raise PublishRetry("the lease ended before the send")  # noqa: TRY301 - one way to try again
-                    await slot.publish(frame, attempt)
+                    await slot.publish(frame, retry.attempt)
             except PublishRetry as error:
                 self._metrics.count_publish_failure(error.code)
                 if stubbornness.is_permanent(error, self._clock.monotonic()):
                     self._refused(frame, error.code, f"refused for {PATIENCE:.0f} s: {error}")
                     return
-                self._metrics.publish_retries.inc()
-                log.info("publish_retry", code=error.code, attempt=attempt, cause=str(error))
-                await asyncio.sleep(self._backoff.delay(attempt, self._random.random()))
+                log.info("publish_retry", code=error.code, attempt=retry.attempt, cause=str(error))
+                await retry.pause()
                 await self._clearance(frame.channel, slot)
                 while not self._may_publish():
                     await asyncio.sleep(LEASE_CHECK)
-                attempt += 1
                 continue
             except PublishRefused as error:
                 self._metrics.count_publish_failure(error.code)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from processor.clock import Clock
 from processor.core.chunks import ANY_FORMAT, ChunkFormat
+from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
 from processor.ports.log import OffsetsReader, RecordsReader, TokensConsumer, WriterFactory
 from processor.relay.controls import RelayControls
@@ -58,3 +59,7 @@ class WorkerParts:
     dead_letter_bytes: int
     controls: RelayControls
     chunk_format: ChunkFormat = ANY_FORMAT
+
+
+def pipeline_of(parts: WorkerParts, limits: Limits) -> PartitionPipeline:
+    return PartitionPipeline(parts.decoder, limits, parts.chunk_format, parts.controls.memory)

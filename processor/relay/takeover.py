@@ -1,13 +1,17 @@
 """Where a takeover begins, and reading back what a predecessor made durable."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
 from processor.clock import Clock
-from processor.core.pipeline import PipelineInput
+from processor.core.pipeline import PipelineDurability, PipelineInput
+from processor.errors import KafkaUnavailable, PartitionLost
 from processor.ports.log import RecordsReader
 from processor.relay.commit_metadata import CommitMetadata
+from processor.telemetry.retry import Retry
 from topics.codec import decode_response
 from topics.records import ResponseRecord
 
@@ -82,3 +86,18 @@ async def record_at(responses: RecordsReader, number: int, offset: int) -> Respo
 
     await responses.read(number, offset, take, only=True)
     return decode_response(found[0]) if found else None
+
+
+async def read_texts_back(
+    pipeline: PipelineDurability,
+    responses: RecordsReader,
+    number: int,
+    retry: Retry,
+    failed: Callable[[KafkaUnavailable, int], None],
+) -> None:
+    """Reads the texts that the next records of their responses need. Raises PartitionLost where a record is gone."""
+    for _, offset in pipeline.texts_wanted():
+        record = await retry.until_done(partial(record_at, responses, number, offset), KafkaUnavailable, failed)
+        if record is None:
+            raise PartitionLost(f"partition {number}: the record of an open response at {offset} is gone")
+        pipeline.read_back(record)

@@ -10,7 +10,6 @@ Everything but the pipeline's decisions is here; the lanes are another shell's a
 import asyncio
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
-from math import inf
 
 import structlog
 
@@ -21,15 +20,15 @@ from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Cancel, Raw
 from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge, TokenstreamError
-from processor.ports.log import PartitionWriter, Record
-from processor.relay.batch_records import BatchRecords
-from processor.relay.caution import PROMPT_SECONDS, QUIET_SECONDS, Caution, caution, poison_of, without
-from processor.relay.commit_metadata import CommitMetadata, Trying
-from processor.relay.parts import WorkerParts
-from processor.relay.takeover import Beginning, beginning, record_at, restore
+from processor.ports.log import PartitionWriter
+from processor.relay.alarm import Alarm
+from processor.relay.batch_records import BatchRecords, count_batch
+from processor.relay.careful_reading import CarefulReading, OwnerActions
+from processor.relay.commit_metadata import CommitMetadata
+from processor.relay.parts import WorkerParts, pipeline_of
+from processor.relay.takeover import beginning, read_texts_back, restore
 from processor.telemetry.retry import Retry
 from topics.controls import ControlRecord
-from topics.records import ResponseRecord
 
 log = structlog.get_logger(__name__)
 
@@ -47,10 +46,6 @@ class WorkerState(Enum):
     RUNNING = auto()
     DRAINING = auto()
     GONE = auto()
-
-
-def pipeline_of(parts: WorkerParts, limits: Limits) -> PartitionPipeline:
-    return PartitionPipeline(parts.decoder, limits, parts.chunk_format, parts.controls.memory)
 
 
 class PartitionWorker:
@@ -74,21 +69,23 @@ class PartitionWorker:
         self.stuck: str | None = None
         """What this partition waits for, as a sentence; None while it makes progress."""
         self._lanes = parts.lanes_of(self.pipeline, self._may_publish, self.progressed)
-        self._kicked = asyncio.Event()
-        self._wakes_at = -inf
-        """When the task wakes by itself; far back while it does not wait."""
+        self._alarm = Alarm()
         self._writing = asyncio.Lock()
         self._committed = CommitPoint(-1, 0)
         self._begun_at = -1
         self._attempts = 0
-        self._trying: Trying | None = None
-        self._caution: Caution | None = None
-        self._caution_here: Caution | None = None
-        """After an error here: how to read on."""
-        self._raised: tuple[int, type[Exception]] | None = None
-        """Where feeding one record alone raised an error last, and which."""
-        self._poison: dict[int, str] = {}
-        """Offsets of records that are refused unread, with why. Durable until the committed offset is beyond them."""
+        self._careful = CarefulReading(
+            OwnerActions(
+                feed=self._feed,
+                write=self._write,
+                commit_trying=self._commit_trying,
+                running=lambda: self.running,
+                may_publish=self._may_publish,
+                may_feed=lambda: self._may_feed,
+            ),
+            parts.clock,
+            parts.random,
+        )
         self._encoding = BatchRecords(
             number,
             responses_topic=parts.responses_topic,
@@ -111,18 +108,17 @@ class PartitionWorker:
     @property
     def position(self) -> int:
         """The next offset to be fetched."""
-        held = -1 if self._caution is None else self._caution.position
-        return max(held, self.pipeline.position)
+        return max(self._careful.position, self.pipeline.position)
 
     @property
     def paused(self) -> bool:
         """Whether fetching should stop."""
-        return self.pipeline.paused or (self._caution is not None and self._caution.holds)
+        return self.pipeline.paused or self._careful.holds
 
     @property
     def _may_feed(self) -> bool:
         """Whether something waits to be fed with care, and there is room for it."""
-        return self._caution is not None and self._caution.holds and not self.pipeline.paused
+        return self._careful.holds and not self.pipeline.paused
 
     def progressed(self) -> None:
         """Something was read or answered. Wakes the task only where that left it something to do before it wakes by itself."""
@@ -132,9 +128,9 @@ class PartitionWorker:
             self._may_feed
             or pipeline.wants_write
             or pipeline.wants_end_offset
-            or (due is not None and due < self._wakes_at)
+            or (due is not None and due < self._alarm.due_at)
         ):
-            self._kicked.set()
+            self._alarm.ring()
 
     def cancel(self, control: ControlRecord, cancel: Cancel) -> None:
         """See `PartitionPipeline.cancel`. A takeover that begins later finds it in the memory of the process."""
@@ -204,16 +200,9 @@ class PartitionWorker:
         self.pipeline.begin(begin.offset, end, clean=begin.clean_after(responses_end), lost=begin.lost)
         self._committed = CommitPoint(begin.offset, begin.restore)
         self._begun_at, self._attempts = begin.offset, begin.attempts
-        self._take_up_suspicion(begin, end)
+        self._careful.take_up(begin, end)
         await self._write_batch(Batch((), ()), clean=False, keep=self._committed)
         parts.consumer.seek(number, begin.offset)
-
-    def _take_up_suspicion(self, begin: Beginning, end: int) -> None:
-        trying = begin.metadata.trying
-        self._poison |= poison_of(begin.metadata)
-        self._caution = self._caution_here or caution(begin.metadata, begin.attempts, begin.offset, end)
-        # What raised an error here has not ended this owner.
-        self._trying = trying if self._caution is not None and self._caution_here is None else None
 
     async def _own(self) -> None:
         """Fence the predecessor, then hear from the group, after that, that the partition is still ours."""
@@ -225,19 +214,16 @@ class PartitionWorker:
     def feed(self, records: Sequence[Raw], position: int) -> None:
         if self.state is not WorkerState.RUNNING:
             return
-        if self._caution is not None:
-            self._caution.add(records, position)
-            self._kicked.set()
+        if self._careful.keep(records, position):
+            self._alarm.ring()
         else:
             self._feed(records, position)
 
     def _feed(self, records: Sequence[Raw], position: int) -> None:
         try:
-            self.pipeline.feed(
-                without(records, self._poison) if self._poison else records, position, self._clock.monotonic()
-            )
+            self.pipeline.feed(self._careful.without_poison(records), position, self._clock.monotonic())
         except Exception as error:
-            if not records or records[0].offset in self._poison:
+            if not records or records[0].offset in self._careful.poison:
                 raise
             self._take_over_with_care(records, error)
             return
@@ -245,73 +231,16 @@ class PartitionWorker:
         self.progressed()
 
     def _take_over_with_care(self, records: Sequence[Raw], error: Exception) -> None:
-        """Begin again from what is durable: what the pipeline holds after an error can't be trusted.
-
-        Of several records, each is fed alone then. A record is refused that raised the same error twice, each time alone and
-        after a takeover. An error that comes again although the record was taken in ends this owner.
-        """
+        """Begin again from what is durable: what the pipeline holds after an error can't be trusted."""
         first, end = records[0].offset, end_of(records)
         topic, cause = self._parts.consumer.topic, f"{type(error).__name__}: {error}"
         log.error(
             "records_failed", topic=topic, partition=self.number, offset=first, end=end, cause=cause, exc_info=error
         )
-        if len(records) == 1:
-            if self._raised == (first, type(error)):
-                if self.pipeline.position > first:
-                    raise error
-                self._poison[first] = f"reading it raised {cause}"
-            self._raised = first, type(error)
-        self._caution_here = Caution(1, end)
+        self._careful.note_error(records, error, taken_in=self.pipeline.position > first)
         self.state = WorkerState.TAKING_OVER
         self._lanes.stop()
-        self._kicked.set()
-
-    async def _feed_carefully(self, care: Caution) -> None:
-        """Feed what is next of what waits, once it is durable that it is tried; then write that this owner lives."""
-        records = care.take() if not care.over else []
-        suspected = care.suspects(records) if records else False
-        if records:
-            await self._announce(care, records, suspected=suspected)
-            if not self.running:
-                return
-            end = end_of(records)
-            self._feed(records, end)
-            await asyncio.sleep(0)
-            self._trying = None
-            care.survived(end)
-            if suspected:
-                await self._commit_trying()
-        if self.running and care.over:
-            await self._read_as_usual(care)
-        elif records and not self._may_feed:
-            await self._write()
-
-    async def _read_as_usual(self, care: Caution) -> None:
-        """End the care. What came with the last of it is fed once it is durable that the owner lived."""
-        if care.holds:
-            await self._commit_trying()
-            if not self.running:
-                return
-        self._caution = self._caution_here = None
-        self._feed(care.rest(), care.position)
-        await self._write()
-
-    async def _announce(self, care: Caution, records: Sequence[Raw], *, suspected: bool) -> None:
-        """Make durable what is tried. An end counts against a suspect only where nothing else was amiss: see `caution`."""
-        self._trying = known = care.marker(records)
-        await self._write()
-        if not suspected or records[0].offset in self._poison:
-            return
-        shortest, longest = QUIET_SECONDS
-        await asyncio.sleep(shortest + (longest - shortest) * self._parts.random.random())
-        if not self.running or not self._may_publish():
-            return
-        began = self._clock.monotonic()
-        self._trying = known.raised()
-        await self._commit_trying()
-        if self._clock.monotonic() - began > PROMPT_SECONDS or not self._may_publish():
-            self._trying = known
-            await self._commit_trying()
+        self._alarm.ring()
 
     async def _commit_trying(self) -> None:
         """Make durable what is tried, and nothing else: what is refused of the rest must not keep that from it."""
@@ -320,11 +249,11 @@ class PartitionWorker:
                 await self._write_batch(Batch((), ()), clean=False, keep=self._committed)
 
     async def _turn(self) -> None:
-        pipeline, care = self.pipeline, self._caution
+        pipeline = self.pipeline
         now = self._clock.monotonic()
         pipeline.tick(now)
-        if care is not None and (self._may_feed or (care.over and not care.holds)):
-            await self._feed_carefully(care)
+        if self._careful.due:
+            await self._careful.advance()
             if not self.running:
                 return
         if pipeline.wants_end_offset:
@@ -340,14 +269,7 @@ class PartitionWorker:
     async def _wait(self, wake: float | None) -> None:
         now = self._clock.monotonic()
         wait = IDLE_WAIT if wake is None else min(IDLE_WAIT, max(0.0, wake - now))
-        self._wakes_at = now + wait
-        try:
-            async with asyncio.timeout(wait):
-                await self._kicked.wait()
-        except TimeoutError:
-            pass
-        self._wakes_at = -inf
-        self._kicked.clear()
+        await self._alarm.wait(now, wait)
 
     def _wants_write(self, now: float) -> bool:
         if self.pipeline.wants_write:
@@ -367,19 +289,10 @@ class PartitionWorker:
             self.pipeline.end_offset(read_at, end, self._clock.monotonic())
 
     async def _read_texts_back(self) -> None:
-        for _, offset in self.pipeline.texts_wanted():
-            record = await self._read_record(offset)
-            if record is None:
-                raise PartitionLost(f"partition {self.number}: the record of an open response at {offset} is gone")
-            self.pipeline.read_back(record)
-
-    async def _read_record(self, offset: int) -> ResponseRecord | None:
         def failed(error: KafkaUnavailable, _attempt: int) -> None:
             self.stuck = str(error)
 
-        return await self._retry("read_record").until_done(
-            lambda: record_at(self._parts.responses, self.number, offset), KafkaUnavailable, failed
-        )
+        await read_texts_back(self.pipeline, self._parts.responses, self.number, self._retry("read_record"), failed)
 
     # Writing
 
@@ -404,17 +317,18 @@ class PartitionWorker:
             if not self._writer.started:
                 await self._own()
             began = self._clock.monotonic()
-            await self._writer.write(self._records(batch), commit)
+            records = self._encoding.of(batch, self._parts.consumer.topic, self._clock.wall_ms())
+            await self._writer.write(records, commit)
             self._parts.metrics.transaction_seconds.observe(self._clock.monotonic() - began)
 
         await self._retry("transaction").until_done(write, (KafkaUnavailable, RecordTooLarge), self._transaction_failed)
         self.stuck = None
         self._wrote_at = self._clock.monotonic()
         self._committed = point
-        self._poison = {offset: why for offset, why in self._poison.items() if offset >= point.offset}
+        self._careful.committed(point.offset)
         if keep is None:
             self.pipeline.committed(batch, point, self._wrote_at)
-            self._count(batch)
+            count_batch(self._parts.metrics, batch)
             self._parts.controls.notify(batch.unwanted)
             self._lanes.wake()
 
@@ -427,23 +341,9 @@ class PartitionWorker:
         self.pipeline.unreachable(self._clock.monotonic())
 
     def _metadata(self, point: CommitPoint, *, clean: bool) -> CommitMetadata:
-        """An orderly end is none that a record caused: of what is suspected, it keeps what this owner has not fed."""
         orderly = self.state is WorkerState.DRAINING
         attempts = self._attempts if point.offset == self._begun_at and not orderly else 0
-        trying = self._trying
-        if orderly:
-            trying = None if self._caution is None else self._caution.suspect
-        poison = sorted(offset for offset in self._poison if offset >= point.offset)
-        return CommitMetadata(point.restore, clean, attempts, trying, tuple(poison))
-
-    def _records(self, batch: Batch) -> list[Record]:
-        return self._encoding.of(batch, self._parts.consumer.topic, self._clock.wall_ms())
-
-    def _count(self, batch: Batch) -> None:
-        metrics = self._parts.metrics
-        for letter in batch.dead_letters:
-            metrics.dead_letters.labels(str(letter.reason)).inc()
-        metrics.snapshots.inc(sum(not save.record.finished for save in batch.saves))
+        return self._careful.metadata(point.offset, point.restore, attempts, clean=clean, orderly=orderly)
 
     # Giving back
 
@@ -493,4 +393,4 @@ class PartitionWorker:
         """Let go at once. Nothing more is published or committed from here."""
         self.state = WorkerState.GONE
         self._lanes.stop()
-        self._kicked.set()
+        self._alarm.ring()

@@ -74,6 +74,7 @@ def build_gateway(
         clock=clock,
         random=random,
         cleaned=show,
+        retried=metrics.retries.labels("gateway_feed").inc,
     )
     parts = GatewayParts(
         hub=hub,

@@ -147,6 +147,7 @@ def build_relay(
             random,
             source=lambda take: ControlsReader(client, settings.controls_topic, take, lookback=LOOKBACK),
             sink=KafkaControls(client, controls_topic=settings.controls_topic),
+            retried=metrics.retries.labels("notice").inc,
         ),
     )
     options = RelayOptions(

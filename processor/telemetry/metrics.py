@@ -57,6 +57,8 @@ RETRIED: Final = (
     "archive_read",  # the archive connects to Kafka again
     "fetch",  # the relay reads the tokens topic
     "join",  # the relay connects to Kafka
+    "gateway_feed",  # the gateway reads a topic
+    "notice",  # the relay writes a notice for a producer to the controls topic
     "open_store",
     "read_record",  # the relay reads the text of an open response back
     "store",
@@ -64,6 +66,11 @@ RETRIED: Final = (
     "transaction",
     "verify_topics",
 )
+BRIDGE_STATUSES: Final = (
+    *("200", "202", "400", "401", "403", "404", "408", "409", "413", "429", "499", "500", "502", "503", "504"),
+    "other",
+)
+BRIDGE_CAUSES: Final = ("unreachable", "refused", "not_a_stream", "timeout", "broken", "incomplete", "error")
 PACES: Final = ("connection", "channel")
 
 # Upper bounds, in seconds. Close together where the targets are: delivery 3 ms (p50) and 10 ms (p99), a first token 15 ms (p99).
@@ -217,9 +224,11 @@ class Metrics:
         self.probe_out_of_order = self._counter("probe_out_of_order", "Tokens of probes shown before an earlier one.")
         self.gateway_events = self._counter("gateway_events", "Events written to readers, repeats of snapshots too.")
         self.gateway_resets = self._counter("gateway_resets", "Readers that lost their place and got snapshots again.")
-        self.bridge_requests = self._counter("bridge_requests", "Requests the bridge answered.", status=())
+        self.bridge_requests = self._counter("bridge_requests", "Requests the bridge answered.", status=BRIDGE_STATUSES)
         self.bridge_upstream_failures = self._counter(
-            "bridge_upstream_failures", "Answers of the model server that were refused or not whole.", cause=()
+            "bridge_upstream_failures",
+            "Answers of the model server that were refused or not whole.",
+            cause=BRIDGE_CAUSES,
         )
         self.bridge_responses_lost = self._counter(
             "bridge_responses_lost", "Responses whose records Kafka did not all take."

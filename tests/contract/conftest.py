@@ -1,12 +1,18 @@
-"""Each kind of store, for the contract that all of them keep."""
+"""Each kind of store and of Kafka, for the contracts that all of them keep."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from conftest import MakeTopics
+from devtools.kafka import LocalKafka
 from processor.ports.store import ResponseStore
+from support.kafka_scenarios import Play
+from support.kafka_stages import PARTITIONS, on_kafka, on_simulation
 from support.stores import KINDS, new_store_url, opened
+from topics.specs import TopicNames
 
 
 @pytest.fixture(params=KINDS)
@@ -23,3 +29,17 @@ async def url(kind: str, tmp_path: Path) -> str:
 async def store(url: str) -> AsyncIterator[ResponseStore]:
     async with opened(url) as store:
         yield store
+
+
+@pytest.fixture(params=["simulation", "kafka"])
+def on_stage(request: pytest.FixtureRequest) -> Play:
+    if request.param == "simulation":
+        return on_simulation
+    kafka: LocalKafka = request.getfixturevalue("kafka")
+    make_topics: MakeTopics = request.getfixturevalue("make_topics")
+    names = asyncio.run(_made(make_topics))
+    return lambda scenario: on_kafka(scenario, kafka.bootstrap, names)
+
+
+async def _made(make_topics: MakeTopics) -> TopicNames:
+    return await make_topics(partitions=PARTITIONS)

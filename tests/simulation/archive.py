@@ -19,11 +19,12 @@ from processor.errors import KafkaUnavailable, StoreUnavailable
 from processor.kafka.dead_letter_writer import SourcedLetter
 from processor.ports.store import Entry, Page, Position, StoredResponse, merge_hydration, outdoes
 from processor.telemetry.metrics import Metrics
-from simulation.clients import Network, SimConsumer
+from simulation.clients import SimConsumer
 from simulation.coverage import Coverage
 from simulation.group import Group
 from simulation.log import Brokers
 from simulation.loop import NODE, Node, VirtualLoop
+from simulation.network import Network
 
 COMMIT_INTERVAL = 1.0
 FETCH_WAIT = 2.0

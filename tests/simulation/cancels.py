@@ -9,8 +9,8 @@ from typing import NoReturn
 
 from processor.clock import Clock
 from processor.errors import KafkaUnavailable
-from simulation.clients import Network
 from simulation.log import Brokers
+from simulation.network import Network
 from simulation.plan import Cancel, Plan, Produce, ResponsePlan, truth_of
 from topics.controls import ControlRecord, decode_control, encode_control
 from topics.limits import Invalid

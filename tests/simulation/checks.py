@@ -11,13 +11,14 @@ from collections.abc import Callable
 from typing import Any
 
 from processor.reader.frames import Message, sha256_of, utf16_length
-from simulation.archive import SimStore
 from simulation.coverage import Coverage
+from simulation.fates import check_cancel
 from simulation.known import RELAY_ENDS, Durable, Shown, Violation, demand
 from simulation.log import Brokers, Log, LogRecord, Transaction
 from simulation.plan import Plan, Truth
 from simulation.produced import Produced, joined
 from simulation.realtime import Service
+from simulation.store_judge import StoreJudge
 from support.checker import check
 from topics.records import EndReason, Reason
 
@@ -55,8 +56,7 @@ class Judge:
         """Reasons by (partition, offset)."""
         self.dead_values: set[bytes | None] = set()
         self._verified: dict[int, int] = defaultdict(int)
-        self._archived: dict[int, int] = defaultdict(int)
-        self.store: SimStore | None = None
+        self.archive = StoreJudge(brokers, self.durable, self._deleted)
         brokers.watch = self.committed
         service.watch = self.published
 
@@ -271,39 +271,6 @@ class Judge:
             return False
         return 0 <= seq <= durable.last and seq not in durable.gaps
 
-    # The store
-
-    def archived(self, number: int, offset: int) -> None:
-        """The archive commits: whatever lies before is in the store, or was outdone there."""
-        assert self.store is not None
-        for record in self._brokers.responses[number].read(self._archived[number], offset):
-            key = (record.key or b"").decode()
-            if record.value is None or key in self.store.deleted:
-                demand(key not in self.store.entries, f"the archive commits {number} to {offset}, and {key} is stored")
-                continue
-            entry = self.store.entries.get(key)
-            kept = entry is not None and entry.record is not None
-            newest = kept and (entry.position.offset >= record.offset or entry.record.finished)  # type: ignore[union-attr]
-            demand(newest, f"the archive commits {number} to {offset}, and {record.offset} of {key} is not stored")
-        self._archived[number] = max(offset, self._archived[number])
-
-    def _unarchived(self) -> str | None:
-        for log in self._brokers.responses:
-            committed = self._brokers.archived.get(log.number, (0, ""))[0]
-            if log.end < len(log.entries) or any(log.read(committed, log.end)):
-                return f"responses[{log.number}] is archived to {committed} of {log.end}"
-        return None
-
-    def _check_store(self) -> None:
-        assert self.store is not None
-        stored = {key: json.loads(entry.value or b"null") for key, entry in self.store.entries.items()}
-        kept = {key: durable for key, durable in self.durable.items() if key not in self._deleted}
-        for key, durable in kept.items():
-            if stored.get(key) != durable.record:
-                held = f"{stored.get(key)!r:.900} of {key}, committed is {durable.record!r:.900}"
-                raise Violation(f"the store has {held}")
-        demand(stored.keys() == kept.keys(), f"only in the store: {stored.keys() - kept.keys()}")
-
     # The end
 
     def settled(self) -> str | None:
@@ -314,7 +281,7 @@ class Judge:
                 return f"partition {log.number} is committed to {committed} of {log.end} ({len(log.entries)})"
         lives = (*self.durable.items(), *self.second_lives.items())
         unfinished = next((f"{key} is not finished" for key, each in lives if not each.finished), None)
-        return unfinished or self._unarchived()
+        return unfinished or self.archive.unarchived()
 
     def final(self, *, perfect: bool) -> None:
         """All has come to its end: what readers see is what was produced, and the records say the same."""
@@ -340,7 +307,7 @@ class Judge:
                 truth.wrong is None or truth.wrong in reasons or self.produced.is_torn(number, record.offset),
                 f"{number}/{record.offset} is {truth.wrong}, and in the dead letters {reasons}",
             )
-        self._check_store()
+        self.archive.check()
         if perfect:
             self._check_notices()
         for channel, produced in by_channel.items():
@@ -380,32 +347,13 @@ class Judge:
             EndReason.UNPUBLISHABLE: record["channel"] in self._plan.forbidden | self._plan.narrow,
         }
         name = record["responseId"]
-        self._check_cancel(perturbed, durable, tight=bool(tight))
+        check_cancel(self._plan, perturbed, durable, unanswered_stop=bool(tight) and self._has_no_stop(name))
         demand(allowed.get(record["reason"], True), f"{name} ended {record['reason']} for no reason")
         early = durable.gaps - lost  # given up for want of room: their records are dead letters
         demand(not early or tight, f"{name} has gaps {record['gaps']}, lost were {sorted(lost)}")
         demand(
             record["reason"] == EndReason.UNPUBLISHABLE or self.shown[name].gaps == set(map(tuple, record["gaps"])),
             f"{name}: other gaps published",
-        )
-
-    def _check_cancel(self, perturbed: frozenset[str], durable: Durable, *, tight: bool) -> None:
-        """A cancelled response whose producer goes on ends as cancelled, by the relay; no other one does."""
-        record, excuses = durable.record, {"too_large", "unpublishable", "abandoned"}
-        name, reason = record["responseId"], record["reason"]
-        # After a long outage starts are read late, and so may stops be before the timeout is over.
-        if any(fault.kind == "ably_outage" for fault in self._plan.faults):
-            excuses |= {"stop"}
-        if "cancel_ignored" in perturbed and reason not in excuses:
-            demand(reason == "cancelled", f"{name} was cancelled, and ended {reason}")
-        if "cancel_elsewhere" in perturbed and reason not in excuses:
-            demand(reason == "stop", f"{name} was cancelled for another channel alone, and ended {reason}")
-        ended = bool(record["relay"].get("ended"))
-        demand(not durable.relay_made or ended, f"{name}: it is not durable that the relay made its stop")
-        forced = reason == "cancelled" and ended
-        demand(
-            not forced or durable.relay_made or (tight and self._has_no_stop(name)),
-            f"{name} ended as cancelled by the relay, and its producer had stopped",
         )
 
     def _has_no_stop(self, response_id: str) -> bool:

@@ -1,11 +1,9 @@
 """Kafka's clients of one node, as `processor.ports.log` wants them, over a network that delays, cuts and loses."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
-from random import Random
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from processor.clock import Clock
 from processor.errors import KafkaUnavailable, PartitionLost, RecordsGone
@@ -14,93 +12,15 @@ from processor.ports.log import RebalanceListener, Record
 from simulation.coverage import Coverage
 from simulation.group import Group
 from simulation.log import Brokers, Fenced, LogRecord
-from simulation.loop import VirtualLoop
+from simulation.network import REQUEST_TIMEOUT, Network, resolve
 
 T = TypeVar("T")
 
-REQUEST_TIMEOUT = 2.0
 HEARTBEAT_INTERVAL = 0.8
 BACKOFF = 0.3
 BATCH = 60
 SPOILT = 0.003
 """Of the fetches that bring something."""
-
-
-class Network:
-    """The way from one node to the brokers and to the group's coordinator."""
-
-    def __init__(self, loop: VirtualLoop, random: Random, coverage: Coverage, brokers: Brokers) -> None:
-        self.loop = loop
-        self.random = random
-        self.coverage = coverage
-        self._brokers = brokers
-        self.brokers_cut = False
-        self.coordinator_cut = False
-        self.loss = 0.0
-        """How likely a request, or its answer, is lost."""
-        self.late = 0.0
-        """How likely a request comes only when its sender has given it up."""
-
-    async def ask(self, effect: Callable[[], T], *, coordinator: bool = False) -> T:
-        """Carry out `effect` at the other side, and bring its result or Fenced back. Raises KafkaUnavailable."""
-        answer: asyncio.Future[T] = self.loop.create_future()
-
-        def arrive_late() -> None:
-            if not self._brokers.gone:
-                with suppress(Fenced):
-                    effect()
-
-        def arrive() -> None:
-            if self._lost("request", coordinator):
-                self._give_up(answer)
-                return
-            if self.late and self.random.random() < self.late:
-                self.coverage.fault("kafka_request_late")
-                self._give_up(answer)
-                self.loop.outside(REQUEST_TIMEOUT + self.random.uniform(0.0, 6.0), arrive_late)
-                return
-            try:
-                result = effect()
-            except Fenced as fenced:
-                self.loop.outside(self._delay(), _fail, answer, fenced)
-                return
-            if self._lost("answer", coordinator):
-                self._give_up(answer)
-            else:
-                self.loop.outside(self._delay(), _resolve, answer, result)
-
-        self.loop.outside(self._delay(), arrive)
-        return await answer
-
-    async def ask_long(self, effect: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """The same for what takes the other side some time."""
-        return await asyncio.shield(await self.ask(lambda: self.loop.spawn(effect())))
-
-    def _lost(self, what: str, coordinator: bool) -> bool:
-        if self._brokers.gone:
-            return True
-        if self.coordinator_cut if coordinator else self.brokers_cut:
-            return True
-        if self.loss and self.random.random() < self.loss:
-            self.coverage.fault(f"kafka_{what}_lost")
-            return True
-        return False
-
-    def _give_up(self, answer: asyncio.Future[Any]) -> None:
-        self.loop.outside(REQUEST_TIMEOUT, _fail, answer, KafkaUnavailable("no broker answered"))
-
-    def _delay(self) -> float:
-        return self.random.uniform(0.0005, 0.004) if self.random.random() < 0.95 else self.random.uniform(0.01, 0.2)
-
-
-def _resolve(answer: asyncio.Future[Any], result: object) -> None:
-    if not answer.done():
-        answer.set_result(result)
-
-
-def _fail(answer: asyncio.Future[Any], error: Exception) -> None:
-    if not answer.done():
-        answer.set_exception(error)
 
 
 class Coordination:
@@ -325,7 +245,7 @@ async def _first(events: Sequence[asyncio.Event], wait: float) -> None:
     done: asyncio.Future[bool] = loop.create_future()
     for event in events:
         event._waiters.append(done)  # what Event.wait does, for several at once
-    timer = loop.call_later(wait, _resolve, done, True)
+    timer = loop.call_later(wait, resolve, done, True)
     try:
         await done
     finally:

@@ -30,7 +30,7 @@ _POOL = "processor.relay.pool"
 _COMMIT_POINT = "        return self._book.commit_point(batch, offsets, self._open.values(), self._intake.position)\n"
 _HOLDS = "self._parts.consumer.membership.holds()\n\n    # Taking over"
 _SENDS = """        first_sent = self._clock.monotonic()
-        attempt = 0
+        retry = Retry(self._backoff, self._random.random, self._metrics.publish_retries.inc)
 """
 _TAKES_UP = """        finished = self._book.finished
         self.pass_over(response_id)
@@ -46,7 +46,7 @@ _LOOP_OF_DELIVER = """        first_sent = self._clock.monotonic()
                 await self._clearance(frame.channel, slot)
 {retry}            else:
 {acknowledged}                return
-        attempt = 0
+        retry = Retry(self._backoff, self._random.random, self._metrics.publish_retries.inc)
 """
 _REGROUP = """                from msgspec.structs import replace
                 from processor.core.framer import build, put_back
@@ -72,7 +72,7 @@ _CONFIRMS_THEN_STORES = """            if stream is not None and stream is self.
             await self._store_batch(batch)
 """
 _FENCES = "            self._epoch = await self._network.ask_long(lambda: self._brokers.init_producer(self._id))\n"
-_SUSPECTS = "        self._poison |= poison_of(begin.metadata)\n"
+_SUSPECTS = "        self.poison |= poison_of(begin.metadata)\n"
 _FORGETS = '        finished.forget(float("-inf") if away else caught_up_at, ttl, self._committed_offset)\n'
 
 PLANTS = (
@@ -311,12 +311,12 @@ PLANTS = (
     Plant(
         "blames the next record for ends of owners",
         100,
-        _WORKER,
+        "processor.relay.careful_reading",
         (
             (
                 _SUSPECTS,
                 _SUSPECTS + "        if begin.attempts >= 2:\n"
-                '            self._poison[begin.offset] = "owners ended before it"\n',
+                '            self.poison[begin.offset] = "owners ended before it"\n',
             ),
         ),
     ),

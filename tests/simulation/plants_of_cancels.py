@@ -23,14 +23,14 @@ PLANTS = (
         "wants the start first",
         60,
         _INTAKE,
-        (("        self._recall_cancel(response, response.started_at, now)\n", ""),),
+        (("        self.cancels.recall(response, now)\n", ""),),
         with_cancels=True,
     ),
     Plant(
         "forgets cancels at takeover",
         300,
         _PIPELINE,
-        (("            self._intake.recall_cancel_of_restored(response, now)\n", ""),),
+        (("            self._intake.cancels.recall_for_restored(response, now)\n", ""),),
         with_cancels=True,
     ),
     Plant(

@@ -19,11 +19,12 @@ from processor.relay.relay import Relay, RelayOptions
 from processor.relay.worker import PartitionWorker
 from processor.telemetry.metrics import Metrics
 from simulation.cancels import SimControlsSink, SimControlsSource
-from simulation.clients import Network, SimConsumer, SimOffsets, SimResponses, SimWriter
+from simulation.clients import SimConsumer, SimOffsets, SimResponses, SimWriter
 from simulation.coverage import Coverage
 from simulation.group import Group
 from simulation.log import Brokers
 from simulation.loop import Node, VirtualLoop
+from simulation.network import Network
 from simulation.realtime import Service, sim_provider
 from topics.codec import Decoder
 

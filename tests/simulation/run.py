@@ -126,9 +126,9 @@ class World:
             self.metrics,
             random,
             self.coverage,
-            self.judge.archived,
+            self.judge.archive.archived,
         )
-        self.judge.store = self.store
+        self.judge.archive.store = self.store
 
     def add_archive(self) -> None:
         process = ArchiveProcess(f"archive-{len(self.archives)}", self._archive_parts)

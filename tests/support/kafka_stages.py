@@ -13,11 +13,12 @@ from aiokafka import AIOKafkaProducer
 from processor.clock import Clock
 from processor.kafka import CommittedOffsets, Consumer, ResponsesReader, transactional_writers
 from processor.ports.log import OffsetsReader, RecordsReader, TokensConsumer, WriterFactory
-from simulation.clients import Network, SimConsumer, SimOffsets, SimResponses, SimWriter
+from simulation.clients import SimConsumer, SimOffsets, SimResponses, SimWriter
 from simulation.coverage import Coverage
 from simulation.group import Group
 from simulation.log import Brokers, Fate, Transaction
 from simulation.loop import Node, VirtualLoop
+from simulation.network import Network
 from topics.specs import TopicNames
 
 PARTITIONS = 2

@@ -144,3 +144,7 @@ def tools(*calls: dict[str, Any], index: int = 0) -> dict[str, Any]:
 
 USAGE = {"prompt_tokens": 4, "completion_tokens": 2}
 USAGE_CHUNK = chat(usage=USAGE)
+
+
+def parts(*values: bytes | dict[str, Any]) -> dict[str, str]:
+    return read(values).parts

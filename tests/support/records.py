@@ -6,6 +6,7 @@ from processor.ports.store import Entry, Position
 from topics.codec import encode_response
 from topics.records import Part, ResponseRecord, Status
 
+DAY_MS = 86_400_000
 START = 1_763_860_000_000
 
 

@@ -171,3 +171,7 @@ async def opened(url: str, clock: Clock | None = None) -> AsyncIterator[Response
         yield store
     finally:
         await store.close()
+
+
+async def ids(store: ResponseStore, channel: str = "chat:1", limit: int = 100) -> list[str]:
+    return [item.response_id for item in (await store.list_channel(channel, limit=limit)).items]

@@ -1,5 +1,6 @@
 """How tokens become frames and get acknowledged, and what gets in their way."""
 
+from deploy.grafana.generator.bridge import bridge
 from deploy.grafana.generator.model import Bars, Board, Graph, Heat, Levels, Panel, Query, Row, Unit
 from deploy.grafana.generator.promql import (
     RARE,
@@ -42,6 +43,7 @@ def board() -> Board:
             Row("Ends and losses", ends()),
             Row("Cancels", cancels()),
             Row("The probe", probe()),
+            Row("The bridge", bridge()),
         ),
     )
 

@@ -113,11 +113,21 @@ def test_the_compose_file_runs_the_kafka_that_tests_run() -> None:
 def test_the_compose_file_gives_settings_there_are() -> None:
     known = {f"TOKENSTREAM_{row.name}" for row in Settings.describe()}
     ours = [service for service in COMPOSE["services"].values() if service["image"].startswith("tokenstream:")]
-    assert len(ours) == 3
+    assert len(ours) == 5
     for service in ours:
         assert set(service["environment"]) <= known
         assert service["read_only"]
         assert service["cap_drop"] == ["ALL"]
+
+
+def test_the_compose_file_starts_the_gateway_and_the_bridge_only_when_asked() -> None:
+    services = COMPOSE["services"]
+    profiles = {name: service["profiles"] for name, service in services.items() if "profiles" in service}
+    assert profiles == {"gateway": ["gateway"], "bridge": ["bridge"]}
+    assert services["gateway"]["environment"]["TOKENSTREAM_REALTIME"] == "direct"
+    scraped = yaml.safe_load((DEPLOY / "compose" / "prometheus.yaml").read_text())["scrape_configs"]
+    names = {name for each in scraped for found in each["dns_sd_configs"] for name in found["names"]}
+    assert names == {"tokenstream", *profiles}
 
 
 def test_versions_agree() -> None:

@@ -15,7 +15,7 @@ from conftest import MakeTopics
 from devtools.kafka import LocalKafka
 from processor.api.access import Access
 from processor.api.app import ApiParts
-from processor.config.settings import load_settings
+from processor.config.loading import load_settings
 from processor.probe.probe import Plan, Probe, Result
 from processor.service.probe_role import build_probe
 from processor.telemetry.metrics import Metrics

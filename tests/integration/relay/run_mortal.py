@@ -20,7 +20,8 @@ import orjson
 
 from processor.ably import LOGGERS
 from processor.clock import Clock
-from processor.config.settings import Settings, load_settings
+from processor.config.loading import load_settings
+from processor.config.settings import Settings
 from processor.service.relay_role import build_relay, connection_pool, realtime_provider
 from processor.telemetry.log import configure_logging
 from processor.telemetry.metrics import Metrics

@@ -12,7 +12,7 @@ import psutil
 
 from conftest import MakeTopics
 from devtools.kafka import LocalKafka
-from processor.config.settings import load_settings
+from processor.config.loading import load_settings
 from processor.service.processes import environments, exit_code
 from support.lab import Lab, laboratory
 from support.waiting import eventually

@@ -2,8 +2,8 @@
 
 import pytest
 
+from processor.config.loading import load_settings
 from processor.config.plain_text import plain_text_warnings
-from processor.config.settings import load_settings
 
 PLAIN = {
     "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",

@@ -6,8 +6,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from processor.config.api import key_source, log_access, token_source
+from processor.config.loading import load_settings
 from processor.config.secrets import KnownSecrets, WatchedFile
-from processor.config.settings import load_settings
 from processor.config.values import read_ably_keys
 
 KEY = "app.key:a-secret-of-some-length"

@@ -93,7 +93,7 @@ def test_a_partition_beyond_its_share_is_relieved_once_all_that_was_published_is
     pipeline.feed(REORDERED[:3], 3, 0.0)
     assert len(pipeline._open["r"].early) == 1
     pipeline.feed(REORDERED[3:4], 4, 0.0)
-    assert pipeline._intake.early_bytes <= pipeline.limits.low_water
+    assert pipeline._intake.early.bytes <= pipeline.limits.low_water
 
 
 def test_beyond_the_bound_the_idlest_of_the_open_responses_are_abandoned() -> None:
@@ -178,7 +178,7 @@ def test_repeats_of_a_response_with_many_gaps_are_linear() -> None:
         for raw in raws:
             pipeline.feed([raw], raw.offset + 1, 0.0)
             if raw.offset:
-                pipeline._intake.give_up(pipeline._open["r"], 0.0)
+                pipeline._intake.advancer.give_up(pipeline._open["r"], 0.0)
         copies = [LogRecord(gaps + raw.offset, raw.value) for raw in raws]
         began = process_time()
         pipeline.feed(copies, 2 * gaps, 0.0)

@@ -101,7 +101,7 @@ def test_what_has_no_start_costs_nothing_once_it_has_come_or_is_given_up() -> No
     assert partition.pipeline.status().buffered_bytes > 2 * START_LESS_COST
     partition.feed(start("a"), *(token("b", seq) for seq in range(2, MAX_EARLY_TOKENS + 2)))
     partition.publish()
-    partition.pipeline._intake.give_up(partition.pipeline._open["b"], 0.0)
+    partition.pipeline._intake.advancer.give_up(partition.pipeline._open["b"], 0.0)
     partition.write()
     assert partition.pipeline.status().buffered_bytes == 0
 

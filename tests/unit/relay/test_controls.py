@@ -71,6 +71,16 @@ def cancel(response_id: str, ts: int = 1_999_500) -> ControlRecord:
     return ControlRecord(ControlEvent.CANCEL, response_id, "chat:1", ts)
 
 
+async def test_every_further_attempt_to_write_a_notice_is_counted() -> None:
+    topic, counted = Topic(), list[int]()
+    topic.refusals = 2
+    made = RelayControls(Clock(), Never(), sink=topic, retried=lambda: counted.append(1))
+    async with running(made):
+        made.notify((Unwanted("r-1", "chat:1", "abandoned"),))
+        await eventually(lambda: bool(topic.written), deadline=30)
+    assert (len(counted), topic.attempts) == (2, 3)
+
+
 async def test_a_cancel_reaches_every_partition_once_with_its_times() -> None:
     made, first, second = controls(), Partition(), Partition()
     async with running(made, first, second):

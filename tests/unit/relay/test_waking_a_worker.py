@@ -11,6 +11,7 @@ import pytest
 from processor.clock import Clock
 from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
+from processor.relay.alarm import Alarm
 from processor.relay.controls import RelayControls
 from processor.relay.parts import WorkerParts
 from processor.relay.worker import IDLE_WAIT, PartitionWorker, WorkerState
@@ -67,7 +68,7 @@ def event(seq: int, **fields: Any) -> Raw:
 async def slept(worker: PartitionWorker, *raws: Raw) -> bool:
     """Whether it sleeps on after these came."""
     worker.feed([event(0, event="start", channel="chat:1")], 1)
-    worker._kicked.clear()
+    worker._alarm = Alarm()
     waiting = asyncio.create_task(worker._wait(worker.pipeline.next_wake()))
     await asyncio.sleep(0)
     worker.feed(raws, raws[-1].offset + 1)

@@ -101,3 +101,16 @@ class World:
                     self.closed[link] = abrupt
                 case Freeze(link):
                     self.frozen.add(link)
+
+
+def code(frame: ProtocolMessage | None) -> int:
+    assert frame is not None
+    assert frame.error is not None
+    return frame.error.code
+
+
+def serials(frame: ProtocolMessage | None) -> tuple[str, ...]:
+    assert frame is not None
+    assert frame.action == Action.ACK
+    assert frame.res is not None
+    return frame.res[0].serials

@@ -1,0 +1,40 @@
+"""Cancels of the responses of a partition: taken up, and recalled at a start that comes after them."""
+
+from processor.core.limits import Limits
+from processor.core.response import Cancel, Phase, Response
+from processor.core.timers import Kind, Timers
+from topics.controls import REMEMBERED_SECONDS, ControlsMemory, Noted
+
+
+class ResponseCancels:
+    """Arms the timer that ends a cancelled response."""
+
+    __slots__ = ("_known", "_limits", "_timers")
+
+    def __init__(self, limits: Limits, timers: Timers, known: ControlsMemory) -> None:
+        self._limits = limits
+        self._timers = timers
+        self._known = known
+
+    def recall(self, response: Response, now: float) -> None:
+        """Takes up a cancel that came within a minute before the start."""
+        noted = self._known.find(response.id, response.channel, now)
+        if noted is not None and _seconds_to_start(noted, response) <= REMEMBERED_SECONDS:
+            self.take_up(response, Cancel(noted.at, now))
+
+    def recall_for_restored(self, response: Response, now: float) -> None:
+        """Does the same for a response restored from its record, by the times of the records."""
+        noted = self._known.find(response.id, response.channel, now)
+        if noted is not None and (seconds := _seconds_to_start(noted, response)) <= REMEMBERED_SECONDS:
+            self.take_up(response, Cancel(noted.at, min(now, noted.at + max(0.0, seconds))))
+
+    def take_up(self, response: Response, cancel: Cancel) -> None:
+        """Takes up a cancel of an open response."""
+        if response.cancel is None and response.phase in {Phase.OPEN, Phase.ENDING}:
+            response.note_cancel(cancel)
+            self._timers.arm(cancel.since + self._limits.cancel_timeout, Kind.CANCEL, response)
+
+
+def _seconds_to_start(noted: Noted, response: Response) -> float:
+    """Seconds from a cancel to the start of its response."""
+    return (response.started_at - (noted.control.ts or 0)) / 1000

@@ -1,0 +1,60 @@
+"""Records of a partition that came before their turn, held until it comes or they are given up."""
+
+from processor.core.book import Book
+from processor.core.limits import Limits
+from processor.core.relief import Orphans
+from processor.core.response import Early, Phase, Raw, Response, cost
+from processor.core.timers import Kind, Timers
+from topics.codec import TokenRecord
+from topics.records import Reason
+
+
+class EarlyRecords:
+    """Counts what the early records of all responses cost, and notes those whose response has not started."""
+
+    __slots__ = ("_book", "_limits", "_orphans", "_timers", "bytes")
+
+    def __init__(self, limits: Limits, book: Book, timers: Timers, orphans: Orphans) -> None:
+        self._limits = limits
+        self._book = book
+        self._timers = timers
+        self._orphans = orphans
+        self.bytes = 0
+        """Cost of all early records held."""
+
+    def hold(self, response: Response, seq: int, record: TokenRecord, raw: Raw) -> None:
+        self.bytes += response.hold(seq, Early(record, raw))
+        if response.phase is Phase.AWAITING_START:
+            self._orphans.add(response, seq, raw)
+
+    def release(self, response: Response, seq: int) -> Early:
+        early = response.release(seq)
+        self.bytes -= cost(early.raw)
+        self._orphans.remove(early.raw)
+        return early
+
+    def release_all(self, response: Response) -> None:
+        """Drops all of them, because the response has ended."""
+        for seq in sorted(response.early):
+            self.release(response, seq)
+
+    def discard(self, response: Response, reason: Reason, detail: str) -> None:
+        """Writes all of them to the dead letters."""
+        for seq in sorted(response.early):
+            self._book.dead_letter(self.release(response, seq).raw, reason, detail)
+        response.wait_for_gap(None)
+
+    def give_up(self, response: Response, seq: int) -> None:
+        """Gives up a record whose response never started."""
+        self._book.dead_letter(self.release(response, seq).raw, Reason.NO_START, "the response never started")
+
+    def adopt(self, response: Response) -> None:
+        """The start has come: they wait for their turn now, not for the start."""
+        for early in response.early.values():
+            self._orphans.remove(early.raw)
+
+    def watch_gap(self, response: Response, now: float) -> None:
+        """Arms the timer of the gap before them, once."""
+        if response.early and response.gap_since is None:
+            response.wait_for_gap(now)
+            self._timers.arm(now + self._limits.gap_timeout, Kind.GAP, response)

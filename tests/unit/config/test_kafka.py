@@ -1,0 +1,92 @@
+"""Kafka's credentials and certificates come from the settings, and a wrong file is told by name."""
+
+import asyncio
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from processor.config.settings import Settings
+from processor.errors import SettingsError
+from support.settings import SASL, loaded
+
+
+def test_plain_clients_need_servers_only() -> None:
+    assert Settings().kafka_client_options() == {
+        "bootstrap_servers": "localhost:9092",
+        "security_protocol": "PLAINTEXT",
+    }
+
+
+def test_sasl_reads_its_password_anew_for_each_client(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_text("one\n")
+    settings = loaded(**SASL, KAFKA_SASL_USERNAME="u", KAFKA_SASL_PASSWORD_FILE=str(path))
+    options = settings.kafka_client_options()
+    assert (options["sasl_mechanism"], options["sasl_plain_username"], options["sasl_plain_password"]) == (
+        "SCRAM-SHA-512",
+        "u",
+        "one",
+    )
+    path.write_text("two\n")
+    assert settings.kafka_client_options()["sasl_plain_password"] == "two"
+
+
+async def test_a_bearer_token_is_read_anew_for_each_connection(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("one\n")
+    settings = loaded(
+        KAFKA_SECURITY_PROTOCOL="SASL_SSL", KAFKA_SASL_MECHANISM="OAUTHBEARER", KAFKA_SASL_PASSWORD_FILE=str(path)
+    )
+    provider: Any = settings.kafka_client_options()["sasl_oauth_token_provider"]
+    assert await provider.token() == "one"
+    await asyncio.to_thread(path.write_text, "two\n")
+    assert await provider.token() == "two"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate and its key, encrypted with `opensesame`."""
+    folder = tmp_path_factory.mktemp("tls")
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-days", "2", "-subj", "/CN=localhost",
+         "-passout", "pass:opensesame", "-keyout", str(key), "-out", str(cert)],
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    return cert, key
+
+
+def test_certificates_and_keys_are_loaded(certificate: tuple[Path, Path]) -> None:
+    cert, key = certificate
+    settings = loaded(
+        KAFKA_SECURITY_PROTOCOL="SSL",
+        KAFKA_SSL_CAFILE=str(cert),
+        KAFKA_SSL_CERTFILE=str(cert),
+        KAFKA_SSL_KEYFILE=str(key),
+        KAFKA_SSL_KEY_PASSWORD="opensesame",
+    )
+    context = settings.kafka_client_options()["ssl_context"]
+    assert isinstance(context, ssl.SSLContext)
+    assert len(context.get_ca_certs()) == 1
+    assert context.check_hostname
+
+
+def test_files_that_are_no_certificates_are_told_by_name(certificate: tuple[Path, Path], tmp_path: Path) -> None:
+    cert, key = certificate
+    none, broken = tmp_path / "none.pem", tmp_path / "broken.pem"
+    broken.write_text("hello")
+    for changes, told in (
+        ({"kafka_ssl_cafile": none}, f"TOKENSTREAM_KAFKA_SSL_CAFILE: can't use {none}: No such file"),
+        ({"kafka_ssl_cafile": broken}, f"TOKENSTREAM_KAFKA_SSL_CAFILE: can't use {broken}: it holds no valid certificate"),
+        ({"kafka_ssl_certfile": none, "kafka_ssl_keyfile": key}, f"TOKENSTREAM_KAFKA_SSL_CERTFILE: can't use {none}: No such"),
+        ({"kafka_ssl_certfile": cert, "kafka_ssl_keyfile": none}, f"TOKENSTREAM_KAFKA_SSL_KEYFILE: can't use {none}: No such"),
+        ({"kafka_ssl_certfile": broken}, f"TOKENSTREAM_KAFKA_SSL_CERTFILE: can't use {broken}: it holds no valid"),
+        ({"kafka_ssl_certfile": cert, "kafka_ssl_keyfile": key}, "or its password is wrong"),
+    ):  # fmt: skip
+        settings = Settings.model_validate({"kafka_security_protocol": "SSL", **changes})
+        with pytest.raises(SettingsError) as raised:
+            settings.kafka_client_options()
+        assert told in str(raised.value)
