@@ -133,7 +133,9 @@ class StreamDelivery:
 
     def _resume(self, begin: ResumeAfter) -> None:
         buffer, client = self._hub.buffer, self.client
-        client.move_to(begin.offsets, buffer.serial_at(client.channels, begin.offsets))
+        # Frames may have left the buffer since the position was read. From number 0, `backlog` finds that out.
+        held = buffer.holds(begin.offsets, client.partitions)
+        client.move_to(begin.offsets, buffer.serial_at(client.channels, begin.offsets) if held else 0)
 
     async def _pages(self, limit: int) -> list[FirstPage] | None:
         """None where the store does not answer: the reader had better come back to another gateway, or later."""
@@ -184,6 +186,8 @@ class StreamDelivery:
             return Outcome.LOST_PLACE
         if self._ended():
             return Outcome.ENDED
+        if self._missed_end():
+            return Outcome.LOST_PLACE
         client.go_live()
         if not self._closing:
             await self._awake.wait()
@@ -192,6 +196,11 @@ class StreamDelivery:
         lagging = client.state is StreamState.LAGGING
         client.state = StreamState.LOADING
         return Outcome.CLOSING if self._closing else Outcome.LOST_PLACE if lagging else await self._follow()
+
+    def _missed_end(self) -> bool:
+        """Whether the final record came before the stream was live: the log need not have a stop."""
+        ended = None if self.client.only is None else self._hub.transcripts.ended(self.client.only)
+        return ended is not None and ended.value is not None
 
     def _ended(self) -> bool:
         return self.client.stream is not None and self.client.stream.ended

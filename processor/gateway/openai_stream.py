@@ -106,7 +106,12 @@ class OpenAiStream:
 
 def _usage(usage: Mapping[str, Any]) -> Mapping[str, Any]:
     """Usage with OpenAI's names; what has them already is kept as it was sent."""
-    if "inputTokens" not in usage and "outputTokens" not in usage:
+    given, made = usage.get("inputTokens"), usage.get("outputTokens")
+    if not _is_number(given) and not _is_number(made):
         return usage
-    given, made = usage.get("inputTokens") or 0, usage.get("outputTokens") or 0
+    given, made = given if _is_number(given) else 0, made if _is_number(made) else 0
     return {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made, **usage}
+
+
+def _is_number(count: object) -> bool:
+    return isinstance(count, int | float)
