@@ -86,6 +86,18 @@ class StreamDelivery:
         self, begin: ResumeAfter | BeginWithSnapshots, pages: Sequence[FirstPage], limit: int
     ) -> None:
         """Serves all frames of the client's channels until it is closed. Raises ConnectionError, ReaderStalled."""
+        try:
+            outcome = await self._serve_channels(begin, pages, limit)
+        except StoreUnavailable as error:
+            log.warning("gateway_store_unavailable", error=str(error))
+            outcome = Outcome.CLOSING
+        if outcome is not Outcome.ENDED:
+            await self._say_bye()
+
+    async def _serve_channels(
+        self, begin: ResumeAfter | BeginWithSnapshots, pages: Sequence[FirstPage], limit: int
+    ) -> Outcome:
+        """Raises StoreUnavailable: the reader had better come back to another gateway, or later."""
         if isinstance(begin, BeginWithSnapshots):
             await self._send_snapshots(pages, limit, returning=begin.returning)
         else:
@@ -95,11 +107,9 @@ class StreamDelivery:
             self._reset()
             self.client.move_to(self._hub.buffer.ends, self._hub.buffer.serial)
             await self._send(event("reset", self.client.position(whole=False), event_line(None, "reset", None, None)))
-            if (again := await self._pages(limit)) is None:
-                break
+            again = [await self._snapshots.first_page(channel, limit) for channel in sorted(self.client.channels)]
             await self._send_snapshots(again, limit, returning=True)
-        if outcome is not Outcome.ENDED:
-            await self._say_bye()
+        return outcome
 
     async def run_response(self, begin: ResumeAfter | None, first: ResponseSnapshot) -> None:
         """Serves one response until its end. Raises ConnectionError, ReaderStalled."""
@@ -136,14 +146,6 @@ class StreamDelivery:
         # Frames may have left the buffer since the position was read. From number 0, `backlog` finds that out.
         held = buffer.holds(begin.offsets, client.partitions)
         client.move_to(begin.offsets, buffer.serial_at(client.channels, begin.offsets) if held else 0)
-
-    async def _pages(self, limit: int) -> list[FirstPage] | None:
-        """None where the store does not answer: the reader had better come back to another gateway, or later."""
-        try:
-            return [await self._snapshots.first_page(channel, limit) for channel in sorted(self.client.channels)]
-        except StoreUnavailable as error:
-            log.warning("gateway_store_unavailable", error=str(error))
-            return None
 
     async def _send_snapshots(self, pages: Sequence[FirstPage], limit: int, *, returning: bool) -> None:
         client = self.client

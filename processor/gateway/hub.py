@@ -56,7 +56,7 @@ class Hub:
         for record in records:
             try:
                 self.transcripts.take_record(record.key.decode(), record.value, now_ms)
-            except Exception:  # noqa: BLE001 - a record that is read again and again would stop the gateway
+            except ValueError:  # msgspec's and Unicode's errors are ones
                 self.unreadable += 1
                 continue
             if record.value is not None:

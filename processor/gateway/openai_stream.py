@@ -106,12 +106,12 @@ class OpenAiStream:
 
 def _usage(usage: Mapping[str, Any]) -> Mapping[str, Any]:
     """Usage with OpenAI's names; what has them already is kept as it was sent."""
-    given, made = usage.get("inputTokens"), usage.get("outputTokens")
-    if not _is_number(given) and not _is_number(made):
+    given, made = _number(usage.get("inputTokens")), _number(usage.get("outputTokens"))
+    if given is None and made is None:
         return usage
-    given, made = given if _is_number(given) else 0, made if _is_number(made) else 0
-    return {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made, **usage}
+    counts = {"prompt_tokens": given or 0, "completion_tokens": made or 0, "total_tokens": (given or 0) + (made or 0)}
+    return {**counts, **usage}
 
 
-def _is_number(count: object) -> bool:
-    return isinstance(count, int | float)
+def _number(count: object) -> int | float | None:
+    return count if isinstance(count, int | float) else None
