@@ -109,6 +109,7 @@ class Bridge:
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         with self._reserved():
             asked = await self._read(request)
+            self._check_running()
             pipe = CallerPipe(self._options.write_seconds)
             if asked.mode is not Mode.STREAM:
                 pipe.leave()
@@ -124,8 +125,7 @@ class Bridge:
     @contextlib.contextmanager
     def _reserved(self) -> Iterator[None]:
         """Room for a stream, while its request is read."""
-        if self._draining:
-            raise busy(BRIDGE_STOPPED, "The bridge is being stopped.")
+        self._check_running()
         if len(self._streams) + self._reading >= self._options.max_streams:
             raise busy("too_many_streams", f"The bridge has {self._options.max_streams} streams, as many as it may.")
         self._reading += 1
@@ -133,6 +133,11 @@ class Bridge:
             yield
         finally:
             self._reading -= 1
+
+    def _check_running(self) -> None:
+        """Asked before the body is read, and after: nobody waits for a stream that begins once `drain` has returned."""
+        if self._draining:
+            raise busy(BRIDGE_STOPPED, "The bridge is being stopped.")
 
     async def _read(self, request: web.Request) -> BridgeRequest:
         admission = await self._access.admit(request.headers)
