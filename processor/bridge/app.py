@@ -13,7 +13,7 @@ from processor.bridge.access import BridgeAccess
 from processor.bridge.asking import RESPONSE_ID_HEADER, BridgeRequest, Mode, Rules, authorized, forwarded, read_request
 from processor.bridge.pipe import CallerPipe
 from processor.bridge.reading import BRIDGE_STOPPED, UPSTREAM_ERROR
-from processor.bridge.refusals import NO_RETRY, Refusal, busy, json_response
+from processor.bridge.refusals import NO_RETRY, Refusal, busy, invalid, json_response
 from processor.bridge.stream import Stream, StreamParts
 from processor.bridge.upstream import UpstreamAnswer, UpstreamFailed, without_type
 
@@ -148,6 +148,8 @@ class Bridge:
             raise Refusal(408, "request_timeout", "The body of the request did not come in time.") from None
         except web.HTTPRequestEntityTooLarge:
             raise Refusal(413, "request_too_large", f"The body is over {MAX_REQUEST_BYTES} bytes.") from None
+        except web.RequestPayloadError:
+            raise invalid("The body is not in the encoding that its headers name.") from None
         asked = read_request(body, request.headers, self._options.rules, await self._options.key())
         admission.check_channel(asked.channel)
         if asked.response_id in self._streams:

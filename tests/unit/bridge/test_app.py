@@ -60,3 +60,12 @@ async def test_a_body_that_comes_while_the_bridge_stops_begins_no_stream() -> No
         await writer.wait_closed()
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b'"bridge_stopped"' in answer
+
+
+async def test_a_body_in_an_encoding_that_it_is_not_in_is_a_400() -> None:
+    headers = {"x-tokenstream-channel": "c", "Content-Encoding": "gzip"}
+    async with serving() as (_, port), aiohttp.ClientSession() as client:
+        url = f"http://127.0.0.1:{port}/v1/chat/completions"
+        async with client.post(url, data=b"not gzip at all", headers=headers) as answer:
+            assert answer.status == 400
+            assert (await answer.json())["error"]["code"] == "invalid_request"
