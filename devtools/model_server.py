@@ -124,6 +124,9 @@ class ModelServer:
                 yield _event({"id": "chatcmpl-7", "object": "chat.completion.chunk", "choices": [], "usage": USAGE})
             if script != "bare":
                 yield b"data: [DONE]\n\n"
+            while script == "lingers":
+                await asyncio.sleep(0.2)
+                yield b": ping\n\n"
 
 
 def _words(asked: Asked, script: str) -> list[str]:

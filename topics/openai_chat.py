@@ -34,15 +34,13 @@ class Piece(NamedTuple):
 
 
 def read_chat(draft: Draft, fields: JsonObject) -> None:
-    """Never raises, whatever the fields hold. An error decides, whatever else the chunk holds."""
-    if (error := error_of(fields.get("error"))) is not None:
-        _take_usage(draft, fields)
-        draft.end("error", error=error)
-        return
+    """Never raises, whatever the fields hold. An error decides how the response ends; text beside it is kept."""
     for choice in choices_of(fields):
         _read_choice(draft, choice)
     _take_usage(draft, fields)
-    if draft.finished and draft.usage_seen:
+    if (error := error_of(fields.get("error"))) is not None:
+        draft.end("error", error=error)
+    elif draft.finished and draft.usage_seen:
         end_finished(draft)
 
 

@@ -42,10 +42,13 @@ class CancelBody:
 async def read_body(request: web.Request) -> CancelBody:
     """Raises ApiError 400 where it is not what a cancel takes."""
     body = bytearray()
-    while chunk := await request.content.readany():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise bad_request(f"The body is over {MAX_BODY_BYTES} bytes.")
+    try:
+        while chunk := await request.content.readany():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise bad_request(f"The body is over {MAX_BODY_BYTES} bytes.")
+    except web.RequestPayloadError:
+        raise bad_request("The body is not in the encoding that its headers name.") from None
     try:
         fields = orjson.loads(body) if body.strip() else {}
     except orjson.JSONDecodeError:

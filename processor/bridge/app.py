@@ -13,7 +13,7 @@ from processor.bridge.access import BridgeAccess
 from processor.bridge.asking import RESPONSE_ID_HEADER, BridgeRequest, Mode, Rules, authorized, forwarded, read_request
 from processor.bridge.pipe import CallerPipe
 from processor.bridge.reading import BRIDGE_STOPPED, UPSTREAM_ERROR
-from processor.bridge.refusals import NO_RETRY, Refusal, busy, json_response
+from processor.bridge.refusals import NO_RETRY, Refusal, busy, invalid, json_response
 from processor.bridge.stream import Stream, StreamParts
 from processor.bridge.upstream import UpstreamAnswer, UpstreamFailed, without_type
 
@@ -109,6 +109,7 @@ class Bridge:
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         with self._reserved():
             asked = await self._read(request)
+            self._check_running()
             pipe = CallerPipe(self._options.write_seconds)
             if asked.mode is not Mode.STREAM:
                 pipe.leave()
@@ -124,8 +125,7 @@ class Bridge:
     @contextlib.contextmanager
     def _reserved(self) -> Iterator[None]:
         """Room for a stream, while its request is read."""
-        if self._draining:
-            raise busy(BRIDGE_STOPPED, "The bridge is being stopped.")
+        self._check_running()
         if len(self._streams) + self._reading >= self._options.max_streams:
             raise busy("too_many_streams", f"The bridge has {self._options.max_streams} streams, as many as it may.")
         self._reading += 1
@@ -133,6 +133,11 @@ class Bridge:
             yield
         finally:
             self._reading -= 1
+
+    def _check_running(self) -> None:
+        """Asked before the body is read, and after: nobody waits for a stream that begins once `drain` has returned."""
+        if self._draining:
+            raise busy(BRIDGE_STOPPED, "The bridge is being stopped.")
 
     async def _read(self, request: web.Request) -> BridgeRequest:
         admission = await self._access.admit(request.headers)
@@ -143,6 +148,8 @@ class Bridge:
             raise Refusal(408, "request_timeout", "The body of the request did not come in time.") from None
         except web.HTTPRequestEntityTooLarge:
             raise Refusal(413, "request_too_large", f"The body is over {MAX_REQUEST_BYTES} bytes.") from None
+        except web.RequestPayloadError:
+            raise invalid("The body is not in the encoding that its headers name.") from None
         asked = read_request(body, request.headers, self._options.rules, await self._options.key())
         admission.check_channel(asked.channel)
         if asked.response_id in self._streams:

@@ -77,7 +77,7 @@ def read_request(body: bytes, headers: Mapping[str, str], rules: Rules, key: str
         mode=_mode(fields, headers),
         body=_streamed(fields),
         headers=authorized(forwarded(headers), key),
-        trace=tuple((name, headers[name].encode()) for name in _TRACE_HEADERS if headers.get(name)),
+        trace=tuple((name, _raw(headers[name])) for name in _TRACE_HEADERS if headers.get(name)),
     )
 
 
@@ -162,7 +162,7 @@ def _from_template(
         raise invalid(
             f"The request has no channel. Send header {CHANNEL_HEADER}, or set CHANNEL_TEMPLATE.", "no_channel"
         )
-    given = [(name, value.encode()) for name in template.headers if (value := headers.get(name))]
+    given = [(name, _raw(value)) for name in template.headers if (value := headers.get(name))]
     user = fields.get("user")
     filled = template.fill(None, response_id, given, user if isinstance(user, str) else None)
     if isinstance(filled, Invalid):
@@ -171,3 +171,8 @@ def _from_template(
             "no_channel",
         )
     return filled
+
+
+def _raw(value: str) -> bytes:
+    """The bytes of a header's value, which need not be UTF-8."""
+    return value.encode("utf-8", "surrogateescape")

@@ -7,6 +7,10 @@ from topics.records import JsonObject
 
 MAX_COMPLETION_BYTES: Final = 32 * 1024 * 1024
 """Of the chunks that make one completion."""
+MAX_LOOKED_AT: Final = 128
+"""Tool calls, the newest, that a delta may belong to: the time is linear in the size of the stream."""
+_NOT_MERGED: Final = frozenset({"delta", "index", "logprobs", "message"})
+"""Of a choice. Some servers repeat the whole `message` beside each delta, or send it as null."""
 _OBJECTS: Final = {"chat.completion.chunk": "chat.completion"}
 _JOINED: Final = frozenset(
     {"content", "reasoning", "reasoning_content", "refusal", "arguments", "text", "thinking", "data", "transcript"}
@@ -57,7 +61,7 @@ class Assembly:
     def _add_choice(self, index: int, choice: JsonObject) -> None:
         kept = self._choices.setdefault(index, {"index": index, "finish_reason": None})
         delta = choice.get("delta")
-        _merge(kept, {name: value for name, value in choice.items() if name not in ("delta", "index", "logprobs")})
+        _merge(kept, {name: value for name, value in choice.items() if name not in _NOT_MERGED})
         if isinstance(choice.get("logprobs"), dict):
             _merge_lists(kept.setdefault("logprobs", {}), choice["logprobs"])
         if isinstance(delta, dict):
@@ -72,7 +76,7 @@ class Assembly:
 def _call_of(calls: list[JsonObject], delta: JsonObject) -> JsonObject:
     """The call a delta belongs to. A new id opens one; else the index decides; else the newest is meant."""
     given_id, index = delta.get("id"), delta.get("index")
-    for call in reversed(calls):
+    for call in reversed(calls[-MAX_LOOKED_AT:]):
         if given_id and call.get("id") and call["id"] != given_id:
             continue
         if given_id and call.get("id") == given_id:

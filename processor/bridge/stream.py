@@ -30,7 +30,7 @@ from topics.records import Event, JsonObject
 KAFKA_SECONDS: Final = 5.0
 """A record may wait so long to be handed to Kafka. Beyond it the response is lost there, and goes on for its caller."""
 DONE_SECONDS: Final = 1.0
-"""After `[DONE]`, until the model server ends its answer, by which its connection can be used again."""
+"""After `[DONE]`, until the model server ends its answer, by which its connection can be used again. What it sends does not prolong it."""
 
 log = structlog.stdlib.get_logger("tokenstream.bridge")
 Records = tuple[TokenRecord, ...]
@@ -76,7 +76,8 @@ class Stream:
         self._upstream: UpstreamStream | None = None
         self._failure: UpstreamFailed | None = None
         self._stopped = False
-        self._done = False
+        self._closes_at: float | None = None
+        """When the connection is closed (seconds of the loop's clock), once `[DONE]` has come."""
         self._lost = False
 
     def __repr__(self) -> str:
@@ -199,10 +200,12 @@ class Stream:
                 yield records
 
     async def _next_piece(self, answer: UpstreamStream) -> bytes:
-        if not self._done:
+        if self._closes_at is None:
             return await answer.read()
+        if asyncio.get_running_loop().time() >= self._closes_at:
+            return b""
         try:
-            async with asyncio.timeout(DONE_SECONDS):
+            async with asyncio.timeout_at(self._closes_at):
                 return await answer.read()
         except (TimeoutError, UpstreamFailed):
             return b""
@@ -212,7 +215,8 @@ class Stream:
         for event in events:
             reading = self._reader.read(event)
             records += reading.records
-            self._done = self._done or reading.done
+            if reading.done and self._closes_at is None:
+                self._closes_at = asyncio.get_running_loop().time() + DONE_SECONDS
             self._assemble(reading, len(event))
         return tuple(records)
 

@@ -34,8 +34,9 @@ def load_settings(
         mistakes += files.mistakes
         # A value replaces an earlier one together with the file that one came from.
         values = {name: value for name, value in values.items() if name.removesuffix("_file") not in found} | found
-    if values.get("realtime") == "direct":
+    if str(values.get("realtime")).lower() == "direct":
         values = {name: value for name, value in values.items() if not name.startswith("ably_")}
+        mistakes = [line for line in mistakes if not line.startswith(f"{PREFIX}ABLY_")]
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:

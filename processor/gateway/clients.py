@@ -12,7 +12,6 @@ from collections.abc import Set as AbstractSet
 from enum import Enum, auto
 from typing import Protocol
 
-from processor.gateway.deltas import FrameMissing
 from processor.gateway.events import FrameRead, LoggedFrame, event
 from processor.gateway.formats import FormattedStream
 from processor.gateway.positions import StreamPosition
@@ -82,7 +81,7 @@ class StreamClient:
             return False
         try:
             block = self.take(read.logged, read, shared)
-        except FrameMissing:
+        except Exception:  # noqa: BLE001 - also FrameMissing; one reader's frame ends neither the feed nor other readers
             self._stop_following()
             return False
         if self.wire.queued() + len(block) > MAX_QUEUE_BYTES:

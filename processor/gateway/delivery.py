@@ -86,6 +86,18 @@ class StreamDelivery:
         self, begin: ResumeAfter | BeginWithSnapshots, pages: Sequence[FirstPage], limit: int
     ) -> None:
         """Serves all frames of the client's channels until it is closed. Raises ConnectionError, ReaderStalled."""
+        try:
+            outcome = await self._serve_channels(begin, pages, limit)
+        except StoreUnavailable as error:
+            log.warning("gateway_store_unavailable", error=str(error))
+            outcome = Outcome.CLOSING
+        if outcome is not Outcome.ENDED:
+            await self._say_bye()
+
+    async def _serve_channels(
+        self, begin: ResumeAfter | BeginWithSnapshots, pages: Sequence[FirstPage], limit: int
+    ) -> Outcome:
+        """Raises StoreUnavailable: the reader had better come back to another gateway, or later."""
         if isinstance(begin, BeginWithSnapshots):
             await self._send_snapshots(pages, limit, returning=begin.returning)
         else:
@@ -95,11 +107,9 @@ class StreamDelivery:
             self._reset()
             self.client.move_to(self._hub.buffer.ends, self._hub.buffer.serial)
             await self._send(event("reset", self.client.position(whole=False), event_line(None, "reset", None, None)))
-            if (again := await self._pages(limit)) is None:
-                break
+            again = [await self._snapshots.first_page(channel, limit) for channel in sorted(self.client.channels)]
             await self._send_snapshots(again, limit, returning=True)
-        if outcome is not Outcome.ENDED:
-            await self._say_bye()
+        return outcome
 
     async def run_response(self, begin: ResumeAfter | None, first: ResponseSnapshot) -> None:
         """Serves one response until its end. Raises ConnectionError, ReaderStalled."""
@@ -133,15 +143,9 @@ class StreamDelivery:
 
     def _resume(self, begin: ResumeAfter) -> None:
         buffer, client = self._hub.buffer, self.client
-        client.move_to(begin.offsets, buffer.serial_at(client.channels, begin.offsets))
-
-    async def _pages(self, limit: int) -> list[FirstPage] | None:
-        """None where the store does not answer: the reader had better come back to another gateway, or later."""
-        try:
-            return [await self._snapshots.first_page(channel, limit) for channel in sorted(self.client.channels)]
-        except StoreUnavailable as error:
-            log.warning("gateway_store_unavailable", error=str(error))
-            return None
+        # Frames may have left the buffer since the position was read. From number 0, `backlog` finds that out.
+        held = buffer.holds(begin.offsets, client.partitions)
+        client.move_to(begin.offsets, buffer.serial_at(client.channels, begin.offsets) if held else 0)
 
     async def _send_snapshots(self, pages: Sequence[FirstPage], limit: int, *, returning: bool) -> None:
         client = self.client
@@ -184,6 +188,8 @@ class StreamDelivery:
             return Outcome.LOST_PLACE
         if self._ended():
             return Outcome.ENDED
+        if self._missed_end():
+            return Outcome.LOST_PLACE
         client.go_live()
         if not self._closing:
             await self._awake.wait()
@@ -192,6 +198,11 @@ class StreamDelivery:
         lagging = client.state is StreamState.LAGGING
         client.state = StreamState.LOADING
         return Outcome.CLOSING if self._closing else Outcome.LOST_PLACE if lagging else await self._follow()
+
+    def _missed_end(self) -> bool:
+        """Whether the final record came before the stream was live: the log need not have a stop."""
+        ended = None if self.client.only is None else self._hub.transcripts.ended(self.client.only)
+        return ended is not None and ended.value is not None
 
     def _ended(self) -> bool:
         return self.client.stream is not None and self.client.stream.ended

@@ -250,6 +250,12 @@ class EventsV1:
         except ReaderStalled:
             abort(request.transport)
             raise ConnectionResetError("the reader took nothing") from None
+        except ConnectionError:
+            raise
+        except Exception as error:  # noqa: BLE001 - an answer has begun, and another one must not stand in it
+            log.error("gateway_stream_failed", error=type(error).__name__, where=where(error))  # noqa: TRY400
+            abort(request.transport)
+            raise ConnectionResetError("the stream failed") from None
         finally:
             self._hub.remove(client)
             self._streams.discard(opened)

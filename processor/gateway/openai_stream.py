@@ -106,7 +106,12 @@ class OpenAiStream:
 
 def _usage(usage: Mapping[str, Any]) -> Mapping[str, Any]:
     """Usage with OpenAI's names; what has them already is kept as it was sent."""
-    if "inputTokens" not in usage and "outputTokens" not in usage:
+    given, made = _number(usage.get("inputTokens")), _number(usage.get("outputTokens"))
+    if given is None and made is None:
         return usage
-    given, made = usage.get("inputTokens") or 0, usage.get("outputTokens") or 0
-    return {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made, **usage}
+    counts = {"prompt_tokens": given or 0, "completion_tokens": made or 0, "total_tokens": (given or 0) + (made or 0)}
+    return {**counts, **usage}
+
+
+def _number(count: object) -> int | float | None:
+    return count if isinstance(count, int | float) else None

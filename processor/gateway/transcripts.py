@@ -287,12 +287,18 @@ class Transcripts:
 
     def _refresh(self, summary: RecordSummary, value: bytes, now_ms: int) -> None:
         transcript = self._open.get(summary.response_id)
+        is_new = transcript is None
         if transcript is None:
             transcript = self._opened(summary.response_id, summary.channel, summary.started_at)
         elif transcript.in_memory and not transcript.lacks and transcript.covered >= summary.seq:
             return  # frames said as much
         if transcript.in_memory:
-            self.bytes += transcript.hydrate(orjson.loads(value))
+            try:
+                self.bytes += transcript.hydrate(orjson.loads(value))
+            except (TypeError, ValueError, LookupError, AttributeError) as error:
+                if is_new:
+                    self._forget(summary.response_id)
+                raise ValueError(f"the record can't be applied: {type(error).__name__}") from error
         self._touch(transcript, now_ms)
         self._bound()
 

@@ -1,10 +1,10 @@
 """Writes control records: the api's and the command line's cancels."""
 
 import asyncio
+import contextlib
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from processor.errors import KafkaUnavailable, SettingsError
 from processor.kafka.options import CLIENT_ERRORS, ClientOptions
@@ -65,8 +65,6 @@ class KafkaControls:
     async def close(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            try:
+            with contextlib.suppress(*CLIENT_ERRORS):
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await producer.stop()
-            except (KafkaError, TimeoutError):
-                pass

@@ -173,9 +173,13 @@ class LogFollower:
     async def stop(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(STOP_DEADLINE):
-                    await consumer.stop()
+            await _stop_quietly(consumer)
+
+
+async def _stop_quietly(consumer: AIOKafkaConsumer) -> None:
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(STOP_DEADLINE):
+            await consumer.stop()
 
 
 def _followed(partition: int, record: Any) -> FollowedRecord:
@@ -247,7 +251,11 @@ class LogTail:
                 fetch_max_wait_ms=50,
                 max_partition_fetch_bytes=4 * 1024 * 1024,
             )
-            await consumer.start()
+            try:
+                await consumer.start()
+            except BaseException:
+                await _stop_quietly(consumer)
+                raise
             read_safely(consumer, as_read=True, refuse=_passed_over)
             self._consumer = consumer
         return self._consumer
@@ -255,6 +263,4 @@ class LogTail:
     async def stop(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(STOP_DEADLINE):
-                    await consumer.stop()
+            await _stop_quietly(consumer)

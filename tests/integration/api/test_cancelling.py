@@ -94,6 +94,15 @@ async def test_a_body_that_is_no_cancel_is_a_bad_request(api: Api, body: bytes) 
     assert api.controls.written == []
 
 
+async def test_a_body_that_can_not_be_decoded_is_a_bad_request(api: Api) -> None:
+    status, _, body = await api.say(
+        b"POST /v1/responses/r-1/cancel HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer anything\r\n"
+        b"Content-Encoding: gzip\r\nContent-Length: 8\r\n\r\nnot gzip"
+    )
+    assert (status, orjson.loads(body)["error"]["code"]) == (400, "bad_request")
+    assert api.controls.written == []
+
+
 async def test_an_id_that_no_response_can_have_is_a_bad_request(api: Api) -> None:
     for response_id in ("x" * 257, "a%0Ab", ".", "%2E%2E"):
         assert (await api.cancel(response_id, CHAT))[0] == 400

@@ -72,6 +72,14 @@ async def test_an_answer_without_a_stream_is_a_502(kafka: LocalKafka, topic_name
         await nothing_written(world)
 
 
+async def test_comments_after_done_keep_no_caller_waiting(kafka: LocalKafka, topic_names: TopicNames) -> None:
+    async with bridge_world(kafka, topic_names.tokens) as world, asyncio.timeout(30):
+        async with world.ask("lingers", text="a b", headers=WITH_ID) as answer:
+            assert answer.status == 200
+        assert text_of(await world.ended("r-1")).split() == ["a", "b"]
+        await eventually(lambda: world.metric("bridge_streams") == 0 and world.model.generating == 0, deadline=20)
+
+
 async def test_a_model_server_that_dies_leaves_what_came(kafka: LocalKafka, topic_names: TopicNames) -> None:
     async with bridge_world(kafka, topic_names.tokens) as world:
         async with world.ask("dies", stream=True, headers=WITH_ID) as answer:

@@ -119,3 +119,10 @@ def test_a_channel_must_match_the_pattern() -> None:
     rules = Rules(pattern=LinearPattern("chat:.*"))
     assert refusal(CHAT, rules, X_Tokenstream_Channel="other").status == 403
     assert ask(CHAT, rules, X_Tokenstream_Channel="chat:1").channel == "chat:1"
+
+
+def test_headers_that_are_not_utf8_are_a_refusal_or_left_as_they_are() -> None:
+    asked = ask(X_Tokenstream_Channel="c", traceparent="\udcff")
+    assert asked.trace == (("traceparent", b"\xff"),)
+    by_header = Rules(ChannelTemplate("chat:{header:x-room}"))
+    assert refusal(CHAT, by_header, X_Room="\udcff").status == 400

@@ -128,3 +128,36 @@ CHUNKS = st.fixed_dictionaries({"id": ODD, "choices": ODD | st.lists(CHOICES, ma
 @given(st.lists(CHUNKS, max_size=4))
 def test_no_chunk_raises(chunks: list[dict[str, Any]]) -> None:
     json.dumps(assembled(*chunks))
+
+
+@pytest.mark.parametrize("message", [None, 5, {"role": "assistant", "content": "On"}])
+def test_a_message_beside_the_deltas_is_not_added_to_them(message: Any) -> None:
+    assembly = Assembly()
+    for piece in ("O", "n"):
+        assembly.add({"choices": [{"index": 0, "message": message, "delta": {"content": piece}}]}, 1)
+    assert assembly.completion["choices"][0]["message"] == {"role": "assistant", "content": "On"}
+
+
+NAMES = [
+    "index",
+    "delta",
+    "message",
+    "logprobs",
+    "content",
+    "tool_calls",
+    "function",
+    "arguments",
+    "id",
+    "name",
+    "text",
+]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 3) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(NAMES), JSON, max_size=5), max_size=4))
+def test_no_choice_makes_it_raise(choices: list[Any]) -> None:
+    assembled(*({"choices": [choice], "usage": choice, "object": choice.get("id")} for choice in choices))

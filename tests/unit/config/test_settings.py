@@ -330,6 +330,14 @@ def test_the_transport_direct_needs_and_reads_no_setting_of_ably() -> None:
     assert (settings.frames_topic, settings.direct_channel_rate) == ("tokenstream.frames", 50)
 
 
+@pytest.mark.parametrize("realtime", ["direct", "Direct"])
+@pytest.mark.parametrize("given", [("ABLY_KEY", "no key"), ("ABLY_KEY_FILE", "/nowhere/key")])
+def test_no_setting_of_ably_can_be_wrong_with_direct(realtime: str, given: tuple[str, str]) -> None:
+    name, text = given
+    settings = load_settings({"TOKENSTREAM_REALTIME": realtime, f"TOKENSTREAM_{name}": text})
+    assert (settings.realtime, settings.ably_key) == ("direct", None)
+
+
 def test_a_probe_needs_ably() -> None:
     (mistake,) = mistakes(REALTIME="direct", PROBE_CHANNEL="probe")
     assert mistake.startswith("TOKENSTREAM_PROBE_CHANNEL: must not be set with REALTIME=direct")

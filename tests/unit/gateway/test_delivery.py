@@ -9,8 +9,9 @@ from processor.errors import StoreUnavailable
 from processor.gateway.clients import MAX_QUEUE_BYTES, StreamState
 from processor.gateway.formats import StreamFormat
 from processor.gateway.positions import StreamPosition
+from processor.gateway.resume import ResumeAfter, beginning
 from processor.ports.store import Page
-from support.gateway_log import logged, record_value, response_record, start, stop, token
+from support.gateway_log import logged, part, record_value, response_record, start, stop, token
 from support.gateway_readers import Connection, EventReader, Gateway, MemoryRecords
 from support.waiting import eventually
 
@@ -293,3 +294,54 @@ async def test_records_of_the_store_are_asked_for_a_few_at_a_time() -> None:
     gateway.__post_init__()
     await asyncio.gather(*(gateway.snapshots.first_page("chat:1", 1) for _ in range(50)))
     assert Counting.most == 8
+
+
+async def test_a_reader_whose_format_fails_costs_no_other_a_frame() -> None:
+    gateway = Gateway()
+    publish(gateway, start(), part(1, 0, "x", "p", "custom"))
+    async with Connection(gateway, "chat:1", only="r1", wanted=StreamFormat.OPENAI) as failing:
+        await live(failing)
+        async with Connection(gateway, "chat:1") as other:
+            await live(other)
+            # Of a part, another kind than its first frame had.
+            publish(gateway, part(2, 1, "y", "p", "tool_call"), token(3, 0, "z"))
+            assert other.names()[-2:] == ["part", "token"]
+            assert failing.client.state is not StreamState.LIVE
+
+
+async def test_usage_of_any_values_ends_the_openai_format() -> None:
+    gateway = Gateway()
+    publish(gateway, start(), token(1, 0, "a"))
+    async with Connection(gateway, "chat:1", only="r1", wanted=StreamFormat.OPENAI) as connection:
+        await live(connection)
+        publish(gateway, stop(2, {"text": "a"}, usage={"inputTokens": "12", "outputTokens": 2}))
+        await eventually(lambda: connection.task is not None and connection.task.done())
+        assert connection.read()[-1].data == "[DONE]"
+        assert connection.read()[-2].data["usage"]["completion_tokens"] == 2
+
+
+async def test_frames_that_leave_the_buffer_before_a_reader_resumes_are_no_hole() -> None:
+    gateway = Gateway()
+    publish(gateway, start(), token(1, 0, "a"), token(2, 1, "b"), token(3, 2, "c"))
+    begin = beginning(StreamPosition({0: 1}).encode(), frozenset({0}), gateway.hub.buffer)
+    assert isinstance(begin, ResumeAfter)
+    connection = Connection(gateway, "chat:1")
+    gateway.hub.buffer.trim(1_001)  # while the headers are sent
+    publish(gateway, token(4, 3, "d"))
+    serving = asyncio.create_task(connection.delivery.run_channels(begin, [], 20))
+    await live(connection)
+    connection.delivery.close()
+    await serving
+    assert connection.names() == ["reset", "snapshot", "ready", "bye"]
+
+
+async def test_a_final_record_that_comes_before_the_stream_is_live_ends_it() -> None:
+    gateway = Gateway()
+    publish(gateway, start(), token(1, 0, "a"))
+    async with Connection(gateway, "chat:1", only="r1", wanted=StreamFormat.OPENAI) as connection:
+        connection.wire.full = True
+        await eventually(lambda: connection.wire.written != b"")
+        finish(gateway, record_value(text="ab", seq=3, status="failed", reason="error", finishedAt=5_000))
+        connection.wire.full = False
+        await eventually(lambda: connection.task is not None and connection.task.done())
+        assert connection.read()[-1].data == "[DONE]"

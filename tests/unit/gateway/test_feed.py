@@ -4,6 +4,9 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from random import Random
+from typing import Any
+
+import pytest
 
 from processor.clock import Clock
 from processor.errors import KafkaUnavailable
@@ -199,3 +202,16 @@ async def test_what_is_no_record_is_counted_and_passed_over() -> None:
         await eventually(lambda: buffered(fed) == 1)
         await eventually(lambda: fed.hub.unreadable == 2)
         assert fed.hub.buffer.ends == {0: 1}
+
+
+@pytest.mark.parametrize("more", [{"parts": [1]}, {"parts": [{"part": "text"}]}, {"gaps": [1]}])
+async def test_a_record_that_can_not_be_applied_is_passed_over(more: dict[str, Any]) -> None:
+    fed = Fed()
+    fed.responses.write(record_value("bad", "x", **more), key="bad")
+    fed.responses.write(record_value("good", "x", seq=1), key="good")
+    fed.frames.write(start())
+    async with running(fed):
+        await eventually(fed.feed.caught_up)
+        assert fed.hub.unreadable == 1
+        assert fed.hub.transcripts.transcript("good") is not None
+        assert fed.hub.transcripts.transcript("bad") is None

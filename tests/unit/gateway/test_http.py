@@ -1,6 +1,7 @@
 """The streams over HTTP: who may read, how many may, and what an EventSource and a proxy need."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterator
 
@@ -12,8 +13,9 @@ from processor.api.access import Access, fixed_tokens
 from processor.config.values import ApiToken
 from processor.errors import StoreUnavailable
 from processor.gateway.http import KEEP_ALIVE_SECONDS
+from processor.ports.store import Page
 from support.gateway_log import record_value, start, stop, token
-from support.gateway_readers import Event, read_events
+from support.gateway_readers import Event, MemoryRecords, read_events
 from support.served_gateway import Served, serving
 from support.waiting import eventually
 
@@ -266,3 +268,41 @@ async def test_a_finished_response_comes_from_the_store() -> None:
         events = read_events(await answer.read())
         assert [event.name for event in events] == ["snapshot"]
         assert events[0].data["data"]["text"] == "Bye"
+
+
+class OnePageOnly(MemoryRecords):
+    """The store of a gateway, which is lost between two pages. `unexpected` is then raised instead."""
+
+    unexpected: Exception | None = None
+
+    async def hydrate(self, channel: str, *, limit: int, before: str | None = None, max_bytes: int = 0) -> Page:
+        if before is not None:
+            raise self.unexpected or StoreUnavailable("down")
+        page = await super().hydrate(channel, limit=limit)
+        return Page(page.items, "more")
+
+
+async def test_a_store_that_is_lost_among_the_snapshots_ends_the_stream_with_bye() -> None:
+    served = Served(store=OnePageOnly())
+    async with serving(served) as session, session.get("/v1/channels/chat%3A1/events") as answer:
+        written = await answer.read()
+        assert [event.name for event in read_events(written)] == ["bye"]
+        assert b"HTTP/1.1" not in written
+
+
+async def test_a_failure_in_a_stream_is_no_second_answer_in_it() -> None:
+    store = OnePageOnly()
+    store.unexpected = ValueError("a bug")
+    served = Served(store=store)
+    async with serving(served) as session:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(b"GET /v1/channels/chat%3A1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        written = b""
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(20):
+                while piece := await reader.read(65_536):
+                    written += piece
+        writer.close()
+        assert written.count(b"HTTP/1.1") == 1
+        async with session.get("/v1/channels/chat%3A1/events?limit=0") as answer:
+            assert answer.status == 200

@@ -172,6 +172,12 @@ def test_an_error_ends_the_response(error: object, expected: dict[str, str]) -> 
     assert (outcome.parts, outcome.reason, outcome.error) == ({"text": "a"}, "error", expected)
 
 
+def test_text_beside_an_error_comes_before_the_end() -> None:
+    failed = {**text("b"), "error": {"code": 502, "message": "m"}}
+    outcome = read([text("a"), failed])
+    assert (outcome.parts, outcome.reason) == ({"text": "ab"}, "error")
+
+
 def test_an_error_decides_whatever_the_choices_say() -> None:
     error = {"code": 502, "message": "m"}
     outcome = read([text("a"), chat(delta({"content": ""}, finish_reason="error"), error=error, usage=USAGE)])
