@@ -4,7 +4,7 @@ import asyncio
 import socket
 import struct
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import structlog
 from aiohttp import web
@@ -34,7 +34,8 @@ class AcceptedConnection(web.RequestHandler):
     __slots__ = ("_client",)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._client = transport
+        # Not asked with isinstance: uvloop's transports are not of asyncio's classes.
+        self._client = cast("asyncio.WriteTransport", transport)
         connected = transport.get_extra_info("socket")
         if connected is not None:
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
@@ -46,14 +47,12 @@ class AcceptedConnection(web.RequestHandler):
         try:
             await super().start()
         finally:
-            if isinstance(client, asyncio.WriteTransport) and client.get_write_buffer_size():
+            if client.get_write_buffer_size():
                 loop.call_later(LINGER_SECONDS, abort, client)
 
     async def shutdown(self, timeout: float | None = STOP_SECONDS) -> None:  # noqa: ASYNC109 - aiohttp's signature
         """Gives a running request `timeout` seconds. Then the connection is reset, which cancels the request."""
-        client = self._client
-        assert isinstance(client, asyncio.WriteTransport)
-        late = asyncio.get_running_loop().call_later(timeout or 0.0, abort, client)
+        late = asyncio.get_running_loop().call_later(timeout or 0.0, abort, self._client)
         try:
             await super().shutdown(timeout)
         finally:

@@ -1,9 +1,11 @@
 """The HTTP server: how it stops."""
 
 import asyncio
+from collections.abc import Callable
 
 import aiohttp
 import pytest
+import uvloop
 from aiohttp import web
 
 from processor.telemetry.server import HttpServer
@@ -28,8 +30,16 @@ def serving_forever(entered: asyncio.Event, left: asyncio.Event, *, sends: bool)
     return app
 
 
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 @pytest.mark.parametrize("sends", [False, True], ids=["waiting", "sending to a client that reads nothing"])
-async def test_a_request_that_does_not_end_is_cancelled_by_a_stop(*, sends: bool) -> None:
+def test_a_request_that_does_not_end_is_cancelled_by_a_stop(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], *, sends: bool
+) -> None:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(stops_though_a_request_does_not_end(sends=sends))
+
+
+async def stops_though_a_request_does_not_end(*, sends: bool) -> None:
     entered, left = asyncio.Event(), asyncio.Event()
     server = HttpServer(serving_forever(entered, left, sends=sends), host="127.0.0.1", port=0, stop_seconds=0.2)
     await server.start()
