@@ -10,6 +10,7 @@ from processor.config.mistakes import explain
 from processor.config.rules import conflicts
 from processor.config.settings import Settings
 from processor.config.sources import (
+    PREFIX,
     FileSource,
     GivenTexts,
     TextSource,

@@ -34,7 +34,10 @@ KEEP_ALIVE_SECONDS = 15.0
 SWEEP_SECONDS = 0.5
 POSITION_SECONDS = 225.0
 """Seconds between two `id:` lines of an idle reader. A position of 15 minutes ago would no longer be in the buffer."""
-SHARE_OF_DRAIN = 0.8
+CLOSING_SHARE = 0.8
+"""Of the time of a drain: `bye` is sent to all readers."""
+LEAVING_SHARE = 0.9
+"""Of the time of a drain: then the connections that are left are reset. What remains is for the rest of the process."""
 HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 log = structlog.stdlib.get_logger("tokenstream.gateway")
@@ -98,7 +101,7 @@ class EventsV1:
         self._cors = Cors(parts.cors_origins, readers_only=parts.access.open)
         self._refusals = Refusals()
         self._streams: set[OpenStream] = set()
-        self._count = 0
+        self._readers: dict[int, web.Request] = {}
         self._draining = False
         self._delivery = DeliveryParts(
             parts.hub,
@@ -142,7 +145,7 @@ class EventsV1:
             raise ApiError(405, "method_not_allowed", "This path does not take that method.", allowed)
         grant = await self._grant(request)
         query = read_query(route, request.query)
-        with self._place():
+        with self._place(request):
             try:
                 if route.streams is Streams.RESPONSE:
                     return await self._serve_response(request, grant, route.argument, query.format)
@@ -152,21 +155,21 @@ class EventsV1:
                 raise unavailable("The store does not answer. Try again later.") from error
 
     @contextlib.contextmanager
-    def _place(self) -> Iterator[None]:
+    def _place(self, request: web.Request) -> Iterator[None]:
         """Raises ApiError 503 where this gateway takes no reader now."""
         if self._draining:
             raise unavailable("This server is stopping. Connect again, to another one.")
         if not self._parts.caught_up():
             raise unavailable("This server is still reading what was published. Try again in a moment.")
-        if self._count >= self._parts.max_clients:
+        if len(self._readers) >= self._parts.max_clients:
             raise overloaded("This server has as many readers as it may have. Try again later.")
-        self._count += 1
-        self._parts.metrics.gateway_clients.set(self._count)
+        self._readers[id(request)] = request
+        self._parts.metrics.gateway_clients.set(len(self._readers))
         try:
             yield
         finally:
-            self._count -= 1
-            self._parts.metrics.gateway_clients.set(self._count)
+            del self._readers[id(request)]
+            self._parts.metrics.gateway_clients.set(len(self._readers))
 
     async def _grant(self, request: web.Request) -> Grant:
         """`?access_token=` counts where there is no `Authorization`: an EventSource can't send headers."""
@@ -245,6 +248,8 @@ class EventsV1:
         opened = OpenStream(delivery, wire, now + KEEP_ALIVE_SECONDS, now + POSITION_SECONDS)
         self._streams.add(opened)
         self._hub.add(client)
+        if self._draining:  # it began while the store was asked
+            delivery.close()
         try:
             yield response, delivery
         except ReaderStalled:
@@ -287,14 +292,28 @@ class EventsV1:
         stream.position = client.position()
 
     async def drain(self, seconds: float) -> None:
-        """Takes no more readers, and closes those that are there with `bye`, spread over the time. Returns when they are gone."""
+        """Takes no more readers, and closes those that are there with `bye`, spread over the time.
+
+        Returns when they are gone, within `seconds`: connections of readers that do not take what they are sent are reset.
+        """
         self._draining = True
-        streams = [stream.delivery for stream in self._streams]
+        readers = len(self._readers)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                async for delivery in spread(streams, seconds * SHARE_OF_DRAIN):
+            async with asyncio.timeout(seconds * LEAVING_SHARE):
+                streams = [stream.delivery for stream in self._streams]
+                async for delivery in spread(streams, seconds * CLOSING_SHARE):
                     delivery.close()
-                while self._streams:
-                    await asyncio.sleep(0.02)
-        if streams:
-            log.info("gateway_drained", readers=len(streams), left=len(self._streams))
+                await self._all_left()
+        reset = len(self._readers)
+        for request in self._readers.values():
+            if request.transport is not None:
+                abort(request.transport)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds * (1 - LEAVING_SHARE)):
+                await self._all_left()
+        if readers:
+            log.info("gateway_drained", readers=readers, reset=reset)
+
+    async def _all_left(self) -> None:
+        while self._readers:
+            await asyncio.sleep(0.02)

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import struct
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import structlog
 from aiohttp import web
@@ -34,7 +34,8 @@ class AcceptedConnection(web.RequestHandler):
     __slots__ = ("_client",)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._client = transport
+        # Not asked with isinstance: uvloop's transports are not of asyncio's classes.
+        self._client = cast("asyncio.WriteTransport", transport)
         connected = transport.get_extra_info("socket")
         if connected is not None:
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
@@ -46,8 +47,16 @@ class AcceptedConnection(web.RequestHandler):
         try:
             await super().start()
         finally:
-            if isinstance(client, asyncio.WriteTransport) and client.get_write_buffer_size():
+            if client.get_write_buffer_size():
                 loop.call_later(LINGER_SECONDS, abort, client)
+
+    async def shutdown(self, timeout: float | None = STOP_SECONDS) -> None:  # noqa: ASYNC109 - aiohttp's signature
+        """Gives a running request `timeout` seconds. Then the connection is reset, which cancels the request."""
+        late = asyncio.get_running_loop().call_later(timeout or 0.0, abort, self._client)
+        try:
+            await super().shutdown(timeout)
+        finally:
+            late.cancel()
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -85,9 +94,9 @@ class _Server(web.Server):
 
 
 class _Runner(web.AppRunner):
-    def __init__(self, app: web.Application, **options: Any) -> None:
+    def __init__(self, app: web.Application, stop_seconds: float, **options: Any) -> None:
         # A client that goes away ends its request: nothing is read from the store for nobody.
-        super().__init__(app, handler_cancellation=True, shutdown_timeout=STOP_SECONDS)
+        super().__init__(app, handler_cancellation=True, shutdown_timeout=stop_seconds)
         self._options = options
 
     async def _make_server(self) -> web.Server:
@@ -97,11 +106,20 @@ class _Runner(web.AppRunner):
 class HttpServer:
     """Serves `app` on `host` and `port` (0: any free one, told by `port` once started). A context manager too."""
 
-    def __init__(self, app: web.Application, *, host: str, port: int, setting: str = "HTTP") -> None:
+    def __init__(
+        self,
+        app: web.Application,
+        *,
+        host: str,
+        port: int,
+        setting: str = "HTTP",
+        stop_seconds: float = STOP_SECONDS,
+    ) -> None:
         self._host = host
         self._setting = setting
         self._port = port
-        self._runner = _Runner(app, access_log=None, keepalive_timeout=75)
+        self._stop_seconds = stop_seconds
+        self._runner = _Runner(app, stop_seconds, access_log=None, keepalive_timeout=75)
 
     def __repr__(self) -> str:
         return f"HttpServer({self._host}:{self.port})"
@@ -124,9 +142,8 @@ class HttpServer:
             ) from error
 
     async def stop(self) -> None:
-        """No new requests; those running have some seconds to end."""
-        async with asyncio.timeout(2 * STOP_SECONDS):
-            await self._runner.cleanup()
+        """Takes no new requests, gives those running `stop_seconds` to end, and cancels the others."""
+        await self._runner.cleanup()
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -1,4 +1,4 @@
-"""The example chat in Chromium: on a gateway for tests, on a real relay by Ably's protocol, and as its package builds it."""
+"""The example chat in Chromium: on a gateway for tests, on a real relay by Ably's protocol or a gateway's, and as its package builds it."""
 
 import asyncio
 import shutil
@@ -48,6 +48,20 @@ def on_a_relay() -> Outcomes:
     return asyncio.run(on_relay(AT_ONCE, MORE_AT_ONCE, *ALONE))
 
 
+async def on_direct(*groups: str) -> Outcomes:
+    """A relay and a gateway in one process."""
+    async with (
+        deployed(direct=True) as deployment,
+        model_services(deployment.kafka.bootstrap, deployment.api) as services,
+    ):
+        return await run_scenarios(SCRIPT, *groups, deadline=DEADLINE, UPSTREAM=services)
+
+
+@pytest.fixture(scope="module")
+def on_a_direct_relay() -> Outcomes:
+    return asyncio.run(on_direct(AT_ONCE, MORE_AT_ONCE, *ALONE))
+
+
 @pytest.fixture(scope="module")
 def on_a_gateway() -> Outcomes:
     return asyncio.run(run_scenarios(SCRIPT, AT_ONCE))
@@ -79,6 +93,14 @@ def test_more_on_a_gateway(name: str, more_on_a_gateway: Outcomes) -> None:
 def test_on_a_relay(name: str, on_a_relay: Outcomes) -> None:
     print(on_a_relay[name])
     assert on_a_relay[name].get("error") is None, on_a_relay[name]["error"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(800)
+@pytest.mark.parametrize("name", named(PROMISES))
+def test_on_a_relay_with_the_transport_direct(name: str, on_a_direct_relay: Outcomes) -> None:
+    print(on_a_direct_relay[name])
+    assert on_a_direct_relay[name].get("error") is None, on_a_direct_relay[name]["error"]
 
 
 @pytest.mark.long

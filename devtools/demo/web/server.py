@@ -226,17 +226,18 @@ class DemoPage:
         last = {name: request.headers[name] for name in ("Last-Event-ID",) if name in request.headers}
         url = URL(f"{self._with.api}{request.raw_path}", encoded=True)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=PROXY_TIMEOUT)
+        response = web.StreamResponse()
         try:
             async with self._client.get(url, headers=last, timeout=timeout) as answer:
-                response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type})
+                response.set_status(answer.status)
+                response.content_type = answer.content_type
                 await response.prepare(request)
                 async for piece in answer.content.iter_any():
                     await response.write(piece)
-                return response
-        except (aiohttp.ClientConnectorError, TimeoutError):
-            return _refusal(502, "The gateway does not answer at the moment.")
-        except aiohttp.ClientError:
-            raise ConnectionResetError("the gateway closed the stream") from None
+        except (aiohttp.ClientError, TimeoutError):
+            if not response.prepared:
+                return _refusal(502, "The gateway does not answer at the moment.")
+        return response  # where the gateway was lost the stream ends, and the page connects again
 
     async def _cancel(self, request: web.Request) -> web.StreamResponse:
         """Cancels a response of the page's own channel; the body is ignored."""

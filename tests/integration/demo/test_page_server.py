@@ -1,5 +1,6 @@
 """The web server of the demo's page: what it gives out, and to whom."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -9,7 +10,7 @@ from aiohttp import web
 
 from devtools.demo.web.server import Collaborators, DemoPage, Fault, PageUnavailable, Prompt
 from support.gateway_log import start
-from support.served_gateway import Served
+from support.served_gateway import CuttingProxy, Served
 from support.served_gateway import serving as serving_gateway
 
 
@@ -189,3 +190,22 @@ async def test_without_a_realtime_server_the_page_follows_the_gateway(http: aioh
             written += await answer.content.readany()
         async with http.get(page.address + "config.json") as config:
             assert await config.json() == {"channel": "chat:1", "api": "/v1"}
+
+
+async def test_a_gateway_that_is_lost_ends_the_stream_of_the_page_quietly(
+    http: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    gateway = Served()
+    async with (
+        serving_gateway(gateway),
+        CuttingProxy(gateway.port) as proxy,
+        serving([], api=f"http://127.0.0.1:{proxy.port}", realtime=None) as page,
+        http.get(page.address + "v1/channels/chat%3A1/events?limit=40") as answer,
+    ):
+        written = b""
+        while b"event: ready" not in written:
+            written += await answer.content.readany()
+        proxy.cut()
+        async with asyncio.timeout(20):
+            assert await answer.content.read() == b""
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []

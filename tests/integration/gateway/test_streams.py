@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -177,9 +178,41 @@ async def found(session: aiohttp.ClientSession, url: str) -> bool:
 
 
 async def test_readers_get_bye_when_the_gateway_stops(lab: DirectLab) -> None:
-    process = await lab.relay(role="run", DRAIN_TIMEOUT="3")
-    readers = readers_of(3, process)
-    async with reading(*readers):
-        await eventually(lambda: all("ready" in reader.state.names for reader in readers))
-        assert await process.stop() == 0
-        await eventually(lambda: all("bye" in reader.state.names for reader in readers))
+    process = await lab.relay(role="run", DRAIN_TIMEOUT="20")
+    several = readers_of(3, process)
+    channel = StreamReader("/v1/channels/chat%3A0/events", [process.port])
+    one = StreamReader("/v1/responses/answer/events", [process.port])
+    base = f"http://127.0.0.1:{process.port}/v1/responses/answer/events"
+    async with aiohttp.ClientSession() as session, lab_response(lab, "answer") as give:
+        await give("Hel")
+        await eventually(lambda: found(session, base), deadline=30)
+        async with session.get(f"{base}?format=openai") as openai, reading(*several, channel, one):
+            await eventually(lambda: all("ready" in reader.state.names for reader in (*several, channel)))
+            await eventually(lambda: "Hel" in one.state.text("answer"))
+            process.signal(signal.SIGTERM)
+            assert await process.ended(20.0) == 0, process.tail()
+            await eventually(lambda: all("bye" in reader.state.names for reader in (*several, channel, one)))
+            assert "[DONE]" not in (await openai.read()).decode()
+    assert errors_of(process) == []
+
+
+async def test_a_reader_that_takes_nothing_does_not_delay_a_stop(lab: DirectLab) -> None:
+    process = await lab.relay(role="run", DRAIN_TIMEOUT="10", DIRECT_CHANNEL_RATE="0", MAX_RESPONSE_BYTES="16777216")
+    url = f"http://127.0.0.1:{process.port}/v1/channels/chat%3A0/events"
+    session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None), read_bufsize=2**10)
+    (quick,) = readers_of(1, process)
+    async with session, session.get(url), reading(quick), lab_response(lab, "big") as give:
+        for _ in range(800):
+            await give("x" * 10_000)
+        await eventually(lambda: len(quick.state.text("big")) >= 8_000_000, deadline=60)
+        process.signal(signal.SIGTERM)
+        assert await process.ended(10.0) == 0, process.tail()
+        await eventually(lambda: "bye" in quick.state.names)
+    assert errors_of(process) == []
+
+
+def errors_of(process: RelayProcess) -> list[str]:
+    """What was logged as an error since the stop was asked for."""
+    _, _, log = process.log.read_text().partition('"event":"stopping"')
+    lines = log.splitlines()[1:]
+    return [line for line in lines if not line.startswith("{") or json.loads(line)["level"] in ("error", "critical")]

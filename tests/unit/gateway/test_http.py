@@ -235,6 +235,62 @@ async def test_stopping_says_bye_and_takes_nobody() -> None:
             assert late.status == 503
 
 
+async def test_a_reader_that_takes_nothing_does_not_delay_a_stop() -> None:
+    served = Served()
+    async with serving(served):
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1024)
+        writer.write(b"GET /v1/channels/chat%3A1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await reader.readuntil(b"event: ready")
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        served.publish(start(), *(token(number, number * 60_000, "x" * 60_000) for number in range(1, 200)))
+        async with asyncio.timeout(30):
+            await served.events.drain(2.0)
+        assert served.clients() == 0
+        writer.transport.abort()
+
+
+class HeldRecords(MemoryRecords):
+    """Answers once it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.may_answer = asyncio.Event()
+
+    async def hydrate(self, channel: str, *, limit: int, before: str | None = None, max_bytes: int = 0) -> Page:
+        self.asked.set()
+        await self.may_answer.wait()
+        return await super().hydrate(channel, limit=limit, before=before, max_bytes=max_bytes)
+
+
+async def test_a_reader_whose_snapshots_are_being_read_gets_them_and_bye_at_a_stop() -> None:
+    store = HeldRecords()
+    store.put(record_value("old", "Bye", seq=2, status="complete"))
+    served = Served(store=store)
+    async with serving(served) as session, asyncio.TaskGroup() as tasks:
+        asked = tasks.create_task(session.get("/v1/channels/chat%3A1/events"))
+        await store.asked.wait()
+        draining = tasks.create_task(served.events.drain(60.0))
+        await asyncio.sleep(0)
+        store.may_answer.set()
+        async with asyncio.timeout(30):
+            events = read_events(await (await asked).read())
+            await draining
+        assert [event.name for event in events] == ["snapshot", "ready", "bye"]
+
+
+async def test_a_store_that_does_not_answer_does_not_delay_a_stop() -> None:
+    store = HeldRecords()
+    served = Served(store=store)
+    async with serving(served) as session, asyncio.TaskGroup() as tasks:
+        asked = tasks.create_task(session.get("/v1/channels/chat%3A1/events"))
+        await store.asked.wait()
+        async with asyncio.timeout(30):
+            await served.events.drain(1.0)
+        assert served.clients() == 0
+        asked.cancel()
+
+
 @pytest.mark.parametrize(("wanted", "header"), [("openai", None), ("ui-message", "v1"), ("tokenstream", None)])
 async def test_one_response_streams_to_its_end(wanted: str, header: str | None) -> None:
     served = Served()
