@@ -340,7 +340,10 @@ def limit_told(resources: Sequence[Sequence[Any]]) -> int | None:
 
 
 async def uncancelled(finish: Coroutine[Any, Any, _T]) -> _T:
-    """Run `finish` to its end, which has a deadline of its own, though the caller be cancelled; then let the cancellation go on."""
+    """Runs `finish` to its end, which has a deadline of its own, even if the caller is cancelled. Then the cancellation continues.
+
+    A cancellation is never replaced by an error of `finish`: a caller that retries would go on.
+    """
     task = asyncio.ensure_future(finish)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
@@ -348,7 +351,6 @@ async def uncancelled(finish: Coroutine[Any, Any, _T]) -> _T:
             await asyncio.wait({task})
         except asyncio.CancelledError as error:
             cancelled = error
-    result = task.result()
     if cancelled is not None:
-        raise cancelled
-    return result
+        raise cancelled from (None if task.cancelled() else task.exception())
+    return task.result()

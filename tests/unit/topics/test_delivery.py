@@ -1,8 +1,11 @@
 """What a broker says about the limit of a topic."""
 
+import asyncio
+import contextlib
+
 import pytest
 
-from topics.delivery import limit_told
+from topics.delivery import limit_told, uncancelled
 
 CONFIG: tuple[object, ...] = ("max.message.bytes", "1048588", False, 5, False, [])
 
@@ -23,3 +26,24 @@ def test_the_limit_is_unknown_where_the_broker_does_not_tell(
     resources: list[tuple[object, ...]], limit: int | None
 ) -> None:
     assert limit_told(resources) == limit
+
+
+async def test_an_error_of_what_is_finished_replaces_no_cancellation() -> None:
+    begun = asyncio.Event()
+
+    async def fails_late() -> None:
+        begun.set()
+        await asyncio.sleep(0.01)
+        raise TimeoutError
+
+    async def retries() -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await uncancelled(fails_late())
+
+    task = asyncio.create_task(retries())
+    await begun.wait()
+    task.cancel()
+    async with asyncio.timeout(30):
+        await asyncio.wait({task})
+    assert task.cancelled()
