@@ -301,7 +301,7 @@ def draw_heat(page: Page, panel: Json, box: Box, series: Sequence[Series]) -> No
     grid = np.arange(page.span.start, page.span.end + page.span.step / 2, page.span.step)
     counts = np.array([np.nan_to_num(on_grid(Curve("", one.points), grid, page.span.step)) for _, one in buckets])
     each = np.diff(counts, axis=0, prepend=0.0)
-    used = [index for index in range(len(buckets)) if each[index].max() > 0]
+    used = [index for index in range(len(buckets)) if each[index].max() > 0] or [0]  # nothing was observed
     low, high = max(0, used[0] - 1), min(len(buckets), used[-1] + 2)
     axes = page.axes(Box(box.left + 72, box.bottom + 30, box.width - 86, box.height - 70))
     edges = np.append(grid, grid[-1] + page.span.step)
