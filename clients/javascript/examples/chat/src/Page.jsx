@@ -102,12 +102,13 @@ function useAnswersFromElsewhere({ chatId, responses, messages, isBusy, setMessa
     let isCurrent = true;
     turnsOf(chatId).then((turns) => {
       if (!isCurrent) return;
-      for (const { id } of latest.current) known.current.add(id);
+      // One that streams is known once it is shown: it may end before it is resumed, and is taken from its record then.
+      for (const { id, status } of latest.current) if (status !== 'streaming') known.current.add(id);
       setMessages(messagesOf(turns, latest.current));
       if (latest.current.some(({ status }) => status === 'streaming')) resumeStream();
     });
     return () => {
       isCurrent = false;
     };
-  }, [unknown?.id, chatId, setMessages, resumeStream]);
+  }, [unknown?.id, unknown?.status, chatId, setMessages, resumeStream]);
 }
