@@ -98,7 +98,7 @@ unit: setup ## the pure part: no network, no processes, seconds; prints the bran
 	$(BIN)/pytest -q -n 2 tests/unit tests/properties --cov --cov-report=term:skip-covered $(ARGS)
 
 # More than the cores of a small machine, as most tests wait for other processes.
-WORKERS ?= 4
+WORKERS ?= 3
 .PHONY: test
 test: setup s3-server ## every test but the long ones (WORKERS= processes)
 	$(BIN)/pytest -m 'not long' -n $(WORKERS) --dist worksteal $(ARGS)

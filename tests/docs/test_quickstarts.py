@@ -72,12 +72,14 @@ async def test_the_command_line_produces_and_curl_reads(kafka: LocalKafka, topic
     async with direct_lab(kafka.bootstrap, topics_prefix, tmp_path) as lab:
         process = await lab.relay(role="run")
         curl = shlex.split(snippet(WEB, "curl").replace(":8484/", f":{process.port}/"))
+        # On a loaded machine the gateway may refuse readers for a moment.
+        patient = ("--fail", "--retry", "30", "--retry-all-errors", "--retry-delay", "1")
         reading = await asyncio.create_subprocess_exec(
-            *curl, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+            *curl, *patient, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
         )
         assert reading.stdout is not None
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(100):
                 await _line_with(reading.stdout, "event: ready")
                 produce = snippet(PRODUCER, "produce").replace("tokenstream ", f"{sys.executable} -m processor ")
                 environment = {**os.environ, **lab.environment()}
