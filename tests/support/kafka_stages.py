@@ -17,8 +17,9 @@ from simulation.clients import SimConsumer, SimOffsets, SimResponses, SimWriter
 from simulation.coverage import Coverage
 from simulation.group import Group
 from simulation.log import Brokers, Fate, Transaction
-from simulation.loop import Node, VirtualLoop
+from simulation.loop import VirtualLoop
 from simulation.network import Network
+from support.virtual_time import run_in_virtual_time
 from topics.specs import TopicNames
 
 PARTITIONS = 2
@@ -167,13 +168,7 @@ class SimStage:
 
 
 def on_simulation(scenario: Scenario) -> None:
-    loop = VirtualLoop()  # type: ignore[abstract]  # it has what code without I/O asks for
-    node = Node("relay-0")
-
-    async def play() -> None:
+    async def play(loop: VirtualLoop) -> None:
         await scenario(SimStage(loop))
 
-    try:
-        loop.run(loop.spawn(play(), node))
-    finally:
-        loop.bury(lambda: [node])
+    run_in_virtual_time(play)

@@ -21,8 +21,9 @@ from processor.gateway.events import read_frame
 from processor.ports.followed import FollowedRecord
 from processor.ports.realtime import Link, Provider
 from simulation.coverage import Coverage
-from simulation.loop import Node, VirtualLoop
+from simulation.loop import VirtualLoop
 from simulation.realtime import Service, sim_provider
+from support.virtual_time import run_in_virtual_time
 
 Published = tuple[str | None, str, object]
 """(id, name, data)"""
@@ -185,16 +186,10 @@ class SimStage:
 
 
 def on_simulation(scenario: Scenario) -> None:
-    loop = VirtualLoop()  # type: ignore[abstract]  # it has what code without I/O asks for
-    node = Node("relay-0")
-
-    async def play() -> None:
+    async def play(loop: VirtualLoop) -> None:
         await scenario(SimStage(loop))
 
-    try:
-        loop.run(loop.spawn(play(), node))
-    finally:
-        loop.bury(lambda: [node])
+    run_in_virtual_time(play)
 
 
 class MemoryTopic:
