@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from processor.core.book import DeadLetter
+from processor.core.write_queue import DeadLetter
 from processor.kafka.dead_letter_writer import SourcedLetter
 from processor.ports.store import Entry, Position, outdoes
 from topics.records import FORMAT_VERSION, Reason

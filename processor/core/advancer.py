@@ -3,7 +3,6 @@
 from collections.abc import Container
 from typing import Final
 
-from processor.core.book import Book
 from processor.core.counts import Counts
 from processor.core.details import DETAILS
 from processor.core.early import EarlyRecords
@@ -13,6 +12,7 @@ from processor.core.relief import Torn
 from processor.core.response import Phase, Raw, Response, cost
 from processor.core.sequencer import Verdict, next_known, take_stop, take_token
 from processor.core.timers import Timers
+from processor.core.write_queue import WriteQueue
 from topics.codec import TokenRecord
 from topics.records import EndReason, Event, Reason
 
@@ -22,12 +22,12 @@ _TOKEN: Final = str(Event.TOKEN)
 class Advancer:
     """Changes the responses in `open_responses`. Those in `followed` have a run that grows, and take no decision before it ends."""
 
-    __slots__ = ("_book", "_early", "_followed", "_limits", "_open", "_outflow", "_timers", "_torn", "counts")
+    __slots__ = ("_early", "_followed", "_limits", "_open", "_outflow", "_timers", "_torn", "_write_queue", "counts")
 
     def __init__(
         self,
         limits: Limits,
-        book: Book,
+        write_queue: WriteQueue,
         outflow: Outflow,
         timers: Timers,
         open_responses: dict[str, Response],
@@ -37,7 +37,7 @@ class Advancer:
         counts: Counts,
     ) -> None:
         self._limits = limits
-        self._book = book
+        self._write_queue = write_queue
         self._outflow = outflow
         self._timers = timers
         self._open = open_responses
@@ -58,7 +58,7 @@ class Advancer:
             return
         outcome = take_token(response, record, raw, self._limits.response)
         if outcome is Reason.INVALID:
-            self._book.dead_letter(raw, Reason.TOO_LARGE, "a response has at most 64 parts")
+            self._write_queue.dead_letter(raw, Reason.TOO_LARGE, "a response has at most 64 parts")
         elif outcome is Reason.TOO_LARGE:
             self._overflow(response, raw)
         else:
@@ -72,7 +72,7 @@ class Advancer:
         self._outflow.queued_bytes += held
 
     def _overflow(self, response: Response, raw: Raw) -> None:
-        self._book.dead_letter(raw, Reason.TOO_LARGE, "the response would pass MAX_RESPONSE_BYTES")
+        self._write_queue.dead_letter(raw, Reason.TOO_LARGE, "the response would pass MAX_RESPONSE_BYTES")
         self.close(response, EndReason.TOO_LARGE)
 
     def advance(self, response: Response, now: float) -> None:
@@ -110,7 +110,7 @@ class Advancer:
         self._check_not_followed(response)
         response.give_up_gap(known - 1)
         self.counts.gaps += 1
-        self._book.decide(response)
+        self._write_queue.decide(response)
         self._outflow.enqueue(response)
         self.advance(response, now)
 
@@ -133,14 +133,14 @@ class Advancer:
         self._early.discard(response, Reason.LATE, "after the end of the response")
         response.decide_end(reason)
         self.charge(response, RESPONSE_COST)
-        self._book.decide(response)
+        self._write_queue.decide(response)
         self._outflow.enqueue(response)
 
     def settle(self, verdict: Verdict | Reason, raw: Raw) -> None:
         if isinstance(verdict, Verdict):
             self.counts.duplicates += 1
         else:
-            self._book.dead_letter(raw, verdict, DETAILS.get(verdict, ""))
+            self._write_queue.dead_letter(raw, verdict, DETAILS.get(verdict, ""))
 
     def _check_not_followed(self, response: Response) -> None:
         """What is decided of a response while tokens are appended to a run of it would not come after all of them."""

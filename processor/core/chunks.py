@@ -11,7 +11,6 @@ from typing import Final, Protocol
 
 import msgspec
 
-from processor.core.book import Book
 from processor.core.counts import Counts
 from processor.core.decoding import Share
 from processor.core.details import DETAILS
@@ -23,6 +22,7 @@ from processor.core.outflow import Outflow
 from processor.core.response import Phase, Response
 from processor.core.sequencer import Verdict
 from processor.core.timers import Kind, Timers
+from processor.core.write_queue import WriteQueue
 from topics.codec import TokenRecord
 from topics.limits import ChannelPattern, Invalid
 from topics.openai import CONTENT_TYPE, Body, Chunk, Format, header, identify, recognize
@@ -68,13 +68,13 @@ class Actions(msgspec.Struct, frozen=True):
 class Chunks:
     """Takes the records in OpenAI's format of a partition."""
 
-    __slots__ = ("_actions", "_book", "_format", "_limits", "_open", "_outflow", "_refused", "_timers")
+    __slots__ = ("_actions", "_format", "_limits", "_open", "_outflow", "_refused", "_timers", "_write_queue")
 
     def __init__(
         self,
         chunk_format: ChunkFormat,
         limits: Limits,
-        book: Book,
+        write_queue: WriteQueue,
         outflow: Outflow,
         timers: Timers,
         open_responses: Mapping[str, Response],
@@ -82,7 +82,7 @@ class Chunks:
     ) -> None:
         self._format = chunk_format
         self._limits = limits
-        self._book = book
+        self._write_queue = write_queue
         self._outflow = outflow
         self._timers = timers
         self._open = open_responses
@@ -113,13 +113,13 @@ class Chunks:
         if chunk is None:
             return
         if isinstance(chunk, Invalid):
-            self._book.dead_letter(raw, chunk.reason, chunk.detail)
+            self._write_queue.dead_letter(raw, chunk.reason, chunk.detail)
             return
         response = self._open.get(chunk.response_id)
         if response is not None and response.phase is not Phase.AWAITING_START:
             response.note_read(raw.offset, now)
             self._continue(response, chunk, raw, now)
-        elif (finished := self._book.finished.get(chunk.response_id)) is not None:
+        elif (finished := self._write_queue.finished.get(chunk.response_id)) is not None:
             self._judge_after_end(finished, chunk, raw)
         else:
             self._begin(chunk, raw, now)
@@ -127,7 +127,7 @@ class Chunks:
     def _begin(self, chunk: Chunk, raw: Raw, now: float) -> None:
         """The first record of a response that is not known."""
         if chunk.response_id in self._refused:
-            self._book.dead_letter(raw, Reason.NO_START, DETAILS[Reason.NO_START])
+            self._write_queue.dead_letter(raw, Reason.NO_START, DETAILS[Reason.NO_START])
             return
         if not chunk.opens:
             return
@@ -137,8 +137,8 @@ class Chunks:
             self._refuse(chunk.response_id)
             if channel.reason is Reason.CHANNEL_FORBIDDEN:
                 named = channel_of(chunk.response_id, raw.key, raw.headers, rules.template)
-                self._book.refuse_start(chunk.response_id, str(named))
-            self._book.dead_letter(raw, channel.reason, channel.detail)
+                self._write_queue.refuse_start(chunk.response_id, str(named))
+            self._write_queue.dead_letter(raw, channel.reason, channel.detail)
             return
         step = begin(chunk, channel)
         response = self._actions.open(chunk.response_id, raw, now)
@@ -174,11 +174,11 @@ class Chunks:
     def _refuse_text(self, chunk: Chunk, raw: Raw, reason: Reason, detail: str) -> None:
         """What brings no text is ignored: `[DONE]` and usage may come after the end."""
         if bears_text(chunk):
-            self._book.dead_letter(raw, reason, detail)
+            self._write_queue.dead_letter(raw, reason, detail)
 
     def _judge_after_end(self, finished: Finished | Ended, chunk: Chunk, raw: Raw) -> None:
         unnumbered = TokenRecord(Event.TOKEN.value, chunk.response_id)
-        verdict = judge_after_end(finished, unnumbered, raw, "", self._book.finished.replayed_before)
+        verdict = judge_after_end(finished, unnumbered, raw, "", self._write_queue.finished.replayed_before)
         if isinstance(verdict, Verdict):
             self._actions.counts.duplicates += 1
         else:
@@ -201,7 +201,7 @@ class Chunks:
         if response.phase is not Phase.OPEN:
             return
         if response.size > self._limits.response:
-            self._book.dead_letter(raw, Reason.TOO_LARGE, "the response would pass MAX_RESPONSE_BYTES")
+            self._write_queue.dead_letter(raw, Reason.TOO_LARGE, "the response would pass MAX_RESPONSE_BYTES")
             self._actions.close(response, EndReason.TOO_LARGE)
             return
         if changed:
@@ -242,7 +242,7 @@ class Chunks:
             return
         decoding.closed = decoding.next_offset - 1
         self._close(response, durable=False)
-        self._book.decide(response)
+        self._write_queue.decide(response)
 
     def close_as_decided(self, response: Response, now: float) -> None:
         """Applies the end that a predecessor decided durably, once the log was read up to it."""

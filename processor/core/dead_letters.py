@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 
-from processor.core.book import DeadLetter
+from processor.core.write_queue import DeadLetter
 
 CUT_ROOM = 24 * 1024
 """Room for key and headers below the topic's size limit."""

@@ -1,10 +1,10 @@
 """Records of a partition that came before their turn, held until it comes or they are given up."""
 
-from processor.core.book import Book
 from processor.core.limits import Limits
 from processor.core.relief import Orphans
 from processor.core.response import Early, Phase, Raw, Response, cost
 from processor.core.timers import Kind, Timers
+from processor.core.write_queue import WriteQueue
 from topics.codec import TokenRecord
 from topics.records import Reason
 
@@ -12,11 +12,11 @@ from topics.records import Reason
 class EarlyRecords:
     """Counts what the early records of all responses cost, and notes those whose response has not started."""
 
-    __slots__ = ("_book", "_limits", "_orphans", "_timers", "bytes")
+    __slots__ = ("_limits", "_orphans", "_timers", "_write_queue", "bytes")
 
-    def __init__(self, limits: Limits, book: Book, timers: Timers, orphans: Orphans) -> None:
+    def __init__(self, limits: Limits, write_queue: WriteQueue, timers: Timers, orphans: Orphans) -> None:
         self._limits = limits
-        self._book = book
+        self._write_queue = write_queue
         self._timers = timers
         self._orphans = orphans
         self.bytes = 0
@@ -41,12 +41,12 @@ class EarlyRecords:
     def discard(self, response: Response, reason: Reason, detail: str) -> None:
         """Writes all of them to the dead letters."""
         for seq in sorted(response.early):
-            self._book.dead_letter(self.release(response, seq).raw, reason, detail)
+            self._write_queue.dead_letter(self.release(response, seq).raw, reason, detail)
         response.wait_for_gap(None)
 
     def give_up(self, response: Response, seq: int) -> None:
         """Gives up a record whose response never started."""
-        self._book.dead_letter(self.release(response, seq).raw, Reason.NO_START, "the response never started")
+        self._write_queue.dead_letter(self.release(response, seq).raw, Reason.NO_START, "the response never started")
 
     def adopt(self, response: Response) -> None:
         """The start has come: they wait for their turn now, not for the start."""

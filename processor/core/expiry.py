@@ -3,21 +3,23 @@
 from collections.abc import Mapping
 from typing import assert_never
 
-from processor.core.book import Book
 from processor.core.intake import Intake
 from processor.core.response import Phase, Response
 from processor.core.timers import Kind, Timers
+from processor.core.write_queue import WriteQueue
 from topics.records import EndReason
 
 
 class Expiry:
     """Decides nothing of a response while Kafka could not take what its producer wrote: waiting begins again afterwards."""
 
-    __slots__ = ("_book", "_intake", "_open", "_timers", "unreachable_at")
+    __slots__ = ("_intake", "_open", "_timers", "_write_queue", "unreachable_at")
 
-    def __init__(self, intake: Intake, book: Book, timers: Timers, open_responses: Mapping[str, Response]) -> None:
+    def __init__(
+        self, intake: Intake, write_queue: WriteQueue, timers: Timers, open_responses: Mapping[str, Response]
+    ) -> None:
         self._intake = intake
-        self._book = book
+        self._write_queue = write_queue
         self._timers = timers
         self._open = open_responses
         self.unreachable_at = float("-inf")
@@ -26,7 +28,7 @@ class Expiry:
     def expire(self, now: float) -> None:
         for _, _, response in self._timers.pop_due(now):
             response.arm_snapshot(armed=False)
-            self._book.snapshot_due(response)
+            self._write_queue.snapshot_due(response)
         for deadline, kind, response in self._timers.confirmed(self._intake.position):
             if self._open.get(response.id) is not response or response.phase is Phase.FINISHED:
                 continue

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from processor.core.advancer import Advancer
-from processor.core.book import Book
 from processor.core.cancels import ResponseCancels
 from processor.core.chunks import ANY_FORMAT, Actions, ChunkFormat, Chunks
 from processor.core.counts import Counts
@@ -23,6 +22,7 @@ from processor.core.sequencer import (
     judge,
 )
 from processor.core.timers import Kind, Timers
+from processor.core.write_queue import WriteQueue
 from topics.codec import MAX_NESTING, Decoder, Invalid, TokenRecord
 from topics.controls import ControlsMemory
 from topics.json_text import is_utf8
@@ -38,13 +38,13 @@ class Intake:
 
     __slots__ = (
         "_batch_number",
-        "_book",
         "_decode",
         "_followed",
         "_missing_is_published",
         "_outflow",
         "_plain",
         "_timers",
+        "_write_queue",
         "advancer",
         "cancels",
         "chunks",
@@ -61,7 +61,7 @@ class Intake:
         self,
         decoder: Decoder,
         limits: Limits,
-        book: Book,
+        write_queue: WriteQueue,
         outflow: Outflow,
         timers: Timers,
         cancels: ControlsMemory,
@@ -70,7 +70,7 @@ class Intake:
         self._decode = decoder.decode
         self._plain = decoder.plain if chunk_format.tokens_format is not Format.OPENAI else _never_plain
         self._followed: dict[str, Following] = {}
-        self._book = book
+        self._write_queue = write_queue
         self._outflow = outflow
         self._timers = timers
         self._batch_number = 0
@@ -79,10 +79,10 @@ class Intake:
         self.open: dict[str, Response] = {}
         self.relief = Relief(limits, self.open, outflow)
         self.counts = Counts()
-        self.early = EarlyRecords(limits, book, timers, self.relief.orphans)
+        self.early = EarlyRecords(limits, write_queue, timers, self.relief.orphans)
         self.cancels = ResponseCancels(limits, timers, cancels)
         self.advancer = Advancer(
-            limits, book, outflow, timers, self.open, self._followed, self.early, self.relief.torn, self.counts
+            limits, write_queue, outflow, timers, self.open, self._followed, self.early, self.relief.torn, self.counts
         )
         self.position = 0
         """The next offset to come."""
@@ -98,7 +98,7 @@ class Intake:
             note=lambda response, raw: response.note_number(self._batch_number, raw.offset, raw.offset),
             counts=self.counts,
         )
-        self.chunks = Chunks(chunk_format, limits, book, outflow, timers, self.open, actions)
+        self.chunks = Chunks(chunk_format, limits, write_queue, outflow, timers, self.open, actions)
 
     def feed(self, raws: Sequence[Raw], position: int, now: float) -> None:
         """Take consumed records, in offset order. `position` is the next offset that will be fetched."""
@@ -188,7 +188,7 @@ class Intake:
     def _take_odd(self, raw: Raw, now: float) -> None:
         """Take a record that is not the plain token its response waits for."""
         if isinstance(raw, Refused):
-            self._book.dead_letter(raw.original, raw.reason, raw.detail)
+            self._write_queue.dead_letter(raw.original, raw.reason, raw.detail)
             return
         chunk = self.chunks.recognized(raw)
         if chunk is None:
@@ -204,12 +204,12 @@ class Intake:
 
     def _take(self, record: TokenRecord | Invalid, raw: Raw, now: float) -> None:
         if isinstance(record, Invalid):
-            self._book.dead_letter(raw, record.reason, record.detail)
+            self._write_queue.dead_letter(raw, record.reason, record.detail)
             if record.refused_start is not None:
-                self._book.refuse_start(*record.refused_start)
+                self._write_queue.refuse_start(*record.refused_start)
             return
         if raw.key is None:
-            self._book.dead_letter(raw, Reason.NO_KEY, "the record has no key; use the channel")
+            self._write_queue.dead_letter(raw, Reason.NO_KEY, "the record has no key; use the channel")
             return
         response = self.open.get(record.response_id)
         if response is not None:
@@ -218,8 +218,8 @@ class Intake:
                 self._start(response, record, raw, now)
             else:
                 self._continue(response, record, raw, now)
-        elif (finished := self._book.finished.meet(record.response_id, raw.offset)) is not None:
-            replayed = self._book.finished.replayed_before
+        elif (finished := self._write_queue.finished.meet(record.response_id, raw.offset)) is not None:
+            replayed = self._write_queue.finished.replayed_before
             self.advancer.settle(judge_after_end(finished, record, raw, _digest(raw), replayed), raw)
         else:
             self._meet(record, raw, now)
@@ -228,7 +228,7 @@ class Intake:
     def _meet(self, record: TokenRecord, raw: Raw, now: float) -> None:
         """The first record of a response that is not known."""
         if not is_start(record) and record.seq is None:
-            self._book.dead_letter(raw, Reason.NO_START, "the response never started")
+            self._write_queue.dead_letter(raw, Reason.NO_START, "the response never started")
             return
         response = self._open_response(record.response_id, raw, now)
         if is_start(record):
@@ -251,7 +251,7 @@ class Intake:
             if digest == response.start_digest:
                 self.counts.duplicates += 1
                 return
-            self._book.dead_letter(raw, Reason.RESPONSE_ID_REUSED, "another start of an open response")
+            self._write_queue.dead_letter(raw, Reason.RESPONSE_ID_REUSED, "another start of an open response")
             if response.phase is Phase.OPEN:
                 self.advancer.close(response, EndReason.RESPONSE_ID_REUSED)
             return

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from processor.core.book import Batch, Book, CommitPoint
 from processor.core.cancel_outcomes import CancelOutcomes
 from processor.core.chunks import ANY_FORMAT, ChunkFormat
 from processor.core.counts import Counts
@@ -28,6 +27,7 @@ from processor.core.outflow import AskHistory, Outflow
 from processor.core.reads import ReadTimes, oldest_offset
 from processor.core.response import Cancel, Phase, Published, Raw, Response
 from processor.core.timers import Kind, Timers
+from processor.core.write_queue import Batch, CommitPoint, WriteQueue
 from topics.codec import Decoder
 from topics.controls import ControlRecord, ControlsMemory
 from topics.records import EndReason, ResponseRecord
@@ -60,13 +60,13 @@ class PartitionPipeline:
     ) -> None:
         """`cancels` are those of the process, which its shell reads; without them none counts."""
         self._timers = Timers()
-        self._book = Book(limits.finals, limits.ended)
-        self._outflow = Outflow(self._book, self._finished, limits.frame_bytes)
+        self._write_queue = WriteQueue(limits.finals, limits.ended)
+        self._outflow = Outflow(self._write_queue, self._finished, limits.frame_bytes)
         known = ControlsMemory() if cancels is None else cancels
-        self._intake = Intake(decoder, limits, self._book, self._outflow, self._timers, known, chunk_format)
+        self._intake = Intake(decoder, limits, self._write_queue, self._outflow, self._timers, known, chunk_format)
         self._open = self._intake.open
         self._outcomes = CancelOutcomes()
-        self._expiry = Expiry(self._intake, self._book, self._timers, self._open)
+        self._expiry = Expiry(self._intake, self._write_queue, self._timers, self._open)
         self._reads = ReadTimes()
         self._paused = False
         self._restored_text = 0
@@ -88,7 +88,7 @@ class PartitionPipeline:
         """
         for offset, response_id, record in entries:
             self.take_up(offset, response_id, record, now)
-        self._book.responses_end = responses_end
+        self._write_queue.responses_end = responses_end
         for response in self._open.values():
             self._outflow.adopt(response)
             self._intake.arm_idle(response, now)
@@ -98,7 +98,7 @@ class PartitionPipeline:
 
     def take_up(self, offset: int, response_id: str, record: ResponseRecord | None, now: float) -> None:
         """Take up one entry, as `restore` does. However many there are, what is kept of them is bounded."""
-        finished = self._book.finished
+        finished = self._write_queue.finished
         self.pass_over(response_id)
         if record is None:
             finished.restore_deleted(response_id, offset, now)
@@ -124,7 +124,7 @@ class PartitionPipeline:
         """
         self._intake.position = self._committed_offset = position
         self._intake.unknown_before = 0 if clean else end_offset
-        self._book.finished.begin(position, end_offset)
+        self._write_queue.finished.begin(position, end_offset)
         for response in list(self._open.values()):
             # A log that lost its end, or began again, holds other records at the offsets beyond.
             response.bound_last_offset(max(position, end_offset))
@@ -152,7 +152,7 @@ class PartitionPipeline:
         if response is not None and response.phase is not Phase.AWAITING_START:
             if control.concerns(response.channel):
                 self._intake.cancels.take_up(response, cancel)
-        elif response is None and self._book.finished.get(control.response_id) is not None:
+        elif response is None and self._write_queue.finished.get(control.response_id) is not None:
             self._outcomes.after_end(control, cancel, self._intake.counts)
 
     # Input: time
@@ -166,7 +166,7 @@ class PartitionPipeline:
 
         So the time of a finished response counts only up to a moment whose end offset has been consumed.
         """
-        finished, ttl, caught_up_at = self._book.finished, self.limits.finished_ttl, self._timers.caught_up_at
+        finished, ttl, caught_up_at = self._write_queue.finished, self.limits.finished_ttl, self._timers.caught_up_at
         away = self._expiry.unreachable_at + ttl > caught_up_at
         finished.forget(float("-inf") if away else caught_up_at, ttl, self._committed_offset)
         if finished.holds_older_than(now - ttl) and now - caught_up_at > ttl * REVIEW_SHARE:
@@ -197,7 +197,7 @@ class PartitionPipeline:
             # See `relief`: more of it may be held here than elsewhere, until a record beyond is taken.
             held -= self._intake.waiting_bytes
         self._paused = held > self.limits.buffered or (self._paused and held > self.limits.low_water)
-        return self._paused or (self._book.finished.overfull and self._waits_for_commits)
+        return self._paused or (self._write_queue.finished.overfull and self._waits_for_commits)
 
     @property
     def _waits_for_commits(self) -> bool:
@@ -207,7 +207,7 @@ class PartitionPipeline:
     @property
     def _held_bytes(self) -> int:
         """Of unsent text, early tokens, and what is not durable."""
-        return self._outflow.queued_bytes + self._intake.held_bytes + self._book.held_bytes
+        return self._outflow.queued_bytes + self._intake.held_bytes + self._write_queue.held_bytes
 
     @property
     def position(self) -> int:
@@ -268,7 +268,7 @@ class PartitionPipeline:
         """A response has come to its end."""
         self._intake.forget(response)
         self._outcomes.ended(response, now, self._intake.counts)
-        self._book.finish(response, now)
+        self._write_queue.finish(response, now)
         status = str(response.status)
         counts = self._intake.counts
         counts.finished[status] = counts.finished.get(status, 0) + 1
@@ -298,27 +298,27 @@ class PartitionPipeline:
 
     @property
     def wants_write(self) -> bool:
-        return self._book.wants_write
+        return self._write_queue.wants_write
 
     def snapshot_all(self) -> None:
         """Let every open response that changed be written with the next batch."""
         for response in self._open.values():
-            self._book.snapshot_due(response)
-        self._book.park()
+            self._write_queue.snapshot_due(response)
+        self._write_queue.park()
 
     def collect(self, wall_ms: int) -> Batch:
-        return self._book.collect(wall_ms)
+        return self._write_queue.collect(wall_ms)
 
     def commit_point(self, batch: Batch, offsets: Sequence[int]) -> CommitPoint:
-        return self._book.commit_point(batch, offsets, self._open.values(), self._intake.position)
+        return self._write_queue.commit_point(batch, offsets, self._open.values(), self._intake.position)
 
     def committed(self, batch: Batch, point: CommitPoint, now: float) -> None:
         """The batch is durable, and the offset with it."""
         self._committed_offset = point.offset
-        for response in self._book.committed(batch):
+        for response in self._write_queue.committed(batch):
             self._outflow.enqueue(response)
         self._forget_finished(now)
-        if self._book.finished.overfull:
+        if self._write_queue.finished.overfull:
             self._intake.release_offset(point.offset, now)
         self._evict()
 
@@ -330,24 +330,24 @@ class PartitionPipeline:
         if excess <= 0:
             return
         for response in sorted(self._open.values(), key=lambda each: each.last_active):
-            if response.covered_seq == response.acked_seq and self._book.may_evict(response):
+            if response.covered_seq == response.acked_seq and self._write_queue.may_evict(response):
                 excess -= self._outflow.evict(response)
                 if excess <= 0:
                     return
 
     def texts_wanted(self) -> list[tuple[str, int]]:
         """(responseId, `responses` offset) of records whose text must be read back for the next record to be written."""
-        return self._book.take_texts_wanted()
+        return self._write_queue.take_texts_wanted()
 
     def read_back(self, record: ResponseRecord) -> None:
         """The record that stands at the offset `texts_wanted` named."""
-        if (response := self._book.unpark(record.response_id)) is not None:
+        if (response := self._write_queue.unpark(record.response_id)) is not None:
             self._outflow.read_back(response, record)
 
     @property
     def lacks_texts(self) -> bool:
         """Whether something that is to be written waits for a text to be read back."""
-        return self._book.parked
+        return self._write_queue.parked
 
     # Status
 

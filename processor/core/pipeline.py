@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from processor.core.book import Batch, CommitPoint
 from processor.core.framer import Frame
 from processor.core.outflow import AskHistory
 from processor.core.response import Cancel, Published, Raw
+from processor.core.write_queue import Batch, CommitPoint
 from topics.controls import ControlRecord
 from topics.records import ResponseRecord
 

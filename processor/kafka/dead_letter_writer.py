@@ -9,8 +9,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from processor.clock import Clock
-from processor.core.book import DeadLetter
 from processor.core.dead_letters import CUT_ROOM, headers_of, value_of
+from processor.core.write_queue import DeadLetter
 from processor.errors import KafkaUnavailable
 from processor.kafka.lazy import LazyClient
 from processor.kafka.options import ClientOptions

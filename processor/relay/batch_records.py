@@ -2,8 +2,8 @@
 
 import structlog
 
-from processor.core.book import Batch
 from processor.core.dead_letters import headers_of, value_of
+from processor.core.write_queue import Batch
 from processor.errors import RecordTooLarge
 from processor.ports.log import Record
 from processor.telemetry.metrics import Metrics

@@ -10,8 +10,8 @@ import structlog
 
 from processor.clock import Clock
 from processor.core.backoff import Backoff
-from processor.core.book import Unwanted
 from processor.core.response import Cancel
+from processor.core.write_queue import Unwanted
 from processor.errors import KafkaUnavailable, SettingsError
 from processor.ports.controls import Controls, ControlsSource
 from processor.telemetry.retry import Retry

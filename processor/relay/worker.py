@@ -14,11 +14,11 @@ from enum import Enum, auto
 import structlog
 
 from processor.core.backoff import Backoff
-from processor.core.book import Batch, CommitPoint
 from processor.core.items import end_of
 from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Cancel, Raw
+from processor.core.write_queue import Batch, CommitPoint
 from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge, TokenstreamError
 from processor.ports.log import PartitionWriter
 from processor.relay.alarm import Alarm

@@ -93,7 +93,7 @@ def test_ends_behind_a_frame_that_is_never_answered_take_little_room_and_pause_i
         partition.feed(start(f"r{number}"), stop(f"r{number}", 1))
         partition.publish()
         committed, restore = partition.write()
-        most = max(most, len(partition.pipeline._book.finished))
+        most = max(most, len(partition.pipeline._write_queue.finished))
         if partition.pipeline.paused:
             break
     assert (committed, restore) == (0, 0), "a successor reads all of it again, and knows it"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processor.core.book import Unwanted
 from processor.core.limits import Limits
+from processor.core.write_queue import Unwanted
 from support.world import LogRecord, World
 from topics.records import Reason, Status
 

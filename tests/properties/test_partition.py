@@ -8,10 +8,10 @@ import orjson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from processor.core.book import CommitPoint
 from processor.core.framer import Frame
 from processor.core.limits import Limits
 from processor.core.text import utf16_length
+from processor.core.write_queue import CommitPoint
 from support.world import World
 
 TEXTS = ["", "a", "Hel", "lo ", "naïve", "日本", "👩‍👩‍👧", "\U0001f600", "line\n", '"q"\\', "\u0000x", "a" * 900]

@@ -30,7 +30,7 @@ def ended() -> PartitionPipeline:
 def write(pipeline: PartitionPipeline, now: float) -> int:
     """The `responses` offset from which a successor reads."""
     batch = pipeline.collect(0)
-    end = pipeline._book.responses_end
+    end = pipeline._write_queue.responses_end
     point = pipeline.commit_point(batch, range(end, end + len(batch.saves)))
     pipeline.committed(batch, point, now)
     return point.restore

@@ -162,7 +162,7 @@ def token(response_id: str, seq: int, text: str) -> bytes:
 def test_a_world_that_sends_after_the_end_is_found() -> None:
     world = World([*events("r0", "chat:0", [("text", "x")], seqless=False)], Random(1), PATIENT)
     world.finish(10)
-    world.pipeline._book.finished.__init__()  # type: ignore[misc]  # all that it knows is gone
+    world.pipeline._write_queue.finished.__init__()  # type: ignore[misc]  # all that it knows is gone
     world.log += [type(world.log[0])(len(world.log) + at, raw.value) for at, raw in enumerate(world.log)]
     with pytest.raises(AssertionError, match="nothing is sent"):
         world.finish(10)

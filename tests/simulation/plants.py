@@ -27,12 +27,14 @@ _WORKER = "processor.relay.worker"
 _LANES = "processor.relay.lanes"
 _POOL = "processor.relay.pool"
 
-_COMMIT_POINT = "        return self._book.commit_point(batch, offsets, self._open.values(), self._intake.position)\n"
+_COMMIT_POINT = (
+    "        return self._write_queue.commit_point(batch, offsets, self._open.values(), self._intake.position)\n"
+)
 _HOLDS = "self._parts.consumer.membership.holds()\n\n    # Taking over"
 _SENDS = """        first_sent = self._clock.monotonic()
         retry = Retry(self._backoff, self._random.random, self._metrics.publish_retries.inc)
 """
-_TAKES_UP = """        finished = self._book.finished
+_TAKES_UP = """        finished = self._write_queue.finished
         self.pass_over(response_id)
         if record is None:
             finished.restore_deleted(response_id, offset, now)
@@ -173,7 +175,7 @@ PLANTS = (
                 _COMMIT_POINT,
                 _COMMIT_POINT.replace("return", "point =")
                 + "        of_open = [each.record_offset for each in self._open.values() if each.record_offset is not None]\n"
-                "        return CommitPoint(point.offset, min(of_open, default=self._book.responses_end))\n",
+                "        return CommitPoint(point.offset, min(of_open, default=self._write_queue.responses_end))\n",
             ),
         ),
     ),
@@ -189,7 +191,9 @@ PLANTS = (
         "processor.core.response_intake",
         (("Gap(self.next_seq, last, durable=False)", "Gap(self.next_seq, last, durable=True)"),),
     ),
-    Plant("never writes", 20, _PIPELINE, (("        return self._book.wants_write\n", "        return False\n"),)),
+    Plant(
+        "never writes", 20, _PIPELINE, (("        return self._write_queue.wants_write\n", "        return False\n"),)
+    ),
     Plant(
         "publishes after the lease",
         150,
@@ -265,7 +269,7 @@ PLANTS = (
                 _BEGINS,
                 "        if lost:\n"
                 "            from processor.core.finished import FinishedMemory\n"
-                "            self._book.finished = FinishedMemory()\n" + _BEGINS,
+                "            self._write_queue.finished = FinishedMemory()\n" + _BEGINS,
             ),
         ),
     ),

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from processor.core.book import Unwanted
 from processor.core.chunks import ANY_FORMAT, ChunkFormat
 from processor.core.framer import Frame
 from processor.core.limits import Limits
@@ -16,6 +15,7 @@ from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
 from processor.core.response import Cancel, Published
 from processor.core.text import utf16_length
+from processor.core.write_queue import Unwanted
 from processor.relay.commit_metadata import CommitMetadata
 from processor.relay.takeover import beginning
 from topics.codec import Decoder, decode_response, encode_response

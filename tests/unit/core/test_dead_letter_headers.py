@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from processor.core.book import DeadLetter
 from processor.core.dead_letters import KEEP_HEADERS, headers_of, value_of
+from processor.core.write_queue import DeadLetter
 from topics.records import Reason
 
 OWN = ["tokenstream-reason", "tokenstream-topic", "tokenstream-partition", "tokenstream-offset", "tokenstream-time"]

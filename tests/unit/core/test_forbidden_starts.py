@@ -4,9 +4,9 @@ import re
 
 import orjson
 
-from processor.core.book import Unwanted
 from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
+from processor.core.write_queue import Unwanted
 from support.world import LogRecord
 from topics.codec import Decoder
 from topics.records import Reason

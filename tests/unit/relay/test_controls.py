@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from random import Random
 
 from processor.clock import Clock
-from processor.core.book import Unwanted
 from processor.core.response import Cancel
+from processor.core.write_queue import Unwanted
 from processor.errors import KafkaUnavailable
 from processor.relay.controls import ATTEMPTS, LOOKBACK, RelayControls
 from support.waiting import eventually

@@ -56,7 +56,7 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Parked(msgspec.Struct):
-    """A response that can't be written until its text is read back, and what it waited for in the book."""
+    """A response that can't be written until its text is read back, and what it waited for in the write_queue."""
 
     response: Response
     waiting: dict[str, Response]
@@ -70,7 +70,7 @@ class CommitPoint(msgspec.Struct, frozen=True):
     restore: int
 
 
-class Book:
+class WriteQueue:
     __slots__ = (
         "_batch",
         "_dead_letters",
