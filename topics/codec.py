@@ -86,7 +86,7 @@ _Time = Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME_MS)]
 class TokenRecord(msgspec.Struct, gc=False, rename="camel"):
     """One token event, flat. After decoding: a `start` has its `channel`; a `token` its `text`, `kind` and `part`; a `stop` its `reason`.
 
-    `torn` says that `text` begins with a lone low surrogate or ends with a lone high one, kept for the next event to join.
+    `unpaired` says that `text` begins with a lone low surrogate or ends with a lone high one, kept for the next event to join.
     """
 
     event: str
@@ -103,7 +103,7 @@ class TokenRecord(msgspec.Struct, gc=False, rename="camel"):
     error: JsonObject | None = None
     metadata: JsonObject | None = None
     v: Annotated[int, msgspec.Meta(ge=FORMAT_VERSION, le=FORMAT_VERSION)] = FORMAT_VERSION
-    torn: bool = False
+    unpaired: bool = False
 
 
 class Decoder:
@@ -132,7 +132,7 @@ class Decoder:
             and record.text is not None
             and record.kind == TEXT_PART
             and record.part_info is None
-            and not record.torn
+            and not record.unpaired
             and response_id.isprintable()
             and 2 < len(response_id) <= 64  # characters, so at most 256 bytes, and no dots alone
             and len(given) <= MAX_NESTING
@@ -149,7 +149,7 @@ class Decoder:
             return deep
         if not value.isascii() and not is_utf8(value):  # msgspec does not look inside unknown fields
             return Invalid(Reason.NOT_JSON, _NOT_JSON)
-        record.torn = False  # told by the slow path only, never by the wire
+        record.unpaired = False  # set by the slow path only, never by the wire
         return self._check(record, size) or record
 
     def _decode_odd(self, value: bytes | None) -> TokenRecord | Invalid:
@@ -284,7 +284,7 @@ def _set(record: TokenRecord, name: str, value: object) -> Invalid | None:
         return Invalid(Reason.INVALID, f"{name} is not a string")
     elif name == "text":
         record.text = _INNER_SURROGATE.sub(REPLACEMENT, value)
-        record.torn = SURROGATE.search(record.text) is not None
+        record.unpaired = SURROGATE.search(record.text) is not None
     else:
         setattr(record, name, value)
     return None

@@ -106,10 +106,16 @@ class Draft:
             text = _INNER_SURROGATE.sub(REPLACEMENT, text)
         for begin in range(0, max(len(text), 1), _MAX_PIECE):
             piece = text[begin : begin + _MAX_PIECE]
-            torn = SURROGATE.search(piece) is not None
+            unpaired = SURROGATE.search(piece) is not None
             given = info if begin == 0 else None
             token = TokenRecord(
-                Event.TOKEN.value, self._response_id, text=piece, kind=kind, part=part, part_info=given, torn=torn
+                Event.TOKEN.value,
+                self._response_id,
+                text=piece,
+                kind=kind,
+                part=part,
+                part_info=given,
+                unpaired=unpaired,
             )
             self.records.append(token)
 

@@ -8,7 +8,7 @@ from processor.core.details import DETAILS
 from processor.core.early import EarlyRecords
 from processor.core.limits import RESPONSE_COST, Limits
 from processor.core.outflow import Outflow
-from processor.core.relief import Torn
+from processor.core.relief import UnpairedTails
 from processor.core.response import Phase, Raw, Response, cost
 from processor.core.sequencer import Verdict, next_known, take_stop, take_token
 from processor.core.timers import Timers
@@ -22,7 +22,17 @@ _TOKEN: Final = str(Event.TOKEN)
 class Advancer:
     """Changes the responses in `open_responses`. Those in `followed` have a run that grows, and take no decision before it ends."""
 
-    __slots__ = ("_early", "_followed", "_limits", "_open", "_outflow", "_timers", "_torn", "_write_queue", "counts")
+    __slots__ = (
+        "_early",
+        "_followed",
+        "_limits",
+        "_open",
+        "_outflow",
+        "_timers",
+        "_unpaired",
+        "_write_queue",
+        "counts",
+    )
 
     def __init__(
         self,
@@ -33,7 +43,7 @@ class Advancer:
         open_responses: dict[str, Response],
         followed: Container[str],
         early: EarlyRecords,
-        torn: Torn,
+        unpaired: UnpairedTails,
         counts: Counts,
     ) -> None:
         self._limits = limits
@@ -43,7 +53,7 @@ class Advancer:
         self._open = open_responses
         self._followed = followed
         self._early = early
-        self._torn = torn
+        self._unpaired = unpaired
         self.counts = counts
 
     def accept(self, response: Response, record: TokenRecord, raw: Raw) -> None:
@@ -96,8 +106,8 @@ class Advancer:
         response.wait_for_gap(None)
         if response.early:
             self._early.watch_gap(response, now)
-        if response.torn is not None:
-            self._torn.note(response)
+        if response.unpaired is not None:
+            self._unpaired.note(response)
 
     def give_up(self, response: Response, now: float) -> None:
         """What is missing before the next number that is known is given up."""

@@ -261,13 +261,13 @@ class Chunks:
         skip, decoding.skip = decoding.skip, 0
         decoding.end_first = response.next_seq - skip
         share: Raw = Share(None, decoding.next_offset - 1, decoding.last_time)
-        response.settle_torn(determined=durable)
+        response.replace_unpaired(determined=durable)
         queued = len(response.queue)
         for record in records[skip:]:
             if response.phase is not Phase.OPEN:
                 break
             if record.event == Event.STOP:
-                response.settle_torn(determined=durable)
+                response.replace_unpaired(determined=durable)
                 response.queue_stop(record, share, durable=durable)
                 self._actions.charge(response, RESPONSE_COST)
             else:

@@ -180,13 +180,13 @@ def _text(response: Response, head: Run | Token, frame_bytes: int) -> Built:
 
 def _roll_up(response: Response, part: PartText, budget: int) -> tuple[list[Run | Token], str]:
     """Take the longest row of waiting tokens of one part that fits into a frame; one token at least."""
-    queue, torn, undetermined = response.queue, response.torn, response.undetermined
+    queue, unpaired, undetermined = response.queue, response.unpaired, response.undetermined
     items: list[Run | Token] = []
     texts: list[str] = []
     bound = 0  # of the texts' bytes in JSON: no character takes more than six
     while queue:
         item = queue[0]
-        if not isinstance(item, Run | Token) or item.part is not part or item is torn or item is undetermined:
+        if not isinstance(item, Run | Token) or item.part is not part or item is unpaired or item is undetermined:
             break
         text = item.text
         bound += len(text) * 6

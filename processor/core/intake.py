@@ -82,7 +82,15 @@ class Intake:
         self.early = EarlyRecords(limits, write_queue, timers, self.relief.orphans)
         self.cancels = ResponseCancels(limits, timers, cancels)
         self.advancer = Advancer(
-            limits, write_queue, outflow, timers, self.open, self._followed, self.early, self.relief.torn, self.counts
+            limits,
+            write_queue,
+            outflow,
+            timers,
+            self.open,
+            self._followed,
+            self.early,
+            self.relief.unpaired,
+            self.counts,
         )
         self.position = 0
         """The next offset to come."""
@@ -334,7 +342,7 @@ class Intake:
     @property
     def waiting_bytes(self) -> int:
         """Cost of all that is held until other records come."""
-        return self.held_bytes + self.relief.torn.bytes()
+        return self.held_bytes + self.relief.unpaired.bytes()
 
     def arm_idle(self, response: Response, since: float) -> None:
         """Abandon the response unless something comes of it within the idle timeout from `since`."""

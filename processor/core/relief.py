@@ -23,7 +23,7 @@ from processor.core.outflow import Outflow
 from processor.core.response import Phase, Raw, Response, cost
 
 
-class Torn:
+class UnpairedTails:
     """The responses whose newest token ends in half a pair."""
 
     __slots__ = ("_noted",)
@@ -36,11 +36,11 @@ class Torn:
 
     def responses(self) -> list[Response]:
         if self._noted:
-            self._noted = {key: each for key, each in self._noted.items() if each.torn is not None}
+            self._noted = {key: each for key, each in self._noted.items() if each.unpaired is not None}
         return list(self._noted.values())
 
     def bytes(self) -> int:
-        return sum(cost(raw) for each in self.responses() if each.torn is not None for raw in each.torn.raws())
+        return sum(cost(raw) for each in self.responses() if each.unpaired is not None for raw in each.unpaired.raws())
 
 
 class Orphans:
@@ -89,7 +89,7 @@ class Orphans:
 class Relief:
     """What is to be given up next."""
 
-    __slots__ = ("_limits", "_open", "_outflow", "most_open", "orphans", "torn")
+    __slots__ = ("_limits", "_open", "_outflow", "most_open", "orphans", "unpaired")
 
     def __init__(self, limits: Limits, open_responses: Mapping[str, Response], outflow: Outflow) -> None:
         self._limits = limits
@@ -97,7 +97,7 @@ class Relief:
         self._outflow = outflow
         self.most_open = limits.open_responses
         self.orphans = Orphans()
-        self.torn = Torn()
+        self.unpaired = UnpairedTails()
 
     def _room(self, *, unknown: bool) -> int:
         """Bytes that may wait for records."""
@@ -113,7 +113,7 @@ class Relief:
         Where more than half of it waits for starts, no gap of a response that has started is given up for that.
         """
         room = self._room(unknown=unknown)
-        if early_bytes + self._outflow.queued_bytes <= room or early_bytes + self.torn.bytes() <= room:
+        if early_bytes + self._outflow.queued_bytes <= room or early_bytes + self.unpaired.bytes() <= room:
             return None
         if not unknown and 2 * self.orphans.bytes > early_bytes:
             return self.orphans.oldest()[0]
@@ -122,14 +122,14 @@ class Relief:
             return response
         if self.orphans.bytes and not unknown:
             return self.orphans.oldest()[0]
-        return _oldest_torn(known) if early_bytes == self.orphans.bytes else None
+        return _oldest_unpaired(known) if early_bytes == self.orphans.bytes else None
 
     def _known(self, *, unknown: bool) -> list[Response]:
         """The responses of which no more is published than was read. Asks the histories about the others."""
         if not unknown:
             return list(self._open.values())
         for each in self._open.values():
-            if not each.asked_history and (each.early or each.torn) and each.channel:
+            if not each.asked_history and (each.early or each.unpaired) and each.channel:
                 self._outflow.ask(each)
         return [each for each in self._open.values() if each.nothing_unknown]
 
@@ -164,6 +164,6 @@ def _oldest_gap(responses: Iterable[Response]) -> Response | None:
     return min(waiting, key=lambda each: next(iter(each.early.values())).raw.offset, default=None)
 
 
-def _oldest_torn(responses: Iterable[Response]) -> Response | None:
-    torn = [(each.torn.raw.offset, each) for each in responses if each.torn is not None]
-    return min(torn, key=lambda each: each[0])[1] if torn else None
+def _oldest_unpaired(responses: Iterable[Response]) -> Response | None:
+    unpaired = [(each.unpaired.raw.offset, each) for each in responses if each.unpaired is not None]
+    return min(unpaired, key=lambda each: each[0])[1] if unpaired else None

@@ -96,7 +96,7 @@ class ReceivedResponse(ResponseState):
     def add_stop(self, record: TokenRecord, raw: Raw, size: int) -> None:
         """Queues the producer's stop."""
         self.size += size
-        self.settle_torn()
+        self.replace_unpaired()
         self.queue_stop(record, raw, durable=True)
 
     def queue_stop(self, record: TokenRecord, raw: Raw, *, durable: bool) -> None:
@@ -114,7 +114,7 @@ class ReceivedResponse(ResponseState):
         if self.extends_gap and isinstance(tail, Gap):
             tail.last, tail.raw = self.next_seq, raw
         else:
-            self.settle_torn()
+            self.replace_unpaired()
             self._add_gap(Gap(self.next_seq, self.next_seq, durable=True, raw=raw))
             return
         self.next_seq += 1
@@ -167,13 +167,13 @@ class ReceivedResponse(ResponseState):
     def give_up_gap(self, last: int) -> None:
         """Decides that the numbers up to `last` never come. To be made durable before it is published."""
         gap = Gap(self.next_seq, last, durable=False)
-        self.settle_torn(determined=False)
+        self.replace_unpaired(determined=False)
         insort(self.decided_gaps, (gap.first, last))  # gaps that a predecessor decided may come later in the sequence
         self._add_gap(gap)
 
     def decide_end(self, reason: EndReason) -> None:
         """Decides that the relay closes it after what was accepted. To be made durable before it is published."""
-        self.settle_torn(determined=False)
+        self.replace_unpaired(determined=False)
         self.decided_end = End(reason, self.next_seq)
         self._queue_end(self.decided_end, durable=False)
 
@@ -181,12 +181,12 @@ class ReceivedResponse(ResponseState):
         """Applies what a predecessor decided durably, once the sequence has come to it. Returns whether anything was applied."""
         applied = False
         while (last := self.to_obey.pop(self.next_seq, None)) is not None:
-            self.settle_torn()
+            self.replace_unpaired()
             self._add_gap(Gap(self.next_seq, last, durable=True))
             applied = True
         end = self.decided_end
         if end is not None and end.seq == self.next_seq and self.phase is Phase.OPEN:
-            self.settle_torn()
+            self.replace_unpaired()
             self._queue_end(end, durable=True)
             applied = True
         return applied
@@ -203,29 +203,29 @@ class ReceivedResponse(ResponseState):
         """Queue a token, joining the half pair that may wait before it. The change in queued characters."""
         text = record.text or ""
         seq = self.next_seq
-        tail = self.torn
+        tail = self.unpaired
         if tail is not None:
             if tail.part is part and starts_with_low_half(text) and len(tail.text) < MAX_JOINED:
                 tail.text = join_halves(tail.text, text)
                 tail.seq_end = seq
                 tail.joined = (*tail.joined, raw)
                 if not ends_in_high_half(tail.text):
-                    self.torn = None
+                    self.unpaired = None
                 return len(text)
-            self.settle_torn()
+            self.replace_unpaired()
         if starts_with_low_half(text):
             text = REPLACEMENT + text[1:]
         ts = time_of(record.ts, raw)
         token = Token(seq, seq, part, text, ts, raw)
         self.queue.append(token)
         if ends_in_high_half(text):
-            self.torn = token
+            self.unpaired = token
         return len(text)
 
-    def settle_torn(self, *, determined: bool = True) -> None:
+    def replace_unpaired(self, *, determined: bool = True) -> None:
         """The other half did not come: the half becomes U+FFFD. Sendable at once only where the log determines that."""
-        if self.torn is not None:
-            self.torn.text = self.torn.text[:-1] + REPLACEMENT
+        if self.unpaired is not None:
+            self.unpaired.text = self.unpaired.text[:-1] + REPLACEMENT
             if not determined and self.undetermined is None:  # what comes behind one waits with it
-                self.undetermined = self.torn
-            self.torn = None
+                self.undetermined = self.unpaired
+            self.unpaired = None

@@ -142,8 +142,8 @@ class ResponseState:
         "timed",
         "to_obey",
         "tokens",
-        "torn",
         "undetermined",
+        "unpaired",
         "updated_at",
         "usage",
         "waiting_in_lane",
@@ -166,7 +166,7 @@ class ResponseState:
         self.gap_since: float | None = None
         self.last_active = now
         self.last_offset = -1
-        self.torn: Token | None = None
+        self.unpaired: Token | None = None
         self.undetermined: Token | None = None
         """A token whose half pair was given up by a decision that is not durable yet."""
         self.size = 0
@@ -244,7 +244,7 @@ class ResponseState:
         if type(head) is Run:
             return True
         if type(head) is Token:
-            return head is not self.torn and head is not self.undetermined
+            return head is not self.unpaired and head is not self.undetermined
         return type(head) is Start or head.durable  # type: ignore[union-attr]  # Gap and Stop have it
 
     @property
@@ -262,9 +262,9 @@ class ResponseState:
         """Whether all of it that may be published is acknowledged, and more of it is held until other records come."""
         if self.in_flight or self.phase not in {Phase.AWAITING_START, Phase.OPEN}:
             return False
-        if self.queue and self.queue[0] is not self.torn:
+        if self.queue and self.queue[0] is not self.unpaired:
             return False
-        return bool(self.early) or self.torn is not None
+        return bool(self.early) or self.unpaired is not None
 
     @property
     def extends_gap(self) -> bool:
@@ -277,14 +277,14 @@ class ResponseState:
 
     @property
     def takes_plain_tokens(self) -> bool:
-        """Whether its next token, if plain, needs no more than to be appended: nothing is held, decided or torn."""
+        """Whether its next token, if plain, needs no more than to be appended: no record is held, nothing is decided, and its tail has no unpaired surrogate."""
         return (
             self.phase is Phase.OPEN
             and self.decoding is None
             and not self.early
             and not self.to_obey
             and self.decided_end is None
-            and self.torn is None
+            and self.unpaired is None
         )
 
     def waiting_raws(self) -> Iterator[Raw]:

@@ -1,4 +1,4 @@
-"""A reader of frames: puts responses together from what a channel delivers, whatever is repeated, torn or missing.
+"""A reader of frames: puts responses together from what a channel delivers, whatever is repeated, incomplete or missing.
 
 The rules, per response (`last` = the highest sequence number covered, from -1; L = UTF-16 units in hand of a part):
 

@@ -212,7 +212,7 @@ async def test_half_a_surrogate_pair_travels_to_the_log(kafka: LocalKafka, topic
         await response.token("a\ud83d")
         await response.token("\ude00")
     records = decoded(await read(topic_names.tokens))
-    assert [(record.text, record.torn) for record in records[1:3]] == [("a\ud83d", True), ("\ude00", True)]
+    assert [(record.text, record.unpaired) for record in records[1:3]] == [("a\ud83d", True), ("\ude00", True)]
 
 
 async def test_what_a_record_may_not_hold_is_refused_by_name_and_takes_no_number(

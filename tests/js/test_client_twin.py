@@ -158,7 +158,7 @@ def corrupted(draw: st.DrawFn, frame: Step) -> Step:
 
 
 @st.composite
-def torn(draw: st.DrawFn, frames: list[Step]) -> list[Step]:
+def damaged(draw: st.DrawFn, frames: list[Step]) -> list[Step]:
     """In order, but for what is lost or comes again later: the stop as well as what it ends."""
     fed: list[Step] = []
     for frame in frames:
@@ -171,10 +171,10 @@ def torn(draw: st.DrawFn, frames: list[Step]) -> list[Step]:
 
 @st.composite
 def scripts(draw: st.DrawFn) -> dict[str, Any]:
-    """Frames torn out, repeated and shuffled, some of them corrupted, with records, history and giving up in between."""
+    """Frames removed, repeated and shuffled, some of them corrupted, with records, history and giving up in between."""
     both = [draw(told("a")), draw(told("b"))]
     frames = [frame for one in both for frame in one.frames]
-    orders = [st.permutations(frames), st.lists(st.sampled_from(frames), max_size=30), st.just(frames), torn(frames)]
+    orders = [st.permutations(frames), st.lists(st.sampled_from(frames), max_size=30), st.just(frames), damaged(frames)]
     fed = draw(st.one_of(orders))
     steps: list[Step] = [{"feed": frame} for frame in fed]
     some_frame = st.sampled_from(frames)
@@ -193,7 +193,7 @@ def scripts(draw: st.DrawFn) -> dict[str, Any]:
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(scripts())
-def test_torn_repeated_and_shuffled_input_ends_in_the_same_state(
+def test_missing_repeated_and_shuffled_input_ends_in_the_same_state(
     javascript: JavaScriptReader, script: dict[str, Any]
 ) -> None:
     assert javascript.outcome(script) == python_outcome(script)

@@ -17,10 +17,10 @@ def start(response_id: str) -> bytes:
 
 
 def test_a_half_pair_and_early_tokens_together_do_not_pause_a_partition_for_ever() -> None:
-    torn = b'{"event":"token","responseId":"r0","seq":1,"text":"x\\ud83d"}'
+    unpaired = b'{"event":"token","responseId":"r0","seq":1,"text":"x\\ud83d"}'
     early = [record("r1", seq, "e") for seq in range(2, 6)]
     rest = [record("r2", seq, "t" * 50) for seq in range(1, 10)]
-    log = [start("r0"), start("r1"), start("r2"), torn, *early, *rest]
+    log = [start("r0"), start("r1"), start("r2"), unpaired, *early, *rest]
     world = World(list(log), Random(3), Limits(gap_timeout=2, idle_timeout=20, snapshot_interval=1, buffered=2_000))
     world.faulty = False
     world.pipeline.feed(world.log, len(world.log), world.now)
@@ -44,11 +44,11 @@ def published_of(world: World) -> list[str]:
 
 
 def test_of_two_halves_given_up_at_once_neither_is_published_before_that_is_durable() -> None:
-    torn = [
+    unpaired = [
         b'{"event":"token","responseId":"r0","seq":1,"text":"x\\ud83d"}',
         b'{"event":"token","responseId":"r0","seq":3,"text":"y\\ud83d"}',
     ]
-    log = [start("r0"), *torn, record("r0", 5, "z" * 600)]
+    log = [start("r0"), *unpaired, record("r0", 5, "z" * 600)]
     world = World(list(log), Random(3), Limits(gap_timeout=2, idle_timeout=20, snapshot_interval=1, buffered=400))
     world.faulty = False
     world.pipeline.feed(world.log, len(world.log), world.now)
@@ -59,9 +59,9 @@ def test_of_two_halves_given_up_at_once_neither_is_published_before_that_is_dura
 
 
 def test_a_half_that_memory_gives_up_ends_its_response_and_is_not_published_before_that_is_durable() -> None:
-    torn = b'{"event":"token","responseId":"r0","seq":1,"text":"' + b"x" * 600 + b'\\ud83d"}'
+    unpaired = b'{"event":"token","responseId":"r0","seq":1,"text":"' + b"x" * 600 + b'\\ud83d"}'
     world = World(
-        [start("r0"), torn], Random(3), Limits(gap_timeout=2, idle_timeout=20, snapshot_interval=1, buffered=400)
+        [start("r0"), unpaired], Random(3), Limits(gap_timeout=2, idle_timeout=20, snapshot_interval=1, buffered=400)
     )
     world.faulty = False
     world.pipeline.feed(world.log, len(world.log), world.now)

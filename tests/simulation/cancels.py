@@ -16,7 +16,7 @@ from topics.controls import ControlRecord, decode_control, encode_control
 from topics.limits import Invalid
 
 CANCEL_TIMEOUT = 3.0
-FIT = {"duplicate", "reordered", "torn_pair", "seqless"}
+FIT = {"duplicate", "reordered", "split_pair", "seqless"}
 ELSEWHERE = "chat:elsewhere"
 GOES_ON = 14.0
 """Seconds after the last fault and the cancel for which a producer that ignores its cancel goes on."""

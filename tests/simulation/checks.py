@@ -185,7 +185,7 @@ class Judge:
         number, offset = at
         record = next(self._brokers.tokens[number].read(offset, offset + 1))
         self.produced.count(self._brokers.tokens[number], self._brokers.tokens[number].end)
-        is_repeat = not self.produced.is_torn(number, offset) and self._holds(record, truth)
+        is_repeat = not self.produced.is_damaged(number, offset) and self._holds(record, truth)
         demand(not is_repeat, f"of {truth.response_id}, which is deleted, {at} becomes a dead letter: {reason}")
 
     @staticmethod
@@ -225,7 +225,7 @@ class Judge:
 
         Who reads the log again counts others as those that were published, and no committed offset need tell of it.
         """
-        return response_id in self.produced.torn and response_id in self._seqless
+        return response_id in self.produced.damaged and response_id in self._seqless
 
     # Offsets
 
@@ -254,7 +254,7 @@ class Judge:
         truth = self.produced.truths[number, record.offset]
         if record.headers and truth.event == "stop" and self._has_ended(truth.response_id):
             return True  # a chunk without text is ignored where the relay has ended its response
-        nobody_knows = self.produced.is_torn(number, record.offset)
+        nobody_knows = self.produced.is_damaged(number, record.offset)
         return nobody_knows or truth.response_id in self._deleted or self._holds(record, truth)
 
     def _has_ended(self, response_id: str) -> bool:
@@ -288,7 +288,7 @@ class Judge:
         by_channel: dict[str, dict[str, dict[str, str]]] = defaultdict(dict)
         for response in self._plan.responses:
             records = list(self.produced.of(response.response_id))
-            if not records or response.response_id in self.produced.torn:
+            if not records or response.response_id in self.produced.damaged:
                 continue
             durable = self.durable.get(response.response_id)
             if durable is None:
@@ -304,7 +304,7 @@ class Judge:
         for number, record, truth in self.produced.all():
             reasons = self.dead.get((number, record.offset), set())
             demand(
-                truth.wrong is None or truth.wrong in reasons or self.produced.is_torn(number, record.offset),
+                truth.wrong is None or truth.wrong in reasons or self.produced.is_damaged(number, record.offset),
                 f"{number}/{record.offset} is {truth.wrong}, and in the dead letters {reasons}",
             )
         self.archive.check()
@@ -342,7 +342,7 @@ class Judge:
         tight = (narrow_room or "oversize_response" in perturbed) and "reordered" in perturbed
         allowed = {
             EndReason.ABANDONED: "stop_missing" in perturbed or bool(tight),
-            EndReason.TOO_LARGE: "oversize_response" in perturbed or (narrow_room and "torn_pair" in perturbed),
+            EndReason.TOO_LARGE: "oversize_response" in perturbed or (narrow_room and "split_pair" in perturbed),
             EndReason.RESPONSE_ID_REUSED: "id_reused" in perturbed,
             EndReason.UNPUBLISHABLE: record["channel"] in self._plan.forbidden | self._plan.narrow,
         }

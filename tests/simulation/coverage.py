@@ -45,7 +45,7 @@ FAULTS = (
     "start_lost",
     "id_reused",
     "invalid_record",
-    "torn_pair",
+    "split_pair",
     "seqless",
     "chunks",
     "oversize_token",

@@ -212,7 +212,7 @@ def _tokens(random: Random, perturbed: set[str]) -> list[tuple[dict[str, str], s
             part = random.choice(parts)
         tokens.append((part, random.choice(TEXTS)))
         if random.random() < 0.03:
-            perturbed.add("torn_pair")
+            perturbed.add("split_pair")
             tokens += [(part, "x\ud83d"), (random.choice((part, {})), random.choice(("\ude00y", "z")))]
     if random.random() < 0.04:
         perturbed.add("oversize_token")

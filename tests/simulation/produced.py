@@ -12,7 +12,7 @@ class Produced:
         self._brokers = brokers
         self.truths: dict[tuple[int, int], Truth] = {}
         """What was meant, by (partition, offset)."""
-        self.torn: set[str] = set()
+        self.damaged: set[str] = set()
         """Responses of which a log lost something, or took something in at an offset that it had used before.
 
         What is right for them depends on who had read what by then.
@@ -28,15 +28,15 @@ class Produced:
         self.truths[number, offset] = truth
         if offset < self.longest.get(number, 0):
             self._reused.add((number, offset))
-            self._tear(truth)
+            self._note_damage(truth)
 
-    def _tear(self, truth: Truth) -> None:
+    def _note_damage(self, truth: Truth) -> None:
         if truth.wrong is None:
-            self.torn.add(truth.response_id)
+            self.damaged.add(truth.response_id)
 
-    def is_torn(self, number: int, offset: int) -> bool:
+    def is_damaged(self, number: int, offset: int) -> bool:
         """Whether nobody can say what is right for this record."""
-        return (number, offset) in self._reused or self.truths[number, offset].response_id in self.torn
+        return (number, offset) in self._reused or self.truths[number, offset].response_id in self.damaged
 
     def lose_end(self, number: int, end: int, longest: int) -> None:
         """The partition, which ended at `longest`, ends at `end` now."""
@@ -44,7 +44,7 @@ class Produced:
         self._counted[number] = min(end, self._counted[number])
         for (partition, offset), truth in list(self.truths.items()):
             if partition == number and (offset >= end or truth.seq is None):
-                self._tear(truth)
+                self._note_damage(truth)
                 if offset >= end:
                     del self.truths[partition, offset]
 
@@ -79,17 +79,17 @@ class Produced:
 def joined(tokens: list[tuple[int, Truth]]) -> dict[str, str]:
     """Texts by part: halves of a pair joined where they follow each other in one part, else replaced."""
     texts: dict[str, str] = defaultdict(str)
-    torn: tuple[int, str] | None = None
+    unpaired: tuple[int, str] | None = None
     for seq, truth in tokens:
         text, part = truth.text, truth.part
         low = bool(text) and "\udc00" <= text[0] <= "\udfff"
-        if torn is not None and not (low and torn == (seq - 1, part)):
-            texts[torn[1]] = texts[torn[1]][:-1] + "\ufffd"
-            torn = None
-        if low and torn is None:
+        if unpaired is not None and not (low and unpaired == (seq - 1, part)):
+            texts[unpaired[1]] = texts[unpaired[1]][:-1] + "\ufffd"
+            unpaired = None
+        if low and unpaired is None:
             text = "\ufffd" + text[1:]
         texts[part] += text
-        torn = (seq, part) if text and "\ud800" <= text[-1] <= "\udbff" else None
-    if torn is not None:
-        texts[torn[1]] = texts[torn[1]][:-1] + "\ufffd"
+        unpaired = (seq, part) if text and "\ud800" <= text[-1] <= "\udbff" else None
+    if unpaired is not None:
+        texts[unpaired[1]] = texts[unpaired[1]][:-1] + "\ufffd"
     return {part: text.encode("utf-16-le", "surrogatepass").decode("utf-16-le") for part, text in texts.items()}

@@ -15,7 +15,7 @@ TIMES = (None, 0, MICROSECONDS, LARGEST)
 """In a record's value: none, and what a producer of another habit writes."""
 STAMPS = (None, -1, 0, MICROSECONDS, LARGEST)
 """Of the record itself; -1 is what Kafka has where a producer gave none."""
-ORDINARY = {"duplicate", "reordered", "error_stop", "torn_pair"}
+ORDINARY = {"duplicate", "reordered", "error_stop", "split_pair"}
 
 
 def add_unusual(plan: Plan) -> Plan:

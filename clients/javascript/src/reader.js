@@ -1,5 +1,5 @@
 /**
- * A reader of frames: puts responses together from what a channel delivers, whatever is repeated, torn or missing.
+ * A reader of frames: puts responses together from what a channel delivers, whatever is repeated, incomplete or missing.
  *
  * Per response (`last` = the highest sequence number covered, from -1; L = `length` in hand of a part):
  * - a frame whose `seq` is above `last` + 1, or whose `offset` is above its part's L, tells of a loss: it is held, and

@@ -1,4 +1,4 @@
-"""The reader of frames, against the vectors it shares with its JavaScript twin, and against torn input."""
+"""The reader of frames, against the vectors it shares with its JavaScript twin, and against incomplete input."""
 
 import itertools
 import json

@@ -38,7 +38,7 @@ def test_the_examples_of_the_format_decode() -> None:
     assert (start.event, start.seq, start.channel, start.ts) == ("start", 0, "chat:42", 1763860000000)
     assert start.metadata == {"model": "m-large", "userId": "u1"}
     token = decoded(b'{"v":1,"event":"token","responseId":"r-8f2c","seq":1,"text":"Hel","ts":1763860000031}')
-    assert (token.text, token.kind, token.part, token.torn) == ("Hel", "text", "text", False)
+    assert (token.text, token.kind, token.part, token.unpaired) == ("Hel", "text", "text", False)
     call = decoded(
         b'{"v":1,"event":"token","responseId":"r-8f2c","seq":2,"text":"{\\"city\\":","kind":"tool_call","part":"call_1","partInfo":{"name":"weather"}}'
     )
@@ -171,7 +171,7 @@ GOOD: list[tuple[str, bytes]] = [
     ("text of another type on a start", written(START, text=5, kind="NO", part=[], partInfo=1)),
     ("deep metadata on a token", written(TOKEN, metadata=nested(40))),
     ("an error of another type without reason error", written(STOP, error=5)),
-    ("a torn of the wire", written(TOKEN, torn="yes")),
+    ("a field named unpaired", written(TOKEN, unpaired="yes")),
     ("nulls for what may be missing", written(TOKEN, seq=None, ts=None, kind=None, part=None, partInfo=None)),
     ("metadata null", written(START, metadata=None)),
     ("no seq", written(TOKEN, seq=...)),
@@ -196,7 +196,7 @@ GOOD: list[tuple[str, bytes]] = [
 
 @pytest.mark.parametrize("value", [case[1] for case in GOOD], ids=[case[0] for case in GOOD])
 def test_what_the_format_allows_is_taken(value: bytes) -> None:
-    assert decoded(value).torn is False
+    assert decoded(value).unpaired is False
     assert decoded(b"\x00\x00\x00\x00\x07" + value) == decoded(value)
 
 
@@ -226,7 +226,7 @@ def test_a_channel_must_match_the_whole_pattern() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "kept", "torn"),
+    ("text", "kept", "unpaired"),
     [
         ("a\ud83d", "a\ud83d", True),
         ("\ude00b", "\ude00b", True),
@@ -243,14 +243,14 @@ def test_a_channel_must_match_the_whole_pattern() -> None:
         ("\U0001f600", "\U0001f600", False),
     ],
 )
-def test_half_a_pair_is_kept_where_the_next_event_may_join_it(text: str, kept: str, torn: bool) -> None:
+def test_half_a_pair_is_kept_where_the_next_event_may_join_it(text: str, kept: str, unpaired: bool) -> None:
     record = decoded(written(TOKEN, text=text))
-    assert (record.text, record.torn) == (kept, torn)
+    assert (record.text, record.unpaired) == (kept, unpaired)
 
 
 def test_a_pair_split_by_escapes_is_one_character() -> None:
     value = b'{"event":"token","responseId":"r","text":"\\ud83d\\ude00","zz":"\\ud83d"}'
-    assert (decoded(value).text, decoded(value).torn) == ("\U0001f600", False)
+    assert (decoded(value).text, decoded(value).unpaired) == ("\U0001f600", False)
 
 
 def test_half_a_pair_in_an_object_is_replaced_wherever_it_stands() -> None:

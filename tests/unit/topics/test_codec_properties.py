@@ -19,7 +19,7 @@ from topics.codec import (
 )
 from topics.records import Event
 
-names = st.sampled_from(["v", "event", "responseId", "seq", "channel", "text", "kind", "part", "partInfo", "ts", "reason", "usage", "error", "metadata", "torn", "zz"])  # fmt: skip
+names = st.sampled_from(["v", "event", "responseId", "seq", "channel", "text", "kind", "part", "partInfo", "ts", "reason", "usage", "error", "metadata", "unpaired", "zz"])  # fmt: skip
 plain = (
     st.none()
     | st.booleans()
@@ -94,7 +94,7 @@ def test_both_readings_agree(value: dict[str, Any], at: int, byte: int) -> None:
 
 
 def belonging(record: TokenRecord) -> tuple[object, ...]:
-    common = (record.event, record.response_id, record.seq, record.ts, record.torn)
+    common = (record.event, record.response_id, record.seq, record.ts, record.unpaired)
     match record.event:
         case "start":
             return (*common, record.channel, record.metadata)
@@ -124,7 +124,7 @@ def test_a_token_written_is_read_again(
     assert record.part_info == info
     assert record.text is not None
     assert lone.sub("?", record.text).replace("\ufffd", "?") == lone.sub("?", text).replace("\ufffd", "?")
-    assert record.torn == (lone.search(record.text) is not None)
+    assert record.unpaired == (lone.search(record.text) is not None)
 
 
 @given(ids.filter(lambda text: text[0] not in "[:"), small_objects)

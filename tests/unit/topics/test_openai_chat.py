@@ -148,7 +148,7 @@ def test_a_text_longer_than_a_token_may_be_is_cut() -> None:
 
 def test_half_a_pair_waits_for_the_other_half() -> None:
     outcome = read([text("a\ud83d"), text("\ude00b"), text("c\ud83dd\ude00e")])
-    assert [(token.text, token.torn) for token in outcome.tokens] == [
+    assert [(token.text, token.unpaired) for token in outcome.tokens] == [
         ("a\ud83d", True),
         ("\ude00b", True),
         ("c\ufffdd\ufffde", False),
