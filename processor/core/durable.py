@@ -2,7 +2,7 @@
 
 `relay` in a record is the relay's own: `offset` (of a snapshot the last tokens offset covered, of a final the last one
 read), `known` (a larger offset at which a record of the response stands, if there is one), `start` (digest of the start record),
-`seqless`, `decided` ({"gaps": [[first, last]], "end": {"reason", "seq"}}: what was decided and is not yet
+`seqless` (its tokens have no numbers), `decided` ({"gaps": [[first, last]], "end": {"reason", "seq"}}: what was decided and is not yet
 acknowledged), `refused`, `ended` (the relay made the stop, so that its number is no record's), `openai` (of a response in
 OpenAI's format: what of its log the record covers, and the decoder's state there).
 """
@@ -46,7 +46,7 @@ def _relay(response: Response, *, finished: bool) -> JsonObject:
     }
     if finished and response.acked_offset > response.last_offset:
         own["known"] = response.acked_offset
-    if response.seqless:
+    if response.unnumbered:
         own["seqless"] = True
     if response.refused:
         own["refused"] = True

@@ -166,7 +166,7 @@ class Intake:
         response = self.open.get(token.response_id)
         if response is None or not response.takes_plain_tokens:
             return None
-        if response.seqless:
+        if response.unnumbered:
             if token.seq is not None or raw.offset <= response.acked_offset:
                 return None
         elif token.seq != response.next_seq:
@@ -271,7 +271,7 @@ class Intake:
         self.arm_idle(response, now)
         self.cancels.recall(response, now)
         self.counts.started += 1
-        if response.seqless:
+        if response.unnumbered:
             self.early.discard(response, Reason.INVALID, "sequence numbers in a response that leaves them out")
         self.advancer.advance(response, now)
 

@@ -130,7 +130,7 @@ class PartitionPipeline:
             response.bound_last_offset(max(position, end_offset))
             response.take_history(response.history, asked=clean)
             self._outflow.enqueue(response)
-            if lost and response.seqless and response.phase is Phase.OPEN:
+            if lost and response.unnumbered and response.phase is Phase.OPEN:
                 self._intake.advancer.close(response, EndReason.LOST)
 
     # Input: what is consumed

@@ -208,12 +208,12 @@ class Response(ReceivedResponse):
         self.channel = record.channel
         self.metadata = record.metadata
         self.start_digest = str(relay.get("start", ""))
-        self.seqless = bool(relay.get("seqless", False))
+        self.unnumbered = bool(relay.get("seqless", False))
         self.next_seq = record.seq + 1
         self.acked_seq = self.covered_seq = self.saved_seq = record.seq
         self.acked_offset = int(relay.get("offset", -1))
         # Numbered records may have overtaken each other: those before that offset are not all covered.
-        self.last_offset = self.acked_offset if self.seqless else -1
+        self.last_offset = self.acked_offset if self.unnumbered else -1
         self.tokens = record.tokens
         self.gaps = [(first, last) for first, last in record.gaps]
         # Earlier versions wrote Kafka's timestamps as they were.

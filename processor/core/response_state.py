@@ -132,7 +132,6 @@ class ResponseState:
         "runs",
         "saved_mark",
         "saved_seq",
-        "seqless",
         "size",
         "snapshot_armed",
         "start_consumed",
@@ -143,6 +142,7 @@ class ResponseState:
         "to_obey",
         "tokens",
         "undetermined",
+        "unnumbered",
         "unpaired",
         "updated_at",
         "usage",
@@ -156,7 +156,7 @@ class ResponseState:
         self.metadata: JsonObject | None = None
         self.metadata_size = 0
         self.start_digest = ""
-        self.seqless = False
+        self.unnumbered = False
         self.decoding: Decoding | None = None
         """Of a response in OpenAI's format."""
         # Intake

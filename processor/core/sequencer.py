@@ -24,7 +24,7 @@ def judge(response: Response, record: TokenRecord, raw: Raw) -> Verdict | Reason
         return Reason.NO_START if record.seq is None else _ahead(response, record.seq)
     if response.decoding is not None:
         return Reason.INVALID
-    if response.seqless:
+    if response.unnumbered:
         if record.seq is not None:
             return Reason.INVALID
         if raw.offset <= response.acked_offset:

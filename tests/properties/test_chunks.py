@@ -115,7 +115,7 @@ def test_no_crash_repeats_or_loses_a_token(seed: int, history: bool) -> None:
         for response_id, values in responses.items()
     ]
     ours = [(random.choice(("text", "reasoning")), "x") for _ in range(8)]
-    streams.append(list(events("ours", "chat:r0", ours, seqless=random.random() < 0.5)))
+    streams.append(list(events("ours", "chat:r0", ours, unnumbered=random.random() < 0.5)))
     log = []
     while any(streams):
         log.append(random.choice([each for each in streams if each]).pop(0))
@@ -229,17 +229,19 @@ def test_a_template_gives_the_channel() -> None:
 
 
 def test_chunks_and_events_do_not_mix() -> None:
-    ours = events("r1", "c", [("text", "x")], seqless=True)
+    ours = events("r1", "c", [("text", "x")], unnumbered=True)
     world = run(ours[0], record(body("no"), "r1"), *ours[1:], record(body("late"), "r1"), record(DONE, "r1"))
     assert world.records()["r1"].text == "x"
     assert world.dead == [(Reason.INVALID, 1), (Reason.LATE, 4)]
-    world = run(record(body("a"), "r2", "c"), events("r2", "c", [("text", "x")], seqless=True)[1], record(DONE, "r2"))
+    world = run(
+        record(body("a"), "r2", "c"), events("r2", "c", [("text", "x")], unnumbered=True)[1], record(DONE, "r2")
+    )
     assert world.records()["r2"].text == "a"
     assert world.dead == [(Reason.INVALID, 1)]
 
 
 def test_the_format_decides_what_is_read() -> None:
-    plain = events("r1", "c", [("text", "x")], seqless=True)
+    plain = events("r1", "c", [("text", "x")], unnumbered=True)
     only_ours = ChunkFormat(Format.TOKENSTREAM)
     world = run(*plain, LogRecord(0, orjson.dumps(body("a"))), chunk_format=only_ours)
     assert (world.records()["r1"].text, world.dead) == ("x", [(Reason.INVALID, 3)])

@@ -17,7 +17,7 @@ from support.world import World
 TEXTS = ["", "a", "Hel", "lo ", "naïve", "日本", "👩‍👩‍👧", "\U0001f600", "line\n", '"q"\\', "\u0000x", "a" * 900]
 
 
-def events(response_id: str, channel: str, parts: list[tuple[str, str]], *, seqless: bool) -> list[bytes]:
+def events(response_id: str, channel: str, parts: list[tuple[str, str]], *, unnumbered: bool) -> list[bytes]:
     raw: list[dict[str, Any]] = [
         {"event": "start", "responseId": response_id, "channel": channel, "metadata": {"m": 1}}
     ]
@@ -26,7 +26,7 @@ def events(response_id: str, channel: str, parts: list[tuple[str, str]], *, seql
     ]
     raw.append({"event": "stop", "responseId": response_id, "usage": {"n": len(parts)}})
     for seq, event in enumerate(raw):
-        if not seqless:
+        if not unnumbered:
             event["seq"] = seq
     return [orjson.dumps(event) for event in raw]
 
@@ -49,9 +49,9 @@ def workloads(draw: st.DrawFn) -> tuple[list[bytes], dict[str, list[tuple[str, s
             for _ in range(draw(st.integers(0, 25)))
         ]
         produced[response_id] = parts
-        seqless = draw(st.booleans()) and draw(st.booleans())
-        stream = events(response_id, f"chat:{number % 2}", parts, seqless=seqless)
-        if not seqless:
+        unnumbered = draw(st.booleans()) and draw(st.booleans())
+        stream = events(response_id, f"chat:{number % 2}", parts, unnumbered=unnumbered)
+        if not unnumbered:
             stream = shuffle_within(stream, draw(st.sampled_from((0, 3))), random)
             stream = [copy for value in stream for copy in [value] * (2 if random.random() < 0.1 else 1)]
         streams.append(stream)
@@ -216,7 +216,7 @@ def found_within(seeds: int, plant: Any) -> bool:
     for seed in range(seeds):
         random = Random(seed)
         parts = [("text", random.choice(TEXTS)) for _ in range(20)]
-        log = events("r0", "chat:0", parts, seqless=False)
+        log = events("r0", "chat:0", parts, unnumbered=False)
         world = World(list(log), random, Limits(gap_timeout=5, idle_timeout=20, snapshot_interval=0.1), plant=plant)
         try:
             for _ in range(80):

@@ -87,7 +87,7 @@ def test_every_token_of_a_refused_channel_is_in_the_record_or_a_dead_letter(seed
     streams = [
         shuffle_within(
             events(
-                f"r{number}", f"chat:{number % 2}", [(random.choice(("text", "reasoning")), "x")] * 12, seqless=False
+                f"r{number}", f"chat:{number % 2}", [(random.choice(("text", "reasoning")), "x")] * 12, unnumbered=False
             ),
             random.choice((4, 12)),
             random,
@@ -160,7 +160,7 @@ def token(response_id: str, seq: int, text: str) -> bytes:
 
 
 def test_a_world_that_sends_after_the_end_is_found() -> None:
-    world = World([*events("r0", "chat:0", [("text", "x")], seqless=False)], Random(1), PATIENT)
+    world = World([*events("r0", "chat:0", [("text", "x")], unnumbered=False)], Random(1), PATIENT)
     world.finish(10)
     world.pipeline._write_queue.finished.__init__()  # type: ignore[misc]  # all that it knows is gone
     world.log += [type(world.log[0])(len(world.log) + at, raw.value) for at, raw in enumerate(world.log)]

@@ -16,7 +16,7 @@ from topics.controls import ControlRecord, decode_control, encode_control
 from topics.limits import Invalid
 
 CANCEL_TIMEOUT = 3.0
-FIT = {"duplicate", "reordered", "split_pair", "seqless"}
+FIT = {"duplicate", "reordered", "split_pair", "unnumbered"}
 ELSEWHERE = "chat:elsewhere"
 GOES_ON = 14.0
 """Seconds after the last fault and the cancel for which a producer that ignores its cancel goes on."""
@@ -94,7 +94,7 @@ def _going_on(response: ResponsePlan, until: float) -> ResponsePlan:
 
 
 def _record(like: Produce, event: Mapping[str, object], seq: int, at: float, response: ResponsePlan) -> Produce:
-    if "seqless" not in response.perturbed:
+    if "unnumbered" not in response.perturbed:
         event = {**event, "seq": seq}
     return replace(like, at=at, value=json.dumps(event).encode(), truth=truth_of(dict(event)))
 
@@ -102,7 +102,7 @@ def _record(like: Produce, event: Mapping[str, object], seq: int, at: float, res
 def _events(response: ResponsePlan) -> list[tuple[Produce, dict[str, object]]]:
     """The first copy of each, in the order the producer meant."""
     found: dict[bytes | None, tuple[Produce, dict[str, object]]] = {}
-    if "seqless" in response.perturbed:
+    if "unnumbered" in response.perturbed:
         return [(each, json.loads(each.value or b"null")) for each in response.records]
     for each in response.records:
         found.setdefault(each.value, (each, json.loads(each.value or b"null")))

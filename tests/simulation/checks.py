@@ -43,7 +43,7 @@ class Judge:
         self._stopped_at: dict[str, float] = {}
         self._copied_late = {each.response_id for each in plan.responses if "late_copy" in each.perturbed}
         self._ignoring = {each.response_id for each in plan.responses if "cancel_ignored" in each.perturbed}
-        self._seqless = {each.response_id for each in plan.responses if "seqless" in each.perturbed}
+        self._unnumbered = {each.response_id for each in plan.responses if "unnumbered" in each.perturbed}
         self.second_lives: dict[str, Durable] = {}
         """Of responses whose start came again when they were remembered no more. What they are is the first life's."""
         self._of_second_lives: list[Message] = []
@@ -225,7 +225,7 @@ class Judge:
 
         Who reads the log again counts others as those that were published, and no committed offset need tell of it.
         """
-        return response_id in self.produced.damaged and response_id in self._seqless
+        return response_id in self.produced.damaged and response_id in self._unnumbered
 
     # Offsets
 

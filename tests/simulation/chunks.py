@@ -20,7 +20,7 @@ def ids_of_chunks(plan: Plan) -> frozenset[str]:
 
 def _may_be_chunks(response: ResponsePlan) -> bool:
     """Whether each of its events is one chunk that gives one event."""
-    plain = "seqless" in response.perturbed and response.perturbed <= {"seqless", "error_stop", "split_pair"}
+    plain = "unnumbered" in response.perturbed and response.perturbed <= {"unnumbered", "error_stop", "split_pair"}
     texts = [record.truth.text for record in response.records if record.truth.event == "token"]
     return plain and all(0 < len(text) < _LONGEST for text in texts)
 

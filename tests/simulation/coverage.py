@@ -46,7 +46,7 @@ FAULTS = (
     "id_reused",
     "invalid_record",
     "split_pair",
-    "seqless",
+    "unnumbered",
     "chunks",
     "oversize_token",
     "oversize_response",

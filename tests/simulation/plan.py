@@ -161,8 +161,8 @@ def make_plan(seed: int) -> Plan:
 
 def _response(random: Random, index: int, channel: str, partition: int) -> ResponsePlan:
     response_id = f"resp-{index}"
-    seqless = random.random() < 0.15
-    perturbed = {"seqless"} if seqless else _perturbations(random)
+    unnumbered = random.random() < 0.15
+    perturbed = {"unnumbered"} if unnumbered else _perturbations(random)
     tokens = _tokens(random, perturbed)
     events: list[dict[str, Any]] = [
         {"event": "start", "responseId": response_id, "channel": channel, "metadata": {"n": index}},
@@ -177,7 +177,7 @@ def _response(random: Random, index: int, channel: str, partition: int) -> Respo
     records: list[Produce] = []
     lost: set[int] = set()
     for seq, event in enumerate(events):
-        if not seqless:
+        if not unnumbered:
             event["seq"] = seq
         record = Produce(at, partition, json.dumps(event).encode(), key, truth_of(event))
         records += _perturb(random, record, seq, len(events) - 1, perturbed, lost)

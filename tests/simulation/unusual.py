@@ -80,8 +80,8 @@ def _lose_end(random: Random, plan: Plan) -> Plan:
     """Mostly in the middle of a response; one without numbers, where there is one, can't go on after it."""
     at, number = _somewhen(random), random.randrange(PARTITIONS)
     whole = [each for each in plan.responses if len(each.records) > 2]
-    seqless = [each for each in whole if "seqless" in each.perturbed]
-    if fit := seqless or whole:
+    unnumbered = [each for each in whole if "unnumbered" in each.perturbed]
+    if fit := unnumbered or whole:
         records = random.choice(fit).records
         at, number = random.uniform(records[1].at, records[-1].at) + 0.2, records[0].partition
     fault = Fault(at, "log_lost_end", random.uniform(0.5, 4.0), (number + 0.5) / PARTITIONS, random.random())
