@@ -19,7 +19,7 @@ from processor.core.outflow import AskHistory
 from processor.core.partition import PartitionPipeline
 from processor.errors import PublishRefused, PublishRetry, RefusalKind
 from processor.ports.realtime import Realtime, Slot
-from processor.relay.stubbornness import PATIENCE, Stubbornness
+from processor.relay.persistent_refusal import PERMANENT_AFTER, PersistentRefusal
 from processor.telemetry.metrics import Metrics
 from processor.telemetry.retry import Retry
 from processor.telemetry.spans import ResponseSpans
@@ -134,7 +134,7 @@ class Lanes:
     async def _deliver(self, slot: Slot, frame: Frame) -> None:
         first_sent = self._clock.monotonic()
         retry = Retry(self._backoff, self._random.random, self._metrics.publish_retries.inc)
-        stubbornness = Stubbornness()
+        repeated = PersistentRefusal()
         while True:
             sent = self._clock.monotonic()
             try:
@@ -144,8 +144,8 @@ class Lanes:
                     await slot.publish(frame, retry.attempt)
             except PublishRetry as error:
                 self._metrics.count_publish_failure(error.code)
-                if stubbornness.is_permanent(error, self._clock.monotonic()):
-                    self._refused(frame, error.code, f"refused for {PATIENCE:.0f} s: {error}")
+                if repeated.is_permanent(error, self._clock.monotonic()):
+                    self._refused(frame, error.code, f"refused for {PERMANENT_AFTER:.0f} s: {error}")
                     return
                 log.info("publish_retry", code=error.code, attempt=retry.attempt, cause=str(error))
                 await retry.pause()

@@ -70,14 +70,14 @@ async def test_a_cancellation_from_outside_in_the_moment_of_the_deadline_wins() 
 async def test_a_deadline_that_was_answered_by_another_error_is_not_held_against_the_next() -> None:
     deadlines, loop = Deadlines(), asyncio.get_running_loop()
 
-    async def stubborn() -> None:
+    async def answered_by_an_error() -> None:
         try:
             await loop.create_future()
         except asyncio.CancelledError:
             raise ConnectionError("closed") from None
 
     with pytest.raises(ConnectionError):
-        await deadlines.within(SOON, stubborn())
+        await deadlines.within(SOON, answered_by_an_error())
     with pytest.raises(TimeoutError):
         await deadlines.within(SOON, loop.create_future())
     task = asyncio.current_task()
