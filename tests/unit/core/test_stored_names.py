@@ -15,7 +15,7 @@ def test_a_response_without_numbers_is_stored_as_seqless() -> None:
         updated_at=0,
         relay={"offset": 7, "seqless": True},
     )
-    response = Response("r")
+    response = Response("r", 0.0)
     response.restore(stored, 1)
     assert response.unnumbered
     assert record_of(response, 0).relay["seqless"] is True
