@@ -1,4 +1,4 @@
-"""How often each fault struck, and each state was reached."""
+"""Counts how often each fault was injected and each state was reached."""
 
 from collections import Counter
 from enum import Enum

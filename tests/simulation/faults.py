@@ -36,9 +36,9 @@ class Faults:
 
     def schedule(self) -> None:
         for fault in self._world.plan.faults:
-            self._world.loop.outside(fault.at, self._strike, fault)
+            self._world.loop.outside(fault.at, self._inject, fault)
 
-    def _strike(self, fault: Fault) -> None:
+    def _inject(self, fault: Fault) -> None:
         world = self._world
         world.coverage.fault(fault.kind)
         if fault.kind in UNCLEAN or (fault.kind.startswith("history") and world.plan.outlives_ids):
@@ -152,7 +152,7 @@ class Faults:
         process = alive[int(fault.target * len(alive))]
         match fault.kind:
             case "archive_crash" | "archive_stall":
-                self._strike_archive(fault, process, 200)
+                self._inject_into_archive(fault, process, 200)
             case "archive_added":
                 world.add_archive()
             case "store_down":
@@ -162,13 +162,13 @@ class Faults:
                 store.lose_answer = 0.5
                 world.loop.outside(fault.length, setattr, store, "lose_answer", 0.0)
 
-    def _strike_archive(self, fault: Fault, process: ArchiveProcess, patience: int) -> None:
-        """As soon as a batch of it is half stored, which is when it hurts."""
+    def _inject_into_archive(self, fault: Fault, process: ArchiveProcess, patience: int) -> None:
+        """Injects the fault as soon as a batch of the process is half stored, or once `patience` is used up."""
         world = self._world
         if self._healed:
             return  # it waited for its moment beyond the last of the faults
         if patience and process.node not in world.store.busy:
-            world.loop.outside(0.01, self._strike_archive, fault, process, patience - 1)
+            world.loop.outside(0.01, self._inject_into_archive, fault, process, patience - 1)
         elif fault.kind == "archive_crash":
             process.node.alive = False
             world.loop.outside(fault.length / 4, world.add_archive)
@@ -221,7 +221,7 @@ class Faults:
             self._disconnect_all()
 
     def heal(self) -> None:
-        """Everything works again from now on, and nobody is struck any more: a dead process never ends its stop."""
+        """Ends every fault and injects no more. Processes that are stopping go on: a dead process never ends its stop."""
         world = self._world
         self._healed = True
         world.service.trouble = Trouble()

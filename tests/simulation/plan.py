@@ -1,4 +1,4 @@
-"""What happens in a run, drawn from its seed: the responses that are produced, the faults that strike, the settings.
+"""What happens in a run, drawn from its seed: the responses that are produced, the faults that are injected, the settings.
 
 A plan is plain values, so that a failing one can be made smaller by leaving things out.
 """
@@ -100,7 +100,7 @@ class Plan:
 
     @property
     def calm_from(self) -> float:
-        """When the last fault has struck: later than `faults_end` where one was drawn for after it."""
+        """The time of the last fault: later than `faults_end` if one was drawn for after it."""
         return max([self.faults_end, *(fault.at for fault in self.faults)])
 
     @property
