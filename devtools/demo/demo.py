@@ -89,7 +89,7 @@ async def _surviving(talk: Awaitable[object]) -> None:
 def _described(deployment: Deployment) -> str:
     if deployment.realtime is None:
         return "none: readers follow tokenstream's gateway"
-    return f"{deployment.realtime} (a local double, not Ably)"
+    return f"{deployment.realtime} (a local emulator, not Ably)"
 
 
 def _say_where(deployment: Deployment, page: DemoPage, console: Console) -> None:

@@ -1,1 +1,1 @@
-"""A local double of Ably's realtime service. A development and test tool: never Ably, never for production."""
+"""An emulator of Ably's realtime service. A development and test tool: never Ably, never for production."""

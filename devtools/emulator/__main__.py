@@ -32,7 +32,7 @@ async def serve(given: argparse.Namespace) -> None:
     async with LocalRealtime(
         key=given.key, port=given.port, admin=given.admin, limits=given.limits, history_ttl=given.history_ttl
     ) as server:
-        print(f"Local development double of Ably's realtime service (not Ably) on {server.endpoint}", flush=True)
+        print(f"Development emulator of Ably's realtime service (not Ably) on {server.endpoint}", flush=True)
         await stopped.wait()
 
 

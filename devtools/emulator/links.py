@@ -122,7 +122,7 @@ class Links:
     # -- a socket's life
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        refusal = self.protocol.knocked()
+        refusal = self.protocol.connect_refusal()
         if refusal is not None and refusal.code is None:
             return web.Response(status=refusal.status or 503, text="Refused by a fault switch")
         socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_FRAME, timeout=2.0)
@@ -134,7 +134,7 @@ class Links:
         link = Link(self._count, encoding, socket, transport)
         self._links[link.number] = link
         try:
-            opened = self.protocol.open(link.number, _knock(request), _fresh_id, self.now(), refusal)
+            opened = self.protocol.open(link.number, _connect_params(request), _fresh_id, self.now(), refusal)
             self.perform(opened)
             self.reschedule()
             await self._read(link)
@@ -268,7 +268,7 @@ def _fresh_id() -> str:
     return secrets.token_urlsafe(8)
 
 
-def _knock(request: web.Request) -> ConnectParams:
+def _connect_params(request: web.Request) -> ConnectParams:
     query = request.query
     return ConnectParams(
         key=query.get("key"),

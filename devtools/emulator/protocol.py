@@ -78,14 +78,14 @@ class Protocol:
 
     # -- a socket comes and goes
 
-    def knocked(self) -> faulty.RefuseConnect | None:
+    def connect_refusal(self) -> faulty.RefuseConnect | None:
         """How a socket about to be opened is refused: without a `code` by HTTP, with one by `open`."""
         return self.faults.first(faulty.RefuseConnect) if self.faults.active else None
 
     def open(
         self,
         link: int,
-        knock: ConnectParams,
+        params: ConnectParams,
         fresh: Callable[[], str],
         now: float,
         refusal: faulty.RefuseConnect | None = None,
@@ -95,16 +95,16 @@ class Protocol:
             action = Action.DISCONNECTED if refusal.disconnected else Action.ERROR
             return [Send(link, ProtocolMessage(action=action, error=refusal.error())), Close(link)]
         try:
-            grant = self.authorize(knock.key, knock.token, now)
-            client_id = bound_client_id(grant, knock.client_id)
+            grant = self.authorize(params.key, params.token, now)
+            client_id = bound_client_id(grant, params.client_id)
         except Refused as refused:
             return [Send(link, ProtocolMessage(action=Action.ERROR, error=refused.info)), Close(link)]
         effects: list[Effect] = []
-        connection, error = self._resumed(knock, client_id, now, effects)
+        connection, error = self._resumed(params, client_id, now, effects)
         if connection is None:
-            connection = Connection(fresh(), "", grant, client_id, knock.echo)
+            connection = Connection(fresh(), "", grant, client_id, params.echo)
             connection.continuity_lost = (
-                error is not None and error.code == 80018 and self.connections.knew(knock.resume or "")
+                error is not None and error.code == 80018 and self.connections.knew(params.resume or "")
             )
         self.connections.open(connection, link, fresh())
         connection.grant, connection.reauth_asked = grant, False
@@ -123,15 +123,15 @@ class Protocol:
         return authorize_key(self.keys, key or "")
 
     def _resumed(
-        self, knock: ConnectParams, client_id: str | None, now: float, effects: list[Effect]
+        self, params: ConnectParams, client_id: str | None, now: float, effects: list[Effect]
     ) -> tuple[Connection | None, wire.ErrorInfo | None]:
-        if knock.resume is None:
+        if params.resume is None:
             return None, None
         refusal = self.faults.first(faulty.RefuseResume) if self.faults.active else None
         if refusal is not None:
             return None, refusal.error()
-        found = self.connections.resumable(knock.resume)
-        if found is None and not self.connections.knew(knock.resume):
+        found = self.connections.resumable(params.resume)
+        if found is None and not self.connections.knew(params.resume):
             return None, wire.error(80018, "Invalid connectionKey: it is none that this server gave")
         if found is None or found.client_id != client_id:
             return None, wire.error(80008, "Unable to recover connection: connection expired or unknown")
@@ -215,7 +215,7 @@ class Protocol:
         if not self.faults.active:
             return self._accept(publish, now)
         connection, name = publish.connection, publish.channel
-        effects = self._strike_at(name, "before", connection, now)
+        effects = self._inject_at(name, "before", connection, now)
         if connection.link is None:
             return effects
         drop = self.faults.first(faulty.DropPublish, name)
@@ -233,7 +233,7 @@ class Protocol:
         if code == 42921:
             frame = ProtocolMessage(action=Action.ERROR, error=wire.error(42921))
             effects += end(connection, self.connections, frame, now, forget=True)
-        return effects + self._strike_at(name, "answered", connection, now)
+        return effects + self._inject_at(name, "answered", connection, now)
 
     def _over_limit(self, publish: Publish, now: float) -> int | None:
         limits = self.faults.limits
@@ -261,7 +261,7 @@ class Protocol:
         if not self.faults.active:
             return [*self._answer(publish, answer, now), *self._limited(result.fanouts, now)]
         deliveries = self._limited(result.fanouts, now)
-        struck = self._strike_at(publish.channel, "after", connection, now)
+        struck = self._inject_at(publish.channel, "after", connection, now)
         if connection.link is None:
             return [*deliveries, *struck]
         return [*struck, *self._answer(publish, answer, now), *deliveries]
@@ -372,7 +372,7 @@ class Protocol:
 
     # -- faults
 
-    def _strike_at(self, channel: str, at: str, publisher: Connection, now: float) -> list[Effect]:
+    def _inject_at(self, channel: str, at: str, publisher: Connection, now: float) -> list[Effect]:
         effects: list[Effect] = []
         for rule in self.faults.on_publish(channel, at):
             if isinstance(rule, (faulty.ChannelError, faulty.Detached, faulty.Discontinuity)):

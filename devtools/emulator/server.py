@@ -1,4 +1,4 @@
-"""A local double of Ably's realtime service, for development and tests: unmodified Ably clients connect to it.
+"""An emulator of Ably's realtime service, for development and tests: unmodified Ably clients connect to it.
 
 It binds to loopback only, keeps everything in memory, and knows one key.
 """
@@ -128,7 +128,7 @@ class LocalRealtime:
     async def _root(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._links.serve(request)
-        return web.Response(text="A local development double of Ably's realtime service; not Ably.\n")
+        return web.Response(text="A local development emulator of Ably's realtime service; not Ably.\n")
 
     @web.middleware
     async def _for_this_machine(self, request: web.Request, handler: Answer) -> web.StreamResponse:

@@ -4,7 +4,7 @@ import { isLive, runScenarios, summary, until, zeros } from './chromium.mjs';
 
 const [address, ...groups] = process.argv.slice(2);
 
-async function strikeRealtime(spec) {
+async function injectRealtime(spec) {
   const { port } = await (await fetch(new URL('/config.json', address))).json();
   const answer = await fetch(`http://127.0.0.1:${port}/admin/faults`, { method: 'POST', body: JSON.stringify(spec) });
   assert.equal(answer.status, 200, await answer.text());
@@ -134,9 +134,9 @@ const scenarios = {
       globalThis.states = [];
       globalThis.tokenstreamDemo.stream.on('state', (state) => globalThis.states.push(state));
     });
-    await strikeRealtime({ refuse_resume: { times: 2 }, cut: {} });
+    await injectRealtime({ refuse_resume: { times: 2 }, cut: {} });
     await until(page, () => globalThis.states.includes('stale') && globalThis.states.at(-1) === 'live');
-    await strikeRealtime({ discontinuity: {} });
+    await injectRealtime({ discontinuity: {} });
     await until(page, () => globalThis.states.filter((state) => state === 'catching-up').length >= 2);
     await areProved(page, ids);
     await isIntact(page);

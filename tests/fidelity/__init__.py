@@ -1,1 +1,1 @@
-"""Ably's own client test suites, unmodified, against the local realtime double."""
+"""Ably's own client test suites, unmodified, against the local emulator."""

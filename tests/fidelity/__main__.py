@@ -1,4 +1,4 @@
-"""`python -m fidelity --suites DIR`: run Ably's suites against the double, and write docs/results/fidelity.md."""
+"""`python -m fidelity --suites DIR`: run Ably's suites against the emulator, and write docs/results/fidelity.md."""
 
 import argparse
 import subprocess

@@ -1,7 +1,7 @@
 """A test sandbox for Ably's own suites: `python -m fidelity.sandbox --certificate DIR`, in `tests`.
 
 The suites create a test app (`POST /apps`) and take its keys from the answer; everything else goes to the local realtime
-double, unchanged. TLS ends in front of it, since the SDKs send no key over plain HTTP: point SSL_CERT_FILE (Python) or
+emulator, unchanged. TLS ends in front of it, since the SDKs send no key over plain HTTP: point SSL_CERT_FILE (Python) or
 NODE_EXTRA_CA_CERTS (node) at `DIR/certificate.pem`.
 """
 
@@ -28,7 +28,7 @@ ECHO = "echo.ably.io"
 
 
 class Sandbox(LocalRealtime):
-    """The double, with test apps: each gets keys of its own, all share the channels."""
+    """The emulator, with test apps: each gets keys of its own, all share the channels."""
 
     tls_port = 443
 
@@ -131,7 +131,7 @@ async def serve(port: int, plain_port: int, directory: Path) -> None:
 
         front = await asyncio.start_server(forward, HOST, port, ssl=context)
         plain = await asyncio.start_server(forward, HOST, plain_port)
-        print(f"sandbox on https://localhost:{port}, the double on http://{server.endpoint}", flush=True)
+        print(f"sandbox on https://localhost:{port}, the emulator on http://{server.endpoint}", flush=True)
         async with front, plain:
             await front.serve_forever()
 

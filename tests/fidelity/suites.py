@@ -14,7 +14,7 @@ FILE_DEADLINE = 900
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """`left_out`: files about what the double does not claim, with what that is."""
+    """`left_out`: files about what the emulator does not claim, with what that is."""
 
     name: str
     commit: str

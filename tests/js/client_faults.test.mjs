@@ -1,4 +1,4 @@
-// The library while the API, the history or the channel is silent, slow, wrong or behind. The channel is a double; requests are real.
+// The library while the API, the history or the channel is silent, slow, wrong or behind. The channel is a fake; requests are real.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:http';

@@ -70,7 +70,7 @@ function until(stream, look, deadline = 8000) {
   });
 }
 
-async function strike(spec) {
+async function inject(spec) {
   const answer = await fetch(`http://127.0.0.1:${port}/admin/faults`, { method: 'POST', body: JSON.stringify(spec) });
   assert.equal(answer.status, 200, await answer.text());
 }
@@ -171,7 +171,7 @@ test('what was missed while cut off without a resume is read from history', asyn
   const frames = await new Frames(publisher, name).start();
   await frames.token('before ');
   await until(stream, () => stream.get(frames.id)?.text === 'before ');
-  await strike({ refuse_resume: { times: 1 }, cut: { connection: client.connection.id } });
+  await inject({ refuse_resume: { times: 1 }, cut: { connection: client.connection.id } });
   await until(stream, () => stream.state === 'stale');
   for (const word of ['during ', 'the ', 'cut ']) await frames.token(word);
   await until(stream, () => stream.state === 'live');
@@ -190,7 +190,7 @@ test('a discontinuity on a live channel is caught up with', async () => {
   const asked = api.asked.length;
   const frames = await new Frames(publisher, name).start();
   await frames.token('seen');
-  await strike({ discontinuity: { channel: name } });
+  await inject({ discontinuity: { channel: name } });
   await until(stream, () => api.asked.length > asked && stream.state === 'live');
   assert.equal(stream.get(frames.id)?.text, 'seen');
 });

@@ -1,4 +1,4 @@
-"""A double that is the real thing but for what a class derived from it does itself."""
+"""A stand-in that forwards every call to the real object, except what a derived class overrides."""
 
 from typing import Any
 

@@ -148,7 +148,7 @@ class DemoPage:
         app.router.add_get("/token", self._token)
         app.router.add_post("/say", self._say)
         app.router.add_get("/faults", self._list_faults)
-        app.router.add_post("/faults/{name}", self._strike)
+        app.router.add_post("/faults/{name}", self._inject)
         app.router.add_post("/v1/responses/{id}/cancel", self._cancel)
         app.router.add_get("/v1/{tail:.*}", self._proxy)
         return app
@@ -214,7 +214,7 @@ class DemoPage:
         ]
         return web.json_response({"faults": faults})
 
-    async def _strike(self, request: web.Request) -> web.Response:
+    async def _inject(self, request: web.Request) -> web.Response:
         fault = self._faults.get(request.match_info["name"])
         if fault is None:
             return _refusal(404, "There is no such fault.")

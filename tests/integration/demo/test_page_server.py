@@ -104,7 +104,7 @@ async def test_other_sites_may_not_press_buttons(
         assert answer.status == 403
 
 
-async def test_the_fault_board_lists_and_strikes(page: DemoPage, http: aiohttp.ClientSession) -> None:
+async def test_the_fault_board_lists_and_injects(page: DemoPage, http: aiohttp.ClientSession) -> None:
     async with http.get(page.address + "faults") as answer:
         assert await answer.json() == {
             "faults": [{"name": "cut", "title": "Cut", "description": "all", "active": True}]

@@ -105,7 +105,7 @@ def test_a_cut_at_a_publish_leaves_it_in_a_known_state(
     assert world.actions(link).count(Action.ACK) == answered
 
 
-def test_a_strike_by_time_comes_again_and_again(world: World) -> None:
+def test_an_injection_by_time_repeats(world: World) -> None:
     world.switch({"disconnected": {"seconds": 5, "code": 80003}})
     first = world.connect()
     world.wait(5.0)

@@ -30,11 +30,11 @@ class World:
         self.protocol = Protocol(Key.parse(KEY), Publishing(channels, 0.0), faulty.Faults(), 0.0)
         self.wait(0.0)
 
-    def connect(self, *, key: str | None = KEY, token: str | None = None, **knock: Any) -> int:
+    def connect(self, *, key: str | None = KEY, token: str | None = None, **params: Any) -> int:
         link = next(self._links)
         self.frames[link] = []
-        given = ConnectParams(key=None if token else key, token=token, **knock)
-        self._do(self.protocol.open(link, given, lambda: next(self._ids), self.now, self.protocol.knocked()))
+        given = ConnectParams(key=None if token else key, token=token, **params)
+        self._do(self.protocol.open(link, given, lambda: next(self._ids), self.now, self.protocol.connect_refusal()))
         return link
 
     def send(self, link: int, message: ProtocolMessage, size: int = 100) -> list[ProtocolMessage]:

@@ -1,4 +1,4 @@
-"""Test doubles are typed against the ports: none is a class of the product with something changed inside."""
+"""Fakes are typed against the ports: no fake is a class of the product with something changed inside."""
 
 import ast
 import importlib
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 PRODUCT = ("processor", "topics")
 MEANT_FOR_IT = ("processor.errors", "processor.ports")
-"""Errors have kinds, and ports are what a double is typed against."""
+"""Errors have kinds, and ports are what a fake is typed against."""
 
 
 def imports_of(tree: ast.Module) -> dict[str, str]:
@@ -45,7 +45,7 @@ def product_bases(text: str) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("area", sorted({path.relative_to(ROOT / "tests").parts[0] for path in TESTS}))
-def test_no_double_derives_from_the_product(area: str) -> None:
+def test_no_fake_derives_from_the_product(area: str) -> None:
     found = [
         f"{path.relative_to(ROOT)}: {name}({base})"
         for path in TESTS
