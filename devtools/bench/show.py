@@ -23,7 +23,7 @@ def table(console: Console, result: Result) -> None:
 
 
 def needs(console: Console, demand: Demand, measured: Measured, need: Capacity, price: float | None) -> None:
-    """What a deployment takes, with what that was reckoned from."""
+    """Prints what a deployment needs, and the measurements that the estimate is based on."""
     lines = Table(title=f"{demand.responses:,} responses open at once", title_justify="left", show_header=False)
     lines.add_column("")
     lines.add_column("", justify="right")
@@ -52,5 +52,5 @@ def _needed(demand: Demand, measured: Measured, need: Capacity, price: float | N
     if price is not None:
         rows.append(("price of these messages", f"{need.messages_a_month / million * price:,.0f}"))
         rows.append(("one token a message", f"{need.messages_a_month_plain / million * price:,.0f}"))
-    reckoned = f"{measured.tokens_per_relay:,.0f} tokens/s and {measured.messages_per_relay:,.0f} messages/s"
-    return [*rows, ("a relay does, at most", reckoned), ("a relay is loaded to", f"{measured.utilisation:.0%}")]
+    capacity = f"{measured.tokens_per_relay:,.0f} tokens/s and {measured.messages_per_relay:,.0f} messages/s"
+    return [*rows, ("a relay does, at most", capacity), ("a relay is loaded to", f"{measured.utilisation:.0%}")]

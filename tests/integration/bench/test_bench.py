@@ -64,7 +64,7 @@ async def test_tokens_that_cannot_share_a_message_have_one_each(kafka: LocalKafk
     assert result.get("tokens per frame") == 1.0
 
 
-async def test_messages_at_a_pace_are_what_the_model_reckons(kafka: LocalKafka, tmp_path: Path) -> None:
+async def test_messages_at_a_pace_are_what_the_model_estimates(kafka: LocalKafka, tmp_path: Path) -> None:
     # 4 responses of 40 tokens/s each, on channels that are allowed 25 messages/s.
     result = await measured(
         kafka, tmp_path, "limits", responses=4, open=4, channels=4, tokens=120, rate=160.0, partitions=2

@@ -22,7 +22,7 @@ def test_the_slowest_of_tokens_pace_and_acknowledgements_sets_the_frames(
     assert frame_rate(Demand(responses=1, tokens_per_second=40, frames_per_second=frames, round_trip=trip)) == expected
 
 
-def test_a_thousand_responses_reckoned_by_hand() -> None:
+def test_a_thousand_responses_computed_by_hand() -> None:
     demand = Demand(responses=1_000, tokens_per_second=40, tokens=400, frames_per_second=5, subscribers=1, busy=0.5)
     need = capacity(demand, MEASURED)
     # 10 s a response: 50 frames of 8 tokens and 2 messages more, so 5.2 a second each.
