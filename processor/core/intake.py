@@ -108,7 +108,7 @@ class Intake:
         )
         self.chunks = Chunks(chunk_format, limits, write_queue, outflow, timers, self.open, actions)
 
-    def feed(self, raws: Sequence[Raw], position: int, now: float) -> None:
+    def consume(self, raws: Sequence[Raw], position: int, now: float) -> None:
         """Take consumed records, in offset order. `position` is the next offset that will be fetched."""
         self._batch_number += 1
         self.counts.consumed += len(raws)

@@ -108,7 +108,7 @@ class Outflow:
         response = lane.ready[0]
         return response.tokens == 0
 
-    def take(self, channel: str, now: float) -> Frame | AskHistory | None:
+    def next_frame(self, channel: str, now: float) -> Frame | AskHistory | None:
         lane = self._lanes.get(channel)
         if lane is None or lane.in_flight is not None:
             return None

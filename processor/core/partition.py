@@ -1,7 +1,7 @@
 """The pipeline of one partition: consumed records in; frames to publish and batches to write out.
 
 The shell around it
-- feeds what it consumed (`feed`), in offset order, and tells the time (`tick`) no later than `next_wake`;
+- feeds what it consumed (`consume`), in offset order, and tells the time (`tick`) no later than `next_wake`;
 - asks `take_woken` for channels that have something to send, and for each, when pace and connection allow, `take`s one
   frame, publishes it and reports `done`, `refused` or `too_large`; it may retry the same frame as often as it must;
 - writes what `collect` gives in one transaction with `commit_point`, and reports `committed`;
@@ -135,9 +135,9 @@ class PartitionPipeline:
 
     # Input: what is consumed
 
-    def feed(self, raws: Sequence[Raw], position: int, now: float) -> None:
+    def consume(self, raws: Sequence[Raw], position: int, now: float) -> None:
         """Take consumed records, in offset order. `position` is the next offset that will be fetched."""
-        self._intake.feed(raws, position, now)
+        self._intake.consume(raws, position, now)
         self._arm_snapshots(now)
         if raws:
             self._reads.note(self._intake.position, now)
@@ -228,9 +228,9 @@ class PartitionPipeline:
         """Channels that have something to send since the last call."""
         return self._outflow.take_woken()
 
-    def take(self, channel: str, now: float) -> Frame | AskHistory | None:
+    def next_frame(self, channel: str, now: float) -> Frame | AskHistory | None:
         """The next frame of a channel, now in flight; or the wish for its history; or None when nothing waits."""
-        taken = self._outflow.take(channel, now)
+        taken = self._outflow.next_frame(channel, now)
         if taken is None:
             self._arm_snapshots(now)  # what the history showed as published is acknowledged without an answer
         return taken

@@ -17,13 +17,13 @@ from processor.relay.takeover import Beginning
 class OwnerActions:
     """What the worker does for it, and what it asks of the worker."""
 
-    feed: Callable[[Sequence[Raw], int], None]
+    consume: Callable[[Sequence[Raw], int], None]
     write: Callable[[], Awaitable[None]]
     commit_trying: Callable[[], Awaitable[None]]
     """Makes durable what is tried, and nothing else."""
     running: Callable[[], bool]
     may_publish: Callable[[], bool]
-    may_feed: Callable[[], bool]
+    may_consume: Callable[[], bool]
     """Whether records wait here, and the pipeline has room for them."""
 
 
@@ -58,7 +58,7 @@ class CarefulReading:
     def due(self) -> bool:
         """Whether `advance` has something to do."""
         care = self._care
-        return care is not None and (self._owner.may_feed() or (care.over and not care.holds))
+        return care is not None and (self._owner.may_consume() or (care.over and not care.holds))
 
     def take_up(self, begin: Beginning, end: int) -> None:
         """Takes up what the predecessor left in the commit's metadata."""
@@ -105,7 +105,7 @@ class CarefulReading:
             if not self._owner.running():
                 return
             end = end_of(records)
-            self._owner.feed(records, end)
+            self._owner.consume(records, end)
             await asyncio.sleep(0)
             self.trying = None
             care.survived(end)
@@ -113,7 +113,7 @@ class CarefulReading:
                 await self._owner.commit_trying()
         if self._owner.running() and care.over:
             await self._read_as_usual(care)
-        elif records and not self._owner.may_feed():
+        elif records and not self._owner.may_consume():
             await self._owner.write()
 
     async def _read_as_usual(self, care: Caution) -> None:
@@ -123,7 +123,7 @@ class CarefulReading:
             if not self._owner.running():
                 return
         self._care = self._care_after_error = None
-        self._owner.feed(care.rest(), care.position)
+        self._owner.consume(care.rest(), care.position)
         await self._owner.write()
 
     async def _announce(self, care: Caution, records: Sequence[Raw], *, suspected: bool) -> None:

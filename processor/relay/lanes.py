@@ -97,7 +97,7 @@ class Lanes:
                     await self._clearance(channel, slot)
                     if self._closing:
                         return
-                    taken = self._pipeline.take(channel, self._clock.monotonic())
+                    taken = self._pipeline.next_frame(channel, self._clock.monotonic())
                     if taken is None:
                         return
                     if isinstance(taken, AskHistory):

@@ -214,7 +214,7 @@ class Relay:
             fetched = await self._fetch()
             for number, records in fetched.items():
                 if (worker := self._workers.get(number)) is not None and records:
-                    worker.feed(records, end_of(records))
+                    worker.consume(records, end_of(records))
             if self._kafka_trouble is None:
                 self._follow_positions()
             if await self._is_cut_off() and not self._stopping:
@@ -321,7 +321,7 @@ class Relay:
         for number, worker in self._workers.items():
             reached = self._consumer.reached(number)
             if worker.running and reached is not None and reached > worker.position:
-                worker.feed((), reached)
+                worker.consume((), reached)
 
     def _gate(self) -> None:
         """Pause partitions that are not taken over or hold too much; resume the others."""

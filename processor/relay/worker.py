@@ -49,7 +49,7 @@ class WorkerState(Enum):
 
 
 class PartitionWorker:
-    """`run` is its task; `feed`, `drain` and `abandon` are called by the relay that owns it."""
+    """`run` is its task; `consume`, `drain` and `abandon` are called by the relay that owns it."""
 
     def __init__(
         self,
@@ -76,12 +76,12 @@ class PartitionWorker:
         self._attempts = 0
         self._careful = CarefulReading(
             OwnerActions(
-                feed=self._feed,
+                consume=self._consume,
                 write=self._write,
                 commit_trying=self._commit_trying,
                 running=lambda: self.running,
                 may_publish=self._may_publish,
-                may_feed=lambda: self._may_feed,
+                may_consume=lambda: self._may_consume,
             ),
             parts.clock,
             parts.random,
@@ -116,7 +116,7 @@ class PartitionWorker:
         return self.pipeline.paused or self._careful.holds
 
     @property
-    def _may_feed(self) -> bool:
+    def _may_consume(self) -> bool:
         """Whether something waits to be fed with care, and there is room for it."""
         return self._careful.holds and not self.pipeline.paused
 
@@ -125,7 +125,7 @@ class PartitionWorker:
         pipeline = self.pipeline
         due = pipeline.next_wake()
         if (
-            self._may_feed
+            self._may_consume
             or pipeline.wants_write
             or pipeline.wants_end_offset
             or (due is not None and due < self._alarm.due_at)
@@ -211,17 +211,17 @@ class PartitionWorker:
 
     # Running
 
-    def feed(self, records: Sequence[Raw], position: int) -> None:
+    def consume(self, records: Sequence[Raw], position: int) -> None:
         if self.state is not WorkerState.RUNNING:
             return
         if self._careful.keep(records, position):
             self._alarm.ring()
         else:
-            self._feed(records, position)
+            self._consume(records, position)
 
-    def _feed(self, records: Sequence[Raw], position: int) -> None:
+    def _consume(self, records: Sequence[Raw], position: int) -> None:
         try:
-            self.pipeline.feed(self._careful.without_poison(records), position, self._clock.monotonic())
+            self.pipeline.consume(self._careful.without_poison(records), position, self._clock.monotonic())
         except Exception as error:
             if not records or records[0].offset in self._careful.poison:
                 raise
@@ -263,7 +263,7 @@ class PartitionWorker:
         if self._wants_write(now):
             await asyncio.sleep(WRITE_LINGER)
             await self._write()
-        if not pipeline.wants_write and not pipeline.lacks_texts and not self._may_feed:
+        if not pipeline.wants_write and not pipeline.lacks_texts and not self._may_consume:
             await self._wait(pipeline.next_wake())
 
     async def _wait(self, wake: float | None) -> None:

@@ -152,7 +152,7 @@ class Reader:
         await self._fetcher._proc_fetch_request(self._assignment, 0, request)
         pipeline, reading = PartitionPipeline(Decoder(None), Limits()), Reading()
         while records := (await self._fetcher.fetched_records((), 0, 2)).get(TOPIC):
-            pipeline.feed(records, records[-1].offset + 1, 0.0)
+            pipeline.consume(records, records[-1].offset + 1, 0.0)
             reading.offsets += [record.offset for record in records]
         self._fetcher._records.clear()
         reading.position, reading.troubles = state.position, self._troubles

@@ -27,13 +27,13 @@ class Partition:
     def feed(self, *values: bytes, now: float = 0.0) -> None:
         fed = [LogRecord(len(self.log) + number, value) for number, value in enumerate(values)]
         self.log += fed
-        self.pipeline.feed(fed, len(self.log), now)
+        self.pipeline.consume(fed, len(self.log), now)
 
     def publish(self, now: float = 0.0) -> None:
         woken = set(self.pipeline.take_woken())
         while woken:
             channel = woken.pop()
-            while (frame := self.pipeline.take(channel, now)) is not None:
+            while (frame := self.pipeline.next_frame(channel, now)) is not None:
                 assert not isinstance(frame, AskHistory)
                 self.frames.append(frame)
                 self.pipeline.done(frame, now)
@@ -87,7 +87,7 @@ def test_ends_behind_a_frame_that_is_never_answered_take_little_room_and_pause_i
     limits = Limits(finals=10, ended=1_000)
     partition = Partition(limits)
     partition.feed(start("stuck", channel="stuck"))
-    assert partition.pipeline.take("stuck", 0.0) is not None
+    assert partition.pipeline.next_frame("stuck", 0.0) is not None
     committed = restore = most = 0
     for number in range(2_000):
         partition.feed(start(f"r{number}"), stop(f"r{number}", 1))
@@ -181,7 +181,7 @@ def test_oversize_tokens_are_cut_in_the_same_places_after_other_refusals() -> No
         texts = [*before, "y" * 58_000]
         partition.feed(start("a"), *(token("a", seq, text) for seq, text in enumerate(texts, 1)))
         cut: list[str] = []
-        while (frame := partition.pipeline.take("c", 0.0)) is not None:
+        while (frame := partition.pipeline.next_frame("c", 0.0)) is not None:
             assert isinstance(frame, Frame)
             if len(frame.data or "") > 40_000:
                 partition.pipeline.too_large(frame, 1, 0.0)

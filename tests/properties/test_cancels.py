@@ -198,7 +198,7 @@ def test_the_decision_is_durable_before_it_is_published() -> None:
     world.pump()
     world.pump()
     assert world.pipeline.wants_write
-    assert world.pipeline.take("chat:0", world.now) is None
+    assert world.pipeline.next_frame("chat:0", world.now) is None
     world.write_now()
     decided = world.records()["r0"]
     assert decided.relay["decided"] == {"end": {"reason": "cancelled", "seq": 2}}

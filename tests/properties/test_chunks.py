@@ -310,7 +310,7 @@ def test_states_that_wait_to_be_acknowledged_are_counted(count: int) -> None:
     usage = {"details": "u" * 10_000}
     log = [record(body("x", usage={**usage, "n": number}), "r1", "c") for number in range(count)]
     world = World(log, Random(1), LIMITS)
-    world.pipeline.feed(world.log, count, 0.0)
+    world.pipeline.consume(world.log, count, 0.0)
     assert world.pipeline.status().buffered_bytes >= count * 10_000
     world.position = count
     world.finish()

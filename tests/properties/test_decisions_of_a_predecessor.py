@@ -35,7 +35,7 @@ def feed(pipeline: PartitionPipeline, *numbers: int) -> None:
     events = [{"event": "token", "responseId": "r0", "seq": seq, "text": "x"} for seq in numbers]
     first = pipeline.position
     records = [LogRecord(first + index, orjson.dumps(event), b"k", 0) for index, event in enumerate(events)]
-    pipeline.feed(records, first + len(records), 0.0)
+    pipeline.consume(records, first + len(records), 0.0)
 
 
 def wait(pipeline: PartitionPipeline, until: float) -> None:

@@ -49,8 +49,8 @@ def test_texts_out_of_memory_are_asked_for_before_the_last_batch_of_a_drain() ->
     world.log, rest = world.log[:2], world.log[2:]
     world.finish(10)
     world.log += rest
-    world.pipeline.feed(rest, 3, world.now)
-    frame = world.pipeline.take("chat:0", world.now)
+    world.pipeline.consume(rest, 3, world.now)
+    frame = world.pipeline.next_frame("chat:0", world.now)
     assert isinstance(frame, Frame)
     world.pipeline.done(frame, world.now)
     world.pipeline.snapshot_all()

@@ -19,8 +19,8 @@ def ended() -> PartitionPipeline:
     """A pipeline whose only response has ended, durably, at second 0."""
     pipeline = PartitionPipeline(Decoder(), Limits(finished_ttl=TTL))
     pipeline.begin(0, 0, clean=True)
-    pipeline.feed([LogRecord(offset, value, b"k", 0) for offset, value in enumerate(VALUES)], 3, 0.0)
-    while (frame := pipeline.take("c", 0.0)) is not None:
+    pipeline.consume([LogRecord(offset, value, b"k", 0) for offset, value in enumerate(VALUES)], 3, 0.0)
+    while (frame := pipeline.next_frame("c", 0.0)) is not None:
         assert not isinstance(frame, AskHistory)
         pipeline.done(frame, 0.0)
     write(pipeline, 0.0)
@@ -72,8 +72,8 @@ def test_an_end_is_not_read_back_once_all_was_read_that_came_soon_after_it() -> 
 def test_an_end_is_read_back_while_a_successor_reads_late_records_of_it_again(late: bytes) -> None:
     pipeline = ended()
     other = orjson.dumps({"responseId": "r1", "seq": 0, "event": "start", "channel": "d"})
-    pipeline.feed([LogRecord(3, other, b"k", 0), LogRecord(4, late, b"k", 0)], 5, 1.0)
-    frame = pipeline.take("d", 1.0)
+    pipeline.consume([LogRecord(3, other, b"k", 0), LogRecord(4, late, b"k", 0)], 5, 1.0)
+    frame = pipeline.next_frame("d", 1.0)
     pass_time(pipeline, 2 * TTL, end=5)
     assert write(pipeline, 2 * TTL) == 0
     assert isinstance(frame, Frame)

@@ -23,13 +23,13 @@ def test_a_half_pair_and_early_tokens_together_do_not_pause_a_partition_for_ever
     log = [start("r0"), start("r1"), start("r2"), unpaired, *early, *rest]
     world = World(list(log), Random(3), Limits(gap_timeout=2, idle_timeout=20, snapshot_interval=1, buffered=2_000))
     world.faulty = False
-    world.pipeline.feed(world.log, len(world.log), world.now)
+    world.pipeline.consume(world.log, len(world.log), world.now)
     world.position = len(world.log)
     assert world.pipeline.paused
-    while (frame := world.pipeline.take("chat:0", world.now)) is not None:
+    while (frame := world.pipeline.next_frame("chat:0", world.now)) is not None:
         world.pipeline.done(frame, world.now)  # type: ignore[arg-type]  # nothing asks for history here
     world.write_now()
-    while (frame := world.pipeline.take("chat:0", world.now)) is not None:
+    while (frame := world.pipeline.next_frame("chat:0", world.now)) is not None:
         world.pipeline.done(frame, world.now)  # type: ignore[arg-type]
     assert not world.pipeline.paused
 
@@ -37,7 +37,7 @@ def test_a_half_pair_and_early_tokens_together_do_not_pause_a_partition_for_ever
 def published_of(world: World) -> list[str]:
     """Publishes whatever may go now."""
     texts = []
-    while (frame := world.pipeline.take("chat:0", world.now)) is not None:
+    while (frame := world.pipeline.next_frame("chat:0", world.now)) is not None:
         texts.append(frame.data or "")  # type: ignore[union-attr]  # nothing asks for history here
         world.pipeline.done(frame, world.now)  # type: ignore[arg-type]
     return texts
@@ -51,7 +51,7 @@ def test_of_two_halves_given_up_at_once_neither_is_published_before_that_is_dura
     log = [start("r0"), *unpaired, record("r0", 5, "z" * 600)]
     world = World(list(log), Random(3), Limits(gap_timeout=2, idle_timeout=20, snapshot_interval=1, buffered=400))
     world.faulty = False
-    world.pipeline.feed(world.log, len(world.log), world.now)
+    world.pipeline.consume(world.log, len(world.log), world.now)
     world.position = len(world.log)
     assert all("x" not in text for text in published_of(world))
     world.write_now()
@@ -64,7 +64,7 @@ def test_a_half_that_memory_gives_up_ends_its_response_and_is_not_published_befo
         [start("r0"), unpaired], Random(3), Limits(gap_timeout=2, idle_timeout=20, snapshot_interval=1, buffered=400)
     )
     world.faulty = False
-    world.pipeline.feed(world.log, len(world.log), world.now)
+    world.pipeline.consume(world.log, len(world.log), world.now)
     world.position = len(world.log)
     assert all("x" not in text for text in published_of(world))
     world.write_now()

@@ -18,7 +18,7 @@ def pipeline_of(*events: dict[str, object]) -> PartitionPipeline:
     pipeline = PartitionPipeline(Decoder(re.compile("chat:.*")), LIMITS)
     pipeline.begin(0, 0, clean=True)
     values = [orjson.dumps({"responseId": "r0", "channel": "chat:0", **event}) for event in events]
-    pipeline.feed([LogRecord(offset, value, b"r0", 0) for offset, value in enumerate(values)], len(values), 0.0)
+    pipeline.consume([LogRecord(offset, value, b"r0", 0) for offset, value in enumerate(values)], len(values), 0.0)
     return pipeline
 
 

@@ -298,10 +298,10 @@ PLANTS = (
         _PIPELINE,
         (
             (
-                "        self._intake.feed(raws, position, now)\n",
+                "        self._intake.consume(raws, position, now)\n",
                 (
                     "        raws = [raw for raw in raws if (raw.timestamp or 0) > 0]\n"
-                    "        self._intake.feed(raws, position, now)\n"
+                    "        self._intake.consume(raws, position, now)\n"
                 ),
             ),
         ),

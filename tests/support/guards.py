@@ -58,7 +58,7 @@ class Partition:
 
     def take_in(self, records: Sequence[Raw]) -> None:
         self._now += 0.01
-        self.pipeline.feed(records, records[-1].offset + 1, self._now)
+        self.pipeline.consume(records, records[-1].offset + 1, self._now)
         while woken := self.pipeline.take_woken():
             for channel in woken:
                 self._send(channel)
@@ -66,7 +66,7 @@ class Partition:
             self.write()
 
     def _send(self, channel: str) -> None:
-        while isinstance(frame := self.pipeline.take(channel, self._now), Frame):
+        while isinstance(frame := self.pipeline.next_frame(channel, self._now), Frame):
             self.frames += 1
             self.pipeline.done(frame, self._now)
 

@@ -43,12 +43,12 @@ class DeadlyDecoder(Around):
         return taken
 
 
-class RaisesAfterFeeding(Around):
+class RaisesAfterConsuming(Around):
     def __init__(self, parts: WorkerParts, limits: Limits) -> None:
         super().__init__(pipeline_of(parts, limits))
 
-    def feed(self, raws: Sequence[Any], position: int, now: float) -> None:
-        self.inside.feed(raws, position, now)
+    def consume(self, raws: Sequence[Any], position: int, now: float) -> None:
+        self.inside.consume(raws, position, now)
         raise MemoryError("a timer of somebody else")
 
 
@@ -77,9 +77,9 @@ class HungLanes:
 
     def wake(self) -> None:
         for channel in self._pipeline.take_woken():
-            if isinstance(self._pipeline.take(channel, 1.0), AskHistory):
+            if isinstance(self._pipeline.next_frame(channel, 1.0), AskHistory):
                 self._pipeline.history(channel, {}, 1.0)
-                self._pipeline.take(channel, 1.0)
+                self._pipeline.next_frame(channel, 1.0)
 
     def close(self) -> None: ...
     def stop(self) -> None: ...
@@ -201,7 +201,7 @@ class Owner:
         """Feed all there is, until it is taken in, the partition is paused, or the owner is gone."""
         log, start = self.partition.log, self.partition.committed[0]
         try:
-            self.worker.feed(log[start:], len(log))
+            self.worker.consume(log[start:], len(log))
         except Killed:
             await self.kill()
         await self.until(self._has_read)

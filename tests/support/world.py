@@ -132,7 +132,7 @@ class World:
         if self.pipeline.paused or self.position >= len(self.log):
             return
         until = min(len(self.log), self.position + self.random.randint(1, 8))
-        self.pipeline.feed(self.log[self.position : until], until, self.now)
+        self.pipeline.consume(self.log[self.position : until], until, self.now)
         self.position = until
 
     def pump(self) -> None:
@@ -149,7 +149,7 @@ class World:
         return {key: decode_response(value) for key, value in self.responses if value is not None}
 
     def send(self, channel: str) -> None:
-        taken = self.pipeline.take(channel, self.now)
+        taken = self.pipeline.next_frame(channel, self.now)
         if isinstance(taken, AskHistory):
             self.pipeline.history(channel, self.findings(channel) if self.ask_history else {}, self.now)
         elif taken is None:

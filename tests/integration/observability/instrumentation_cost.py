@@ -131,7 +131,7 @@ async def relay(batches: Sequence[Sequence[Raw]], metrics: Metrics) -> float:
     async with asyncio.TaskGroup() as tasks:
         lanes = Lanes(parts, pipeline, lambda: True, lambda: None, tasks)
         for batch in batches:
-            pipeline.feed(batch, batch[-1].offset + 1, clock.monotonic())
+            pipeline.consume(batch, batch[-1].offset + 1, clock.monotonic())
             lanes.wake()
             while lanes._running:
                 await asyncio.sleep(0)

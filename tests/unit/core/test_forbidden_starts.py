@@ -16,7 +16,7 @@ def test_a_forbidden_channel_is_a_dead_letter_and_unwanted() -> None:
     pipeline = PartitionPipeline(Decoder(re.compile("chat:.*")), Limits())
     pipeline.begin(0, 0, clean=True)
     start = {"event": "start", "responseId": "r", "seq": 0, "channel": "else:1"}
-    pipeline.feed([LogRecord(0, orjson.dumps(start))], 1, 0.0)
+    pipeline.consume([LogRecord(0, orjson.dumps(start))], 1, 0.0)
     batch = pipeline.collect(1)
     assert [letter.reason for letter in batch.dead_letters] == [Reason.CHANNEL_FORBIDDEN]
     assert batch.unwanted == (Unwanted("r", "else:1", "channel_forbidden"),)

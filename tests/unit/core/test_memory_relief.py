@@ -32,7 +32,7 @@ def log_of(*events: dict[str, object]) -> list[LogRecord]:
 
 def publish(pipeline: PartitionPipeline, channel: str) -> str:
     text = ""
-    while (frame := pipeline.take(channel, 1.0)) is not None:
+    while (frame := pipeline.next_frame(channel, 1.0)) is not None:
         if isinstance(frame, AskHistory):
             pipeline.history(channel, {}, 1.0)
             continue
@@ -69,14 +69,14 @@ REORDERED = log_of(
 def test_a_successor_gives_up_nothing_that_was_published(cut: int, shares: tuple[Limits, Limits]) -> None:
     first = PartitionPipeline(Decoder(), shares[0])
     first.begin(0, 0, clean=True)
-    first.feed(REORDERED, 6, 0.0)
+    first.consume(REORDERED, 6, 0.0)
     shown = publish(first, "r")  # and a crash, with nothing durable
     second = PartitionPipeline(Decoder(), shares[1])
     second.begin(0, 6, clean=False)
     text = ""
     for fetched in (REORDERED[:cut], REORDERED[cut:]):
         assert not second.paused
-        second.feed(fetched, fetched[-1].offset + 1, 0.0)
+        second.consume(fetched, fetched[-1].offset + 1, 0.0)
         text += publish(second, "r")
         write(second)
         text += publish(second, "r")
@@ -90,9 +90,9 @@ def test_owners_have_the_same_room_for_what_a_predecessor_read_however_it_is_spl
 def test_a_partition_beyond_its_share_is_relieved_once_all_that_was_published_is_read() -> None:
     pipeline = PartitionPipeline(Decoder(), WHOLE.share(100))
     pipeline.begin(0, 4, clean=False)
-    pipeline.feed(REORDERED[:3], 3, 0.0)
+    pipeline.consume(REORDERED[:3], 3, 0.0)
     assert len(pipeline._open["r"].early) == 1
-    pipeline.feed(REORDERED[3:4], 4, 0.0)
+    pipeline.consume(REORDERED[3:4], 4, 0.0)
     assert pipeline._intake.early.bytes <= pipeline.limits.low_water
 
 
@@ -105,7 +105,7 @@ def test_beyond_the_bound_the_idlest_of_the_open_responses_are_abandoned() -> No
     for number in range(1_000):
         events = [start(f"r{number}", "c"), token("r0", number + 1, "x")]
         fed = [LogRecord(next(offsets), orjson.dumps(fields)) for fields in events]
-        pipeline.feed(fed, fed[-1].offset + 1, 0.0)
+        pipeline.consume(fed, fed[-1].offset + 1, 0.0)
         publish(pipeline, "c")
         batch = pipeline.collect(1)
         pipeline.committed(batch, pipeline.commit_point(batch, range(len(batch.saves))), 0.0)
@@ -136,7 +136,7 @@ def test_starts_that_can_not_be_published_pause_the_partition() -> None:
     for number in range(100_000):
         if pipeline.paused:
             break
-        pipeline.feed([LogRecord(number, orjson.dumps(start(f"r{number}")))], number + 1, 0.0)
+        pipeline.consume([LogRecord(number, orjson.dumps(start(f"r{number}")))], number + 1, 0.0)
     assert number < 10_000
     for channel in pipeline.take_woken():
         publish(pipeline, channel)
@@ -160,12 +160,12 @@ def test_a_gap_that_is_filled_from_below_is_linear_in_what_waits() -> None:
     pipeline.begin(0, 0, clean=True)
     waiting = 1_000
     held = log_of(start("r"), *(token("r", seq, "x") for seq in range(waiting + 1, 2 * waiting + 1)))
-    pipeline.feed(held, len(held), 0.0)
+    pipeline.consume(held, len(held), 0.0)
     response = pipeline._open["r"]
     looks = response.early = Looks(response.early)
     for seq in range(1, waiting + 1):
         at = len(held) + seq - 1
-        pipeline.feed([LogRecord(at, orjson.dumps(token("r", seq, "x")))], at + 1, 0.0)
+        pipeline.consume([LogRecord(at, orjson.dumps(token("r", seq, "x")))], at + 1, 0.0)
     assert not response.early
     assert looks.count <= 4 * waiting
 
@@ -176,12 +176,12 @@ def test_repeats_of_a_response_with_many_gaps_are_linear() -> None:
         pipeline.begin(0, 0, clean=True)
         raws = log_of(start("r"), *(token("r", 2 * seq, "x") for seq in range(1, gaps)))
         for raw in raws:
-            pipeline.feed([raw], raw.offset + 1, 0.0)
+            pipeline.consume([raw], raw.offset + 1, 0.0)
             if raw.offset:
                 pipeline._intake.advancer.give_up(pipeline._open["r"], 0.0)
         copies = [LogRecord(gaps + raw.offset, raw.value) for raw in raws]
         began = process_time()
-        pipeline.feed(copies, 2 * gaps, 0.0)
+        pipeline.consume(copies, 2 * gaps, 0.0)
         return process_time() - began
 
     assert seconds(8_000) < 40 * seconds(800) + 0.1, "quadratic would be a hundred times as long"

@@ -32,8 +32,8 @@ def ended(stamps: tuple[int | None, ...], timestamp: int) -> ResponseRecord:
     pipeline = PartitionPipeline(Decoder(), Limits())
     pipeline.begin(0, 0, clean=True)
     for raw in raws:
-        pipeline.feed([raw], raw.offset + 1, 0.0)
-        while (frame := pipeline.take("c", 0.0)) is not None:
+        pipeline.consume([raw], raw.offset + 1, 0.0)
+        while (frame := pipeline.next_frame("c", 0.0)) is not None:
             assert not isinstance(frame, AskHistory)
             pipeline.done(frame, 0.0)
         pipeline.snapshot_all()

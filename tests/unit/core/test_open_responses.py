@@ -23,12 +23,12 @@ class Partition:
     def feed(self, *events: dict[str, object]) -> None:
         raws = [LogRecord(self.end + number, orjson.dumps(event)) for number, event in enumerate(events)]
         self.end += len(raws)
-        self.pipeline.feed(raws, self.end, 0.0)
+        self.pipeline.consume(raws, self.end, 0.0)
 
     def publish(self) -> list[tuple[str, str | None]]:
         published = []
         for channel in self.pipeline.take_woken():
-            while (frame := self.pipeline.take(channel, 0.0)) is not None:
+            while (frame := self.pipeline.next_frame(channel, 0.0)) is not None:
                 assert not isinstance(frame, AskHistory)
                 published.append((frame.id, frame.data))
                 self.pipeline.done(frame, 0.0)

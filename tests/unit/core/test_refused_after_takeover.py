@@ -27,10 +27,10 @@ def taken_over() -> PartitionPipeline:
     """The successor of one that crashed with seq 1 acknowledged, and seq 2, which stands before it in the log, waiting."""
     first = PartitionPipeline(Decoder(), Limits())
     first.begin(0, 0, clean=True)
-    first.feed(LOG, 5, 0.0)
-    first.take("slow", 0.0)
+    first.consume(LOG, 5, 0.0)
+    first.next_frame("slow", 0.0)
     while first._open["r"].acked_seq < 1:
-        frame = first.take("c", 0.0)
+        frame = first.next_frame("c", 0.0)
         assert frame is not None
         assert not isinstance(frame, AskHistory)
         first.done(frame, 0.0)
@@ -47,9 +47,9 @@ def taken_over() -> PartitionPipeline:
 
 
 def refuse(pipeline: PartitionPipeline) -> None:
-    assert isinstance(pipeline.take("c", 0.0), AskHistory)
+    assert isinstance(pipeline.next_frame("c", 0.0), AskHistory)
     pipeline.history("c", {}, 0.0)
-    frame = pipeline.take("c", 0.0)
+    frame = pipeline.next_frame("c", 0.0)
     assert frame is not None
     assert not isinstance(frame, AskHistory)
     pipeline.refused(frame, 40160, "no", 0.0)
@@ -57,22 +57,22 @@ def refuse(pipeline: PartitionPipeline) -> None:
 
 def test_a_token_refused_after_a_takeover_is_a_dead_letter() -> None:
     pipeline = taken_over()
-    pipeline.feed(LOG[:2], 2, 0.0)
+    pipeline.consume(LOG[:2], 2, 0.0)
     refuse(pipeline)
-    pipeline.feed(LOG[2:], 5, 0.0)
+    pipeline.consume(LOG[2:], 5, 0.0)
     letters = [(letter.reason, letter.raw.offset) for letter in pipeline.collect(2).dead_letters]
     assert letters == [(Reason.UNPUBLISHABLE, 1), (Reason.UNPUBLISHABLE, 3)], "offset 4 is in the record"
 
 
 def test_what_a_refusal_leaves_unread_the_next_owner_puts_into_the_dead_letters() -> None:
     second = taken_over()
-    second.feed(LOG[:2], 2, 0.0)
+    second.consume(LOG[:2], 2, 0.0)
     refuse(second)
     batch = second.collect(2)
     entries = [(9 + number, save.record.response_id, save.record) for number, save in enumerate(batch.saves)]
     third = PartitionPipeline(Decoder(), Limits())
     third.restore(entries, 20, 0.0)
     third.begin(0, 5, clean=False)
-    third.feed(LOG, 5, 0.0)
+    third.consume(LOG, 5, 0.0)
     letters = [(letter.reason, letter.raw.offset) for letter in third.collect(3).dead_letters]
     assert letters == [(Reason.UNPUBLISHABLE, 3)]

@@ -22,7 +22,7 @@ def event(offset: int, timestamp: int | None, **fields: object) -> LogRecord:
 def test_any_timestamp_gives_a_record_that_a_store_takes(timestamp: int | None) -> None:
     pipeline = PartitionPipeline(Decoder(None), Limits())
     pipeline.begin(0, 0, clean=True)
-    pipeline.feed(
+    pipeline.consume(
         [
             event(0, timestamp, event="start", channel="chat:1"),
             event(1, timestamp, event="token", text="a"),
@@ -31,7 +31,7 @@ def test_any_timestamp_gives_a_record_that_a_store_takes(timestamp: int | None) 
         3,
         0.0,
     )
-    while (taken := pipeline.take("chat:1", 0.0)) is not None:
+    while (taken := pipeline.next_frame("chat:1", 0.0)) is not None:
         assert not isinstance(taken, AskHistory)
         pipeline.done(taken, 0.0)
     (save,) = pipeline.collect(1_763_860_000_000).saves

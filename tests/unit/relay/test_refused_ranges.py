@@ -55,7 +55,7 @@ class Reading:
     running, paused, position, stuck = True, False, 0, None
     pipeline = SimpleNamespace(live_responses=0, allow_open=lambda _: None)
 
-    def feed(self, _records: Sequence[Raw], position: int) -> None:
+    def consume(self, _records: Sequence[Raw], position: int) -> None:
         self.position = position
 
 

@@ -95,7 +95,7 @@ async def relayed(answers: list[tuple[int, int] | None]) -> tuple[PartitionPipel
         lanes = Lanes(
             parts, pipeline, lambda: True, lambda: ended.set() if not pipeline.status().open_responses else None, tasks
         )
-        pipeline.feed([LogRecord(offset, value) for offset, value in enumerate(values)], 3, 0.0)
+        pipeline.consume([LogRecord(offset, value) for offset, value in enumerate(values)], 3, 0.0)
         lanes.wake()
         await ended.wait()
     return pipeline, channel, time

@@ -10,7 +10,7 @@ from processor.errors import KafkaUnavailable, PartitionLost
 from processor.relay.caution import POISON_AFTER
 from processor.relay.commit_metadata import CommitMetadata, Trying
 from processor.relay.worker import PartitionWorker, WorkerState
-from support.partition_owners import DEADLY, Owner, Partition, RaisesAfterFeeding
+from support.partition_owners import DEADLY, Owner, Partition, RaisesAfterConsuming
 from support.world import LogRecord
 
 pytestmark = pytest.mark.timeout(60)
@@ -64,7 +64,7 @@ async def test_a_record_that_was_never_fed_is_not_blamed() -> None:
     for _ in range(8):
         owner = await partition.owner()
         partition.answers = lambda _: False
-        owner.worker.feed(partition.log, len(partition.log))
+        owner.worker.consume(partition.log, len(partition.log))
         await owner.until(lambda: partition.metadata.trying is not None)
         partition.membership.held = False
         await owner.drain()
@@ -79,7 +79,7 @@ async def test_ends_beside_a_suspect_do_not_count_against_it() -> None:
     partition = Partition("a", "b", metadata=CommitMetadata(attempts=3, trying=suspicion))
     for _ in range(4):
         owner = await partition.owner()
-        owner.worker.feed(partition.log, len(partition.log))
+        owner.worker.consume(partition.log, len(partition.log))
         await owner.until_fed_up_to(1)
         await owner.until(lambda: partition.metadata.trying == suspicion)
         await owner.kill()
@@ -92,7 +92,7 @@ async def test_what_kafka_refuses_to_take_of_a_record_does_not_count_against_it(
     partition.log[3] = LogRecord(3, b"not JSON")  # the dead letter is refused
     partition.refuses_records = True
     owner = await partition.owner()
-    owner.worker.feed(partition.log, len(partition.log))
+    owner.worker.consume(partition.log, len(partition.log))
     await owner.until(lambda: owner.worker.stuck is not None)
     await owner.kill()
     assert partition.metadata.trying is None
@@ -102,7 +102,7 @@ async def test_an_orderly_end_before_a_suspect_was_fed_keeps_its_count() -> None
     partition = Partition("a", "b", metadata=CommitMetadata(attempts=3, trying=Trying(1, 2, 1)))
     for _ in range(2):
         owner = await partition.owner()
-        owner.worker.feed(partition.log, len(partition.log))
+        owner.worker.consume(partition.log, len(partition.log))
         await owner.until_fed_up_to(1)
         await owner.drain()
         assert (partition.metadata.attempts, partition.metadata.trying) == (0, Trying(1, 2, 1))
@@ -160,10 +160,10 @@ async def test_a_record_that_kills_is_given_up_and_stays_so() -> None:
 async def test_an_error_of_something_else_costs_no_record() -> None:
     partition = Partition("a", "b")
     owner = await partition.owner()
-    pipeline: Any = RaisesAfterFeeding(owner.worker._parts, Limits())
+    pipeline: Any = RaisesAfterConsuming(owner.worker._parts, Limits())
     owner.worker.pipeline = pipeline
     owner.worker.pipeline.begin(0, len(partition.log), clean=True)
-    owner.worker.feed(partition.log[:1], 1)
+    owner.worker.consume(partition.log[:1], 1)
     assert (owner.worker.state, owner.worker._careful.poison) == (WorkerState.TAKING_OVER, {})
     await owner.until(lambda: owner.worker.running)
     await owner.read()
@@ -175,12 +175,12 @@ async def test_an_error_that_comes_again_after_a_record_was_taken_ends_the_owner
     partition = Partition("a", "b")
     plain = await partition.owner()
     await plain.kill()
-    raises: Any = RaisesAfterFeeding
+    raises: Any = RaisesAfterConsuming
     owner = Owner(partition, PartitionWorker(0, plain.worker._parts, plain.worker._writer, Limits(), raises))
     await owner.until(lambda: owner.worker.running)
-    owner.worker.feed(partition.log[:1], 1)
+    owner.worker.consume(partition.log[:1], 1)
     await owner.until(lambda: owner.worker.running)
-    owner.worker.feed(partition.log, len(partition.log))
+    owner.worker.consume(partition.log, len(partition.log))
     with pytest.raises(MemoryError):
         await owner.task
     assert partition.dead_letters == []

@@ -65,7 +65,7 @@ def answer(offset: int, response_id: str, *, numbered: bool = True, channel: str
 
 def publish(pipeline: PartitionPipeline, channel: str, now: float = 0.0) -> int:
     frames = 0
-    while (taken := pipeline.take(channel, now)) is not None:
+    while (taken := pipeline.next_frame(channel, now)) is not None:
         if isinstance(taken, AskHistory):
             pipeline.history(channel, {}, now)
         else:
@@ -101,7 +101,7 @@ def a_day(limits: Limits, topic: Topic) -> tuple[list[LogRecord], tuple[int, str
     for number in range(500):
         now = number * 170.0
         log += answer(len(log), f"r{number}", numbered=number % 3 > 0)
-        pipeline.feed(log[-3:], len(log), now)
+        pipeline.consume(log[-3:], len(log), now)
         publish(pipeline, "c", now)
         committed = write(pipeline, topic, now)
         pipeline.tick(now)
@@ -115,7 +115,7 @@ def test_a_log_that_lost_its_end_is_not_published_again(limits: Limits) -> None:
     del log[-2:]
     pipeline = successor(topic, committed, len(log), limits)
     for number in range(0, len(log), 100):
-        pipeline.feed(log[number : number + 100], min(len(log), number + 100), 1.0)
+        pipeline.consume(log[number : number + 100], min(len(log), number + 100), 1.0)
         assert publish(pipeline, "c", 1.0) == 0
         # Taken over again in the middle, it is read on from what was committed, and all is known still.
         pipeline = successor(topic, write(pipeline, topic, 1.0), len(log), limits)
@@ -128,7 +128,7 @@ def test_a_topic_made_anew_is_read_from_its_begin() -> None:
     _, committed = a_day(Limits(), topic)
     log = answer(0, "new")
     pipeline = successor(topic, committed, len(log))
-    pipeline.feed(log, len(log), 1.0)
+    pipeline.consume(log, len(log), 1.0)
     assert publish(pipeline, "c", 1.0) == 3
     assert write(pipeline, topic, 1.0)[0] == len(log)
 
@@ -142,13 +142,13 @@ def test_a_late_copy_of_an_old_response_opens_nothing() -> None:
     topic, limits = Topic(), Limits(finals=20)
     pipeline = PartitionPipeline(Decoder(), limits)
     pipeline.begin(0, 0, clean=True)
-    pipeline.feed(first := answer(0, "r"), 3, 0.0)
+    pipeline.consume(first := answer(0, "r"), 3, 0.0)
     publish(pipeline, "c")
     write(pipeline, topic)
     pipeline.tick(limits.finished_ttl + 1)
     copies = [LogRecord(3 + number, record.value) for number, record in enumerate(first)]
     another = event(6, "start", "r", 0, metadata={"another": 1})
-    pipeline.feed([*copies, another, event(7, "token", "r", 9, text="late")], 8, 301.0)
+    pipeline.consume([*copies, another, event(7, "token", "r", 9, text="late")], 8, 301.0)
     assert pipeline.status().open_responses == 0
     letters = [(letter.reason, letter.raw.offset) for letter in pipeline.collect(1).dead_letters]
     assert letters == [(Reason.RESPONSE_ID_REUSED, 6), (Reason.LATE, 7)]
@@ -164,8 +164,8 @@ def test_deleted_text_is_in_no_dead_letter_after_a_takeover(numbered: bool, fina
         log += [*answer(4, "x"), *answer(7, "y")]
     first = PartitionPipeline(Decoder(), limits)
     first.begin(0, 0, clean=True)
-    first.feed(log, len(log), 0.0)
-    first.take("slow", 0.0)  # not answered: the committed offset stays 0
+    first.consume(log, len(log), 0.0)
+    first.next_frame("slow", 0.0)  # not answered: the committed offset stays 0
     publish(first, "c")
     committed = write(first, topic)
     topic.append("b", None)
@@ -186,7 +186,7 @@ def test_deleted_text_is_in_no_dead_letter_after_a_takeover(numbered: bool, fina
     third = successor(topic, write(second, topic, 1e12), len(log), limits)
     again = event(len(log), "token", "b", 7 if numbered else None, text="SECRET")
     for pipeline in (second, third):
-        pipeline.feed([*log, again], len(log) + 1, 1e12)
+        pipeline.consume([*log, again], len(log) + 1, 1e12)
         assert publish(pipeline, "c", 1e12) == 0
         assert pipeline.collect(2).dead_letters == ()
 
@@ -259,7 +259,7 @@ async def test_the_worker_reads_all_that_responses_knows_where_the_log_lost_its_
     await worker._take_over()
     assert consumer.sought == [0]
     assert offsets.value == (0, CommitMetadata(0, clean=False).encode())
-    worker.pipeline.feed(log, len(log), 0.0)
+    worker.pipeline.consume(log, len(log), 0.0)
     assert publish(worker.pipeline, "c") == 0
 
 

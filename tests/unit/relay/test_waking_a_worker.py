@@ -67,11 +67,11 @@ def event(seq: int, **fields: Any) -> Raw:
 
 async def slept(worker: PartitionWorker, *raws: Raw) -> bool:
     """Whether it sleeps on after these came."""
-    worker.feed([event(0, event="start", channel="chat:1")], 1)
+    worker.consume([event(0, event="start", channel="chat:1")], 1)
     worker._alarm = Alarm()
     waiting = asyncio.create_task(worker._wait(worker.pipeline.next_wake()))
     await asyncio.sleep(0)
-    worker.feed(raws, raws[-1].offset + 1)
+    worker.consume(raws, raws[-1].offset + 1)
     done, _ = await asyncio.wait([waiting], timeout=SOON)
     waiting.cancel()
     return not done

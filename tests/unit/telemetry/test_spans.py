@@ -77,8 +77,8 @@ def frames(status: str = "stop") -> Iterator[Frame]:
         record(1, '{"event":"token","responseId":"r","seq":1,"text":"a"}'),
         record(2, f'{{"event":"stop","responseId":"r","seq":2,"reason":"{status}"}}'),
     ]
-    pipeline.feed(records, 3, 0.0)
-    while (taken := pipeline.take("c", 0.0)) is not None:
+    pipeline.consume(records, 3, 0.0)
+    while (taken := pipeline.next_frame("c", 0.0)) is not None:
         assert isinstance(taken, Frame)
         yield taken
         pipeline.done(taken, 1.0)
