@@ -31,7 +31,7 @@ class Stops:
     reasons: dict[str, str] = field(default_factory=dict)
     came: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def take(self, value: bytes | None) -> None:
+    def note(self, value: bytes | None) -> None:
         event = orjson.loads(value or b"{}")
         if event.get("event") == "stop":
             self.at[event["responseId"]] = time.monotonic()
@@ -94,7 +94,7 @@ async def reading_stops(stage: Stage) -> AsyncIterator[Stops]:
 
     async def read() -> None:
         async for record in consumer:
-            stops.take(record.value)
+            stops.note(record.value)
 
     reading = asyncio.create_task(read())
     try:

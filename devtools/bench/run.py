@@ -107,7 +107,7 @@ async def sampled(stage: Stage, **others: int) -> AsyncIterator[Sampler]:
         try:
             yield sampler
         finally:
-            sampler.take()
+            sampler.sample()
             sampling.cancel()
 
 

@@ -39,14 +39,14 @@ class Sampler:
         self._interval = interval
         self.samples: dict[str, list[Sample]] = {name: [] for name in pids}
 
-    def take(self) -> None:
+    def sample(self) -> None:
         for name, pid in self._pids.items():
             if (taken := sample(pid)) is not None:
                 self.samples[name].append(taken)
 
     async def run(self) -> None:
         while True:
-            self.take()
+            self.sample()
             await asyncio.sleep(self._interval)
 
     def cpu(self, name: str, since: float = 0.0) -> float:

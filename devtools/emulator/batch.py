@@ -117,7 +117,7 @@ class Batches:
         limits = self._protocol.faults.limits
         if limits is not None:
             self._requests.limit = limits.requests
-            if not self._requests.take(1, self._links.now()):
+            if not self._requests.admits(1, self._links.now()):
                 raise refuse(42918)
 
     def _lost(self, kind: type[faults.Rule], names: list[str]) -> bool:

@@ -13,7 +13,7 @@ class RateWindow:
         self.limit = limit
         self._taken: deque[float] = deque()
 
-    def take(self, count: int, now: float) -> bool:
+    def admits(self, count: int, now: float) -> bool:
         taken = self._taken
         while taken and taken[0] <= now - 1.0:
             taken.popleft()
@@ -50,9 +50,9 @@ class Limits:
     def refuse(self, connection: str, channel: str, count: int, now: float) -> int | None:
         """The code a publish is refused with, or None; 42921 means: and the connection ends."""
         rates = self._rates(connection)
-        if not rates.severe.take(count, now):
+        if not rates.severe.admits(count, now):
             return 42921
-        if not rates.inbound.take(count, now):
+        if not rates.inbound.admits(count, now):
             return 42911
         return None if self.take_channel(channel, now, count) else 42913
 
@@ -61,11 +61,11 @@ class Limits:
         window = self._channels.get(channel)
         if window is None:
             window = self._channels[channel] = RateWindow(self._channel)
-        return window.take(count, now)
+        return window.admits(count, now)
 
     def deliver(self, connection: str, count: int, now: float) -> bool:
         """Whether a subscriber may still be sent this."""
-        return self._rates(connection).outbound.take(count, now)
+        return self._rates(connection).outbound.admits(count, now)
 
     def forget(self, connection: str) -> None:
         self._connections.pop(connection, None)

@@ -22,7 +22,7 @@ class BudgetShare:
     async def grow(self, size: int) -> None:
         """Reserves so many bytes more, at most the whole budget. Raises ApiError 503 where they do not become free in time."""
         more = self.budget.most(size)
-        await self.budget.take(more)
+        await self.budget.acquire(more)
         self.size += more
 
     def shrink(self, size: int) -> None:
@@ -70,7 +70,7 @@ class Budget:
     def most(self, size: int) -> int:
         return min(size, self._max_bytes)
 
-    async def take(self, size: int) -> None:
+    async def acquire(self, size: int) -> None:
         if not size or (not self._waiting and size <= self._free):
             self._free -= size
             return

@@ -234,7 +234,7 @@ class Archive:
 
     async def _keep_storing(self) -> None:
         while True:
-            batch = await self._intake.take()
+            batch = await self._intake.next_batch()
             stream = self._stream
             await self._store_batch(batch)
             if stream is not None and stream is self._stream:

@@ -41,7 +41,7 @@ class ArrivalQueue:
         self._bytes += arrival.size
         self._changed.set()
 
-    async def take(self) -> list[Arrival]:
+    async def next_batch(self) -> list[Arrival]:
         """At least one record; waits for it."""
         while not self._waiting:
             self._changed.clear()

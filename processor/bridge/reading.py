@@ -2,7 +2,7 @@
 
     reader = StreamReader(response_id, channel)
     for each event:  reader.read(data)     # what it brings
-    at the end:      reader.close()        # the stop, where the stream gave none
+    at the end:      reader.finish()       # the stop, where the stream gave none
     or, if it failed: reader.fail(code, message)
 
 The first token event is the start, the last one the stop; nothing comes after it.
@@ -59,7 +59,7 @@ class StreamReader:
         records = self._take(body)
         return Reading(None if body.done else body.fields, records, body.done)
 
-    def close(self) -> tuple[TokenRecord, ...]:
+    def finish(self) -> tuple[TokenRecord, ...]:
         """The stream ended. Without a finish or `[DONE]` it was cut off."""
         if self.ended:
             return ()

@@ -237,7 +237,7 @@ class Stream:
                 self._parts.measures.upstream_failed(self._failure.cause)
             return self._reader.fail(UPSTREAM_ERROR, str(self._failure))
         cut_off = not self._reader.ended
-        records = self._reader.close()
+        records = self._reader.finish()
         if self._reader.error is not None:
             self._parts.measures.upstream_failed(Cause.INCOMPLETE if cut_off else Cause.ERROR)
         return records

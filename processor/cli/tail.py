@@ -90,7 +90,7 @@ class Follower:
 class Show(Protocol):
     def __enter__(self) -> Self: ...
     def __exit__(self, *exception: object) -> None: ...
-    def take(self, happened: Sequence[ReaderEvent], reader: Reader) -> None: ...
+    def update(self, happened: Sequence[ReaderEvent], reader: Reader) -> None: ...
 
 
 async def run(follower: Follower, show: Show, count: int) -> None:
@@ -111,7 +111,7 @@ async def run(follower: Follower, show: Show, count: int) -> None:
     try:
         with show:
             async for happened in follower.events():
-                show.take(happened, follower.reader)
+                show.update(happened, follower.reader)
                 ended |= {one.response_id for one in happened if isinstance(one, Stopped)}
                 if count and len(ended) >= count:
                     return
@@ -136,7 +136,7 @@ class JsonLines:
     def __exit__(self, *exception: object) -> None:
         """Nothing is held."""
 
-    def take(self, happened: Sequence[ReaderEvent], reader: Reader) -> None:
+    def update(self, happened: Sequence[ReaderEvent], reader: Reader) -> None:
         for one in happened:
             self._write(as_fields(one, reader.responses.get(one.response_id)))
 
@@ -154,7 +154,7 @@ class PlainLines:
     def __exit__(self, *exception: object) -> None:
         """Nothing is held."""
 
-    def take(self, happened: Sequence[ReaderEvent], reader: Reader) -> None:
+    def update(self, happened: Sequence[ReaderEvent], reader: Reader) -> None:
         for one in happened:
             told = as_fields(one, reader.responses.get(one.response_id))
             kind, response_id = told.pop("happening"), told.pop("responseId")
@@ -181,7 +181,7 @@ class TailLanes:
     def __exit__(self, *exception: object) -> None:
         self._live.stop()
 
-    def take(self, happened: Sequence[ReaderEvent], reader: Reader) -> None:
+    def update(self, happened: Sequence[ReaderEvent], reader: Reader) -> None:
         self._reader = reader
         self._shown |= dict.fromkeys(one.response_id for one in happened)
 

@@ -83,7 +83,7 @@ class Advancer:
 
     def _overflow(self, response: Response, raw: Raw) -> None:
         self._write_queue.dead_letter(raw, Reason.TOO_LARGE, "the response would pass MAX_RESPONSE_BYTES")
-        self.close(response, EndReason.TOO_LARGE)
+        self.end(response, EndReason.TOO_LARGE)
 
     def advance(self, response: Response, now: float) -> None:
         """Take early records whose turn has come, and obey decisions the sequence has come to."""
@@ -135,9 +135,9 @@ class Advancer:
         while response.phase is not Phase.ENDING and (response.early or next_known(response) is not None):
             self.give_up(response, now)
         if response.phase is Phase.OPEN:
-            self.close(response, reason)
+            self.end(response, reason)
 
-    def close(self, response: Response, reason: EndReason) -> None:
+    def end(self, response: Response, reason: EndReason) -> None:
         """The relay ends the response, after what was accepted."""
         self._check_not_followed(response)
         self._early.discard(response, Reason.LATE, "after the end of the response")

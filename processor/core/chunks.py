@@ -58,7 +58,7 @@ class Actions(msgspec.Struct, frozen=True):
     start: Callable[[Response, TokenRecord, Raw, float], None]
     accept: Callable[[Response, TokenRecord, Raw], None]
     advance: Callable[[Response, float], None]
-    close: Callable[[Response, EndReason], None]
+    end: Callable[[Response, EndReason], None]
     charge: Callable[[Response, int], None]
     note: Callable[[Response, Raw], None]
     """A record of the response was read that a record must come to cover."""
@@ -107,7 +107,7 @@ class Chunks:
 
     # Taking
 
-    def take(self, body: Body | Invalid, raw: Raw, now: float) -> None:
+    def consume(self, body: Body | Invalid, raw: Raw, now: float) -> None:
         """Never raises, whatever the record holds."""
         chunk = body if isinstance(body, Invalid) else identify(body, raw.key, raw.headers)
         if chunk is None:
@@ -202,7 +202,7 @@ class Chunks:
             return
         if response.size > self._limits.response:
             self._write_queue.dead_letter(raw, Reason.TOO_LARGE, "the response would pass MAX_RESPONSE_BYTES")
-            self._actions.close(response, EndReason.TOO_LARGE)
+            self._actions.end(response, EndReason.TOO_LARGE)
             return
         if changed:
             self._outflow.note_changed(response)

@@ -24,7 +24,7 @@ class Counts(msgspec.Struct):
     response_seconds: list[float] = []
     """From reading a response's start to the acknowledgement of its end."""
 
-    def take(self) -> "Counts":
+    def collect(self) -> "Counts":
         """Returns what was counted since the last call, and begins again from nothing."""
         taken, fresh = copy.copy(self), Counts()
         for name in self.__struct_fields__:

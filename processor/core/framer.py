@@ -218,7 +218,7 @@ def _first_fitting(item: Run | Token, room: int, *, one_at_least: bool) -> Run |
     if one_at_least:
         count = max(count, 1)
     if type(item) is Run and 0 < count < item.count:
-        return item.take(count)
+        return item.split_off(count)
     return item if count else None
 
 

@@ -101,7 +101,7 @@ class Intake:
             start=self._start,
             accept=self.advancer.accept,
             advance=self.advancer.advance,
-            close=self.advancer.close,
+            end=self.advancer.end,
             charge=self.advancer.charge,
             note=lambda response, raw: response.note_number(self._batch_number, raw.offset, raw.offset),
             counts=self.counts,
@@ -203,7 +203,7 @@ class Intake:
             record = self._decoded(raw)
             chunk = self.chunks.recognized_after_all(raw) if isinstance(record, Invalid) else None
         if chunk is not None:
-            self.chunks.take(chunk, raw, now)
+            self.chunks.consume(chunk, raw, now)
             self._relieve_orphans(unknown=raw.offset < self.unknown_before)
             return
         if isinstance(record, TokenRecord) and (following := self._followed.pop(record.response_id, None)) is not None:
@@ -261,7 +261,7 @@ class Intake:
                 return
             self._write_queue.dead_letter(raw, Reason.RESPONSE_ID_REUSED, "another start of an open response")
             if response.phase is Phase.OPEN:
-                self.advancer.close(response, EndReason.RESPONSE_ID_REUSED)
+                self.advancer.end(response, EndReason.RESPONSE_ID_REUSED)
             return
         self.early.adopt(response)
         response.begin(record, raw, digest, now)
@@ -308,7 +308,7 @@ class Intake:
             if found.early:
                 self.advancer.give_up(found, now)
             else:
-                self.advancer.close(found, EndReason.TOO_LARGE)
+                self.advancer.end(found, EndReason.TOO_LARGE)
 
     def _relieve_orphans(self, *, unknown: bool) -> None:
         while (orphan := self.relief.orphan(unknown=unknown)) is not None:
@@ -327,7 +327,7 @@ class Intake:
         elif pinning.early:
             self.advancer.give_up(pinning, now)
         else:
-            self.advancer.close(pinning, EndReason.ABANDONED)
+            self.advancer.end(pinning, EndReason.ABANDONED)
 
     @property
     def missing_is_published(self) -> bool:

@@ -212,7 +212,7 @@ class Run(msgspec.Struct):
     def raws(self) -> list[Raw]:
         return self.records
 
-    def take(self, count: int) -> "Run":
+    def split_off(self, count: int) -> "Run":
         """Its first tokens, as a run of their own; the rest stays. `count` is less than all."""
         records = self.records[:count]
         held = sum([cost(raw) for raw in records])

@@ -283,9 +283,9 @@ def _take_published(response: Response, history: Published) -> Item | None:
     if type(item) is Run:
         below = history.seq_end - item.seq  # tokens that are surely published; the next one by its text alone
         if 0 < below < item.count:
-            return item.take(below)
+            return item.split_off(below)
         if below == 0 and item.count > 1:
-            first = item.take(1)
+            first = item.split_off(1)
             response.put_back((first,))
             item = first
     if not _is_published(item, history):

@@ -131,7 +131,7 @@ class PartitionPipeline:
             response.take_history(response.history, asked=clean)
             self._outflow.enqueue(response)
             if lost and response.unnumbered and response.phase is Phase.OPEN:
-                self._intake.advancer.close(response, EndReason.LOST)
+                self._intake.advancer.end(response, EndReason.LOST)
 
     # Input: what is consumed
 
@@ -362,4 +362,4 @@ class PartitionPipeline:
         )
 
     def take_counts(self) -> Counts:
-        return self._intake.counts.take()
+        return self._intake.counts.collect()

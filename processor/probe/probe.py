@@ -81,7 +81,7 @@ class Sent:
         self.text += token
         return token
 
-    def take(self, message: Message) -> None:
+    def receive(self, message: Message) -> None:
         """Other responses of the channel are let go at once: other processes may probe it too."""
         for event in self.reader.feed(message):
             if event.response_id != self.response_id:
@@ -216,7 +216,7 @@ class Probe:
         while not sent.stopped and (left := deadline - time.monotonic()) > 0:
             item = await followed.next(min(TICK, left))
             if isinstance(item, Message):
-                sent.take(item)
+                sent.receive(item)
             elif sent.misses_something:
                 await _repair(sent, followed)
             for seconds in sent.arrived(time.monotonic()):

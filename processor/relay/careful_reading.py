@@ -98,7 +98,7 @@ class CarefulReading:
         care = self._care
         if care is None:
             return
-        records = care.take() if not care.over else []
+        records = care.next_records() if not care.over else []
         suspected = care.suspects(records) if records else False
         if records:
             await self._announce(care, records, suspected=suspected)

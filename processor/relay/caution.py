@@ -60,7 +60,7 @@ class Caution:
         self._waiting.extend(records)
         self.position = max(self.position, position)
 
-    def take(self) -> list[Raw]:
+    def next_records(self) -> list[Raw]:
         """The next records to feed together."""
         survived = self._next_before(self.since)
         size, before = (STRETCHES[0], self.since) if survived else (self.step, self.until)

@@ -50,7 +50,7 @@ class RelayControls:
         self.memory = ControlsMemory(LOOKBACK)
         self._clock = clock
         self._random = random
-        self._source = None if source is None else source(self.take)
+        self._source = None if source is None else source(self.apply)
         self._sink = sink
         self._retried = retried
         self._workers: Callable[[], Iterable[Cancellable]] = tuple
@@ -62,7 +62,7 @@ class RelayControls:
         """Why no cancel comes, as a sentence; None while controls are read."""
         return None if self._source is None else self._source.trouble
 
-    def take(self, control: ControlRecord, age: float) -> None:
+    def apply(self, control: ControlRecord, age: float) -> None:
         """A control was read that was written `age` seconds ago; 0 for one that has just come."""
         if control.event is not ControlEvent.CANCEL:
             return

@@ -63,7 +63,7 @@ async def restore(pipeline: PipelineInput, responses: RecordsReader, number: int
     """
     now = clock.monotonic()
 
-    def take(offset: int, key: bytes, value: bytes | None) -> None:
+    def take_up(offset: int, key: bytes, value: bytes | None) -> None:
         response_id = key.decode(errors="replace")
         try:
             pipeline.take_up(offset, response_id, None if value is None else decode_response(value), now)
@@ -71,7 +71,7 @@ async def restore(pipeline: PipelineInput, responses: RecordsReader, number: int
             pipeline.pass_over(response_id)
             log.warning("response_record_unreadable", partition=number, offset=offset, cause=str(error))
 
-    end = await responses.read(number, start, take)
+    end = await responses.read(number, start, take_up)
     pipeline.restore((), end, clock.monotonic())
     return end
 
@@ -80,11 +80,11 @@ async def record_at(responses: RecordsReader, number: int, offset: int) -> Respo
     """The record at an offset of `responses[number]`, None where there is none any more. Raises KafkaUnavailable."""
     found: list[bytes] = []
 
-    def take(at: int, _key: bytes, value: bytes | None) -> None:
+    def keep(at: int, _key: bytes, value: bytes | None) -> None:
         if at == offset and value is not None:
             found.append(value)
 
-    await responses.read(number, offset, take, only=True)
+    await responses.read(number, offset, keep, only=True)
     return decode_response(found[0]) if found else None
 
 

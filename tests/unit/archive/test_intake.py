@@ -16,7 +16,7 @@ async def test_a_batch_is_complete_by_count_without_waiting() -> None:
     for offset in range(5):
         await intake.put(arrival(offset))
     async with asyncio.timeout(5):
-        assert [one.position.offset for one in await intake.take()] == [0, 1, 2]
+        assert [one.position.offset for one in await intake.next_batch()] == [0, 1, 2]
 
 
 async def test_a_batch_is_complete_by_bytes() -> None:
@@ -24,14 +24,14 @@ async def test_a_batch_is_complete_by_bytes() -> None:
     for offset in range(3):
         await intake.put(arrival(offset, 500))
     async with asyncio.timeout(5):
-        assert len(await intake.take()) == 2
+        assert len(await intake.next_batch()) == 2
 
 
 async def test_a_lonely_record_waits_no_longer_than_it_must() -> None:
     intake = ArrivalQueue(BatchLimits(within=0.01))
     await intake.put(arrival(0))
     async with asyncio.timeout(5):
-        assert len(await intake.take()) == 1
+        assert len(await intake.next_batch()) == 1
 
 
 async def test_the_reader_waits_when_two_batches_are_held() -> None:
@@ -41,7 +41,7 @@ async def test_the_reader_waits_when_two_batches_are_held() -> None:
     waiting = asyncio.ensure_future(intake.put(arrival(4)))
     await asyncio.wait({waiting}, timeout=0.05)
     assert not waiting.done()
-    await intake.take()
+    await intake.next_batch()
     async with asyncio.timeout(5):
         await waiting
     assert len(intake) == 3

@@ -24,7 +24,7 @@ def test_a_stream_is_a_start_its_tokens_and_a_stop() -> None:
     assert (records[0].channel, records[0].metadata) == ("chat:42", {"model": "m"})
     assert (records[2].reason, records[2].usage) == ("stop", USAGE)
     assert reader.ended
-    assert reader.close() == ()
+    assert reader.finish() == ()
 
 
 def test_each_chunk_is_given_back() -> None:
@@ -35,19 +35,19 @@ def test_each_chunk_is_given_back() -> None:
 
 
 def test_a_finish_without_usage_is_an_end() -> None:
-    (stop,) = stream(text("Hi"), finish("length")).close()
+    (stop,) = stream(text("Hi"), finish("length")).finish()
     assert (stop.reason, stop.error) == ("length", None)
 
 
 def test_a_stream_that_was_cut_off_is_incomplete() -> None:
-    (stop,) = stream(text("Hi")).close()
+    (stop,) = stream(text("Hi")).finish()
     assert stop.reason == "error"
     assert stop.error is not None
     assert stop.error["code"] == "incomplete"
 
 
 def test_an_empty_stream_has_a_start_and_an_end() -> None:
-    start, stop = StreamReader("r-1", "chat:42").close()
+    start, stop = StreamReader("r-1", "chat:42").finish()
     assert (start.event, start.channel) == ("start", "chat:42")
     assert (stop.reason, stop.error and stop.error["code"]) == ("error", "incomplete")
 

@@ -109,12 +109,12 @@ async def test_lines_and_lanes_show_what_a_terminal_would_obey() -> None:
     follower = Follower(Channel(sly), "tokenstream")
     happened = await follow(follower, 1)
     lines: list[str] = []
-    PlainLines(lines.append, visible).take(happened, follower.reader)
+    PlainLines(lines.append, visible).update(happened, follower.reader)
     assert lines[0] == "r start metadata={'model': 'm'}"
     assert not any("\x1b" in line for line in lines)
 
     lanes = TailLanes(visible)
-    lanes.take(happened, follower.reader)
+    lanes.update(happened, follower.reader)
     drawn = lanes.drawn(width=60, height=20)
     assert "␛[2J[red]x" in drawn
     assert "r · complete ✓ · 1 tokens" in drawn
@@ -124,7 +124,7 @@ async def test_json_lines_have_each_event() -> None:
     follower = Follower(Channel(WHOLE), "tokenstream")
     happened = await follow(follower, 1)
     told: list[object] = []
-    JsonLines(told.append).take(happened, follower.reader)
+    JsonLines(told.append).update(happened, follower.reader)
     assert told[1] == {"happening": "text", "responseId": "r", "part": "text", "text": "Hel"}
     assert told[-1] == {
         "happening": "stop",
@@ -140,7 +140,7 @@ async def test_lanes_that_do_not_fit_leave_room_for_the_newest() -> None:
     live = [message for number in range(9) for message in (start(f"r-{number}"), stop(f"r-{number}", 1, ""))]
     follower = Follower(Channel(live), "tokenstream")
     lanes = TailLanes(visible)
-    lanes.take(await follow(follower, 9), follower.reader)
+    lanes.update(await follow(follower, 9), follower.reader)
     drawn = lanes.drawn(width=60, height=20)
     assert "r-8" in drawn
     assert "r-0" not in drawn

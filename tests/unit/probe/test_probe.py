@@ -35,7 +35,7 @@ def frame(name: str, seq: int, data: object = None, offset: int = 0, response_id
 
 def judged(probe: Sent, frames: Sequence[Message]) -> Judgement:
     for each in frames:
-        probe.take(each)
+        probe.receive(each)
     return probe.judge()
 
 
@@ -104,7 +104,7 @@ def test_each_token_is_timed_once() -> None:
     probe, frames = sent(3)
     times: list[float] = []
     for number, each in enumerate(frames):
-        probe.take(each)
+        probe.receive(each)
         times += probe.arrived(10.0 + number)
     assert times == [11.0, 11.0, 11.0]
 

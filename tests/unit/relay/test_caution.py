@@ -41,7 +41,7 @@ def test_an_end_in_a_stretch_makes_the_next_ones_smaller() -> None:
         care = caution(CommitMetadata(trying=tried), 1, 0, 10_000)
         assert care is not None
         care.add([LogRecord(offset, b"{}") for offset in range(tried.first, tried.end)], tried.end)
-        tried = care.marker(care.take())
+        tried = care.marker(care.next_records())
         sizes.append(tried.end - tried.first)
     assert sizes == list(STRETCHES)
 
@@ -50,7 +50,7 @@ def stretches(care: Caution) -> list[tuple[int, int]]:
     """First and last offset of all that is fed together before everything is read as usual."""
     found = []
     while not care.over:
-        taken = care.take()
+        taken = care.next_records()
         found.append((taken[0].offset, taken[-1].offset))
     return found
 
@@ -100,7 +100,7 @@ def test_a_record_is_poison_only_once_it_was_tried_alone_often_enough() -> None:
 def test_only_the_suspect_has_ends_against_it() -> None:
     care = Caution(1, 7, Trying(6, 7, 1), since=6)
     care.add(RECORDS, 9)
-    taken = [care.take() for _ in range(2)]
+    taken = [care.next_records() for _ in range(2)]
     assert [care.marker(records) for records in taken] == [(5, 6, 0), (6, 7, 1)]
     assert [care.suspects(records) for records in taken] == [False, True]
     assert (care.over, care.position) == (True, 9)

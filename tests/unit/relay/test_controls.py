@@ -84,9 +84,9 @@ async def test_every_further_attempt_to_write_a_notice_is_counted() -> None:
 async def test_a_cancel_reaches_every_partition_once_with_its_times() -> None:
     made, first, second = controls(), Partition(), Partition()
     async with running(made, first, second):
-        made.take(cancel("r-1"), 0.0)
-        made.take(cancel("r-1"), 0.0)
-        made.take(cancel("r-2"), 30.0)
+        made.apply(cancel("r-1"), 0.0)
+        made.apply(cancel("r-1"), 0.0)
+        made.apply(cancel("r-2"), 30.0)
     assert first.taken == second.taken
     assert first.taken == [("r-1", Cancel(999.5, 1_000.0)), ("r-2", Cancel(970.0, 970.0))]
     assert made.memory.find("r-1", "chat:1", 1_000.0) is not None
@@ -95,8 +95,8 @@ async def test_a_cancel_reaches_every_partition_once_with_its_times() -> None:
 async def test_notices_and_old_cancels_reach_no_partition() -> None:
     made, partition = controls(), Partition()
     async with running(made, partition):
-        made.take(ControlRecord(ControlEvent.UNWANTED, "r-1", "chat:1"), 0.0)
-        made.take(cancel("r-2"), LOOKBACK + 1)
+        made.apply(ControlRecord(ControlEvent.UNWANTED, "r-1", "chat:1"), 0.0)
+        made.apply(cancel("r-2"), LOOKBACK + 1)
     assert partition.taken == []
 
 

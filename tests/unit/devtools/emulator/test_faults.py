@@ -261,7 +261,7 @@ def test_every_kind_can_be_made_from_json() -> None:
 
 def test_a_window_holds_any_trailing_second() -> None:
     window = RateWindow(2)
-    assert [window.take(1, now) for now in (0.0, 0.5, 0.75, 1.0, 1.25, 1.5)] == [True, True, False, True, False, True]
+    assert [window.admits(1, now) for now in (0.0, 0.5, 0.75, 1.0, 1.25, 1.5)] == [True, True, False, True, False, True]
 
 
 @pytest.mark.parametrize(
