@@ -113,7 +113,7 @@ class Advancer:
         """What is missing before the next number that is known is given up."""
         if response.phase is Phase.AWAITING_START:
             for seq in sorted(response.early):
-                self.give_up_orphan(response, seq)
+                self.give_up_startless(response, seq)
             return
         if (known := next_known(response)) is None:
             return
@@ -124,7 +124,7 @@ class Advancer:
         self._outflow.enqueue(response)
         self.advance(response, now)
 
-    def give_up_orphan(self, response: Response, seq: int) -> None:
+    def give_up_startless(self, response: Response, seq: int) -> None:
         self._early.give_up(response, seq)
         if not response.early:
             self._open.pop(response.id, None)

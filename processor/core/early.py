@@ -1,7 +1,7 @@
 """Records of a partition that came before their turn, held until it comes or they are given up."""
 
 from processor.core.limits import Limits
-from processor.core.relief import Orphans
+from processor.core.relief import StartlessRecords
 from processor.core.response import Early, Phase, Raw, Response, cost
 from processor.core.timers import Kind, Timers
 from processor.core.write_queue import WriteQueue
@@ -12,25 +12,25 @@ from topics.records import Reason
 class EarlyRecords:
     """Counts what the early records of all responses cost, and notes those whose response has not started."""
 
-    __slots__ = ("_limits", "_orphans", "_timers", "_write_queue", "bytes")
+    __slots__ = ("_limits", "_startless", "_timers", "_write_queue", "bytes")
 
-    def __init__(self, limits: Limits, write_queue: WriteQueue, timers: Timers, orphans: Orphans) -> None:
+    def __init__(self, limits: Limits, write_queue: WriteQueue, timers: Timers, startless: StartlessRecords) -> None:
         self._limits = limits
         self._write_queue = write_queue
         self._timers = timers
-        self._orphans = orphans
+        self._startless = startless
         self.bytes = 0
         """Cost of all early records held."""
 
     def hold(self, response: Response, seq: int, record: TokenRecord, raw: Raw) -> None:
         self.bytes += response.hold(seq, Early(record, raw))
         if response.phase is Phase.AWAITING_START:
-            self._orphans.add(response, seq, raw)
+            self._startless.add(response, seq, raw)
 
     def release(self, response: Response, seq: int) -> Early:
         early = response.release(seq)
         self.bytes -= cost(early.raw)
-        self._orphans.remove(early.raw)
+        self._startless.remove(early.raw)
         return early
 
     def release_all(self, response: Response) -> None:
@@ -51,7 +51,7 @@ class EarlyRecords:
     def adopt(self, response: Response) -> None:
         """The start has come: they wait for their turn now, not for the start."""
         for early in response.early.values():
-            self._orphans.remove(early.raw)
+            self._startless.remove(early.raw)
 
     def watch_gap(self, response: Response, now: float) -> None:
         """Arms the timer of the gap before them, once."""

@@ -79,7 +79,7 @@ class Intake:
         self.open: dict[str, Response] = {}
         self.relief = Relief(limits, self.open, outflow)
         self.counts = Counts()
-        self.early = EarlyRecords(limits, write_queue, timers, self.relief.orphans)
+        self.early = EarlyRecords(limits, write_queue, timers, self.relief.startless)
         self.cancels = ResponseCancels(limits, timers, cancels)
         self.advancer = Advancer(
             limits,
@@ -150,9 +150,9 @@ class Intake:
         followed.clear()
         self.position = max(position, raws[-1].offset + 1) if raws else max(position, self.position)
         if (
-            self.position > self.unknown_before and self.relief.orphans.bytes
+            self.position > self.unknown_before and self.relief.startless.bytes
         ):  # plain tokens, too, can be what is read first beyond it
-            self._relieve_orphans(unknown=False)
+            self._give_up_startless(unknown=False)
         if len(self.open) > self.relief.most_open:
             self._bound_open(now)
         self.relieve(self.position, now)
@@ -204,7 +204,7 @@ class Intake:
             chunk = self.chunks.recognized_after_all(raw) if isinstance(record, Invalid) else None
         if chunk is not None:
             self.chunks.consume(chunk, raw, now)
-            self._relieve_orphans(unknown=raw.offset < self.unknown_before)
+            self._give_up_startless(unknown=raw.offset < self.unknown_before)
             return
         if isinstance(record, TokenRecord) and (following := self._followed.pop(record.response_id, None)) is not None:
             self._unfollow(following, now)
@@ -231,7 +231,7 @@ class Intake:
             self.advancer.settle(judge_after_end(finished, record, raw, _digest(raw), replayed), raw)
         else:
             self._meet(record, raw, now)
-        self._relieve_orphans(unknown=raw.offset < self.unknown_before)
+        self._give_up_startless(unknown=raw.offset < self.unknown_before)
 
     def _meet(self, record: TokenRecord, raw: Raw, now: float) -> None:
         """The first record of a response that is not known."""
@@ -296,7 +296,7 @@ class Intake:
         if len(response.early) <= MAX_EARLY_TOKENS:
             return
         if response.phase is Phase.AWAITING_START:
-            self.advancer.give_up_orphan(response, next(iter(response.early)))
+            self.advancer.give_up_startless(response, next(iter(response.early)))
         else:
             self.advancer.give_up(response, now)
 
@@ -310,9 +310,9 @@ class Intake:
             else:
                 self.advancer.end(found, EndReason.TOO_LARGE)
 
-    def _relieve_orphans(self, *, unknown: bool) -> None:
-        while (orphan := self.relief.orphan(unknown=unknown)) is not None:
-            self.advancer.give_up_orphan(*orphan)
+    def _give_up_startless(self, *, unknown: bool) -> None:
+        while (startless := self.relief.startless_record(unknown=unknown)) is not None:
+            self.advancer.give_up_startless(*startless)
 
     def release_offset(self, committed_offset: int, now: float) -> None:
         """Give up what holds the committed offset back by waiting for records, of what a predecessor may have published only what is known."""
@@ -337,7 +337,7 @@ class Intake:
     @property
     def held_bytes(self) -> int:
         """Cost of the early records held, and of the responses without a start."""
-        return self.early.bytes + self.relief.orphans.response_bytes
+        return self.early.bytes + self.relief.startless.response_bytes
 
     @property
     def waiting_bytes(self) -> int:

@@ -43,7 +43,7 @@ class UnpairedTails:
         return sum(cost(raw) for each in self.responses() if each.unpaired is not None for raw in each.unpaired.raws())
 
 
-class Orphans:
+class StartlessRecords:
     """Records of responses whose start has not come, in the order of the log."""
 
     __slots__ = ("_by_response", "_held", "bytes", "response_bytes")
@@ -89,23 +89,23 @@ class Orphans:
 class Relief:
     """What is to be given up next."""
 
-    __slots__ = ("_limits", "_open", "_outflow", "most_open", "orphans", "unpaired")
+    __slots__ = ("_limits", "_open", "_outflow", "most_open", "startless", "unpaired")
 
     def __init__(self, limits: Limits, open_responses: Mapping[str, Response], outflow: Outflow) -> None:
         self._limits = limits
         self._open = open_responses
         self._outflow = outflow
         self.most_open = limits.open_responses
-        self.orphans = Orphans()
+        self.startless = StartlessRecords()
         self.unpaired = UnpairedTails()
 
     def _room(self, *, unknown: bool) -> int:
         """Bytes that may wait for records."""
         return self._limits.whole_low_water if unknown else self._limits.low_water
 
-    def orphan(self, *, unknown: bool) -> tuple[Response, int] | None:
+    def startless_record(self, *, unknown: bool) -> tuple[Response, int] | None:
         """The record whose start is not waited for any longer. `unknown`: a predecessor may have published what is read."""
-        return self.orphans.oldest() if self.orphans.bytes > self._room(unknown=unknown) else None
+        return self.startless.oldest() if self.startless.bytes > self._room(unknown=unknown) else None
 
     def response(self, early_bytes: int, *, unknown: bool) -> Response | None:
         """The response whose gap is given up; where it holds nothing early, one to be ended. `early_bytes` is of all.
@@ -115,14 +115,14 @@ class Relief:
         room = self._room(unknown=unknown)
         if early_bytes + self._outflow.queued_bytes <= room or early_bytes + self.unpaired.bytes() <= room:
             return None
-        if not unknown and 2 * self.orphans.bytes > early_bytes:
-            return self.orphans.oldest()[0]
+        if not unknown and 2 * self.startless.bytes > early_bytes:
+            return self.startless.oldest()[0]
         known = self._known(unknown=unknown)
         if (response := _oldest_gap(known)) is not None:
             return response
-        if self.orphans.bytes and not unknown:
-            return self.orphans.oldest()[0]
-        return _oldest_unpaired(known) if early_bytes == self.orphans.bytes else None
+        if self.startless.bytes and not unknown:
+            return self.startless.oldest()[0]
+        return _oldest_unpaired(known) if early_bytes == self.startless.bytes else None
 
     def _known(self, *, unknown: bool) -> list[Response]:
         """The responses of which no more is published than was read. Asks the histories about the others."""
@@ -141,7 +141,7 @@ class Relief:
         live as it could not have had, so that it had read less when all its responses were.
         """
         bound = 2 * self._limits.open_responses if unknown else self.most_open
-        if len(self._open) - len(self.orphans) <= bound + bound // 64:
+        if len(self._open) - len(self.startless) <= bound + bound // 64:
             return []
         live = [each for each in self._open.values() if each.live]
         if len(live) <= bound + bound // 64:
