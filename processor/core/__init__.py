@@ -1,5 +1,7 @@
-"""The pure core: decides everything and does no I/O. No async, clock, randomness, logging or metrics; time is an argument.
+"""Decides everything that the relay does, without I/O.
 
-Records and `now` (seconds, monotonic) go in; frames to publish and batches to write come out; the shell reports how
-each ended. The same calls always give the same result, so a failure found under a seed replays exactly.
+The core has no async, clock, randomness, logging or metrics; time is an argument.
+Its input is records and `now` (seconds, monotonic). Its output is frames to publish and batches to write.
+The shell reports the outcome of each.
+The same calls always give the same result, so a failure found under a seed replays exactly.
 """

@@ -1,4 +1,6 @@
-"""How the open responses of a partition advance: accepted records, gaps that are given up, ends that the relay decides."""
+"""Advances the open responses of a partition: accepts records, gives up gaps, and applies ends that the relay
+decides.
+"""
 
 from collections.abc import Container
 from typing import Final
@@ -20,7 +22,10 @@ _TOKEN: Final = str(Event.TOKEN)
 
 
 class Advancer:
-    """Changes the responses in `open_responses`. Those in `followed` have a run that grows, and take no decision before it ends."""
+    """Changes the responses in `open_responses`.
+
+    A response in `followed` has a run that still grows. No decision about it is taken before the run ends.
+    """
 
     __slots__ = (
         "_early",
@@ -57,7 +62,7 @@ class Advancer:
         self.counts = counts
 
     def accept(self, response: Response, record: TokenRecord, raw: Raw) -> None:
-        """Take the record whose number is next, and whose offset is noted."""
+        """Accepts the record that has the next number. The caller has noted the record's offset."""
         if record.event != _TOKEN:
             if take_stop(response, record, raw, self._limits.response) is not None:
                 self._overflow(response, raw)
@@ -77,7 +82,7 @@ class Advancer:
         self._outflow.enqueue(response)
 
     def charge(self, response: Response, held: int) -> None:
-        """A record is kept until it is acknowledged."""
+        """Charges the cost of a record that is kept until it is acknowledged."""
         response.charge(held)
         self._outflow.queued_bytes += held
 
@@ -86,7 +91,7 @@ class Advancer:
         self.end(response, EndReason.TOO_LARGE)
 
     def advance(self, response: Response, now: float) -> None:
-        """Take early records whose turn has come, and obey decisions the sequence has come to."""
+        """Accepts early records that are next in sequence, and applies decisions that the sequence has reached."""
         passed_over = response.next_seq == 1  # what came before the start may have its number
         while True:
             if (response.to_obey or response.decided_end) and response.obey_decisions():
@@ -110,7 +115,7 @@ class Advancer:
             self._unpaired.note(response)
 
     def give_up(self, response: Response, now: float) -> None:
-        """What is missing before the next number that is known is given up."""
+        """Gives up the numbers that are missing before the next known number."""
         if response.phase is Phase.AWAITING_START:
             for seq in sorted(response.early):
                 self.give_up_startless(response, seq)
@@ -131,14 +136,17 @@ class Advancer:
             self._timers.forget(response)
 
     def abandon(self, response: Response, now: float, reason: EndReason = EndReason.ABANDONED) -> None:
-        """Gives up what is missing before anything known of the response, and closes it. A stop among that ends it instead."""
+        """Gives up every missing number before the last known record, and ends the response.
+
+        A stop among the known records ends the response instead.
+        """
         while response.phase is not Phase.ENDING and (response.early or next_known(response) is not None):
             self.give_up(response, now)
         if response.phase is Phase.OPEN:
             self.end(response, reason)
 
     def end(self, response: Response, reason: EndReason) -> None:
-        """The relay ends the response, after what was accepted."""
+        """Ends the response by a decision of the relay, after everything that was accepted."""
         self._check_not_followed(response)
         self._early.discard(response, Reason.LATE, "after the end of the response")
         response.decide_end(reason)
@@ -153,5 +161,8 @@ class Advancer:
             self._write_queue.dead_letter(raw, verdict, DETAILS.get(verdict, ""))
 
     def _check_not_followed(self, response: Response) -> None:
-        """What is decided of a response while tokens are appended to a run of it would not come after all of them."""
+        """Asserts that the response is not followed.
+
+        A decision made while tokens are appended to a run would not come after all of them.
+        """
         assert response.id not in self._followed, f"a decision about {response!r} inside its run"

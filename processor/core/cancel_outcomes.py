@@ -1,7 +1,7 @@
 """Counts the outcomes of cancels.
 
-A producer may write the stop so soon that the partition reads it before the cancel. So stops with the reason `cancelled` are
-remembered until their cancel comes.
+A partition may read a producer's stop before it reads the cancel that caused it.
+Therefore stops with the reason `cancelled` are remembered until their cancel arrives.
 """
 
 from collections import OrderedDict
@@ -13,7 +13,9 @@ from topics.controls import ControlRecord
 from topics.records import EndReason
 
 REMEMBERED_STOPS: Final = 1_000
-"""Stops whose cancel has not come; above it the oldest is forgotten, and its cancel counts as late."""
+"""The maximum number of stops that wait for their cancel. Beyond it the oldest is forgotten, and its cancel counts as
+late.
+"""
 
 
 class CancelOutcomes:

@@ -1,4 +1,4 @@
-"""Cancels of the responses of a partition: taken up, and recalled at a start that comes after them."""
+"""Applies cancels to the responses of a partition, and remembers those that arrive before their response starts."""
 
 from processor.core.limits import Limits
 from processor.core.response import Cancel, Phase, Response
@@ -17,7 +17,7 @@ class ResponseCancels:
         self._known = known
 
     def recall(self, response: Response, now: float) -> None:
-        """Takes up a cancel that came within a minute before the start."""
+        """Applies a cancel that arrived within a minute before the start."""
         noted = self._known.find(response.id, response.channel, now)
         if noted is not None and _seconds_to_start(noted, response) <= REMEMBERED_SECONDS:
             self.take_up(response, Cancel(noted.at, now))
@@ -29,7 +29,7 @@ class ResponseCancels:
             self.take_up(response, Cancel(noted.at, min(now, noted.at + max(0.0, seconds))))
 
     def take_up(self, response: Response, cancel: Cancel) -> None:
-        """Takes up a cancel of an open response."""
+        """Applies a cancel to an open response."""
         if response.cancel is None and response.phase in {Phase.OPEN, Phase.ENDING}:
             response.note_cancel(cancel)
             self._timers.arm(cancel.since + self._limits.cancel_timeout, Kind.CANCEL, response)

@@ -1,4 +1,4 @@
-"""What a channel's history says was published: pure reading of its messages."""
+"""Reads from the messages of a channel's history what was published. Does no I/O."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ class ChannelHistory:
         return frozenset(self.seen)
 
     def add(self, messages: Iterable[PastMessage], client_id: str) -> None:
-        """Take note of the frames among `messages`; those of other publishers are ignored."""
+        """Notes the frames among `messages`. Frames of other publishers are ignored."""
         self.pages += 1
         for message in messages:
             if message.client_id == client_id and (response_id := message.headers.get("responseId")):

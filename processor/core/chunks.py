@@ -1,8 +1,10 @@
-"""What records in OpenAI's format do to the responses of a partition.
+"""Applies records in OpenAI's format to the responses of a partition.
 
-A response is numbered in the order of its log, as one that leaves numbers out: a record below what was decoded is a repeat.
-It ends with the record that ends it, or when every choice has finished and nothing came for the gap timeout. That is not
-in the log, so it is durable before anything of it is published.
+Records of a response are numbered in the order of its log, as for a producer that leaves numbers out.
+A record below what was decoded is a repeat.
+A response ends with the record that ends it, or when every choice has finished and no record arrives for the gap
+timeout.
+The log does not hold the second kind of end, so it is durable before it is published.
 """
 
 from collections import OrderedDict
@@ -32,12 +34,14 @@ from topics.openai_stream import advance, bears_text, begin, end_after_gap
 from topics.records import EndReason, Event, Reason
 
 MAX_REFUSED_IDS: Final = 4096
-"""Responses without a channel that are remembered, so that only their first record is called invalid."""
+"""The maximum number of responses without a channel that are remembered, so that only their first record is called
+invalid.
+"""
 _OUR_FIELD: Final = b'"event"'
 
 
 class ChunkFormat(msgspec.Struct, frozen=True):
-    """Which records are read as OpenAI's, and which channel their responses have."""
+    """Decides which records are read as OpenAI's, and which channel their responses have."""
 
     tokens_format: Format = Format.AUTO
     template: ChannelTemplate | None = None
@@ -52,7 +56,7 @@ class Opening(Protocol):
 
 
 class Actions(msgspec.Struct, frozen=True):
-    """What the intake does with token events, whatever format they came in."""
+    """The operations of the intake on token events, for any record format."""
 
     open: Opening
     start: Callable[[Response, TokenRecord, Raw, float], None]
@@ -61,12 +65,12 @@ class Actions(msgspec.Struct, frozen=True):
     end: Callable[[Response, EndReason], None]
     charge: Callable[[Response, int], None]
     note: Callable[[Response, Raw], None]
-    """A record of the response was read that a record must come to cover."""
+    """Notes a consumed record that a later response record must cover."""
     counts: Counts
 
 
 class Chunks:
-    """Takes the records in OpenAI's format of a partition."""
+    """Consumes the records of a partition that are in OpenAI's format."""
 
     __slots__ = ("_actions", "_format", "_limits", "_open", "_outflow", "_refused", "_timers", "_write_queue")
 
@@ -92,7 +96,7 @@ class Chunks:
     # Which records
 
     def recognized(self, raw: Raw) -> Body | Invalid | None:
-        """The record, where it is surely not in our format. None leaves that open."""
+        """Returns the decoded record if it is certainly not in tokenstream's format, and None if that is undecided."""
         value = raw.value
         forced = self._format.tokens_format is Format.OPENAI or (
             bool(raw.headers) and CONTENT_TYPE in (header(raw.headers, "content-type") or b"").lower()
@@ -102,13 +106,13 @@ class Chunks:
         return None
 
     def recognized_after_all(self, raw: Raw) -> Body | Invalid | None:
-        """The same, for a record that is not valid in our format."""
+        """Returns the decoded record, for a record that is not valid in tokenstream's format."""
         return recognize(raw.value, raw.headers, self._format.tokens_format)
 
     # Taking
 
     def consume(self, body: Body | Invalid, raw: Raw, now: float) -> None:
-        """Never raises, whatever the record holds."""
+        """Consumes one record. Never raises, whatever the record holds."""
         chunk = body if isinstance(body, Invalid) else identify(body, raw.key, raw.headers)
         if chunk is None:
             return
@@ -125,7 +129,7 @@ class Chunks:
             self._begin(chunk, raw, now)
 
     def _begin(self, chunk: Chunk, raw: Raw, now: float) -> None:
-        """The first record of a response that is not known."""
+        """Handles the first record of an unknown response."""
         if chunk.response_id in self._refused:
             self._write_queue.dead_letter(raw, Reason.NO_START, DETAILS[Reason.NO_START])
             return
@@ -172,7 +176,9 @@ class Chunks:
         self.close_as_decided(response, now)
 
     def _refuse_text(self, chunk: Chunk, raw: Raw, reason: Reason, detail: str) -> None:
-        """What brings no text is ignored: `[DONE]` and usage may come after the end."""
+        """Dead-letters text that arrives after the end. Ignores records without text: `[DONE]` and usage may follow
+        the end.
+        """
         if bears_text(chunk):
             self._write_queue.dead_letter(raw, reason, detail)
 
@@ -185,7 +191,7 @@ class Chunks:
             self._refuse_text(chunk, raw, verdict, DETAILS.get(verdict, ""))
 
     def _apply(self, response: Response, step: Step, raw: Raw, now: float, *, opened: bool = False) -> None:
-        """Takes the token events of one record, but for those that were acknowledged before a takeover."""
+        """Accepts the token events of one record, except those that were acknowledged before a takeover."""
         decoding = response.decoding
         assert decoding is not None
         skip, before, size = decoding.skip, decoding.state, decoding.size
@@ -210,7 +216,7 @@ class Chunks:
             self._watch_end(response, now)
 
     def _take_events(self, response: Response, records: Sequence[TokenRecord], raw: Raw, now: float) -> None:
-        """The last event, which is acknowledged last, keeps the record."""
+        """Keeps the record with the last event, which is acknowledged last."""
         share: Raw = Share(raw, raw.offset, raw.timestamp)
         last = len(records) - 1
         for number, record in enumerate(records):
@@ -231,7 +237,9 @@ class Chunks:
             self._timers.arm(now + self._limits.gap_timeout, Kind.FINISH, response)
 
     def finish_expired(self, response: Response, deadline: float, unreachable_at: float) -> None:
-        """Ends a response whose choices have finished, if nothing came of it for the gap timeout before `deadline`."""
+        """Ends a response whose choices have finished, if none of its records arrived in the gap timeout before
+        `deadline`.
+        """
         decoding, timeout = response.decoding, self._limits.gap_timeout
         if decoding is None or decoding.still_since is None or response.phase is not Phase.OPEN:
             return
@@ -245,7 +253,7 @@ class Chunks:
         self._write_queue.decide(response)
 
     def close_as_decided(self, response: Response, now: float) -> None:
-        """Applies the end that a predecessor decided durably, once the log was read up to it."""
+        """Applies an end that a predecessor decided durably, once the log is read up to it."""
         decoding = response.decoding
         if decoding is None or response.phase is not Phase.OPEN:
             return

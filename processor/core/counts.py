@@ -1,4 +1,4 @@
-"""What a partition counts of its records and responses, for the metrics."""
+"""Counts records and responses of a partition, for the metrics."""
 
 import copy
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Counts(msgspec.Struct):
-    """What happened since the counts were last taken. `finished` is by status."""
+    """Counts since the last `collect`. `finished` is by status."""
 
     consumed: int = 0
     tokens: int = 0
@@ -18,14 +18,14 @@ class Counts(msgspec.Struct):
     parts_dropped: int = 0
     finished: dict[str, int] = {}
     cancels: dict[str, int] = {}
-    """By what came of them: `honoured`, `late` or `forced`."""
+    """By outcome: `honoured`, `late` or `forced`."""
     cancel_seconds: list[float] = []
-    """From the request for a cancel to the acknowledgement of the stop it led to."""
+    """Seconds from the request for a cancel to the acknowledgement of the stop that it caused."""
     response_seconds: list[float] = []
-    """From reading a response's start to the acknowledgement of its end."""
+    """Seconds from reading a response's start to the acknowledgement of its end."""
 
     def collect(self) -> "Counts":
-        """Returns what was counted since the last call, and begins again from nothing."""
+        """Returns the counts since the last call, and resets them."""
         taken, fresh = copy.copy(self), Counts()
         for name in self.__struct_fields__:
             setattr(self, name, getattr(fresh, name))

@@ -1,4 +1,4 @@
-"""Dead letters as records: the original unchanged, with headers that say where it came from and why it is here."""
+"""Builds dead letters: the original record unchanged, with headers that give its origin and the reason."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from processor.core.write_queue import DeadLetter
 CUT_ROOM = 24 * 1024
 """Room for key and headers below the topic's size limit."""
 KEEP_HEADERS = 16 * 1024
-"""Bytes of the original's headers, names and values, that are kept; a value that does not fit is left out, its name with it."""
+"""The maximum size in bytes of the kept original headers, names and values. A header that does not fit is left out."""
 HEADER_OVERHEAD = 4
 OWN_PREFIX = "tokenstream-"
 DETAIL_CHARACTERS = 500
@@ -17,10 +17,12 @@ Headers = list[tuple[str, bytes | None]]
 
 
 def headers_of(letter: DeadLetter, *, topic: str, partition: int, now_ms: int) -> Headers:
-    """The original's headers as they were, then ours: `tokenstream-reason`, `-topic`, `-partition`, `-offset`, `-time`, `-detail`.
+    """Returns the original's headers, then ours: `tokenstream-reason`, `-topic`, `-partition`, `-offset`, `-time`,
+    `-detail`.
 
-    What is not as it was is counted: `tokenstream-headers-left-out`, with the size of all of them in
-    `tokenstream-headers-size`, and `tokenstream-headers-renamed` where a name is not UTF-8 and can't be written again.
+    `tokenstream-headers-left-out` counts the headers that were left out, and `tokenstream-headers-size` is the size
+    of all of them.
+    `tokenstream-headers-renamed` counts names that are not UTF-8 and cannot be written unchanged.
     """
     own = {
         "reason": str(letter.reason),
@@ -39,7 +41,9 @@ def headers_of(letter: DeadLetter, *, topic: str, partition: int, now_ms: int) -
 
 
 def _kept(headers: Sequence[tuple[str, bytes | None]]) -> tuple[Headers, dict[str, int]]:
-    """Headers that fit, in order, and what is to be stated of the others. Names with our prefix are never the original's."""
+    """Returns the headers that fit, in order, and a summary of the others. Names with our prefix are never the
+    original's.
+    """
     kept: Headers = []
     room, size, left_out = KEEP_HEADERS, 0, 0
     for name, value in headers:
@@ -54,14 +58,15 @@ def _kept(headers: Sequence[tuple[str, bytes | None]]) -> tuple[Headers, dict[st
 
 
 def _encodable(text: str) -> str:
-    """Without lone halves of surrogate pairs, which no UTF-8 has."""
+    """Returns the text without unpaired surrogates, which UTF-8 cannot hold."""
     return text.encode(errors="replace").decode()
 
 
 def value_of(letter: DeadLetter, limit: int) -> tuple[bytes | None, Headers]:
-    """The original value; above `limit` bytes cut, with headers that tell its hash and true size.
+    """Returns the original value.
 
-    Where key and value are both null the value is empty, and `tokenstream-null-value` says so.
+    A value above `limit` bytes is cut, and headers give its hash and its full size.
+    If key and value are both null, the value is empty and the header `tokenstream-null-value` is set.
     """
     value = letter.raw.value
     if value is None and letter.raw.key is None:  # which the client does not write

@@ -1,8 +1,9 @@
-"""How far one response in OpenAI's format is decoded, and how far a record made of it now covers its log.
+"""Tracks how far a response in OpenAI's format is decoded, and how far a response record made now covers its log.
 
-One record of the log gives any number of token events, and some change the decoder's state alone. So the place that a
-record of the response covers is an offset, the number of events taken of the record there, and the state before it:
-whoever reads the log from that offset on repeats nothing and misses nothing.
+One record of the log gives any number of token events, and some records change only the decoder's state.
+A response record therefore covers a position: an offset, the number of events taken from the record at that offset,
+and the state
+before it. A reader that continues from that offset repeats nothing and misses nothing.
 """
 
 from collections import deque
@@ -18,7 +19,10 @@ _NOTHING: Final = State()
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Records below `offset` are covered, and the first `events` token events of the one there; `state` is that before it."""
+    """A covered position: all records below `offset`, and the first `events` token events of the record at `offset`.
+
+    `state` is the decoder's state before that record.
+    """
 
     offset: int
     events: int
@@ -26,7 +30,9 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Pending(msgspec.Struct, gc=False):
-    """A record of which not every token event is acknowledged. `state` is that before it, `first` and `last` its events' numbers."""
+    """A record with unacknowledged token events. `state` is the state before it; `first` and `last` are the numbers
+    of its events.
+    """
 
     offset: int
     first: int
@@ -37,7 +43,9 @@ class Pending(msgspec.Struct, gc=False):
 
 
 class Share:
-    """Stands for a record in all its token events but the last, which keeps it. Without `original` there is no record."""
+    """Represents a record in all its token events except the last, which holds the record. Without `original` there
+    is no record.
+    """
 
     __slots__ = ("key", "offset", "original", "timestamp")
     value = None
@@ -51,25 +59,25 @@ class Share:
 
 
 class Decoding:
-    """Of one response. `read` notes each of its records, in the order of the log."""
+    """The decoding of one response. Call `read` for each of its records, in the order of the log."""
 
     __slots__ = ("closed", "end_first", "last_time", "next_offset", "pending", "size", "skip", "state", "still_since")
 
     def __init__(self, offset: int, state: State = _NOTHING, skip: int = 0, last_time: int | None = None) -> None:
         self.state = state
         self.next_offset = offset
-        """Records below it are in the state."""
+        """The offset below which all records are in the state."""
         self.skip = skip
         """Events of the next record that were acknowledged before a takeover."""
         self.pending: deque[Pending] = deque()
         self.size = 0
-        """The most bytes that a state took in a record so far."""
+        """The largest size in bytes of a state in a record so far."""
         self.last_time = last_time
         """Kafka's timestamp of the newest record."""
         self.still_since: float | None = None
-        """Since when every choice seen has finished, and nothing came."""
+        """The time since when every seen choice has finished and no record arrived."""
         self.closed: int | None = None
-        """Decided: the response ended, as nothing came after the record at this offset."""
+        """The decided end: no record followed the one at this offset."""
         self.end_first: int | None = None
         """The number of the first event of that end, once it is applied."""
 
@@ -95,7 +103,7 @@ class Decoding:
         return freed
 
     def place(self, seq: int) -> Place:
-        """What a record covers that holds the events up to number `seq`."""
+        """Returns the position that a response record covers if it holds the events up to number `seq`."""
         for pending in self.pending:
             if pending.last > seq:
                 return Place(pending.offset, max(0, seq - pending.first + 1), pending.state)
@@ -103,14 +111,14 @@ class Decoding:
         return Place(self.next_offset, events, self.state)
 
     def saved(self, seq: int) -> JsonObject:
-        """What a record keeps of it, for a successor."""
+        """Returns what a response record stores of the decoding, for a successor."""
         place = self.place(seq)
         kept: JsonObject = {"at": place.offset, "events": place.events, "state": msgspec.to_builtins(place.state)}
         return kept if self.closed is None else {**kept, "closed": self.closed}
 
 
 def restored(saved: JsonObject, last_time: int) -> Decoding:
-    """Raises ValueError where `saved` is not what a record keeps."""
+    """Restores a stored decoding. Raises ValueError if `saved` is not one."""
     state = msgspec.convert(saved["state"], State)
     decoding = Decoding(int(saved["at"]), state, int(saved["events"]), last_time)
     decoding.size = encoded_size(state)

@@ -1,4 +1,4 @@
-"""The detail of a dead letter, by its reason, where the record itself says no more."""
+"""Gives the detail of a dead letter by its reason, for records that give no more."""
 
 from typing import Final
 

@@ -1,10 +1,15 @@
-"""Response records as the core makes them, and takes them up again.
+"""Builds response records from responses, and restores responses from them.
 
-`relay` in a record is the relay's own: `offset` (of a snapshot the last tokens offset covered, of a final the last one
-read), `known` (a larger offset at which a record of the response stands, if there is one), `start` (digest of the start record),
-`seqless` (its tokens have no numbers), `decided` ({"gaps": [[first, last]], "end": {"reason", "seq"}}: what was decided and is not yet
-acknowledged), `refused`, `ended` (the relay made the stop, so that its number is no record's), `openai` (of a response in
-OpenAI's format: what of its log the record covers, and the decoder's state there).
+The field `relay` of a record belongs to the relay:
+
+- `offset`: in a snapshot the last covered tokens offset, in a final record the last one that was read.
+- `known`: a larger offset that holds a record of the response, if there is one.
+- `start`: the digest of the start record.
+- `seqless`: the producer leaves numbers out.
+- `decided` ({"gaps": [[first, last]], "end": {"reason", "seq"}}): decisions that are not yet acknowledged.
+- `refused`: the channel refuses the response permanently.
+- `ended`: the relay made the stop, so no record has its number.
+- `openai`: for OpenAI's format, the covered position of the log and the decoder's state there.
 """
 
 from processor.core.decoding import restored as decoding_of
@@ -13,7 +18,7 @@ from topics.records import JsonObject, Part, ResponseRecord, Status
 
 
 def record_of(response: Response, wall_ms: int) -> ResponseRecord:
-    """The acknowledged prefix of a response, as a record. All its text must be in memory."""
+    """Returns the acknowledged prefix of a response as a record. All its text must be in memory."""
     finished = response.phase is Phase.FINISHED
     return ResponseRecord(
         response_id=response.id,
@@ -65,7 +70,7 @@ def _relay(response: Response, *, finished: bool) -> JsonObject:
 
 
 def restored(record: ResponseRecord, offset: int, now: float) -> Response:
-    """An open response taken up from its newest record, which stands at `offset` of the responses partition."""
+    """Restores an open response from its newest record, which is at `offset` of the responses partition."""
     response = Response(record.response_id, now)
     response.restore(record, offset)
     if (saved := record.relay.get("openai")) is not None:

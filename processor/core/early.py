@@ -1,4 +1,4 @@
-"""Records of a partition that came before their turn, held until it comes or they are given up."""
+"""Holds records of a partition that arrive before their turn, until their turn or until they are given up."""
 
 from processor.core.limits import Limits
 from processor.core.relief import StartlessRecords
@@ -10,7 +10,9 @@ from topics.records import Reason
 
 
 class EarlyRecords:
-    """Counts what the early records of all responses cost, and notes those whose response has not started."""
+    """Counts the cost of the early records of all responses, and tracks the records of responses that have not
+    started.
+    """
 
     __slots__ = ("_limits", "_startless", "_timers", "_write_queue", "bytes")
 
@@ -20,7 +22,7 @@ class EarlyRecords:
         self._timers = timers
         self._startless = startless
         self.bytes = 0
-        """Cost of all early records held."""
+        """The cost of all early records that are held."""
 
     def hold(self, response: Response, seq: int, record: TokenRecord, raw: Raw) -> None:
         self.bytes += response.hold(seq, Early(record, raw))
@@ -49,12 +51,12 @@ class EarlyRecords:
         self._write_queue.dead_letter(self.release(response, seq).raw, Reason.NO_START, "the response never started")
 
     def adopt(self, response: Response) -> None:
-        """The start has come: they wait for their turn now, not for the start."""
+        """Reclassifies the records after the start: they wait for their turn, no longer for the start."""
         for early in response.early.values():
             self._startless.remove(early.raw)
 
     def watch_gap(self, response: Response, now: float) -> None:
-        """Arms the timer of the gap before them, once."""
+        """Arms the timer of the gap before the early records, once."""
         if response.early and response.gap_since is None:
             response.wait_for_gap(now)
             self._timers.arm(now + self._limits.gap_timeout, Kind.GAP, response)

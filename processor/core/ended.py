@@ -1,4 +1,6 @@
-"""Ids of responses that ended long ago, in few bytes each: a late copy of one of their records opens nothing."""
+"""Keeps the ids of responses that ended long ago, in few bytes each, so that a late copy of a record opens no
+response.
+"""
 
 from array import array
 from bisect import bisect_left
@@ -8,9 +10,9 @@ from typing import Final
 import msgspec
 
 DELETED: Final = 2**32 - 1
-"""The sequence number kept for a deleted response: whatever comes of it is a repeat."""
+"""The sequence number kept for a deleted response: every record of it is a repeat."""
 SEGMENTS: Final = 64
-"""When the bound is reached, the oldest of these segments is forgotten as a whole."""
+"""The number of segments. At the bound, the oldest segment is forgotten as a whole."""
 SMALLEST_SEGMENT: Final = 256
 
 
@@ -26,9 +28,10 @@ class Ended(msgspec.Struct, frozen=True, gc=False):
 
 
 class EndedIds:
-    """At most `limit` of them, the newest: 16 bytes each in sorted arrays, searched from the newest to the oldest.
+    """Keeps the newest `limit` ids, 16 bytes each in sorted arrays, and searches them from newest to oldest.
 
-    An id is known by 64 bits of its hash: of ten million known ones, an unknown id meets another's hash once in 10**12.
+    An id is identified by 64 bits of its hash.
+    With ten million ids known, an unknown id collides with a known one once in 10**12 lookups.
     """
 
     __slots__ = ("_newest", "_segment", "_segments")
@@ -39,7 +42,9 @@ class EndedIds:
         self._segments: list[tuple[array[int], array[int]]] = []
 
     def add(self, response_id: str, seq: int, start: int) -> None:
-        """`start` is a number of 32 bits; a `seq` above 32 bits is kept as the largest below DELETED."""
+        """Adds an id. `start` is a number of 32 bits; a `seq` above 32 bits is stored as the largest number below
+        DELETED.
+        """
         kept = seq if seq == DELETED else min(max(seq, 0), DELETED - 1)
         self._newest[_key(response_id)] = kept << 32 | start
         if len(self._newest) >= self._segment:

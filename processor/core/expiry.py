@@ -1,4 +1,4 @@
-"""What the expired timers of a partition do to its responses."""
+"""Applies expired timers of a partition to its responses."""
 
 from collections.abc import Mapping
 from typing import assert_never
@@ -11,7 +11,9 @@ from topics.records import EndReason
 
 
 class Expiry:
-    """Decides nothing of a response while Kafka could not take what its producer wrote: waiting begins again afterwards."""
+    """Applies expired timers, except while Kafka may be rejecting records of producers; the waits start again
+    afterwards.
+    """
 
     __slots__ = ("_intake", "_open", "_timers", "_write_queue", "unreachable_at")
 
@@ -23,7 +25,7 @@ class Expiry:
         self._timers = timers
         self._open = open_responses
         self.unreachable_at = float("-inf")
-        """When Kafka last did not answer."""
+        """The last time that Kafka did not answer."""
 
     def expire(self, now: float) -> None:
         for _, _, response in self._timers.pop_due(now):
@@ -63,7 +65,11 @@ class Expiry:
         self._intake.advancer.abandon(response, now)
 
     def _cancel_expired(self, response: Response, deadline: float, now: float) -> None:
-        """No stop is in the log up to the deadline. Gives up first what the sequence has not come to yet: a stop may be in it."""
+        """Ends a cancelled response that has no stop in the log up to the deadline.
+
+        First gives up the numbers that the sequence has not reached, because a stop may be among the records behind
+        them.
+        """
         timeout = self._intake.limits.cancel_timeout
         if self.unreachable_at + timeout > deadline:
             self._timers.arm(self.unreachable_at + timeout, Kind.CANCEL, response)

@@ -1,7 +1,7 @@
-"""Finished responses a partition still remembers, so that what comes after an end is told from something new.
+"""Remembers the finished responses of a partition, to distinguish records after an end from new responses.
 
-The newest are remembered exactly, for `FINISHED_TTL`; after that an id, its last number and part of its start's digest
-(`EndedIds`), as long as there is room.
+The newest are remembered exactly, for `FINISHED_TTL`.
+After that an id, its last number and part of its start's digest are kept (`EndedIds`), while there is room.
 """
 
 from collections import OrderedDict
@@ -22,10 +22,12 @@ UNKNOWN_OFFSET: Final = 2**63 - 1
 
 
 class Finished(msgspec.Struct, gc=False):
-    """`seq` is the last number of a consumed record: the stop of an end the relay made has one that is no record's.
+    """A finished response. `seq` is the last number of a consumed record; the stop of an end that the relay made has
+    no record.
 
-    `record_offset` is None until the final record is committed. `last_offset` is the last tokens offset that was read of
-    it; records of it stand in the log up to `known_offset` at least.
+    `record_offset` is None until the final record is committed.
+    `last_offset` is the last tokens offset that was read of the response; the log has records of it up to
+    `known_offset` at least.
     """
 
     seq: int
@@ -43,9 +45,10 @@ class Finished(msgspec.Struct, gc=False):
 
 
 class HeldEnds(msgspec.Struct):
-    """Ends that left the exact memory before the committed offset had passed their records, which stand up to `until`.
+    """Ends that left the exact memory before the committed offset passed their records. Those records are below or at
+    `until`.
 
-    `restore` is the first `responses` offset of theirs.
+    `restore` is the first `responses` offset of their final records.
     """
 
     until: int
@@ -54,7 +57,7 @@ class HeldEnds(msgspec.Struct):
 
 
 class FinishedMemory:
-    """In the order in which the finals were written, which is that of their `responses` offsets."""
+    """In the order in which the final records were written, which is the order of their `responses` offsets."""
 
     __slots__ = (
         "_ended",
@@ -74,7 +77,7 @@ class FinishedMemory:
         self._held: list[HeldEnds] = []
         self._held_count = 0
         self.replayed_before = 0
-        """Below this offset, whatever the log holds of a response that ended long ago is a repeat."""
+        """The offset below which every record of a response that ended long ago is a repeat."""
 
     def remember(self, response: Response, now: float) -> None:
         self._entries[response.id] = Finished(
@@ -110,7 +113,7 @@ class FinishedMemory:
         )
 
     def restore_deleted(self, response_id: str, offset: int, now: float) -> None:
-        """A tombstone: whatever comes of the response is a repeat, and its text goes nowhere any more."""
+        """Applies a tombstone: every later record of the response is a repeat, and its text is copied nowhere."""
         self._put(response_id, Finished(DELETED_SEQ, (), "", -1, UNKNOWN_OFFSET, now, False, offset))
 
     def _put(self, response_id: str, finished: Finished) -> None:
@@ -120,11 +123,13 @@ class FinishedMemory:
             self._compact(*self._entries.popitem(last=False), committed_offset=-1)
 
     def reopen(self, response_id: str) -> None:
-        """A newer record says that the id was used again."""
+        """Forgets a response whose id a newer record shows to be used again."""
         self._entries.pop(response_id, None)
 
     def begin(self, position: int, end_offset: int) -> None:
-        """The log ends at `end_offset`, and is read from `position` on: no record of an ended response is beyond its end."""
+        """Notes that the log ends at `end_offset` and is read from `position`: no record of an ended response is
+        beyond that end.
+        """
         end = max(position, end_offset)
         self.replayed_before = end
         for entry in self._entries.values():
@@ -141,7 +146,9 @@ class FinishedMemory:
         return self._entries.get(response_id) or self._ended.get(response_id)
 
     def meet(self, response_id: str, offset: int) -> Finished | Ended | None:
-        """Returns the ended response of the record at `offset`. Its end stays readable for a successor that may read the record again."""
+        """Returns the ended response of the record at `offset`. Keeps its end readable for a successor that may read
+        the record again.
+        """
         ended = self.get(response_id)
         if isinstance(ended, Finished):
             ended.known_offset = max(ended.known_offset, offset)
@@ -156,7 +163,7 @@ class FinishedMemory:
         return bool(self._entries) and next(iter(self._entries.values())).finished_at < moment
 
     def forget(self, now: float, ttl: float, committed_offset: int) -> None:
-        """Of finals older than `ttl`, or beyond the newest ones, keep no more than the id."""
+        """Reduces final records that are older than `ttl`, or beyond the newest ones, to their ids."""
         self._release_held(committed_offset)
         while self._entries:
             entry = next(iter(self._entries.values()))
@@ -182,17 +189,19 @@ class FinishedMemory:
         self._held_count += 1
 
     def _release_held(self, committed_offset: int) -> None:
-        """They are released by segments: one that waits for little is not held by the newest."""
+        """Releases ends by segments, so that the newest end does not hold back one that waits for little."""
         self._held = [held for held in self._held if held.until >= committed_offset]
         self._held_count = sum(held.count for held in self._held)
 
     @property
     def overfull(self) -> bool:
-        """Whether a successor, which reads on from the committed offset, could not know all that ended since."""
+        """Returns True if a successor, which reads from the committed offset, could not know every response that
+        ended since.
+        """
         return self._held_count >= self._most_held
 
     def first_record_offset(self) -> int | None:
-        """The smallest `responses` offset a successor must read from to know them all."""
+        """Returns the smallest `responses` offset that a successor must read from to know every such end."""
         offsets = [held.restore for held in self._held]
         written = (entry.record_offset for entry in self._entries.values() if entry.record_offset is not None)
         return min([*offsets, *islice(written, 1)], default=None)
@@ -214,7 +223,7 @@ def _last_consumed(seq: int, reason: str | None, *, refused: bool, ended_by_rela
 def judge_after_end(
     ended: Finished | Ended, record: TokenRecord, raw: Raw, digest: str, replayed: int
 ) -> Verdict | Reason:
-    """What a record of a finished response is: a repeat, or something for the dead letters.
+    """Classifies a record of a finished response: a repeat, or a dead letter with its reason.
 
     `replayed` is the memory's `replayed_before`.
     """

@@ -1,9 +1,9 @@
-"""Takes in plain tokens, nearly all there are, a fetched batch at a time.
+"""Consumes plain tokens, which nearly all records are, one fetched batch at a time.
 
-A response that waits for nothing but its next token is *followed* through the batch: its tokens are appended to a run,
-and what they change beside that (sizes, offsets, costs) is changed once for all of them, when the following ends. It ends
-with the batch, or with the first record of the response that is not the plain token expected: the slow path, which
-judges that, finds the response as if its tokens had come one by one.
+A response that waits only for its next token is *followed* through the batch.
+Its tokens are appended to a run; sizes, offsets and costs change once for all of them, when the following ends.
+It ends with the batch, or with the first record of the response that is not the expected plain token.
+The slow path then handles that record, and finds the response as if its tokens had arrived one by one.
 """
 
 from processor.core.items import PartText, Run
@@ -18,14 +18,16 @@ class Following:
     __slots__ = ("_began", "_bytes", "expected", "kind", "part", "response", "room", "run")
 
     def __init__(self, response: Response, token: PlainToken, part: PartText, limit: int) -> None:
-        """`token` is the first to come, of `part`; a record of the response may take `limit` bytes."""
+        """Begins to follow. `token` is the next token, of `part`; a record of the response may take `limit` bytes."""
         self.response = response
         self.expected = token.seq
-        """The number to come; None where the response leaves numbers out."""
+        """The next number; None if the producer leaves numbers out."""
         self.part = token.part
         self.kind = token.kind
         self.room = self._bytes = limit - response.size
-        """Bytes of values whose texts surely fit into the record: none takes more in it than in its value."""
+        """The bytes of values that certainly fit into the record: no text takes more bytes in the record than in its
+        value.
+        """
         tail = response.queue[-1] if response.queue else None
         if type(tail) is Run and tail.part is part:
             self.run = tail
@@ -35,7 +37,7 @@ class Following:
         self._began = self.run.count
 
     def end(self, batch: int, now: float) -> tuple[int, int]:
-        """Note in the response what its tokens changed. How many they were, and their cost."""
+        """Applies the tokens to the response. Returns their number and their cost."""
         response, run, began = self.response, self.run, self._began
         count = run.count - began
         if not count:

@@ -1,7 +1,8 @@
-"""Builds the frames of a response: names, ids, headers, data, and how much text fits into one.
+"""Builds the frames of a response: names, ids, headers, data, and the amount of text in each.
 
-A frame covers one contiguous range of one part. Its id is `<responseId>/<name>/<seq>-<seqEnd>/<offset>`, so the same
-frame sent again has the same id, and anything else another.
+A frame covers one contiguous range of one part.
+Its id is `<responseId>/<name>/<seq>-<seqEnd>/<offset>`: a repeated frame has the same id, and any other frame another
+id.
 """
 
 from typing import assert_never
@@ -18,12 +19,14 @@ TRACE = ("traceparent", "tracestate")
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
-    """One message for a channel. `data` is text, or encoded JSON where `json` says so; header values are strings.
+    """One message for a channel. `data` is text, or encoded JSON if `json` is set; header values are strings.
 
-    `tokens` counts the records inside; `oldest_ts` is the producer's time of the oldest one (milliseconds since the
-    epoch); `first_token_of` is when (monotonic seconds) the response's start was consumed, on the frame that carries
-    its first token; `urgent` frames need not wait for the pace. `oldest_offset` is the record's of the oldest token;
-    `acked_before` is when (monotonic seconds) the response's frame before this one was acknowledged.
+    `tokens` counts the records inside. `oldest_ts` is the producer's time of the oldest one (milliseconds since the
+    epoch),
+    and `oldest_offset` is its offset.
+    `first_token_of` is when the response's start was consumed (monotonic seconds), on the frame with its first token.
+    `acked_before` is when the response's previous frame was acknowledged (monotonic seconds).
+    `urgent` frames need not wait for the rate limiter.
     """
 
     channel: str
@@ -44,7 +47,9 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Built(msgspec.Struct):
-    """A frame and the items it was made of. `piece` is the part of an oversize token the frame carries, else None."""
+    """A frame and the items it was made of. `piece` is the part of an oversize token that the frame carries, else
+    None.
+    """
 
     frame: Frame
     response: Response
@@ -55,9 +60,9 @@ class Built(msgspec.Struct):
 
 
 def build(response: Response, frame_bytes: int) -> Built:
-    """The next frame of a response whose first waiting item is sendable. Takes its items off the queue.
+    """Builds the next frame of a response whose first waiting item may be sent, and removes its items from the queue.
 
-    `frame_bytes` is the largest message that the service takes.
+    `frame_bytes` is the largest message that the service accepts.
     """
     head = response.queue[0]
     if isinstance(head, Run | Token):
@@ -75,7 +80,7 @@ def build(response: Response, frame_bytes: int) -> Built:
 
 
 def put_back(built: Built) -> None:
-    """Undo `build`: the frame was refused as too large and nothing of it was delivered."""
+    """Reverts `build`, after the frame was refused as too large. None of it was delivered."""
     if built.piece is None:
         built.response.put_back(built.items)
     if built.announces is not None:
@@ -83,9 +88,10 @@ def put_back(built: Built) -> None:
 
 
 def shrink(built: Built) -> bool:
-    """Let a frame carry less text: the next power of two below. False when it can't be cut any smaller.
+    """Reduces the text of a frame to the next lower power of two. Returns False if it cannot be reduced further.
 
-    A token's cuts depend on refusals of its own frames alone, and on fixed steps, so that a successor makes the same ones.
+    The cuts of a token depend only on refusals of its own frames and on fixed steps, so a successor makes the same
+    cuts.
     """
     if built.frame.json or built.frame.data is None:
         return False
@@ -128,7 +134,9 @@ def _encoded(value: JsonObject | None) -> int:
 
 
 def text_budget(response: Response, part: PartText, info: str | None, frame_bytes: int) -> int:
-    """Encoded bytes of text one frame may carry. The same for the same response, part and `partInfo`."""
+    """Returns how many encoded bytes of text one frame may carry. The result is the same for the same response, part
+    and `partInfo`.
+    """
     names = 3 * json_length(response.id) + 2 * (json_length(part.name) + json_length(part.kind))
     return frame_bytes - FRAME_OVERHEAD - names - (json_length(info) if info else 0)
 
@@ -179,7 +187,7 @@ def _text(response: Response, head: Run | Token, frame_bytes: int) -> Built:
 
 
 def _roll_up(response: Response, part: PartText, budget: int) -> tuple[list[Run | Token], str]:
-    """Take the longest row of waiting tokens of one part that fits into a frame; one token at least."""
+    """Removes the longest run of waiting tokens of one part that fits into a frame, and at least one token."""
     queue, unpaired, undetermined = response.queue, response.unpaired, response.undetermined
     items: list[Run | Token] = []
     texts: list[str] = []
@@ -207,7 +215,7 @@ def _roll_up(response: Response, part: PartText, budget: int) -> tuple[list[Run 
 
 
 def _first_fitting(item: Run | Token, room: int, *, one_at_least: bool) -> Run | Token | None:
-    """The beginning of an item that is too long as a whole, taken out of it; the item itself where it is one token."""
+    """Splits off the beginning of an item that is too long for a frame. Returns the item itself if it is one token."""
     count = 0
     if type(item) is Run:
         for text in item.texts:
@@ -257,7 +265,7 @@ def _text_frame(
 
 
 def piece_acknowledged(token: Token, piece: str) -> bool:
-    """Note an acknowledged piece of an oversize token. True when it was the last."""
+    """Notes an acknowledged piece of an oversize token. Returns True for the last piece."""
     token.sent += len(piece)
     token.sent_length += utf16_length(piece)
     return token.sent >= len(token.text)

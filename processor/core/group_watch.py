@@ -1,9 +1,11 @@
-"""Decides when a silent consumer group has to be joined with a new client.
+"""Decides when the relay must join a silent consumer group with a new client.
 
-A group is silent where no heartbeat is answered. While Kafka itself is away there is nothing to do: this client comes back with it,
-knows what it published, and can still hand over cleanly. A new client would have to ask the channels' histories. Only where Kafka
-answers other connections for as long as the patience does the client's look-up of its coordinator hang; and where its part in the
-group has ended, no patience helps.
+A group is silent if no heartbeat is answered.
+While Kafka itself is unreachable, the current client is kept: it reconnects by itself, knows what it published, and
+can still hand
+over cleanly. A new client would have to ask the channels' histories.
+Only if Kafka answers other connections for the whole patience does the client's look-up of its coordinator hang.
+If the client's membership has ended, there is nothing to wait for.
 """
 
 from typing import Final
@@ -13,9 +15,11 @@ ASK_INTERVAL: Final = 2.0
 
 
 class GroupWatch:
-    """Call `asks` often. Where it returns True, find out whether Kafka answers a new connection and call `answered` with the same `now`.
+    """Call `asks` often. If it returns True, find out whether Kafka answers a new connection, and call `answered`
+    with the same `now`.
 
-    Times are seconds of a monotonic clock. `patience` is how long a silent group is waited for while Kafka answers others.
+    Times are in seconds, monotonic. `patience` is how long to wait for a silent group while Kafka answers other
+    connections.
     """
 
     __slots__ = ("_answering_since", "_asked", "_patience")
@@ -45,5 +49,5 @@ class GroupWatch:
         return ended or now - self._answering_since > self._patience
 
     def renewed(self) -> None:
-        """The group is joined with a new client."""
+        """Resets the watch, after the group was joined with a new client."""
         self._answering_since = None

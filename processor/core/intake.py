@@ -1,4 +1,4 @@
-"""What consumed records do to the responses of a partition: opened, continued, held early, closed, dead-lettered."""
+"""Applies consumed records to the responses of a partition: opens, continues, holds, ends and dead-letters."""
 
 import hashlib
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ _TOKEN: Final = str(Event.TOKEN)
 
 
 class Intake:
-    """The open responses of a partition, as its log tells of them. Decides what each record is, and what has ended."""
+    """The open responses of a partition, derived from its log. Classifies each record, and decides what has ended."""
 
     __slots__ = (
         "_batch_number",
@@ -93,7 +93,7 @@ class Intake:
             self.counts,
         )
         self.position = 0
-        """The next offset to come."""
+        """The next offset to read."""
         self.unknown_before = 0
         """Offsets below this may have been published by a predecessor that ended uncleanly."""
         actions = Actions(
@@ -109,7 +109,7 @@ class Intake:
         self.chunks = Chunks(chunk_format, limits, write_queue, outflow, timers, self.open, actions)
 
     def consume(self, raws: Sequence[Raw], position: int, now: float) -> None:
-        """Take consumed records, in offset order. `position` is the next offset that will be fetched."""
+        """Consumes records, in offset order. `position` is the next offset that will be fetched."""
         self._batch_number += 1
         self.counts.consumed += len(raws)
         plain, followed = self._plain, self._followed
@@ -162,7 +162,7 @@ class Intake:
             self.advancer.abandon(idle, now)
 
     def _follow(self, token: PlainToken, raw: Raw) -> Following | None:
-        """Follow the token's response for the rest of the batch, if this is the plain token it waits for."""
+        """Follows the token's response for the rest of the batch, if this is the plain token that it waits for."""
         response = self.open.get(token.response_id)
         if response is None or not response.takes_plain_tokens:
             return None
@@ -194,7 +194,7 @@ class Intake:
             return Invalid(Reason.POISON, f"decoding it raised {type(error).__name__}: {error}")
 
     def _take_odd(self, raw: Raw, now: float) -> None:
-        """Take a record that is not the plain token its response waits for."""
+        """Consumes a record that is not the plain token its response waits for."""
         if isinstance(raw, Refused):
             self._write_queue.dead_letter(raw.original, raw.reason, raw.detail)
             return
@@ -234,7 +234,7 @@ class Intake:
         self._give_up_startless(unknown=raw.offset < self.unknown_before)
 
     def _meet(self, record: TokenRecord, raw: Raw, now: float) -> None:
-        """The first record of a response that is not known."""
+        """Handles the first record of an unknown response."""
         if not is_start(record) and record.seq is None:
             self._write_queue.dead_letter(raw, Reason.NO_START, "the response never started")
             return
@@ -245,7 +245,7 @@ class Intake:
             self._hold(response, record, raw, now)
 
     def _open_response(self, response_id: str, raw: Raw, now: float) -> Response:
-        """The response, known from now on. It may be one whose start is waited for."""
+        """Returns a newly opened response, or the one whose start is awaited."""
         response = self.open.get(response_id)
         if response is None:
             response = self.open[response_id] = Response(response_id, now)
@@ -303,7 +303,7 @@ class Intake:
     # What waits for other records
 
     def relieve(self, offset: int, now: float) -> None:
-        """Give up what full memory has no room for, the records up to the one at `offset` being taken: see `relief`."""
+        """Gives up what exceeds memory, up to the record at `offset`, which is being consumed: see `relief`."""
         while (found := self.relief.response(self.held_bytes, unknown=offset < self.unknown_before)) is not None:
             if found.early:
                 self.advancer.give_up(found, now)
@@ -315,7 +315,10 @@ class Intake:
             self.advancer.give_up_startless(*startless)
 
     def release_offset(self, committed_offset: int, now: float) -> None:
-        """Give up what holds the committed offset back by waiting for records, of what a predecessor may have published only what is known."""
+        """Gives up what holds back the committed offset because it waits for records.
+
+        Of responses that a predecessor may have published, gives up only those whose published part is known.
+        """
         self._missing_is_published = False
         pinning = self.relief.pinning(committed_offset)
         if pinning is None:
@@ -331,25 +334,27 @@ class Intake:
 
     @property
     def missing_is_published(self) -> bool:
-        """Whether what the committed offset waits for stands in the log between the position and `unknown_before`."""
+        """Returns True if the record that the committed offset waits for is in the log between the position and
+        `unknown_before`.
+        """
         return self._missing_is_published and self.position < self.unknown_before
 
     @property
     def held_bytes(self) -> int:
-        """Cost of the early records held, and of the responses without a start."""
+        """The cost of the early records that are held, and of the responses without a start."""
         return self.early.bytes + self.relief.startless.response_bytes
 
     @property
     def waiting_bytes(self) -> int:
-        """Cost of all that is held until other records come."""
+        """The cost of everything that is held until other records arrive."""
         return self.held_bytes + self.relief.unpaired.bytes()
 
     def arm_idle(self, response: Response, since: float) -> None:
-        """Abandon the response unless something comes of it within the idle timeout from `since`."""
+        """Arms the timer that abandons the response if no record of it arrives within the idle timeout from `since`."""
         self._timers.arm(since + self.limits.idle_timeout, Kind.IDLE, response)
 
     def forget(self, response: Response) -> None:
-        """The response has ended: what was held early of it is not held any more."""
+        """Releases the early records of a response that has ended."""
         self.open.pop(response.id, None)
         self._timers.forget(response)
         self.early.release_all(response)

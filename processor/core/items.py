@@ -1,4 +1,4 @@
-"""What waits in a response's queue: its start, its tokens in runs or one by one, gaps, its stop; and its parts' texts."""
+"""The items of a response's queue (start, tokens in runs or single, gaps, stop), and the texts of its parts."""
 
 import hashlib
 from collections.abc import Sequence
@@ -19,7 +19,9 @@ class Raw(Protocol):
     def offset(self) -> int: ...
     @property
     def timestamp(self) -> int | None:
-        """Kafka's, in milliseconds: any 64-bit number that its producer wrote; None in batches of the first format."""
+        """Kafka's timestamp in milliseconds: any 64-bit number that its producer wrote; None in batches of the first
+        format.
+        """
         ...
 
     @property
@@ -31,19 +33,22 @@ class Raw(Protocol):
 
 
 def time_of(ts: int | None, raw: Raw) -> int:
-    """A record's time in milliseconds: the one it gives, else Kafka's if it is a time."""
+    """Returns the record's time in milliseconds: its own if it has one, else Kafka's if that is a time."""
     return time_or_zero(raw.timestamp) if ts is None else ts
 
 
 def time_or_zero(ms: int | None) -> int:
-    """0 where a store does not take `ms`: Kafka has -1 for a record without a time, batches of the first format have none, and takes any 64-bit number."""
+    """Returns `ms`, or 0 if a store does not accept it.
+
+    Kafka has -1 for a record without a time, its first batch format has no times, and it accepts any 64-bit number.
+    """
     return ms if ms is not None and 0 <= ms <= MAX_TIME_MS else 0
 
 
 class Refused:
-    """A record that is not to be looked into: it goes to the dead letters at once. Its own `value` is never there.
+    """A record that must not be decoded and goes to the dead letters at once. It never holds the record's value.
 
-    It may be in the place of several, up to the offset `last`.
+    It may represent several records, up to the offset `last`.
     """
 
     __slots__ = ("detail", "last", "original", "reason")
@@ -73,18 +78,18 @@ class Refused:
 
 
 def end_of(records: Sequence[Raw]) -> int:
-    """The offset after what the records are or are in the place of."""
+    """Returns the offset after the last record, or after the last one that it represents."""
     newest = records[-1]
     return (newest.last if isinstance(newest, Refused) else newest.offset) + 1
 
 
 def cost(raw: Raw) -> int:
-    """Bytes a consumed record counts while it is kept."""
+    """Returns the cost in bytes of a consumed record while it is kept."""
     return len(raw.value or b"") + PENDING_COST
 
 
 class PartText:
-    """A part's acknowledged text, with its length kept as it grows; its hash too, once not all of it is in memory."""
+    """A part's acknowledged text and its length; also its hash, once part of the text is evicted."""
 
     __slots__ = ("_hash", "acknowledged", "chunks", "evicted", "framed", "held", "info", "kind", "length", "name")
 
@@ -93,18 +98,20 @@ class PartText:
         self.kind = kind
         self.info = info
         self.framed = False
-        """Whether the part's first frame, which alone carries `partInfo`, was made."""
+        """Whether the part's first frame was built, which alone carries `partInfo`."""
         self.chunks: list[str] = []
         self.held = 0
         """Characters in memory."""
         self.acknowledged = False
-        """Whether a token of the part, be it empty, was acknowledged: only then is the part in a record."""
+        """Whether a token of the part, even an empty one, was acknowledged. Only then is the part in a record."""
         self.length = 0
         """UTF-16 code units acknowledged."""
         self._hash: hashlib._Hash | None = None
-        """Of all the text; None while it is in memory as a whole: a hash takes more of it than most texts do."""
+        """The hash of the whole text; None while all of it is in memory, because a hash takes more memory than most
+        texts.
+        """
         self.evicted = False
-        """Whether the text up to the newest durable record is out of memory."""
+        """Whether the text up to the newest durable record is evicted."""
 
     def append(self, text: str) -> None:
         self.acknowledged = True
@@ -121,12 +128,12 @@ class PartText:
         return self.chunks[0] if self.chunks else ""
 
     def sha256(self) -> str:
-        """Of the text in UTF-8, as hexadecimal digits."""
+        """Returns the hash of the text in UTF-8, as hexadecimal digits."""
         whole = self._hash if self._hash is not None else hashlib.sha256(self.text().encode())
         return whole.hexdigest()
 
     def restore(self, text: str) -> None:
-        """Take up the text of a durable record, after a takeover."""
+        """Restores the text of a durable record, after a takeover."""
         self.framed = True
         self.append(text)
 
@@ -146,7 +153,7 @@ class PartText:
 
 
 class Token(msgspec.Struct, gc=False):
-    """One accepted token, or several that share the halves of a surrogate pair and so travel together."""
+    """One accepted token, or several that share the halves of a surrogate pair and therefore travel together."""
 
     seq: int
     seq_end: int
@@ -160,9 +167,9 @@ class Token(msgspec.Struct, gc=False):
     sent_length: int = 0
     """The same in UTF-16 code units."""
     budget: int | None = None
-    """Encoded bytes a frame of this token may carry, learnt from refusals of its own frames as too large.
+    """The encoded bytes that a frame of this token may carry, learned from refusals of its own frames as too large.
 
-    Of the token, not of the response: a successor that is refused the same cuts in the same places.
+    It belongs to the token, not to the response: a successor that is refused the same way cuts in the same places.
     """
 
     @property
@@ -174,9 +181,9 @@ class Token(msgspec.Struct, gc=False):
 
 
 class Run(msgspec.Struct):
-    """Plain tokens of one part with consecutive numbers, none in need of care: kept as columns, not one by one.
+    """Plain tokens of one part with consecutive numbers, kept as columns.
 
-    Each text is short enough for any frame and holds no half of a surrogate pair; the records' offsets rise.
+    Each text fits into any frame and has no unpaired surrogate; the records' offsets rise.
     """
 
     seq: int
@@ -213,7 +220,7 @@ class Run(msgspec.Struct):
         return self.records
 
     def split_off(self, count: int) -> "Run":
-        """Its first tokens, as a run of their own; the rest stays. `count` is less than all."""
+        """Splits off the first `count` tokens as a run of their own; the rest remains. `count` is less than all."""
         records = self.records[:count]
         held = sum([cost(raw) for raw in records])
         taken = Run(self.seq, self.part, self.texts[:count], self.stamps[:count], records, held)
@@ -223,7 +230,7 @@ class Run(msgspec.Struct):
         return taken
 
     def only_token(self) -> "Token":
-        """The run of one token as that token, to be treated by itself from now on."""
+        """Returns the only token of the run, for separate treatment."""
         assert len(self.texts) == 1, "a run of one"
         return Token(self.seq, self.seq, self.part, self.texts[0], self.stamps[0], self.records[0])
 
@@ -233,17 +240,17 @@ class Start(msgspec.Struct, gc=False):
 
 
 class Gap(msgspec.Struct, gc=False):
-    """Sequence numbers `first`..`last` that never came. Published only once `durable`."""
+    """The sequence numbers `first`..`last`, which never arrived. Published only once `durable`."""
 
     first: int
     last: int
     durable: bool
     raw: Raw | None = None
-    """The record whose number is passed over, where the log itself shows that it can't be used."""
+    """The record whose number is skipped, if the log itself shows that it is unusable."""
 
 
 class Stop(msgspec.Struct, gc=False):
-    """`raw` is None for a stop the relay made itself, which is published only once `durable`."""
+    """The end of a response. `raw` is None for a stop that the relay made, which is published only once `durable`."""
 
     seq: int
     reason: str

@@ -1,7 +1,7 @@
-"""The lane of a channel: at most one frame in flight, its responses taking turns.
+"""The lane of a channel: at most one frame in flight; its responses take turns.
 
-While a frame is unacknowledged, arriving tokens pile up in their responses and leave together in the next one. That is
-the roll-up: order and no holes by construction, larger frames instead of losses when the channel is slow.
+Tokens that arrive while a frame is unacknowledged accumulate in their responses and leave together in the next frame.
+This roll-up gives order without gaps by construction, and larger frames instead of losses when the channel is slow.
 """
 
 from collections.abc import Mapping
@@ -16,17 +16,19 @@ class Lane:
     def __init__(self, channel: str) -> None:
         self.channel = channel
         self.ready: list[Response] = []
-        """Responses with something to send, in turn. Each stands here at most once; a list, since most lanes have one member."""
+        """Responses with something to send, in turn. Each occurs at most once; a list, since most lanes have one
+        response.
+        """
         self.in_flight: Built | None = None
         self.asking: list[Response] = []
         """Responses that wait for the history with nothing to send."""
         self.members = 0
         """Open responses of this channel."""
         self.findings: Mapping[str, Published] | None = None
-        """What the channel's history told, after a takeover; None until asked."""
+        """The published frames found in the channel's history after a takeover; None until it was asked."""
 
     def enqueue(self, response: Response) -> bool:
-        """Let a response wait for its turn. True when the lane was idle before."""
+        """Queues a response for its turn. Returns True if the lane was idle before."""
         if response.waiting_in_lane or response.in_flight or not response.sendable:
             return False
         idle = not self.ready and self.in_flight is None

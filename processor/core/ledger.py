@@ -1,16 +1,19 @@
-"""Which consumed offsets are not yet inside a committed record.
+"""Tracks which consumed offsets are not yet in a committed record.
 
-Offsets are kept as runs, not one by one: a run is (its first offset, the highest sequence number among its records).
+Offsets are kept as runs: a run is its first offset and the highest sequence number among its records.
 A run is covered when a committed record reaches that number. The committable offset is therefore never past an
-uncovered record; it may lag by one run, which a successor drops as repeats: a fetched batch, or, where a response has
-many of them uncovered, an eighth of those.
+uncovered record.
+It may lag by one run, which a successor drops as repeats: one fetched batch, or an eighth of the uncovered batches of
+a response
+that has many.
 """
 
 from typing import Final
 
 MOST_RUNS: Final = 16
-"""Kept per response, beside those a record being written covers: an open one has as many batches between two snapshots as
-there are fetches, and each run costs memory.
+"""The maximum number of runs of a response, besides those that a record being written covers.
+
+An open response has one batch per fetch between two snapshots, and each run costs memory.
 """
 
 
@@ -24,11 +27,13 @@ class Runs:
         self._highest: list[int] = []
         self._batch = -1
         self._stride = 1
-        """Batches a run takes. All take the same, so that no run, however many there were, holds back much of them."""
+        """The number of batches in a run. It is the same for all runs, so that no run holds back a large share of
+        them.
+        """
         self._room = 0
-        """Batches that the last run still takes."""
+        """The number of batches that the last run can still take."""
         self._promised = 0
-        """The first so many are covered by a record that is being written."""
+        """How many runs, from the first, are covered by a record that is being written."""
 
     def add(self, batch: int, offset: int, seq: int) -> None:
         """Note a consumed record. `batch` numbers the fetched batch it came with; offsets rise."""
@@ -45,28 +50,30 @@ class Runs:
         self._highest.append(seq)
 
     def _merge(self) -> None:
-        """Make one run of every two: it is uncovered for as long as either was."""
+        """Merges each pair of runs. The merged run is uncovered for as long as either run was."""
         kept, highest = self._promised, self._highest[self._promised :]
         self._highest[kept:] = [max(pair) for pair in zip(highest[::2], highest[1::2], strict=True)]
         self._offsets[kept:] = self._offsets[kept::2]
         self._stride *= 2
 
     def first_uncovered(self, seq: int) -> int | None:
-        """The first offset that a record covering up to `seq` leaves uncovered."""
+        """Returns the first offset that a record covering up to `seq` leaves uncovered."""
         for offset, highest in zip(self._offsets, self._highest, strict=True):
             if highest > seq:
                 return offset
         return None
 
     def promise(self, seq: int) -> None:
-        """A record covering up to `seq` is being written, and an offset past what it covers may be committed with it.
+        """Notes that a record covering up to `seq` is being written, and that an offset past what it covers may be
+        committed with it.
 
-        So no run that it covers takes anything more: it would be uncovered again, and the offset have to go back.
+        Closes the covered runs: a run that took another record would be uncovered again, and the offset would have to
+        go back.
         """
         self._promised = self._covered_by(seq)
 
     def cover(self, seq: int) -> None:
-        """A record covering up to `seq` is committed."""
+        """Removes the runs that are covered by the committed record up to `seq`."""
         covered = self._covered_by(seq)
         self._promised = 0
         if covered:

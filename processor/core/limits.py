@@ -1,10 +1,10 @@
-"""The bounds of a partition, as values. Each is a setting, or a fixed number with the reason beside it."""
+"""The bounds of a partition. Each is a setting, or a fixed number with its reason beside it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 MAX_EARLY_TOKENS = 4096
-"""Early tokens held per response; above it the oldest gap is declared at once."""
+"""The maximum number of early tokens of a response; above it the oldest gap is declared at once."""
 REMEMBERED_FINALS = 10_000
 """Finished responses a partition remembers exactly, at most: about 0.5 KB each."""
 PROCESS_FINALS = 120_000
@@ -14,7 +14,7 @@ REMEMBERED_ENDS = 2_000_000
 FRAME_OVERHEAD = 2_048
 """Room for what surrounds a frame's data: keys, client id, header names, the numbers in headers and id."""
 REWRITE_DISTANCE = 5_000
-"""An open response whose newest record lies this many records back is written again, so that `restore` moves on."""
+"""An open response whose newest record is this many records behind is written again, so that `restore` advances."""
 MIN_FRAME_TEXT = 256
 """A frame refused as too large is cut smaller, down to this many encoded bytes of text."""
 STOP_ROOM = 16_384
@@ -24,16 +24,20 @@ RECORD_OVERHEAD = 1_024
 PENDING_COST = 200
 """Bytes counted for a waiting token beside its text: the consumed record kept with it."""
 RESPONSE_COST = 8_192
-"""Bytes counted for a response whose start or end waits to be published: what is kept of it and of its channel, the task that sends."""
+"""Bytes counted for a response whose start or end waits to be published: its state, its channel, and the sending
+task.
+"""
 
 START_LESS_COST = 3_072
-"""Bytes counted for a response whose start has not come, beside its records: what is kept of it."""
+"""Bytes counted for a response whose start has not arrived, besides its records."""
 
 
 def allowances(live: Sequence[int], most: int) -> list[int]:
-    """How many live responses each partition of a process may have, of `most`: those that it has, and a share of the rest.
+    """Returns how many live responses each partition of a process may have, out of `most`: its current ones, and a
+    share of the rest.
 
-    An even share at least: a full process makes room for a partition that has fewer by ending the idlest of those that have most.
+    The share is at least even: a full process makes room for a partition with fewer responses by ending the idlest of
+    those with most.
     """
     partitions = max(1, len(live))
     free = max(0, most - sum(live)) // partitions
@@ -42,7 +46,7 @@ def allowances(live: Sequence[int], most: int) -> list[int]:
 
 
 def _level(counts: Sequence[int], most: int) -> int:
-    """The level above which counts are cut so that they sum up to no more than `most`."""
+    """Returns the level to which counts are cut so that their sum is at most `most`."""
     rest = most
     for number, count in enumerate(sorted(counts)):
         even = rest // (len(counts) - number)
@@ -54,7 +58,9 @@ def _level(counts: Sequence[int], most: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds, bytes and numbers. `share` makes those of one partition of the whole process's."""
+    """The bounds in seconds, bytes and numbers. `share` derives the bounds of one partition from those of the
+    process.
+    """
 
     snapshot_interval: float = 5.0
     gap_timeout: float = 2.0
@@ -68,12 +74,16 @@ class Limits:
     ended: int = REMEMBERED_ENDS
     open_responses: int = 50_000
     whole: int | None = None
-    """`buffered` of the whole process, the same for every owner of a partition however it is split. None where it is not split."""
+    """`buffered` of the whole process: the same for every owner of a partition, however it is split. None if it is
+    not split.
+    """
     frame_bytes: int = 60 * 1024
-    """Of one message, with its id, name, headers and data. What a relay uses is in the profile of its realtime service."""
+    """The largest message, with its id, name, headers and data. A relay uses the value in the profile of its realtime
+    service.
+    """
 
     def share(self, partitions: int) -> "Limits":
-        """Of each of this many partitions. `open_responses` is not split: see `allowances`."""
+        """Returns the bounds of each of this many partitions. `open_responses` is not split: see `allowances`."""
         count = max(1, partitions)
         return replace(
             self,

@@ -1,4 +1,4 @@
-"""The lanes of a partition: which channel may send what, and what an answer changes."""
+"""The lanes of a partition: decides which channel may send what, and applies answers."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol, assert_never
@@ -18,7 +18,7 @@ class DeadLetters(Protocol):
 
 
 class AskHistory(msgspec.Struct, frozen=True):
-    """Before the channel's next frame: what does its history say was published?"""
+    """Asks for the channel's history, which must be known before the channel's next frame."""
 
     channel: str
 
@@ -46,16 +46,16 @@ class Outflow:
         self._finished = finished
         self._frame_bytes = frame_bytes
         self.queued_bytes = 0
-        """Cost of all tokens accepted and not acknowledged."""
+        """The cost of all tokens that are accepted and not acknowledged."""
         self.transcript_bytes = 0
-        """Characters of acknowledged text of open responses in memory."""
+        """The characters of acknowledged text of open responses in memory."""
         self.in_flight = 0
 
     def __repr__(self) -> str:
         return f"<Outflow lanes={len(self._lanes)} in_flight={self.in_flight} queued={self.queued_bytes}>"
 
     def adopt(self, response: Response) -> None:
-        """The response is open: its channel's lane serves it from now on."""
+        """Adds an open response to its channel's lane."""
         self._lane(response.channel).members += 1
         self.transcript_bytes += sum(part.held for part in response.parts.values())
         self.enqueue(response)
@@ -67,7 +67,7 @@ class Outflow:
             self._woken.append(response.channel)
 
     def evict(self, response: Response) -> int:
-        """Drop the acknowledged text from memory. Characters freed."""
+        """Evicts the acknowledged text from memory. Returns the number of characters freed."""
         freed = sum(part.evict() for part in response.parts.values())
         self.transcript_bytes -= freed
         return freed
@@ -87,12 +87,14 @@ class Outflow:
         return woken
 
     def take_changed(self) -> list[Response]:
-        """Responses with acknowledged changes since the last call."""
+        """Returns the responses with acknowledged changes since the last call."""
         changed, self._changed = self._changed, []
         return changed
 
     def note_changed(self, response: Response) -> None:
-        """A record of the response is to be written within the snapshot interval, although nothing was acknowledged."""
+        """Requests a record of the response within the snapshot interval, although none of its frames was
+        acknowledged.
+        """
         self._changed.append(response)
 
     def _lane(self, channel: str) -> Lane:
@@ -178,7 +180,7 @@ class Outflow:
             self._woken.append(channel)
 
     def ask(self, response: Response) -> None:
-        """Ask the channel's history about a response, although none of its frames may be sent now."""
+        """Asks the channel's history about a response whose frames may not be sent now."""
         lane = self._lane(response.channel)
         if lane.findings is not None:
             self._adopt_history(response, lane.findings)
@@ -191,7 +193,7 @@ class Outflow:
         response.take_history(findings.get(response.id))
 
     def _drop_published(self, response: Response, now: float) -> bool:
-        """Treat what history shows as published as acknowledged. Whether that took up the response's turn."""
+        """Treats published frames in the history as acknowledged. Returns True if this used the response's turn."""
         history = response.history
         if history is None:
             return False
@@ -278,7 +280,7 @@ class Outflow:
 
 
 def _take_published(response: Response, history: Published) -> Item | None:
-    """Take off the queue what of its first item the history holds: of a run as many tokens as it shows."""
+    """Removes from the queue the published tokens of its first item."""
     item = response.queue[0]
     if type(item) is Run:
         below = history.seq_end - item.seq  # tokens that are surely published; the next one by its text alone
@@ -294,7 +296,7 @@ def _take_published(response: Response, history: Published) -> Item | None:
 
 
 def _is_published(item: Item, history: Published) -> bool:
-    """Whether the history, which shows frames up to `seq_end`, already holds this item."""
+    """Returns True if the history, which shows frames up to `seq_end`, already has this item."""
     match item:
         case Start():
             return True
@@ -311,7 +313,7 @@ def _is_published(item: Item, history: Published) -> bool:
 
 
 def _records(raws: Iterable[Raw]) -> Iterator[Raw]:
-    """Each record once: several token events of one may wait."""
+    """Returns each record once, also if several of its token events wait."""
     seen = -1
     for raw in raws:
         if raw.offset != seen:

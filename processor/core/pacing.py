@@ -1,18 +1,19 @@
-"""How fast to publish: token buckets, lowered on rate-limit answers and raised again (AIMD).
+"""Limits the rate of publishing: token buckets that are lowered on rate-limit answers and raised again (AIMD).
 
-Rates are messages per second; 0 means no pace. Time is `now` in seconds, monotonic.
+Rates are in messages per second; 0 means no limit. Time is `now` in seconds, monotonic.
 """
 
 DECREASE = 0.7
 LOWEST = 0.25
-"""Of the full rate: refusals that do not depend on our rate must not bring a stream to a standstill."""
+"""The lowest rate, as a share of the full one: refusals that do not depend on our rate must not stop a stream."""
 
 
 class Pace:
-    """A token bucket whose rate falls at a refusal and climbs back by a tenth of its full rate each second.
+    """A token bucket. Its rate falls at a refusal and recovers by a tenth of its full rate each second.
 
-    `urgent` messages (a response's first frames) may run the bucket into debt, at most `burst` deep, so that a first
-    token need not wait; what follows pays the debt back.
+    `urgent` messages (a response's first frames) may put the bucket into debt, at most `burst` deep, so that a first
+    token need not wait.
+    Later messages repay the debt.
     """
 
     __slots__ = ("_burst", "_full", "_rate", "_slowed", "_tokens", "_updated")
@@ -30,11 +31,11 @@ class Pace:
         return self._rate
 
     def share(self, now: float) -> float:
-        """The current rate as a share of the full one; 1 where there is no pace. Changes nothing."""
+        """The current rate as a share of the full one; 1 without a limit."""
         return self._rate_after(now - self._updated, now) / self._full if self._full > 0 else 1.0
 
     def delay(self, now: float, *, urgent: bool = False) -> float:
-        """Seconds until a message may go; 0 when it may go now."""
+        """Returns the seconds until a message may be sent; 0 if it may be sent now."""
         if self._full <= 0:
             return 0.0
         self._refill(now)
@@ -47,7 +48,7 @@ class Pace:
             self._tokens -= 1.0
 
     def slow_down(self, now: float) -> None:
-        """The service refused for the rate. Several refusals within a second count once."""
+        """Lowers the rate after a refusal by the service. Several refusals within a second count once."""
         if self._full > 0 and (now - self._slowed >= 1.0 or self._rate == self._full):
             self._refill(now)
             self._rate = max(self._full * LOWEST, self._rate * DECREASE)

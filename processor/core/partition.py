@@ -1,14 +1,17 @@
-"""The pipeline of one partition: consumed records in; frames to publish and batches to write out.
+"""The pipeline of one partition: its input is consumed records, its output frames to publish and batches to write.
 
 The shell around it
-- feeds what it consumed (`consume`), in offset order, and tells the time (`tick`) no later than `next_wake`;
-- asks `take_woken` for channels that have something to send, and for each, when pace and connection allow, `take`s one
-  frame, publishes it and reports `done`, `refused` or `too_large`; it may retry the same frame as often as it must;
-- writes what `collect` gives in one transaction with `commit_point`, and reports `committed`;
+- passes records to `consume` in offset order, and calls `tick` no later than `next_wake`;
+- asks `take_woken` for channels that have something to send; for each, when the rate limiter and the connection
+  permit, gets
+  `next_frame`, publishes it and reports `done`, `refused` or `too_large`; it may retry the same frame without limit;
+- writes what `collect` returns in one transaction with `commit_point`, and reports `committed`;
 - pauses fetching while `paused`.
-Its members are in three groups: input (called where records are consumed), output (called by the lanes), and durability (called
-where batches are written), as `processor.core.pipeline` types them; `status` is for the gauges.
-Nothing here raises for bad input. `PartitionPipeline` is not safe to share between threads.
+
+Its members are in three groups, which `processor.core.pipeline` types: input (called where records are consumed),
+output (called by
+the lanes), and durability (called where batches are written). `status` is for the gauges.
+No input makes it raise. `PartitionPipeline` is not safe to share between threads.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,11 +36,13 @@ from topics.controls import ControlRecord, ControlsMemory
 from topics.records import EndReason, ResponseRecord
 
 REVIEW_SHARE = 1 / 8
-"""Of `FINISHED_TTL`, between two looks at Kafka's end offset that are for the forgetting of finished responses alone."""
+"""The share of `FINISHED_TTL` between two requests for Kafka's end offset that only serve to forget finished
+responses.
+"""
 
 
 class PipelineStatus(msgspec.Struct, frozen=True):
-    """What a partition holds now."""
+    """The current contents of a partition."""
 
     position: int
     """The next offset to be read."""
@@ -58,7 +63,7 @@ class PartitionPipeline:
         chunk_format: ChunkFormat = ANY_FORMAT,
         cancels: ControlsMemory | None = None,
     ) -> None:
-        """`cancels` are those of the process, which its shell reads; without them none counts."""
+        """`cancels` are those of the process, which its shell reads; without them no cancel counts."""
         self._timers = Timers()
         self._write_queue = WriteQueue(limits.finals, limits.ended)
         self._outflow = Outflow(self._write_queue, self._finished, limits.frame_bytes)
@@ -81,10 +86,11 @@ class PartitionPipeline:
     def restore(
         self, entries: Iterable[tuple[int, str, ResponseRecord | None]], responses_end: int, now: float
     ) -> None:
-        """Take up what a predecessor made durable, and what `take_up` was given before.
+        """Restores what a predecessor made durable, together with what `take_up` received before.
 
         `entries` are (offset, responseId, record or None for a tombstone) of the responses partition, in order, from
-        the `restore` of the committed metadata to `responses_end`. Later entries of a response replace earlier ones.
+        the `restore` of the
+        committed metadata to `responses_end`. A later entry of a response replaces an earlier one.
         """
         for offset, response_id, record in entries:
             self.take_up(offset, response_id, record, now)
@@ -97,7 +103,7 @@ class PartitionPipeline:
             self._intake.chunks.close_as_decided(response, now)
 
     def take_up(self, offset: int, response_id: str, record: ResponseRecord | None, now: float) -> None:
-        """Take up one entry, as `restore` does. However many there are, what is kept of them is bounded."""
+        """Restores one entry, as `restore` does. Memory is bounded for any number of entries."""
         finished = self._write_queue.finished
         self.pass_over(response_id)
         if record is None:
@@ -112,15 +118,16 @@ class PartitionPipeline:
                 self._restored_text -= sum(part.evict() for part in response.parts.values())
 
     def pass_over(self, response_id: str) -> None:
-        """The entry that follows can't be read: nothing is known of the response."""
+        """Skips an unreadable entry: the response is unknown."""
         if (response := self._open.pop(response_id, None)) is not None:
             self._restored_text -= sum(part.held for part in response.parts.values())
 
     def begin(self, position: int, end_offset: int, *, clean: bool, lost: bool = False) -> None:
-        """Consume from `position`. After an unclean end, responses met below `end_offset` may be published already.
+        """Starts to consume from `position`. After an unclean end, responses found below `end_offset` may be
+        published already.
 
-        `lost`: the committed offset is not in the log. Numbered responses find their gaps; those without numbers
-        can't, and fail.
+        `lost`: the committed offset is not in the log. Responses with numbers detect their gaps; responses without
+        numbers cannot, and fail.
         """
         self._intake.position = self._committed_offset = position
         self._intake.unknown_before = 0 if clean else end_offset
@@ -136,7 +143,7 @@ class PartitionPipeline:
     # Input: what is consumed
 
     def consume(self, raws: Sequence[Raw], position: int, now: float) -> None:
-        """Take consumed records, in offset order. `position` is the next offset that will be fetched."""
+        """Consumes records, in offset order. `position` is the next offset that will be fetched."""
         self._intake.consume(raws, position, now)
         self._arm_snapshots(now)
         if raws:
@@ -144,7 +151,7 @@ class PartitionPipeline:
         self._expiry.expire(now)
 
     def cancel(self, control: ControlRecord, cancel: Cancel) -> None:
-        """Takes a cancel that is new to the process and in its memory.
+        """Applies a cancel that is new to the process and in its memory.
 
         Without a stop within `cancel_timeout` the response ends as `cancelled`.
         """
@@ -162,9 +169,11 @@ class PartitionPipeline:
         self._forget_finished(now)
 
     def _forget_finished(self, now: float) -> None:
-        """What waits unread in Kafka, or at producers while Kafka is away, may repeat what has ended.
+        """Forgets finished responses whose time is over.
 
-        So the time of a finished response counts only up to a moment whose end offset has been consumed.
+        Records that are unread in Kafka, or that producers hold while Kafka is unreachable, may repeat an ended
+        response.
+        Therefore the time of a finished response counts only up to a moment whose end offset has been consumed.
         """
         finished, ttl, caught_up_at = self._write_queue.finished, self.limits.finished_ttl, self._timers.caught_up_at
         away = self._expiry.unreachable_at + ttl > caught_up_at
@@ -173,7 +182,7 @@ class PartitionPipeline:
             self._timers.ask_for_end()
 
     def next_wake(self) -> float | None:
-        """When `tick` is due at the latest."""
+        """Returns the latest time at which `tick` must be called."""
         return self._timers.next_wake()
 
     @property
@@ -181,17 +190,19 @@ class PartitionPipeline:
         return self._timers.wants_end_offset
 
     def end_offset(self, read_at: float, offset: int, now: float) -> None:
-        """The partition's end offset (as the consumer's isolation level sees it), from a request sent at `read_at`."""
+        """Reports the partition's end offset (at the consumer's isolation level), from a request sent at `read_at`."""
         self._timers.end_offset(read_at, offset)
         self._expiry.expire(now)
 
     def unreachable(self, now: float) -> None:
-        """Kafka did not answer: producers may hold back what it could not take. Waiting for it begins anew."""
+        """Reports that Kafka did not answer. Producers may hold records that it could not accept, so every wait for
+        them starts again.
+        """
         self._expiry.unreachable_at = now
 
     @property
     def paused(self) -> bool:
-        """Whether fetching should stop: above the budget, until half of it is free again."""
+        """Whether to stop fetching: True above the budget, until half of it is free."""
         held = self._held_bytes
         if held > self.limits.low_water and self._intake.position <= self._intake.unknown_before:
             # See `relief`: more of it may be held here than elsewhere, until a record beyond is taken.
@@ -201,12 +212,12 @@ class PartitionPipeline:
 
     @property
     def _waits_for_commits(self) -> bool:
-        """Whether the committed offset can pass more of what ended without anything being read."""
+        """Whether the committed offset can advance past more ended responses without further reading."""
         return self._committed_offset < self._intake.position and not self._intake.missing_is_published
 
     @property
     def _held_bytes(self) -> int:
-        """Of unsent text, early tokens, and what is not durable."""
+        """The cost of unsent text, early tokens, and what is not durable."""
         return self._outflow.queued_bytes + self._intake.held_bytes + self._write_queue.held_bytes
 
     @property
@@ -215,47 +226,51 @@ class PartitionPipeline:
 
     @property
     def live_responses(self) -> int:
-        """Open responses that have started and not come to an end. Costs a step for each open response."""
+        """The number of open responses that have started and not reached their end. Costs one step per open response."""
         return sum(response.live for response in self._open.values())
 
     def allow_open(self, most: int) -> None:
-        """The idlest live responses beyond `most` are abandoned with the next fetch."""
+        """Sets the bound of live responses. The idlest ones beyond `most` are abandoned with the next fetch."""
         self._intake.relief.most_open = most
 
     # Output: what is published
 
     def take_woken(self) -> list[str]:
-        """Channels that have something to send since the last call."""
+        """Returns the channels that have something to send since the last call."""
         return self._outflow.take_woken()
 
     def next_frame(self, channel: str, now: float) -> Frame | AskHistory | None:
-        """The next frame of a channel, now in flight; or the wish for its history; or None when nothing waits."""
+        """Returns the channel's next frame, which is now in flight, or a request for its history, or None if nothing
+        waits.
+        """
         taken = self._outflow.next_frame(channel, now)
         if taken is None:
             self._arm_snapshots(now)  # what the history showed as published is acknowledged without an answer
         return taken
 
     def urgent(self, channel: str) -> bool:
-        """Whether the channel's next frame is one that should not wait for the pace."""
+        """Returns True if the channel's next frame must not wait for the rate limiter."""
         return self._outflow.urgent(channel)
 
     def history(self, channel: str, findings: Mapping[str, Published], now: float) -> None:
-        """What the channel's history told of its responses; empty when it could not be had."""
+        """Reports the published frames of a channel's history, by response; empty if the history is unavailable."""
         self._outflow.history(channel, findings)
         self._intake.relieve(self._intake.position, now)
         self._arm_snapshots(now)
 
     def done(self, frame: Frame, now: float) -> None:
-        """The frame is acknowledged."""
+        """Reports the frame as acknowledged."""
         self._outflow.done(frame, now)
         self._arm_snapshots(now)
 
     def too_large(self, frame: Frame, code: int, now: float) -> None:
-        """The frame was refused for its size: cut it smaller, or fail the response where that can't be."""
+        """Reports the frame as too large. It is cut smaller; if that is impossible, the response fails."""
         self._outflow.too_large(frame, code, now)
 
     def refused(self, frame: Frame, code: int, message: str, now: float) -> None:
-        """The channel refuses for good: its responses fail, and what is left of them goes to the dead letters."""
+        """Reports a permanent refusal by the channel: its responses fail, and their remaining records go to the dead
+        letters.
+        """
         self._outflow.refused(frame, self._open, code, message, now)
 
     def _arm_snapshots(self, now: float) -> None:
@@ -265,7 +280,7 @@ class PartitionPipeline:
                 self._timers.arm(now + self.limits.snapshot_interval, Kind.SNAPSHOT, response)
 
     def _finished(self, response: Response, now: float) -> None:
-        """A response has come to its end."""
+        """Handles a response that has reached its end."""
         self._intake.forget(response)
         self._outcomes.ended(response, now, self._intake.counts)
         self._write_queue.finish(response, now)
@@ -280,17 +295,19 @@ class PartitionPipeline:
 
     @property
     def knows_what_is_published(self) -> bool:
-        """Whether nothing of an unclean predecessor is left to be asked for: only then may an end be called clean."""
+        """Whether everything that an unclean predecessor may have published is known. Only then may an end count as
+        clean.
+        """
         if self._intake.position < self._intake.unknown_before:
             return False
         return all(response.asked_history and response.history is None for response in self._open.values())
 
     def read_at(self, offset: int) -> float | None:
-        """When (monotonic seconds) the record at `offset` was read; None where another owner did."""
+        """Returns when the record at `offset` was read (monotonic seconds); None if another owner read it."""
         return self._reads.at(offset)
 
     def oldest_unsent_at(self) -> float | None:
-        """When the oldest token that is not acknowledged was read. Costs a step for each open response."""
+        """Returns when the oldest unacknowledged token was read. Costs one step per open response."""
         offset = oldest_offset(self._outflow.frames_in_flight(), self._open.values())
         return None if offset is None else self._reads.at(offset)
 
@@ -301,7 +318,7 @@ class PartitionPipeline:
         return self._write_queue.wants_write
 
     def snapshot_all(self) -> None:
-        """Let every open response that changed be written with the next batch."""
+        """Schedules every changed open response for the next batch."""
         for response in self._open.values():
             self._write_queue.snapshot_due(response)
         self._write_queue.park()
@@ -313,7 +330,7 @@ class PartitionPipeline:
         return self._write_queue.commit_point(batch, offsets, self._open.values(), self._intake.position)
 
     def committed(self, batch: Batch, point: CommitPoint, now: float) -> None:
-        """The batch is durable, and the offset with it."""
+        """Reports that the batch and its offset are committed."""
         self._committed_offset = point.offset
         for response in self._write_queue.committed(batch):
             self._outflow.enqueue(response)
@@ -325,7 +342,9 @@ class PartitionPipeline:
     # Durability: texts out of memory
 
     def _evict(self) -> None:
-        """Above the budget, let go of the texts of the least recently active responses that are durable as they are."""
+        """Above the budget, evicts the texts of the least recently active responses that have no change since their
+        durable record.
+        """
         excess = self._outflow.transcript_bytes - self.limits.transcript
         if excess <= 0:
             return
@@ -336,23 +355,25 @@ class PartitionPipeline:
                     return
 
     def texts_wanted(self) -> list[tuple[str, int]]:
-        """(responseId, `responses` offset) of records whose text must be read back for the next record to be written."""
+        """Returns (responseId, `responses` offset) of records whose text must be read back before the next record can
+        be written.
+        """
         return self._write_queue.take_texts_wanted()
 
     def read_back(self, record: ResponseRecord) -> None:
-        """The record that stands at the offset `texts_wanted` named."""
+        """Supplies the record at an offset that `texts_wanted` named."""
         if (response := self._write_queue.unpark(record.response_id)) is not None:
             self._outflow.read_back(response, record)
 
     @property
     def lacks_texts(self) -> bool:
-        """Whether something that is to be written waits for a text to be read back."""
+        """Whether something to be written waits for a text to be read back."""
         return self._write_queue.parked
 
     # Status
 
     def status(self) -> PipelineStatus:
-        """Returns what the gauges show."""
+        """Returns the values of the gauges."""
         return PipelineStatus(
             position=self._intake.position,
             open_responses=len(self._open),

@@ -1,4 +1,6 @@
-"""The pipeline of a partition as each side of the shell needs it. `processor.core.partition` is what they are."""
+"""Types the pipeline of a partition as each part of the shell uses it. `processor.core.partition` documents the
+members.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
@@ -12,7 +14,7 @@ from topics.records import ResponseRecord
 
 
 class PipelineInput(Protocol):
-    """What is read, and time."""
+    """The side that consumes records and time."""
 
     @property
     def paused(self) -> bool: ...
@@ -38,7 +40,7 @@ class PipelineInput(Protocol):
 
 
 class PipelineOutput(Protocol):
-    """What is published."""
+    """The side that publishes."""
 
     @property
     def in_flight(self) -> int: ...
@@ -56,7 +58,7 @@ class PipelineOutput(Protocol):
 
 
 class PipelineDurability(Protocol):
-    """What is written."""
+    """The side that writes."""
 
     @property
     def wants_write(self) -> bool: ...

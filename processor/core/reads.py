@@ -1,4 +1,4 @@
-"""When which offset was read: for a partition's oldest unsent token, and for how long a token waited here."""
+"""Notes when each offset was read, for a partition's oldest unsent token and for the time a token waited here."""
 
 from bisect import bisect_right
 from collections.abc import Iterable
@@ -10,8 +10,9 @@ MOST_MARKS = 2_048
 
 
 class ReadTimes:
-    """One mark a fetch, not a token. Of what was read long ago every other mark is dropped, again and again: the answer
-    for an offset is then up to a small share of its age too late, never too early.
+    """Keeps one mark per fetch. Of old marks every other one is dropped, repeatedly.
+
+    The answer for an offset is therefore late by at most a small share of its age, and never early.
     """
 
     __slots__ = ("_positions", "_times")
@@ -21,7 +22,7 @@ class ReadTimes:
         self._times: list[float] = []
 
     def note(self, position: int, now: float) -> None:
-        """All below `position` that was not noted before was read `now`."""
+        """Notes that all offsets below `position` that were not noted before were read at `now`."""
         self._positions.append(position)
         self._times.append(now)
         if len(self._positions) > MOST_MARKS:
@@ -29,13 +30,15 @@ class ReadTimes:
             del self._times[: MOST_MARKS // 2 : 2]
 
     def at(self, offset: int) -> float | None:
-        """None for what was not read by this owner."""
+        """Returns the time, or None for an offset that this owner did not read."""
         index = bisect_right(self._positions, offset)
         return self._times[index] if index < len(self._times) else None
 
 
 def oldest_offset(in_flight: Iterable[Frame], responses: Iterable[Response]) -> int | None:
-    """Of the tokens read and not acknowledged, the early ones too. Looks at one token a response."""
+    """Returns the oldest read time of the unacknowledged tokens, including the early ones. Checks one token per
+    response.
+    """
     offsets = [frame.oldest_offset for frame in in_flight if frame.oldest_offset is not None]
     for response in responses:
         for item in response.queue:

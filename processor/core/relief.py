@@ -1,17 +1,27 @@
-"""What a partition gives up when it is full of what waits for records to come.
+"""Decides what a full partition gives up of the records that wait for other records.
 
-Early tokens wait so, and tokens that end in half a pair: reading on could bring what they wait for, but a partition that is paused for
-them reads no further. So the oldest gap is given up; without a gap, a response that waits for a half is ended: the log does
-not tell that it will not come, so nothing may be published in its place.
+Early tokens wait, and tokens that end in an unpaired surrogate: further reading could bring what they wait for, but a
+partition that
+is paused because of them reads no further. Therefore the oldest gap is given up.
+Without a gap, a response that waits for the second half of a pair is ended. The log does not determine that the half
+never arrives,
+so nothing may be published in its place.
 
-A successor reads the same records again, and must give up nothing that its predecessor published. So among records that a predecessor may have
-read, it gives up nothing before the budget of a whole process is full, whatever share of it that one had; no part of a response before the
-history of its channel was asked; and no part of one that the history shows to go on. Without an answer the first alone holds.
-What waits for a start, and so has no channel to ask, is given up record by record, the oldest first, and not where a fetch ends. What is held
-is then decided by what came after it: a successor keeps all that its predecessor kept.
+A successor reads the same records again, and must not give up what its predecessor published. Among records that a
+predecessor may
+have read, it therefore gives up
+- nothing before the budget of a whole process is full, whatever share the predecessor had;
+- no part of a response before its channel's history was asked;
+- no part of a response that the history shows to continue.
 
-A partition is also paused where too much has ended since its committed offset. Then what holds that offset back is given up, where that waits
-for records.
+Without an answer from the history, only the first rule holds.
+Records that wait for a start have no channel to ask. They are given up one by one, the oldest first, and not at the
+end of a fetch.
+The later records then determine what is held, so a successor keeps everything that its predecessor kept.
+
+A partition is also paused when too many responses have ended since its committed offset. Then whatever holds that
+offset back is given
+up, if it waits for records.
 """
 
 from collections import Counter, OrderedDict
@@ -24,7 +34,7 @@ from processor.core.response import Phase, Raw, Response, cost
 
 
 class UnpairedTails:
-    """The responses whose newest token ends in half a pair."""
+    """The responses whose newest token ends in an unpaired surrogate."""
 
     __slots__ = ("_noted",)
 
@@ -44,7 +54,7 @@ class UnpairedTails:
 
 
 class StartlessRecords:
-    """Records of responses whose start has not come, in the order of the log."""
+    """Records of responses whose start has not arrived, in the order of the log."""
 
     __slots__ = ("_by_response", "_held", "bytes", "response_bytes")
 
@@ -52,12 +62,12 @@ class StartlessRecords:
         self._held: OrderedDict[int, tuple[Response, int]] = OrderedDict()
         self._by_response: Counter[str] = Counter()
         self.bytes = 0
-        """Cost of the responses and their records."""
+        """The cost of the responses and their records."""
         self.response_bytes = 0
-        """Of that, of the responses."""
+        """The cost of the responses alone."""
 
     def __len__(self) -> int:
-        """How many responses."""
+        """Returns the number of responses."""
         return len(self._by_response)
 
     def add(self, response: Response, seq: int, raw: Raw) -> None:
@@ -67,7 +77,7 @@ class StartlessRecords:
         self._count_responses()
 
     def remove(self, raw: Raw) -> None:
-        """Does nothing where it is not held."""
+        """Removes a record. Does nothing if it is not held."""
         if (held := self._held.pop(raw.offset, None)) is None:
             return
         self.bytes -= cost(raw)
@@ -82,12 +92,12 @@ class StartlessRecords:
         self.bytes += self.response_bytes - before
 
     def oldest(self) -> tuple[Response, int]:
-        """The response and the number of the record."""
+        """Returns the response and the number of the oldest record."""
         return next(iter(self._held.values()))
 
 
 class Relief:
-    """What is to be given up next."""
+    """Selects what is given up next."""
 
     __slots__ = ("_limits", "_open", "_outflow", "most_open", "startless", "unpaired")
 
@@ -100,17 +110,20 @@ class Relief:
         self.unpaired = UnpairedTails()
 
     def _room(self, *, unknown: bool) -> int:
-        """Bytes that may wait for records."""
+        """Returns how many bytes may wait for records."""
         return self._limits.whole_low_water if unknown else self._limits.low_water
 
     def startless_record(self, *, unknown: bool) -> tuple[Response, int] | None:
-        """The record whose start is not waited for any longer. `unknown`: a predecessor may have published what is read."""
+        """Returns the record whose start is no longer awaited. `unknown`: a predecessor may have published what is
+        read.
+        """
         return self.startless.oldest() if self.startless.bytes > self._room(unknown=unknown) else None
 
     def response(self, early_bytes: int, *, unknown: bool) -> Response | None:
-        """The response whose gap is given up; where it holds nothing early, one to be ended. `early_bytes` is of all.
+        """Returns the response whose gap is given up. If it has no early record, it is to be ended. `early_bytes` is
+        of all responses.
 
-        Where more than half of it waits for starts, no gap of a response that has started is given up for that.
+        If more than half of the bytes wait for starts, no gap of a started response is given up for them.
         """
         room = self._room(unknown=unknown)
         if early_bytes + self._outflow.queued_bytes <= room or early_bytes + self.unpaired.bytes() <= room:
@@ -125,7 +138,7 @@ class Relief:
         return _oldest_unpaired(known) if early_bytes == self.startless.bytes else None
 
     def _known(self, *, unknown: bool) -> list[Response]:
-        """The responses of which no more is published than was read. Asks the histories about the others."""
+        """Returns the responses of which no more is published than was read. Asks the histories about the others."""
         if not unknown:
             return list(self._open.values())
         for each in self._open.values():
@@ -134,11 +147,13 @@ class Relief:
         return [each for each in self._open.values() if each.nothing_unknown]
 
     def too_many(self, *, unknown: bool) -> list[Response]:
-        """The responses to end: those beyond `most_open`, where more are live by a 64th, so that few need be looked for among all.
+        """Returns the live responses beyond `most_open` to end, the longest unread first.
 
-        The ones of which nothing was read for longest. What waits for its start, and ends that wait to be acknowledged, have bounds of their
-        own in bytes; what a predecessor decided ends where it decided that. Among records that a predecessor may have read, as many may be
-        live as it could not have had, so that it had read less when all its responses were.
+        Acts only if a 64th more are live, so that the search is rare.
+        Records that wait for a start, and ends that wait for an acknowledgement, have bounds in bytes instead.
+        A predecessor's decision ends a response where the predecessor decided it.
+        Among records that a predecessor may have read, as many responses may be live as it could not have had.
+        So it had read less when all its responses were live.
         """
         bound = 2 * self._limits.open_responses if unknown else self.most_open
         if len(self._open) - len(self.startless) <= bound + bound // 64:
@@ -150,7 +165,9 @@ class Relief:
         return nsmallest(len(live) - bound, endable, key=lambda each: max(each.last_offset, each.acked_offset))
 
     def pinning(self, committed_offset: int) -> Response | None:
-        """The response that holds the committed offset back, where it does so because it waits for records."""
+        """Returns the response that holds the committed offset back because it waits for records; None if there is
+        none.
+        """
         for each in self._open.values():
             first = each.runs.first_uncovered(each.covered_mark)
             if first is not None and first <= committed_offset and each.waits_for_records:
@@ -159,7 +176,7 @@ class Relief:
 
 
 def _oldest_gap(responses: Iterable[Response]) -> Response | None:
-    """The response whose first early token stands first in the log."""
+    """Returns the response whose first early token is the first in the log."""
     waiting = [each for each in responses if each.early and each.phase is not Phase.AWAITING_START]
     return min(waiting, key=lambda each: next(iter(each.early.values())).raw.offset, default=None)
 

@@ -1,10 +1,10 @@
-"""One response on its way: what was accepted, what waits, what is acknowledged, what is durable.
+"""One response in progress: what is accepted, what waits, what is acknowledged, and what is durable.
 
-The phases, and the only ways between them:
+The phases, and the only transitions between them:
 
     AWAITING_START --start--> OPEN --stop accepted, or an end decided--> ENDING --stop acknowledged--> FINISHED
           |                    |                                            |
-          '--no start came     '------------- channel refuses for good -----'-------------------------> FINISHED
+          '--no start arrives  '----------- channel refuses permanently ----'-------------------------> FINISHED
              (dead letters)
 """
 
@@ -60,7 +60,7 @@ __all__ = [
 
 
 class Response(ReceivedResponse):
-    """One response that has no durable final record yet. Whoever decides that it changes calls it: nothing else writes to it."""
+    """One response without a durable final record. Only its own methods change its fields."""
 
     __slots__ = ()
 
@@ -73,34 +73,34 @@ class Response(ReceivedResponse):
         self.waiting_in_lane = False
 
     def take_first(self) -> Item:
-        """Returns the first waiting item, which leaves the queue."""
+        """Removes and returns the first waiting item."""
         return self.queue.popleft()
 
     def put_back(self, items: Sequence[Item]) -> None:
-        """Items that were taken off the queue wait again, before all others."""
+        """Returns items to the front of the queue."""
         self.queue.extendleft(reversed(items))
 
     def sent(self) -> None:
-        """A frame of it is in flight."""
+        """Notes that a frame of the response is in flight."""
         self.in_flight = True
 
     def landed(self) -> None:
-        """The frame in flight was answered."""
+        """Notes that the frame in flight was answered."""
         self.in_flight = False
 
     def limit_frame_text(self, size: int) -> None:
-        """Its frames carry at most `size` bytes of encoded text."""
+        """Limits its frames to `size` bytes of encoded text."""
         self.frame_text = size
 
     def take_history(self, published: Published | None, *, asked: bool = True) -> None:
-        """What its channel's history shows of it, once `asked`."""
+        """Sets what its channel's history shows of it, once `asked`."""
         self.asked_history = asked
         self.history = published
 
     # Acknowledged
 
     def acknowledged_at(self, now: float) -> None:
-        """Its newest frame is acknowledged."""
+        """Notes that its newest frame is acknowledged."""
         self.acked_at = now
 
     def acknowledge_start(self, start: Start) -> None:
@@ -142,7 +142,7 @@ class Response(ReceivedResponse):
             self.updated_at = max(self.updated_at, self.finished_at or 0)
 
     def refuse(self, code: int, message: str) -> None:
-        """Its channel refuses it permanently: nothing that waits is sent."""
+        """Notes that its channel refuses it permanently: nothing that waits is sent."""
         self.queue.clear()
         self.refused = True
         self.reason, self.status = EndReason.UNPUBLISHABLE, EndReason.UNPUBLISHABLE.status
@@ -156,34 +156,36 @@ class Response(ReceivedResponse):
         self.snapshot_armed = armed
 
     def know_timers(self) -> Timed:
-        """Returns itself as its timers know it."""
+        """Returns the response as its timers know it."""
         if self.timed is None:
             self.timed = Timed(self)
         return self.timed
 
     def forget_timers(self) -> None:
-        """Its timers do nothing any more, and keep nothing of it in memory until they are due."""
+        """Detaches the response from its timers: they do nothing, and keep none of its memory until they are due."""
         if self.timed is not None:
             self.timed.response = None
             self.timed = None
 
     def save(self) -> None:
-        """A record is made of what is acknowledged."""
+        """Notes that a record is made of what is acknowledged."""
         self.saved_seq, self.saved_mark = self.acked_seq, self.mark
         self.runs.promise(self.saved_mark)
 
     def written_at(self, offset: int) -> None:
-        """Its newest record stands at `offset` of the responses partition."""
+        """Notes that its newest record is at `offset` of the responses partition."""
         self.record_offset = offset
 
     def cover(self, seq: int, mark: int) -> None:
-        """Numbers up to `seq` are in a durable record; `mark` measures that as `runs` does."""
+        """Notes that numbers up to `seq` are in a durable record. `mark` measures the same as `runs` does."""
         self.covered_seq = max(self.covered_seq, seq)
         self.covered_mark = max(self.covered_mark, mark)
         self.runs.cover(self.covered_mark)
 
     def make_durable(self, gaps: Iterable[tuple[int, int]], *, end: bool) -> bool:
-        """Decisions are durable: these gaps, and the end if `end`. Returns whether one may be published now that could not before."""
+        """Notes durable decisions: these gaps, and the end if `end`. Returns True if one may now be published that
+        could not before.
+        """
         changed, known = False, set(gaps)
         for item in self.queue:
             if (type(item) is Gap and not item.durable and (item.first, item.last) in known) or (
@@ -195,14 +197,14 @@ class Response(ReceivedResponse):
         return changed
 
     def let_go(self) -> None:
-        """The final record is durable: nothing of the text is needed any more."""
+        """Releases the text, after the final record is durable."""
         self.parts.clear()
         self.queue.clear()
         self.early.clear()
         self.metadata = None
 
     def restore(self, record: ResponseRecord, offset: int) -> None:
-        """Takes up its newest record, which stands at `offset` of the responses partition."""
+        """Restores the response from its newest record, which is at `offset` of the responses partition."""
         relay = record.relay
         self.phase = Phase.OPEN
         self.channel = record.channel
@@ -236,7 +238,7 @@ class Response(ReceivedResponse):
         self.covered_mark = self.saved_mark = record.seq
 
     def restore_decoding(self, decoding: Decoding) -> None:
-        """It is in OpenAI's format, decoded so far by the predecessor."""
+        """Sets OpenAI's format, decoded so far by the predecessor."""
         self.decoding = decoding
         self.size += decoding.size
         self.covered_mark = self.saved_mark = decoding.next_offset - 1

@@ -1,4 +1,4 @@
-"""What consumed records, and decisions about them, change in a response."""
+"""Changes a response by consumed records and by decisions about them."""
 
 from bisect import insort
 from itertools import islice
@@ -13,11 +13,13 @@ from topics.codec import TokenRecord
 from topics.records import STATUS_BY_REASON, EndReason
 
 MAX_JOINED = 256 * 1024
-"""A token that goes on ending in half a surrogate pair stops waiting for its other half above this length."""
+"""The maximum length of a token that repeatedly ends in an unpaired surrogate; beyond it the second half is no longer
+awaited.
+"""
 
 
 class ReceivedResponse(ResponseState):
-    """A response as records come in. See `Response`."""
+    """The input side of a response. See `Response`."""
 
     __slots__ = ()
 
@@ -29,24 +31,24 @@ class ReceivedResponse(ResponseState):
     # Intake
 
     def note_read(self, offset: int, now: float) -> None:
-        """A record of it was read."""
+        """Notes that a record of the response was read."""
         self.last_active = now
         self.last_offset = max(self.last_offset, offset)
 
     def note_number(self, batch: int, offset: int, seq: int) -> None:
-        """The record at `offset` has this number, and is not covered yet."""
+        """Notes that the record at `offset` has this number and is not covered yet."""
         self.runs.add(batch, offset, seq)
 
     def ask_history_before(self, offset: int) -> None:
-        """Records below `offset` may be published already."""
+        """Notes that records below `offset` may be published already."""
         self.asked_history = self.last_offset >= offset
 
     def bound_last_offset(self, end: int) -> None:
-        """The log holds other records from `end` on."""
+        """Notes that the log has other records from `end` on."""
         self.last_offset = min(self.last_offset, end - 1)
 
     def begin(self, record: TokenRecord, raw: Raw, digest: str, now: float) -> None:
-        """Its start came."""
+        """Applies the start."""
         self.enter(Phase.OPEN)
         self.channel = record.channel or ""
         self.metadata = record.metadata
@@ -60,34 +62,34 @@ class ReceivedResponse(ResponseState):
         self.start_consumed = now
 
     def hold(self, seq: int, early: Early) -> int:
-        """Keeps a record until its turn comes. Returns its cost."""
+        """Keeps an early record. Returns its cost."""
         self.early[seq] = early
         held = cost(early.raw)
         self.early_bytes += held
         return held
 
     def release(self, seq: int) -> Early:
-        """Returns an early record, which is not kept any more."""
+        """Removes and returns an early record."""
         early = self.early.pop(seq)
         self.early_bytes -= cost(early.raw)
         return early
 
     def wait_for_gap(self, since: float | None) -> None:
-        """From when on its gap is waited for; None without a gap."""
+        """Sets since when its gap is awaited; None without a gap."""
         self.gap_since = since
 
     def charge(self, held: int) -> None:
-        """A record is kept until it is acknowledged."""
+        """Charges a record that is kept until it is acknowledged."""
         self.queued_bytes += held
 
     def discharge(self, held: int) -> int:
-        """Records are not kept any more. Returns how much of the cost was charged."""
+        """Removes the cost of records that are no longer kept. Returns how much of it was charged."""
         freed = min(held, self.queued_bytes)
         self.queued_bytes -= freed
         return freed
 
     def add_token(self, record: TokenRecord, raw: Raw, part: PartText, size: int) -> None:
-        """Queues the next token. `size` is what it adds to the record."""
+        """Queues the next token. `size` is its size in the record."""
         self.size += size
         self.parts[part.name] = part
         self._append_token(record, raw, part)
@@ -100,7 +102,7 @@ class ReceivedResponse(ResponseState):
         self.queue_stop(record, raw, durable=True)
 
     def queue_stop(self, record: TokenRecord, raw: Raw, *, durable: bool) -> None:
-        """Ends it as `record` says. An end that is not durable waits until it is."""
+        """Ends the response as `record` states. An end that is not durable waits until it is."""
         reason = record.reason or EndReason.STOP
         self.usage, self.error = record.usage, record.error
         self.finished_at = time_of(record.ts, raw)
@@ -109,7 +111,7 @@ class ReceivedResponse(ResponseState):
         self.enter(Phase.ENDING)
 
     def skip_number(self, raw: Raw) -> None:
-        """Passes over the next number, whose record can't be used."""
+        """Skips the next number, whose record is unusable."""
         tail = self.queue[-1] if self.queue else None
         if self.extends_gap and isinstance(tail, Gap):
             tail.last, tail.raw = self.next_seq, raw
@@ -125,15 +127,15 @@ class ReceivedResponse(ResponseState):
         self.size += GAP_SIZE
 
     def begin_run(self, run: Run) -> None:
-        """Queues a run, to which tokens are appended."""
+        """Queues a run that tokens are appended to."""
         self.queue.append(run)
 
     def drop_run(self) -> None:
-        """The newest run got no token."""
+        """Removes the newest run, which got no token."""
         self.queue.pop()
 
     def end_run(self, run: Run, began: int, *, batch: int, held: int, now: float) -> None:
-        """The run has got tokens from its place `began` on, which cost `held`."""
+        """Notes that the run has tokens from its index `began` on, which cost `held`."""
         self.size += json_length("".join(islice(run.texts, began, None)))
         self.next_seq += run.count - began
         self.last_active = now
@@ -144,15 +146,15 @@ class ReceivedResponse(ResponseState):
     # In OpenAI's format
 
     def decode_from(self, offset: int) -> None:
-        """It is in OpenAI's format, and nothing of it is decoded yet."""
+        """Sets OpenAI's format. None of the response is decoded yet."""
         self.decoding = Decoding(offset)
 
     def grow(self, size: int) -> None:
-        """Its record takes `size` bytes more."""
+        """Adds `size` bytes to the size of its record."""
         self.size += size
 
     def hold_back(self, queued: int) -> None:
-        """Tokens of an end that is not durable yet, which are behind the first `queued` items, wait until it is."""
+        """Holds the tokens of an end that is not durable yet, which are behind the first `queued` items, until it is."""
         if self.undetermined is None and len(self.queue) > queued:
             first = self.queue[queued]
             if type(first) is Token:
@@ -161,24 +163,28 @@ class ReceivedResponse(ResponseState):
     # Decisions
 
     def note_cancel(self, cancel: Cancel) -> None:
-        """The first cancel that counts for it."""
+        """Sets the first cancel that counts for the response."""
         self.cancel = cancel
 
     def give_up_gap(self, last: int) -> None:
-        """Decides that the numbers up to `last` never come. To be made durable before it is published."""
+        """Decides that the numbers up to `last` never arrive. The decision must be durable before it is published."""
         gap = Gap(self.next_seq, last, durable=False)
         self.replace_unpaired(determined=False)
         insort(self.decided_gaps, (gap.first, last))  # gaps that a predecessor decided may come later in the sequence
         self._add_gap(gap)
 
     def decide_end(self, reason: EndReason) -> None:
-        """Decides that the relay closes it after what was accepted. To be made durable before it is published."""
+        """Decides that the relay ends the response after everything accepted. The decision must be durable before it
+        is published.
+        """
         self.replace_unpaired(determined=False)
         self.decided_end = End(reason, self.next_seq)
         self._queue_end(self.decided_end, durable=False)
 
     def obey_decisions(self) -> bool:
-        """Applies what a predecessor decided durably, once the sequence has come to it. Returns whether anything was applied."""
+        """Applies what a predecessor decided durably, once the sequence has reached it. Returns True if anything was
+        applied.
+        """
         applied = False
         while (last := self.to_obey.pop(self.next_seq, None)) is not None:
             self.replace_unpaired()
@@ -200,7 +206,7 @@ class ReceivedResponse(ResponseState):
     # Halves of surrogate pairs
 
     def _append_token(self, record: TokenRecord, raw: Raw, part: PartText) -> int:
-        """Queue a token, joining the half pair that may wait before it. The change in queued characters."""
+        """Queues a token, and joins it with a waiting unpaired surrogate. Returns the change in queued characters."""
         text = record.text or ""
         seq = self.next_seq
         tail = self.unpaired
@@ -223,7 +229,7 @@ class ReceivedResponse(ResponseState):
         return len(text)
 
     def replace_unpaired(self, *, determined: bool = True) -> None:
-        """The other half did not come: the half becomes U+FFFD. Sendable at once only where the log determines that."""
+        """Replaces the waiting unpaired surrogate by U+FFFD. It may be sent at once only if the log determines it."""
         if self.unpaired is not None:
             self.unpaired.text = self.unpaired.text[:-1] + REPLACEMENT
             if not determined and self.undetermined is None:  # what comes behind one waits with it

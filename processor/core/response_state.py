@@ -1,4 +1,4 @@
-"""The state of one response: its phases, its fields, and what can be asked of them."""
+"""The state of one response: phases, fields, and queries."""
 
 from bisect import bisect_right
 from collections import deque
@@ -34,7 +34,7 @@ TRANSITIONS: dict[Phase, frozenset[Phase]] = {
 
 
 class End(msgspec.Struct, frozen=True):
-    """A decided end: the relay closes the response with a stop of number `seq`, after all that was accepted below it."""
+    """A decided end: the relay ends the response with a stop of number `seq`, after everything accepted below it."""
 
     reason: str
     """An `EndReason`, or one that a later version decided."""
@@ -49,7 +49,9 @@ class End(msgspec.Struct, frozen=True):
 
 
 class Cancel(msgspec.Struct, frozen=True, gc=False):
-    """A request to end the response, made at `asked_at`. Its producer has `cancel_timeout` from `since` on (monotonic seconds)."""
+    """A request to end the response, made at `asked_at`. Its producer has `cancel_timeout` from `since` on (monotonic
+    seconds).
+    """
 
     asked_at: float
     since: float
@@ -61,7 +63,7 @@ class Early(msgspec.Struct, gc=False):
 
 
 def is_within(gaps: Sequence[tuple[int, int]], seq: int) -> bool:
-    """Whether one of the gaps, which rise, holds the number."""
+    """Returns True if one of the gaps, which rise, includes the number."""
     index = bisect_right(gaps, seq, key=_first_of_gap)
     return index > 0 and seq <= gaps[index - 1][1]
 
@@ -80,7 +82,7 @@ class Timed:
 
 
 class Published(msgspec.Struct, frozen=True):
-    """What the channel's history says was published of a response.
+    """What the channel's history shows as published of a response.
 
     `lengths` are the ends of its text frames per part, in UTF-16 code units.
     """
@@ -91,7 +93,7 @@ class Published(msgspec.Struct, frozen=True):
 
 
 class ResponseState:
-    """What is known of one response, and questions about it. Only `Response`, which derives from it, changes it."""
+    """The fields of one response, and queries about them. Only `Response`, which derives from it, changes them."""
 
     __slots__ = (
         "acked_at",
@@ -158,7 +160,7 @@ class ResponseState:
         self.start_digest = ""
         self.unnumbered = False
         self.decoding: Decoding | None = None
-        """Of a response in OpenAI's format."""
+        """The decoding of a response in OpenAI's format."""
         # Intake
         self.next_seq = 0
         self.early: dict[int, Early] = {}
@@ -168,7 +170,7 @@ class ResponseState:
         self.last_offset = -1
         self.unpaired: Token | None = None
         self.undetermined: Token | None = None
-        """A token whose half pair was given up by a decision that is not durable yet."""
+        """A token whose unpaired surrogate was replaced by a decision that is not durable yet."""
         self.size = 0
         self.start_consumed = now
         # Waiting and in flight
@@ -177,7 +179,7 @@ class ResponseState:
         self.in_flight = False
         self.waiting_in_lane = False
         self.frame_text: int | None = None
-        """A smaller limit of encoded text per frame, learnt from a refusal as too large."""
+        """A smaller limit of encoded text per frame, learned from a refusal as too large."""
         self.asked_history = True
         self.history: Published | None = None
         # Acknowledged
@@ -185,7 +187,7 @@ class ResponseState:
         self.acked_seq = -1
         self.acked_offset = -1
         self.acked_at: float | None = None
-        """When its newest frame was; None before the first of this owner."""
+        """The time of its newest frame; None before the first frame of this owner."""
         self.tokens = 0
         self.gaps: list[tuple[int, int]] = []
         self.started_at = 0
@@ -199,22 +201,22 @@ class ResponseState:
         self.cancel: Cancel | None = None
         """The first cancel that counts for it."""
         self.ended_by_relay = False
-        """Whether its stop, once acknowledged, is one that the relay made: its number is no record's."""
+        """Whether its stop, once acknowledged, is one that the relay made: no record has its number."""
         self.refused = False
-        """Its channel refuses for good: what is left of it goes to the dead letters."""
+        """Whether its channel refuses it permanently. Its remaining records go to the dead letters."""
         # Decided and durable
         self.decided_gaps: list[tuple[int, int]] = []
-        """Gaps given up and not yet acknowledged, by number."""
+        """Gaps that are given up and not yet acknowledged, by number."""
         self.to_obey: dict[int, int] = {}
-        """Of those, by first number, what a predecessor decided and the sequence has not come to yet."""
+        """The gaps, by first number, that a predecessor decided and the sequence has not reached yet."""
         self.decided_end: End | None = None
         self.record_offset: int | None = None
         self.covered_seq = -1
         self.saved_seq = -1
-        """What the newest record made of it covers, committed or not."""
+        """What its newest record covers, committed or not."""
         self.covered_mark = -1
         self.saved_mark = -1
-        """The same two, as `mark` measures them."""
+        """The same two, in the unit of `mark`."""
         self.snapshot_armed = False
         self.timed: Timed | None = None
         self.runs = Runs()
@@ -227,12 +229,14 @@ class ResponseState:
 
     @property
     def mark(self) -> int:
-        """What a record made now covers, as `runs` measures it: a sequence number; with OpenAI's format an offset of the log."""
+        """What a record made now would cover, in the unit of `runs`: a sequence number; for OpenAI's format an offset
+        of the log.
+        """
         return self.acked_seq if self.decoding is None else self.decoding.place(self.acked_seq).offset - 1
 
     @property
     def unsaved(self) -> bool:
-        """Whether a record made now covers more than the newest one."""
+        """Whether a record made now would cover more than the newest one."""
         return self.acked_seq >= 0 and (self.acked_seq > self.saved_seq or self.mark > self.saved_mark)
 
     @property
@@ -249,17 +253,19 @@ class ResponseState:
 
     @property
     def nothing_unknown(self) -> bool:
-        """Whether no more of it can be published than what was read: its channel's history was asked, and shows no more."""
+        """Whether no more of the response can be published than was read: its channel's history was asked, and shows
+        no more.
+        """
         return self.asked_history and (self.history is None or self.next_seq > self.history.seq_end)
 
     @property
     def live(self) -> bool:
-        """Whether it has started, and its end is neither read nor decided."""
+        """Whether the response has started, and its end is neither read nor decided."""
         return self.phase is Phase.OPEN and self.decided_end is None
 
     @property
     def waits_for_records(self) -> bool:
-        """Whether all of it that may be published is acknowledged, and more of it is held until other records come."""
+        """Whether everything that may be published is acknowledged, while more is held until other records arrive."""
         if self.in_flight or self.phase not in {Phase.AWAITING_START, Phase.OPEN}:
             return False
         if self.queue and self.queue[0] is not self.unpaired:
@@ -268,7 +274,7 @@ class ResponseState:
 
     @property
     def extends_gap(self) -> bool:
-        """Whether the next number, if passed over, belongs to the gap that waits last."""
+        """Whether the next number, if skipped, belongs to the last waiting gap."""
         tail = self.queue[-1] if self.queue else None
         return type(tail) is Gap and tail.raw is not None and tail.last == self.next_seq - 1
 
@@ -277,7 +283,9 @@ class ResponseState:
 
     @property
     def takes_plain_tokens(self) -> bool:
-        """Whether its next token, if plain, needs no more than to be appended: no record is held, nothing is decided, and its tail has no unpaired surrogate."""
+        """Whether its next token, if plain, can simply be appended: no record is held, nothing is decided, and no
+        unpaired surrogate waits.
+        """
         return (
             self.phase is Phase.OPEN
             and self.decoding is None
@@ -288,7 +296,7 @@ class ResponseState:
         )
 
     def waiting_raws(self) -> Iterator[Raw]:
-        """The consumed records not acknowledged yet, in sequence order, the early ones last."""
+        """Returns the unacknowledged records in sequence order, the early ones last."""
         for item in self.queue:
             if isinstance(item, Run | Token):
                 yield from item.raws()

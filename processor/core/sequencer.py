@@ -1,6 +1,6 @@
-"""What a consumed record means for its response: next in sequence, early, a repeat, too late, or wrong.
+"""Classifies a consumed record of a response: next in sequence, early, a repeat, too late, or wrong.
 
-Works on one open response; knows nothing of lanes, offsets or storage.
+Works on one open response, and does not depend on lanes, offsets or storage.
 """
 
 from enum import Enum, auto
@@ -19,7 +19,7 @@ class Verdict(Enum):
 
 
 def judge(response: Response, record: TokenRecord, raw: Raw) -> Verdict | Reason:
-    """Where a token or stop of an open response stands. Numbers it when the response leaves `seq` out."""
+    """Classifies a token or stop of an open response. Assigns the number if the producer leaves `seq` out."""
     if response.phase is Phase.AWAITING_START:
         return Reason.NO_START if record.seq is None else _ahead(response, record.seq)
     if response.decoding is not None:
@@ -49,9 +49,9 @@ def _ahead(response: Response, seq: int) -> Verdict:
 
 
 def take_token(response: Response, record: TokenRecord, raw: Raw, limit: int) -> Reason | None:
-    """Accept the next token, or say why it can't be taken: TOO_LARGE when the response is full.
+    """Accepts the next token, or returns why it cannot be accepted: TOO_LARGE if the response is full.
 
-    INVALID for a part beyond the bound: the token's number is then passed over as a gap.
+    Returns INVALID for a part beyond the bound; the token's number is then skipped as a gap.
     """
     part = response.parts.get(record.part or "")
     if part is None:
@@ -68,7 +68,7 @@ def take_token(response: Response, record: TokenRecord, raw: Raw, limit: int) ->
 
 
 def take_stop(response: Response, record: TokenRecord, raw: Raw, limit: int) -> Reason | None:
-    """Accept the producer's stop. TOO_LARGE when its usage or error would not fit into the record."""
+    """Accepts the producer's stop. Returns TOO_LARGE if its usage or error does not fit into the record."""
     added = encoded_size(record.usage) + encoded_size(record.error)
     if response.size + added > limit:
         return Reason.TOO_LARGE
@@ -77,7 +77,7 @@ def take_stop(response: Response, record: TokenRecord, raw: Raw, limit: int) -> 
 
 
 def skip(response: Response, raw: Raw, limit: int) -> Reason | None:
-    """Pass over the number of a record that the log itself shows to be unusable. TOO_LARGE when the response is full."""
+    """Skips the number of a record that the log shows to be unusable. Returns TOO_LARGE if the response is full."""
     if not response.extends_gap and response.size + GAP_SIZE > limit:
         return Reason.TOO_LARGE
     response.skip_number(raw)
@@ -85,7 +85,7 @@ def skip(response: Response, raw: Raw, limit: int) -> Reason | None:
 
 
 def next_known(response: Response) -> int | None:
-    """The first number, beyond the next, of which something is known: an early record, or what a predecessor decided."""
+    """Returns the first known number beyond the next one: of an early record, or of a predecessor's decision."""
     known = [*response.early, *response.to_obey]
     if response.decided_end is not None and response.phase is Phase.OPEN:
         known.append(response.decided_end.seq)

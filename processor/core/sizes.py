@@ -1,4 +1,4 @@
-"""How many bytes what a response holds takes in its encoded record."""
+"""Computes the sizes in bytes of a response's contents in its encoded record."""
 
 from typing import Final
 
@@ -9,17 +9,17 @@ from processor.core.text import json_length
 from topics.records import JsonObject
 
 GAP_SIZE: Final = 32
-"""Of a gap."""
+"""Returns the size of a gap."""
 _PART_FIELDS: Final = 96
 
 
 def part_size(part: PartText) -> int:
-    """Of a part without its text."""
+    """Returns the size of a part without its text."""
     return _PART_FIELDS + json_length(part.name) + json_length(part.kind) + encoded_size(part.info)
 
 
 def token_size(text: str) -> int:
-    """Bytes of a token's text inside an encoded record; an upper bound where it holds half a surrogate pair."""
+    """Returns the size of a token's text in an encoded record; an upper bound if the text has an unpaired surrogate."""
     try:
         return json_length(text)
     except orjson.JSONEncodeError:

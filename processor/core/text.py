@@ -1,4 +1,4 @@
-"""Text as readers count it: UTF-16 code units, JSON-encoded bytes, halves of surrogate pairs."""
+"""Measures text as readers do: UTF-16 code units, JSON-encoded bytes, halves of surrogate pairs."""
 
 import orjson
 
@@ -6,14 +6,14 @@ REPLACEMENT = "\ufffd"
 
 
 def utf16_length(text: str) -> int:
-    """`String.length` of the text in JavaScript."""
+    """Returns the length of the text in UTF-16 code units, as JavaScript's `String.length` does."""
     if text.isascii():
         return len(text)
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def json_length(text: str) -> int:
-    """Bytes of the text inside a JSON string, its quotes not counted."""
+    """Returns the bytes of the text inside a JSON string, without the quotes."""
     return len(orjson.dumps(text)) - 2
 
 
@@ -26,15 +26,16 @@ def starts_with_low_half(text: str) -> bool:
 
 
 def join_halves(first: str, second: str) -> str:
-    """`first` ends in a high half, `second` starts with its low half."""
+    """Returns True if `first` ends in a high surrogate and `second` starts with its low surrogate."""
     point = 0x10000 + ((ord(first[-1]) - 0xD800) << 10) + (ord(second[0]) - 0xDC00)
     return first[:-1] + chr(point) + second[1:]
 
 
 def cut(text: str, budget: int) -> str:
-    """The longest prefix, cut between code points, whose JSON encoding takes at most `budget` bytes; one at least.
+    """Returns the longest prefix whose JSON encoding takes at most `budget` bytes, cut between code points; at least
+    one code point.
 
-    Depends on nothing but its arguments, so a retry cuts in the same places.
+    The result depends only on the arguments, so a retry cuts in the same places.
     """
     if len(text) * 6 <= budget or json_length(text) <= budget:
         return text

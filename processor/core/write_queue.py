@@ -1,7 +1,8 @@
-"""What is to be written durably, and up to where consumed offsets may be committed with it.
+"""Queues what must become durable, and computes the offset that may be committed with it.
 
-A batch holds final records, snapshots, decisions and dead letters, and leaves in one transaction together with the
-offset that `commit_point` names. One batch is under way at a time; a batch that failed is written again as it is.
+A batch has final records, snapshots, decisions and dead letters.
+It is written in one transaction together with the offset of `commit_point`.
+One batch is under way at a time; a batch that failed is written again unchanged.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,7 +25,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 class Unwanted(msgspec.Struct, frozen=True):
-    """The relay ended a response by itself: its producer need not continue."""
+    """Notice that the relay ended a response by itself, so that its producer need not continue."""
 
     response_id: str
     channel: str
@@ -32,11 +33,11 @@ class Unwanted(msgspec.Struct, frozen=True):
 
 
 UNWANTED_ENDS: Final = frozenset({EndReason.ABANDONED, EndReason.TOO_LARGE, EndReason.UNPUBLISHABLE})
-"""Reasons of ends made by the relay of which producers are notified."""
+"""Reasons of ends made by the relay that producers are notified of."""
 
 
 class Save(msgspec.Struct, frozen=True):
-    """One record to write, with what it will have made durable."""
+    """One record to write, and what it makes durable."""
 
     response: Response
     record: ResponseRecord
@@ -44,9 +45,9 @@ class Save(msgspec.Struct, frozen=True):
     gaps: tuple[tuple[int, int], ...]
     end: End | None
     mark: int
-    """What it covers, as the response's runs measure it."""
+    """The covered position, in the unit of the response's runs."""
     closed: bool = False
-    """Whether it holds the decision that the response ended by the gap timeout."""
+    """Whether it has the decision that the response ended by the gap timeout."""
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -56,7 +57,7 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Parked(msgspec.Struct):
-    """A response that can't be written until its text is read back, and what it waited for in the write_queue."""
+    """A response whose text must be read back before it can be written, and the collection that it returns to."""
 
     response: Response
     waiting: dict[str, Response]
@@ -64,7 +65,7 @@ class Parked(msgspec.Struct):
 
 
 class CommitPoint(msgspec.Struct, frozen=True):
-    """`offset`: the next tokens offset a successor reads. `restore`: the `responses` offset it reads from."""
+    """`offset`: the next tokens offset that a successor reads. `restore`: the `responses` offset that it reads from."""
 
     offset: int
     restore: int
@@ -91,7 +92,7 @@ class WriteQueue:
         self._unsaved: dict[str, Response] = {}
         self._unwanted: list[Unwanted] = []
         self._notified: set[str] = set()
-        """Responses with an end decided here, whose producers were notified."""
+        """Responses whose end was decided here and whose producers were notified."""
         self._decided: dict[str, Response] = {}
         self._due: dict[str, Response] = {}
         self._parked: dict[str, Parked] = {}
@@ -99,12 +100,12 @@ class WriteQueue:
         self._held: dict[str, int] = {}
         self.finished = FinishedMemory(finals, ended)
         self.held_bytes = 0
-        """Cost of ended responses and dead letters that no committed record holds yet."""
+        """The cost of ended responses and dead letters that are in no committed record yet."""
         self.responses_end = 0
-        """The offset after the newest record of the responses partition known here."""
+        """The offset after the newest known record of the responses partition."""
 
     def dead_letter(self, raw: Raw, reason: Reason, detail: str = "") -> None:
-        """A share stands for its record."""
+        """Queues a dead letter. A share is replaced by its record."""
         if type(raw) is Share:
             if raw.original is None:
                 return
@@ -113,11 +114,11 @@ class WriteQueue:
         self.held_bytes += cost(raw)
 
     def refuse_start(self, response_id: str, channel: str) -> None:
-        """Nothing of the response is relayed: its start names a channel that is not allowed."""
+        """Queues a notice for a response whose start names a forbidden channel. No part of the response is relayed."""
         self._unwanted.append(Unwanted(response_id, channel, str(Reason.CHANNEL_FORBIDDEN)))
 
     def finish(self, response: Response, now: float) -> None:
-        """The response ended: its final record is to be written."""
+        """Queues the final record of a response that ended."""
         response.enter(Phase.FINISHED)
         self._decided.pop(response.id, None)
         self._due.pop(response.id, None)
@@ -138,7 +139,7 @@ class WriteQueue:
 
     @property
     def wants_write(self) -> bool:
-        """Whether something waits that can be written now."""
+        """Whether something can be written now."""
         if self._batch is not None:
             return False
         return bool(self._dead_letters or self._due or self._unsaved) or any(
@@ -146,7 +147,7 @@ class WriteQueue:
         )
 
     def collect(self, wall_ms: int) -> Batch:
-        """Everything that waits, as one batch; it may be empty, to commit offsets alone."""
+        """Returns everything that waits as one batch. The batch may be empty, to commit offsets alone."""
         assert self._batch is None, "one batch at a time"
         saves: list[Save] = []
         for waiting in (self._unsaved, self._decided, self._due):
@@ -167,7 +168,9 @@ class WriteQueue:
         return self._batch
 
     def _notify_unwanted(self, response: Response) -> None:
-        """Adds one notice per response: with the decision, or with the final record if a predecessor decided and may not have notified."""
+        """Adds one notice per response: with the decision, or with the final record if a predecessor decided and may
+        not have notified.
+        """
         notified = response.id in self._notified
         if response.phase is Phase.FINISHED:
             self._notified.discard(response.id)
@@ -182,7 +185,7 @@ class WriteQueue:
                 self._notified.add(response.id)
 
     def park(self) -> None:
-        """Ask at once for the texts that the next batch will lack."""
+        """Parks the responses whose texts the next batch would lack, so that the texts are requested at once."""
         for waiting in (self._unsaved, self._decided, self._due):
             for response in [each for each in waiting.values() if self._lacks_text(each)]:
                 del waiting[response.id]
@@ -212,10 +215,10 @@ class WriteQueue:
     def commit_point(
         self, batch: Batch, offsets: Sequence[int], open_responses: Iterable[Response], position: int
     ) -> CommitPoint:
-        """Up to where a successor need not read again, once `batch` is committed.
+        """Returns the offset from which a successor must read, once `batch` is committed.
 
-        `offsets` are the `responses` offsets of the batch's saves, in order. Never past a record that is in no
-        committed record or dead letter.
+        `offsets` are the `responses` offsets of the batch's saves, in order.
+        The result is never past a record that is in no committed record or dead letter.
         """
         covered = {save.response.id: save.mark for save in batch.saves}
         for save, offset in zip(batch.saves, offsets, strict=True):
@@ -252,7 +255,7 @@ class WriteQueue:
     # Texts out of memory
 
     def may_evict(self, response: Response) -> bool:
-        """Whether the response's newest record is committed and nothing of it waits to be written."""
+        """Returns True if the response's newest record is committed and no change of it waits to be written."""
         waits = response.id in self._due or response.id in self._decided or response.id in self._parked
         return response.record_offset is not None and not waits and self._batch is None
 
@@ -270,7 +273,7 @@ class WriteQueue:
         return parked.response
 
     def committed(self, batch: Batch) -> list[Response]:
-        """The batch is durable. The responses whose decisions may now be published."""
+        """Notes that the batch is durable. Returns the responses whose decisions may now be published."""
         assert batch is self._batch, "only the batch under way can be committed"
         self._batch = None
         self.held_bytes -= sum(cost(letter.raw) for letter in batch.dead_letters)
