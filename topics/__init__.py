@@ -1,6 +1,7 @@
 """The contract between model services and tokenstream: topics, records, and a producer.
 
-A model service may install and import just this package; it needs aiokafka, msgspec and orjson, nothing of the relay.
+A model service may install and import only this package. It needs aiokafka, msgspec and orjson, and no part of the
+relay.
 """
 
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ __all__ = ["ResponseRecord", "Status", "TokenProducer"]
 
 
 def __getattr__(name: str) -> object:
-    """Load the producer (and aiokafka with it) only for those who produce."""
+    """Loads the producer, and aiokafka with it, on first use."""
     if name == "TokenProducer":
         from topics.producer import TokenProducer  # noqa: PLC0415
 

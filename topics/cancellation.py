@@ -1,4 +1,4 @@
-"""A block that can be left from outside: what anyio calls a cancel scope, on asyncio alone."""
+"""A block that can be left from outside: the equivalent of anyio's cancel scope, for asyncio."""
 
 import asyncio
 from typing import Final
@@ -8,11 +8,13 @@ AGAIN_SECONDS: Final = 1.0
 
 
 class Scope:
-    """`enter` and `leave` around a block of one task; `cancel` leaves it.
+    """Leaves a block of one task on `cancel`. Call `enter` before the block and `leave` after it.
 
-    `cancel` cancels the task that entered, at the place in the block where it waits; `leave` takes that back, and says whether the
-    CancelledError on its way out is this one alone. It counts as `asyncio.timeout` does (`Task.uncancel`), so that scopes, timeouts and task
-    groups may stand in each other, and a cancellation by anybody else is never absorbed. A block that swallows it is cancelled again.
+    `cancel` cancels the task that entered, where it waits in the block.
+    `leave` reverts that, and returns whether the CancelledError that leaves the block is only this one.
+    It counts as `asyncio.timeout` does (`Task.uncancel`): scopes, timeouts and task groups can be nested, and a
+    cancellation by anyone else
+    is never absorbed. A block that swallows the cancellation is cancelled again.
     """
 
     __slots__ = ("_before", "_delivery", "_requests", "_task", "cancelled")
@@ -26,12 +28,12 @@ class Scope:
         self._delivery: asyncio.Handle | None = None
 
     def enter(self) -> None:
-        """Called by the task that is to be cancelled."""
+        """Notes the task that `cancel` cancels: the current one."""
         self._task = asyncio.current_task()
         self._before = 0 if self._task is None else self._task.cancelling()
 
     def cancel(self) -> None:
-        """Have the block left as soon as it waits. Does nothing before `enter`, after `close`, or a second time."""
+        """Leaves the block at its next wait. Does nothing before `enter`, after `close`, or a second time."""
         if self._task is None or self.cancelled:
             return
         self.cancelled = True
@@ -51,7 +53,7 @@ class Scope:
             raise asyncio.CancelledError
 
     def close(self) -> None:
-        """Nothing is cancelled any more. What was delivered is still taken back by `leave`."""
+        """Stops cancelling. `leave` still reverts a delivered cancellation."""
         if self._delivery is not None:
             self._delivery.cancel()
             self._delivery = None
@@ -59,7 +61,7 @@ class Scope:
             self._task = None
 
     def leave(self, error: BaseException | None) -> bool:
-        """Whether `error`, which ends the block, is to be absorbed. Called once, by the task that entered."""
+        """Returns True if `error`, which ends the block, must be absorbed. Called once, by the task that entered."""
         task, self._task = self._task, None
         if self._delivery is not None:
             self._delivery.cancel()

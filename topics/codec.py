@@ -1,14 +1,16 @@
-"""Bytes to token records and back: total functions. Any bytes give a record or the reason why they are none.
+"""Decodes bytes to token records, and encodes them. Any bytes give a record or the reason why they are not one.
 
 Guarantees, for every input:
 
-* nothing is raised, and the answer depends on the bytes alone (and the channel pattern);
-* a `TokenRecord` that comes out keeps every limit below; fields of other events may be set in it and mean nothing;
-* a field that is null counts as absent, except `v`; a field that does not belong to the event is ignored, whatever it holds;
-* `v` is looked at before anything else in the object, so a record of a later version is told as such however it looks.
+* Nothing is raised, and the result depends only on the bytes and the channel pattern.
+* A returned `TokenRecord` keeps every limit below. Fields of other events may be set in it, and have no meaning.
+* A null field counts as absent, except `v`. A field that does not belong to the event is ignored, whatever its value.
+* `v` is checked before anything else in the object, so a record of a later version is always reported as such.
 
-The plain path is one msgspec decode into a flat struct and a few comparisons. Whatever that refuses (lone surrogates, a wrong
-type in a field of another event, and everything that is really wrong) is decided once more, slowly, on the standard library's reading.
+The plain path is one msgspec decode into a flat struct and a few comparisons.
+What it refuses (lone surrogates, a wrong type in a field of another event, and every invalid value) is decided by a
+slow path, on the
+standard library's reading.
 """
 
 import json
@@ -84,9 +86,11 @@ _Time = Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME_MS)]
 
 
 class TokenRecord(msgspec.Struct, gc=False, rename="camel"):
-    """One token event, flat. After decoding: a `start` has its `channel`; a `token` its `text`, `kind` and `part`; a `stop` its `reason`.
+    """One token event, flat. A decoded `start` has its `channel`, a `token` its `text`, `kind` and `part`, and a
+    `stop` its `reason`.
 
-    `unpaired` says that `text` begins with a lone low surrogate or ends with a lone high one, kept for the next event to join.
+    `unpaired` is True if `text` begins with a lone low surrogate or ends with a lone high one, which the next event
+    may complete.
     """
 
     event: str
@@ -107,7 +111,9 @@ class TokenRecord(msgspec.Struct, gc=False, rename="camel"):
 
 
 class Decoder:
-    """Decodes the values of one topic. Holds no state but the rule for channels: a full match of `channel_pattern`, if given."""
+    """Decodes the values of one topic. Its only state is the rule for channels: a full match of `channel_pattern`, if
+    given.
+    """
 
     __slots__ = ("_channel_pattern", "_decode", "plain")
 
@@ -118,7 +124,7 @@ class Decoder:
         """Reads a plain token in one step, and raises one of `NOT_PLAIN` for any other value. See `PlainToken`."""
 
     def decode(self, value: bytes | None) -> TokenRecord | Invalid:
-        """Never raises. Called once a record, on the hot path."""
+        """Decodes a value. Never raises. Called once per record, on the hot path."""
         given: bytes = value  # type: ignore[assignment]  # None is a TypeError below, and so costs nothing
         try:
             record = self._decode(given)
@@ -143,7 +149,7 @@ class Decoder:
         return self._judge(record, given)
 
     def _judge(self, record: TokenRecord, value: bytes) -> TokenRecord | Invalid:
-        """What msgspec could read, and is not the plain token."""
+        """Decodes a value that msgspec could read and that is not a plain token."""
         size = len(value)
         if size > MAX_NESTING and (deep := check_nesting(value)):
             return deep
@@ -153,7 +159,7 @@ class Decoder:
         return self._check(record, size) or record
 
     def _decode_odd(self, value: bytes | None) -> TokenRecord | Invalid:
-        """What msgspec refused, or what does not begin with JSON."""
+        """Decodes a value that msgspec refused, or that does not begin with JSON."""
         if not value:
             return Invalid(Reason.NOT_JSON, "the value is null" if value is None else "the value is empty")
         if value[0] == 0:  # no JSON begins so: Confluent's wire format, magic byte and 4 bytes of schema id
@@ -167,7 +173,9 @@ class Decoder:
         return self._decode_slowly(value)
 
     def _check(self, record: TokenRecord, size: int) -> Invalid | None:
-        """Resolve defaults in place and check what types alone do not say. `size` bounds the text's: escapes only shrink."""
+        """Sets defaults in place, and checks what types do not express. `size` bounds the size of the text: escapes
+        only shrink.
+        """
         if wrong := check_response_id(record.response_id):
             return wrong
         if record.event == _TOKEN:
@@ -207,7 +215,7 @@ class Decoder:
 
 
 def decode_record(value: bytes | None) -> TokenRecord | Invalid:
-    """As `Decoder.decode`, any channel allowed."""
+    """Decodes a value as `Decoder.decode` does, with any channel allowed."""
     return Decoder().decode(value)
 
 
@@ -255,7 +263,7 @@ def _take_object(record: TokenRecord, name: str) -> Invalid | None:
 
 
 def _build(fields: JsonObject) -> TokenRecord | Invalid:
-    """The record of an object that the plain path refused, from the fields that belong to its event only."""
+    """Returns the record of an object that the plain path refused, from the fields of its event only."""
     event, response_id = fields.get("event"), fields.get("responseId")
     if not isinstance(event, str) or event not in _BELONGS:
         return Invalid(Reason.INVALID, "event is not start, token or stop")
@@ -312,9 +320,10 @@ def encode_token_event(
     usage: JsonObject | None = None,
     error: JsonObject | None = None,
 ) -> bytes:
-    """The value of one `tokens` record; what is None is left out. Half a surrogate pair is kept, as an escape.
+    """Returns the value of one `tokens` record. Fields that are None are left out. A lone surrogate is kept, as an
+    escape.
 
-    Raises TypeError where something in an object can't be JSON.
+    Raises TypeError if an object is not JSON.
     """
     fields = {
         "v": FORMAT_VERSION,
@@ -343,15 +352,15 @@ _encode_response: Final = msgspec.json.Encoder().encode
 
 
 def encode_response(record: ResponseRecord) -> bytes:
-    """Returns the value of one `responses` record, fields in the order of the public format.
+    """Returns the value of one `responses` record, with fields in the order of the public format.
 
-    Raises TypeError or ValueError where an object cannot be JSON: what `Decoder` accepts always can.
+    Raises TypeError or ValueError if an object is not JSON. What `Decoder` accepts always is.
     """
     return _encode_response(record)
 
 
 def decode_response(value: bytes) -> ResponseRecord:
-    """Raises ValueError, a sentence, when the value is no response record of this version."""
+    """Decodes a response record. Raises ValueError, with a sentence, if the value is not one of this version."""
     try:
         version = msgspec.json.decode(value, type=_Version).v
         if version == FORMAT_VERSION:

@@ -1,6 +1,6 @@
 """Control records: the request to end a response (`cancel`), and the notice that the relay ended it (`unwanted`).
 
-The log of tokens decides: a `stop` that stands before a cancel wins. Any bytes give a record or the reason why they are none.
+The log of tokens decides: a `stop` before a cancel wins. Any bytes give a record or the reason why they are not one.
 """
 
 from collections import OrderedDict
@@ -19,9 +19,11 @@ MAX_CONTROL_BYTES: Final = 16 * 1024
 MAX_CONTROL_REASON: Final = 256
 """Characters of the `reason` of a control record."""
 REMEMBERED_SECONDS: Final = 60.0
-"""A response that starts this long after its cancel ends at once; consumers read controls from so long before now."""
+"""A response that starts at most this many seconds after its cancel ends at once. Consumers read controls from that
+long ago.
+"""
 REMEMBERED_CONTROLS: Final = 100_000
-"""Controls that a consumer remembers, at most; above it the oldest is forgotten."""
+"""The maximum number of controls that a consumer remembers; above it the oldest is forgotten."""
 
 
 class ControlEvent(StrEnum):
@@ -40,9 +42,9 @@ class ControlRecord(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_
     v: Annotated[int, msgspec.Meta(ge=FORMAT_VERSION, le=FORMAT_VERSION)] = FORMAT_VERSION
 
     def concerns(self, channel: str) -> bool:
-        """Whether it counts for its response if that was started in `channel`.
+        """Returns True if the control counts for its response when that was started in `channel`.
 
-        Otherwise whoever may cancel in one channel could cancel any id.
+        Otherwise a user who may cancel in one channel could cancel any id.
         """
         return self.channel is None or self.channel == channel
 
@@ -51,7 +53,7 @@ _decode: Final = msgspec.json.Decoder(ControlRecord).decode
 
 
 def decode_control(value: bytes | None) -> ControlRecord | Invalid:
-    """Never raises. Unknown fields are ignored; so should the caller ignore what is Invalid."""
+    """Decodes a value. Never raises. Unknown fields are ignored; the caller should ignore an Invalid too."""
     if not value or len(value) > MAX_CONTROL_BYTES:
         return Invalid(Reason.INVALID, f"the value is empty or over {MAX_CONTROL_BYTES} bytes")
     try:
@@ -68,7 +70,7 @@ def decode_control(value: bytes | None) -> ControlRecord | Invalid:
 
 
 def encode_control(record: ControlRecord) -> bytes:
-    """The value of one `controls` record; what is None is left out, but for the reason."""
+    """Returns the value of one `controls` record. Fields that are None are left out, except the reason."""
     fields: dict[str, object] = {
         "v": record.v,
         "event": record.event,
@@ -88,9 +90,9 @@ class Noted(msgspec.Struct, frozen=True, gc=False):
 
 
 class ControlsMemory:
-    """The controls of the last `seconds`, so that a response that starts after its cancel is known to be cancelled.
+    """Remembers the controls of the last `seconds`, for responses that start after their cancel.
 
-    At most `most` of them: above that the oldest is forgotten. Moments are arguments, and may come in any order.
+    Remembers at most `most` controls: above that the oldest is forgotten. Moments are arguments, in any order.
     """
 
     __slots__ = ("_most", "_noted", "_seconds")

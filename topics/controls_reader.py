@@ -1,4 +1,6 @@
-"""Reads the `controls` topic: every partition, without a group, from a while before now, for as long as it runs."""
+"""Reads every partition of the `controls` topic, without a consumer group, starting some time ago, until it is
+cancelled.
+"""
 
 import asyncio
 import contextlib
@@ -21,13 +23,13 @@ _CHECK_SECONDS: Final = 30.0
 """A client that gets no answer to a request it makes this often is replaced."""
 
 TakeControl = Callable[[ControlRecord, float], None]
-"""(record, age): how many seconds ago it was written; 0 for one that has just come."""
+"""(record, age): age in seconds since it was written; 0 for a record that has just arrived."""
 
 
 class ControlsReader:
-    """Calls `take` with each control record, a record perhaps more than once. `run` retries whatever Kafka does.
+    """Calls `take` with each control record, possibly more than once. `run` retries every failure of Kafka.
 
-    `options` returns aiokafka's keyword arguments of a client (servers, security); it is called for each connection.
+    `options` returns aiokafka's keyword arguments of a client (servers, security). It is called for each connection.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class ControlsReader:
         """Why controls are not read, as a sentence; None while they are."""
 
     async def run(self) -> NoReturn:
-        """Until cancelled."""
+        """Reads until it is cancelled."""
         wait, longest = _RETRY_SECONDS
         while True:
             try:
@@ -80,7 +82,7 @@ class ControlsReader:
 
     @contextlib.asynccontextmanager
     async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
-        """Without a topic: asking for one by name could create it."""
+        """Connects without a topic, because a request for a topic by name could create it."""
         consumer = AIOKafkaConsumer(
             **self._options(),
             group_id=None,
@@ -95,7 +97,7 @@ class ControlsReader:
             await uncancelled(_stop(consumer))
 
     async def _begin(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
-        """Place the consumer; the offset after the newest record there was, by partition."""
+        """Seeks the consumer. Returns the offset after the newest record, by partition."""
         async with asyncio.timeout(_REQUEST_SECONDS):
             if self._topic not in await consumer.topics():
                 raise LookupError("it does not exist, or may not be seen; `tokenstream topics apply` creates it")

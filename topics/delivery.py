@@ -1,8 +1,10 @@
-"""Records to one topic: each response's in the order of the calls, each once, bounded in what is unacknowledged.
+"""Delivers records to one topic: each response's in the order of the calls, each once, with a bound on unacknowledged
+records.
 
-A batch that the broker refuses leaves a hole in aiokafka's sequence numbers: all that follows on that partition would be refused as out of
-order. Then the connection is closed, and what was refused on it is sent again, in order, on another one. The records of a refused batch go
-one by one, so that only the record at fault fails.
+A batch that the broker refuses leaves a gap in aiokafka's sequence numbers: the broker would refuse all later batches
+of that partition
+as out of order. Then the connection is closed, and the refused records are sent again, in order, on a new one.
+The records of a refused batch are sent one by one, so that only the record at fault fails.
 """
 
 import asyncio
@@ -66,7 +68,9 @@ class _Record:
 
 
 class Delivery:
-    """Open between `connect` and `close`. `deadline` (seconds) bounds connecting, and flushing what is unacknowledged."""
+    """Delivers records between `connect` and `close`. `deadline` (seconds) bounds connecting, and flushing
+    unacknowledged records.
+    """
 
     def __init__(self, servers: str, topic: str, options: dict[str, Any], window: "Window", deadline: float) -> None:
         self._servers = servers
@@ -83,11 +87,11 @@ class Delivery:
         self._repair: asyncio.Task[Exception | None] | None = None
 
     async def connect(self) -> None:
-        """Raises DeliveryError where no broker answers, or the topic is not there."""
+        """Connects. Raises DeliveryError if no broker answers or the topic does not exist."""
         self._kafka = await self._connect()
 
     async def close(self) -> bool:
-        """Flush and close, within the deadline; False where something was left unacknowledged and is given up."""
+        """Flushes and closes within the deadline. Returns False if unacknowledged records were given up."""
         if self._repair is not None:
             await asyncio.wait({self._repair}, timeout=self._deadline)
             self._repair.cancel()
@@ -128,7 +132,10 @@ class Delivery:
         settled: Callable[[Exception | None], None],
         headers: Headers = (),
     ) -> None:
-        """Hand over one record. Raises, or is cancelled, only with nothing handed over; otherwise `settled` is called once, later."""
+        """Passes one record to Kafka.
+
+        If it raises or is cancelled, the record was not passed; otherwise `settled` is called once, later.
+        """
         size = len(value)
         await self._window.enter(size)
         try:
@@ -158,7 +165,7 @@ class Delivery:
         return f"{what} was not delivered to topic {self._topic}: {type(error).__name__}: {error}"
 
     async def _connection(self) -> AIOKafkaProducer:
-        """The connection to send on, once one that broke has been replaced."""
+        """Returns the connection to send on, after a broken one is replaced."""
         while self._broken or (self._repair is not None and not self._repair.done()):
             repair = self._begin_repair()
             await asyncio.wait({repair})
@@ -194,7 +201,7 @@ class Delivery:
         self._settled(record, error if isinstance(error, Exception) else KafkaError(repr(error)))
 
     def _may_be_sent_again(self, record: _Record, error: BaseException) -> bool:
-        """Whether it was not written, and another record's refusal may be why."""
+        """Returns True if the record was not written, and the refusal of another record may be the reason."""
         if isinstance(error, _OF_THE_BATCH):
             return not record.alone
         return self._refused and isinstance(error, OutOfOrderSequenceNumber)
@@ -209,7 +216,7 @@ class Delivery:
         return self._repair
 
     async def _reconnect(self) -> Exception | None:
-        """Replace the connection until nothing is left to be sent again. Returns why it can't."""
+        """Replaces the connection until no record is left to send again. Returns the error that prevents it."""
         try:
             while self._broken and self._kafka is not None:
                 await self._hang_up(self._kafka)
@@ -243,7 +250,7 @@ class Delivery:
             self._settled(record, error)
 
     async def _connect(self) -> AIOKafkaProducer:
-        """With batches that the topic takes; its limit is learned from the connection."""
+        """Connects with batches of the size that the topic accepts; the limit is learned from the connection."""
         kafka = await self._start(self._options)
         limit = self._limit = await _message_limit(kafka, self._topic)
         if limit is None or limit >= self._options["max_batch_size"]:
@@ -277,7 +284,9 @@ class Delivery:
         return in_time and closing.exception() is None
 
     def _check_size(self, kafka: AIOKafkaProducer, key: bytes, value: bytes, timestamp: int) -> None:
-        """Raises RecordTooLargeError. As a batch of its own, compressed where the producer compresses, a record is judged by the broker."""
+        """Raises RecordTooLargeError for a record that the broker would refuse as a batch of its own, compressed as
+        the producer compresses.
+        """
         limit = self._limit
         if limit is None or len(value) + len(key) + _BATCH_OVERHEAD <= limit:
             return
@@ -320,7 +329,9 @@ class Window:
 
 
 async def _message_limit(kafka: AIOKafkaProducer, topic: str) -> int | None:
-    """The topic's `max.message.bytes`; None where the broker does not tell: DescribeConfigs may not be granted."""
+    """Returns the topic's `max.message.bytes`; None if the broker does not return it, for example without the right
+    to DescribeConfigs.
+    """
     request = DescribeConfigsRequest([(_TOPIC, topic, ["max.message.bytes"])])
     try:
         async with asyncio.timeout(_DESCRIBE_SECONDS):
@@ -331,7 +342,7 @@ async def _message_limit(kafka: AIOKafkaProducer, topic: str) -> int | None:
 
 
 def limit_told(resources: Sequence[Sequence[Any]]) -> int | None:
-    """The `max.message.bytes` in the resources of a DescribeConfigs answer, if it is there."""
+    """Returns the `max.message.bytes` in the resources of a DescribeConfigs answer, if present."""
     for error_code, _message, _type, _name, configs in resources:
         for name, value, *_ in configs:
             if not error_code and name == "max.message.bytes" and value is not None and value.isdecimal():
@@ -340,9 +351,10 @@ def limit_told(resources: Sequence[Sequence[Any]]) -> int | None:
 
 
 async def uncancelled(finish: Coroutine[Any, Any, _T]) -> _T:
-    """Runs `finish` to its end, which has a deadline of its own, even if the caller is cancelled. Then the cancellation continues.
+    """Runs `finish` to its end, which has a deadline of its own, even if the caller is cancelled. Then the
+    cancellation continues.
 
-    A cancellation is never replaced by an error of `finish`: a caller that retries would go on.
+    An error of `finish` never replaces a cancellation: a caller that retries would continue.
     """
     task = asyncio.ensure_future(finish)
     cancelled: asyncio.CancelledError | None = None

@@ -1,4 +1,4 @@
-"""The root of every exception of this project. Those of the relay are drawn in `processor.errors`."""
+"""The root of every exception of this project. `processor.errors` draws those of the relay."""
 
 
 class TokenstreamError(Exception):

@@ -1,4 +1,4 @@
-"""JSON text at its edges: lone surrogates, numbers without end, nesting without end. What the fast readers refuse is read here."""
+"""Reads JSON text that fast readers refuse: lone surrogates, very large numbers, deep nesting."""
 
 import json
 import re
@@ -8,7 +8,9 @@ from topics.limits import Invalid
 from topics.records import Reason
 
 MAX_NESTING: Final = 512
-"""Of the whole value, unknown fields included. Fixed, so that the answer does not depend on the interpreter's free stack."""
+"""The maximum nesting of the whole value, including unknown fields. Fixed, so that the result does not depend on the
+interpreter's stack.
+"""
 REPLACEMENT: Final = "\ufffd"
 
 _LONGER_THAN_A_DOUBLE: Final = 320
@@ -19,7 +21,10 @@ _TOKEN_OF_NESTING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DO
 
 
 def read_json(value: bytes) -> Any:
-    """By the standard library: slow, and takes lone surrogates. Raises ValueError for what is not JSON in UTF-8, or RecursionError."""
+    """Reads with the standard library, which is slow and accepts lone surrogates.
+
+    Raises ValueError for what is not JSON in UTF-8, or RecursionError.
+    """
     return json.loads(value.decode(), parse_constant=_refuse_constant, parse_int=_parse_int)
 
 
@@ -32,7 +37,9 @@ def is_utf8(value: bytes) -> bool:
 
 
 def check_nesting(value: bytes) -> Invalid | None:
-    """Whether the value is nested beyond `MAX_NESTING`, told without recursion, and cheaply where it plainly is not."""
+    """Returns True if the value is nested beyond `MAX_NESTING`. Does not recurse, and is cheap for values that cannot
+    be.
+    """
     if value.count(b"[") + value.count(b"{") <= MAX_NESTING:
         return None
     depth = deepest = 0
@@ -55,7 +62,7 @@ def _refuse_constant(name: str) -> object:
 
 
 def _parse_int(digits: str) -> int:
-    """Integers beyond a double become one such: Python refuses to convert very long ones."""
+    """Reads an integer. One beyond a double becomes a double: Python refuses to convert very long integers."""
     if len(digits) < _LONGER_THAN_A_DOUBLE:
         return int(digits)
     return -_BEYOND_A_DOUBLE if digits[0] == "-" else _BEYOND_A_DOUBLE

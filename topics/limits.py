@@ -27,7 +27,7 @@ MAX_TIME_MS: Final = 2**53 - 1
 KIND_PATTERN: Final = re.compile(rf"[a-z0-9_.-]{{1,{MAX_KIND_CHARACTERS}}}")
 
 SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
-"""Half a pair standing alone: in a Python string every surrogate is."""
+"""A lone surrogate. In a Python string every surrogate is lone."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -39,12 +39,12 @@ class ChannelPattern(Protocol):
 
 
 class Invalid(msgspec.Struct, frozen=True):
-    """Why a value is no record. `detail` is for people, names the field, and never quotes token text."""
+    """Why a value is not a record. `detail` is for people, names the field, and never quotes token text."""
 
     reason: Reason
     detail: str
     refused_start: tuple[str, str] | None = None
-    """(responseId, channel) of a start that is right but for its channel, which is not allowed."""
+    """(responseId, channel) of a start that is correct except for its channel, which is not allowed."""
 
 
 def check_response_id(response_id: str) -> Invalid | None:
@@ -58,7 +58,10 @@ def check_response_id(response_id: str) -> Invalid | None:
 
 
 def check_channel(channel: str, pattern: ChannelPattern | None = None) -> Invalid | None:
-    """A name Ably takes, and that the operator allows. `[` would be read as channel parameters, `:` as an empty namespace."""
+    """Checks a channel name: one that Ably accepts and the operator allows.
+
+    Ably would read `[` as channel parameters, and `:` as an empty namespace.
+    """
     if not channel or channel[0] in "[:":
         return Invalid(Reason.INVALID, "channel is empty or begins with [ or :")
     if _CONTROL.search(channel) or SURROGATE.search(channel):

@@ -1,8 +1,9 @@
-"""The objects of a record (`metadata`, `usage`, `error`, `partInfo`): their limits, and the form in which they travel.
+"""The objects of a record (`metadata`, `usage`, `error`, `partInfo`): their limits, and their encoded form.
 
-The form is what orjson, every store and a browser hold alike: strings without half surrogate pairs, integers of 64 bits, finite numbers.
+orjson, every store and a browser represent the form alike: strings without lone surrogates, integers of 64 bits,
+finite numbers.
 
-* Half a surrogate pair becomes U+FFFD, in keys too.
+* A lone surrogate becomes U+FFFD, also in keys.
 * An integer beyond 64 bits becomes the nearest double, as in JavaScript.
 * A number beyond a double becomes null.
 """
@@ -24,14 +25,15 @@ class _RefusedError(TokenstreamError):
 
 
 def read_object(name: str, fields: JsonObject) -> JsonObject | Invalid:
-    """Returns an object of JSON values in the form above, or why it is over a limit."""
+    """Returns an object of JSON values in the form above, or the limit that it exceeds."""
     return _taken(name, fields, _Copy())
 
 
 def write_object(name: str, fields: object) -> JsonObject | Invalid:
-    """Returns an object of a program's values in the form above, or why it is none.
+    """Returns an object of Python values in the form above, or the reason why it cannot have that form.
 
-    Takes what orjson takes as values: also tuples, dates, UUIDs, enumerations and dataclasses. NaN and infinity are refused.
+    Accepts what orjson accepts as values: also tuples, dates, UUIDs, enumerations and dataclasses. Refuses NaN and
+    infinity.
     """
     if not isinstance(fields, dict):
         return Invalid(Reason.INVALID, f"{name} must be a dict, not {type(fields).__name__}")

@@ -1,7 +1,8 @@
-"""Records in OpenAI's format on the tokens topic: which records they are, and which response and channel they belong to.
+"""Identifies records in OpenAI's format on the tokens topic, and the response that each belongs to.
 
-One record is one chunk of the Chat Completions API, one event of the Responses API, or `[DONE]`. What a chunk means is
-in `openai_stream`. Nothing here raises, for any bytes and headers, and the time is linear in the size of the value.
+One record is one chunk of the Chat Completions API, one event of the Responses API, or `[DONE]`.
+`openai_stream` has the meaning of a chunk.
+No function raises, for any bytes and headers, and the time is linear in the size of the value.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from topics.records import JsonObject, Reason
 Headers = Sequence[tuple[str, bytes | None]]
 
 CONTENT_TYPE: Final = b"application/vnd.openai.chunk+json"
-"""Value of the header `content-type` that makes a record OpenAI's, whatever its value looks like."""
+"""The value of the header `content-type` that makes a record OpenAI's, whatever its value is."""
 RESPONSE_ID_HEADER: Final = "response-id"
 CHANNEL_HEADER: Final = "channel"
 _CONTENT_TYPE_HEADER: Final = "content-type"
@@ -31,7 +32,7 @@ _SCHEMA_PREFIX: Final = 5
 
 
 class Format(StrEnum):
-    """What the values of the tokens topic are, where no header declares it. `auto` looks at each value."""
+    """The format of the values of the tokens topic, if no header declares it. `auto` inspects each value."""
 
     AUTO = "auto"
     TOKENSTREAM = "tokenstream"
@@ -76,9 +77,9 @@ def recognize(
 
 
 def identify(body: Body, key: bytes | None, headers: Headers | None = ()) -> Chunk | Invalid | None:
-    """Returns the record with its response's id, or None for one that means nothing and belongs to no response.
+    """Returns the record with its response's id, or None for a record without a meaning that belongs to no response.
 
-    The id is the header `response-id`, else the body's, else the key where there is no header `channel`.
+    The id is the header `response-id`, else the body's, else the key if there is no header `channel`.
     """
     means = _means_anything(body)
     given = header(headers, RESPONSE_ID_HEADER)
@@ -114,7 +115,7 @@ def _without_prefixes(value: bytes) -> bytes:
 
 
 def _read(text: bytes) -> Any:
-    """The JSON value, or why the text holds no JSON."""
+    """Returns the JSON value, or the reason why the text is not JSON."""
     if len(text) > MAX_NESTING and (deep := check_nesting(text)):
         return deep
     try:
@@ -162,7 +163,9 @@ def _response_id(fields: JsonObject) -> str:
 
 
 def _needs_header(fields: JsonObject) -> bool:
-    """Events of the Responses API never go by the key: their ids change, and most have none."""
+    """Returns False for events of the Responses API, whose response is never identified by the key: their ids change,
+    and most have none.
+    """
     return openai_responses.is_responses_event(fields) and error_of(fields.get("error")) is None
 
 

@@ -1,4 +1,4 @@
-"""The channel of a response in OpenAI's format: a header of its first record, else a template."""
+"""Determines the channel of a response in OpenAI's format: a header of its first record, else a template."""
 
 import re
 from typing import Final

@@ -1,4 +1,4 @@
-"""What a chunk of the Chat Completions API, or of the older Completions API, means for its response."""
+"""Applies a chunk of the Chat Completions API, or of the older Completions API, to its response."""
 
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
@@ -34,7 +34,9 @@ class Piece(NamedTuple):
 
 
 def read_chat(draft: Draft, fields: JsonObject) -> None:
-    """Never raises, whatever the fields hold. An error decides how the response ends; text beside it is kept."""
+    """Applies a chunk. Never raises, whatever the fields hold. An error determines the end of the response; text
+    beside it is kept.
+    """
     for choice in choices_of(fields):
         _read_choice(draft, choice)
     _take_usage(draft, fields)
@@ -45,7 +47,7 @@ def read_chat(draft: Draft, fields: JsonObject) -> None:
 
 
 def end_finished(draft: Draft) -> bool:
-    """Ends the response with the reason of its first choice that finished. Returns False where none did."""
+    """Ends the response with the reason of its first finished choice. Returns False if no choice finished."""
     first = draft.first_finished
     if first is None or first.reason is None:
         return False
@@ -65,7 +67,7 @@ def choices_of(fields: JsonObject) -> list[JsonObject]:
 
 
 def bears_text(fields: JsonObject) -> bool:
-    """Whether the chunk brings text of any part."""
+    """Returns True if the chunk has text of any part."""
     for choice in choices_of(fields):
         if any(piece.text for piece in _pieces(choice)):
             return True
@@ -76,7 +78,7 @@ def bears_text(fields: JsonObject) -> bool:
 
 
 def error_of(error: object) -> JsonObject | None:
-    """The error of a stop. None where there is no error: null, an empty text, or neither object nor text."""
+    """Returns the error of a stop; None for null, an empty text, or a value that is neither object nor text."""
     if isinstance(error, dict):
         code, kind, message = error.get("code"), error.get("type"), error.get("message")
         found = str(code) if _is_code(code) else kind if isinstance(kind, str) and kind else UPSTREAM_ERROR
@@ -184,7 +186,9 @@ def _functions(delta: JsonObject) -> Iterator[JsonObject]:
 
 
 def _take_usage(draft: Draft, fields: JsonObject) -> None:
-    """Usage is at the top; some providers put it into `x_groq` or into the choice that finishes."""
+    """Returns the usage. It is at the top level; some providers put it into `x_groq` or into the choice that
+    finishes.
+    """
     places = [fields, _object(fields, "x_groq"), *reversed(choices_of(fields))]
     found = [place["usage"] for place in places if isinstance(place.get("usage"), dict)]
     if found:

@@ -1,4 +1,5 @@
-"""The parts of a response in OpenAI's format: opened by name, bounded in number, tool calls held until they have a name.
+"""The parts of a response in OpenAI's format: opened by name, bounded in number; tool calls are held until they have
+a name.
 
 A `Draft` is the working copy of a response's state while one record is read. It collects the token events.
 """
@@ -72,7 +73,7 @@ class Draft:
     # Text
 
     def text(self, part: str, kind: str, text: str) -> bool:
-        """Adds text to a part. Returns whether there was room for the part. No text is nothing."""
+        """Adds text to a part. Returns True if there was room for the part. Empty text changes nothing."""
         if not text:
             return True
         if part not in self.parts:
@@ -85,9 +86,9 @@ class Draft:
         return True
 
     def slot(self, key: str, kind: str, name: str, text: str, *, whole: bool = False) -> None:
-        """Adds text to the part of `key`. The first part of a kind is called as the kind, each further one `name`.
+        """Adds text to the part of `key`. The first part of a kind is named after the kind, each further one `name`.
 
-        With `whole`, `text` is all of it: only what no delta gave is added.
+        With `whole`, `text` is the complete text: only what no delta gave is added.
         """
         at = next((at for at, slot in enumerate(self.slots) if slot.key == key), len(self.slots))
         slot = self.slots[at] if at < len(self.slots) else CallSlot(key, name if kind in self.parts else kind)
@@ -132,10 +133,11 @@ class Draft:
         strict: bool = False,
         whole: bool = False,
     ) -> None:
-        """Takes a delta of a tool call. A new id opens a call; else the index decides; else the newest call is meant.
+        """Adds a delta of a tool call. A new id opens a call; else the index decides; else the delta belongs to the
+        newest call.
 
-        With `strict`, each call has an index of its own, and an unknown index opens a call. With `whole`, `arguments`
-        are all of them: only what no delta gave is added.
+        With `strict`, each call has an index of its own, and an unknown index opens a call.
+        With `whole`, `arguments` are complete: only what no delta gave is added.
         """
         opens = strict or (bool(name) and index is not None)
         at = self._find(choice, index, _label(given_id), opens=opens)
@@ -173,7 +175,7 @@ class Draft:
         return len(self.calls) - 1
 
     def _label(self, at: int, index: int | None, given_id: str) -> None:
-        """Keeps what later deltas may call it by. An index is the newest call's that has it."""
+        """Keeps the labels of a call for later deltas. An index belongs to the newest call that has it."""
         call = self.calls[at]
         if given_id and not call.label:
             kept = _well_formed(given_id) if call.waits and len(given_id) <= _MAX_GIVEN_ID else ""
@@ -203,7 +205,9 @@ class Draft:
             self._set(at, held=held)
 
     def _show(self, at: int, name: str, held: str) -> None:
-        """Opens the part of a call that waited. Its first token comes even where it has no text, so that readers see the call."""
+        """Opens the part of a call that waited. Its first token is emitted even without text, so that readers see the
+        call.
+        """
         call = self.calls[at]
         part = self._call_part(at)
         self.parts.append(part)
@@ -225,7 +229,7 @@ class Draft:
     # Choices, usage, the end
 
     def see(self, index: int) -> bool:
-        """Notes a choice, whose finish is then waited for. Returns False for one beyond the bound."""
+        """Notes a choice, which must then finish. Returns False for one beyond the bound."""
         if any(each.index == index for each in self.choices):
             return True
         if len(self.choices) >= MAX_CHOICES:
@@ -242,7 +246,9 @@ class Draft:
                 self._changed = True
 
     def take_usage(self, usage: object) -> None:
-        """Keeps usage as sent; the last counts. One over the limits of an object counts as seen, and is not kept."""
+        """Keeps usage as sent; the last one counts. Usage over the limits of an object counts as seen, and is not
+        kept.
+        """
         if not isinstance(usage, dict):
             return
         taken = read_object("usage", usage)
@@ -257,7 +263,7 @@ class Draft:
 
     @property
     def first_finished(self) -> Choice | None:
-        """The one whose reason is the response's."""
+        """Returns the choice whose reason is the response's."""
         done = [each for each in self.choices if each.reason is not None]
         return min(done, key=lambda each: each.index, default=None)
 
@@ -286,7 +292,7 @@ def _label(given_id: str) -> str:
 
 
 def _part_info(name: str, given_id: str) -> JsonObject | None:
-    """What is known of the call. What is too large for an object is left out."""
+    """Returns the known fields of the call. A field that is too large for an object is left out."""
     known = {key: text for key, text in (("name", name), ("id", given_id)) if text}
     taken = read_object("partInfo", known)
     if isinstance(taken, Invalid):
@@ -299,5 +305,5 @@ def _escaped(text: str) -> str:
 
 
 def _well_formed(text: str) -> str:
-    """The text with U+FFFD for each half of a surrogate pair."""
+    """Returns the text with U+FFFD for each lone surrogate."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -1,6 +1,7 @@
-"""What an event of OpenAI's Responses API means for its response.
+"""Applies an event of OpenAI's Responses API to its response.
 
-Texts are keyed by `output_index` and `content_index` or `summary_index`, never by `item_id`: those change in mid-stream.
+Texts are keyed by `output_index` and `content_index` or `summary_index`, never by `item_id`, because item ids change
+in mid-stream.
 """
 
 from typing import Any, Final, NamedTuple
@@ -65,13 +66,13 @@ def means_anything(fields: JsonObject) -> bool:
 
 
 def bears_text(fields: JsonObject) -> bool:
-    """Whether the event brings text that no event before it brought."""
+    """Returns True if the event has text that no earlier event had."""
     kind = fields.get("type")
     return (kind in _DELTAS or kind == _ARGUMENTS_DELTA) and _string(fields, "delta") != ""
 
 
 def read_event(draft: Draft, fields: JsonObject) -> None:
-    """Never raises, whatever the fields hold. An event of another type means nothing."""
+    """Applies an event. Never raises, whatever the fields hold. Ignores events of other types."""
     kind = fields["type"]
     if (text := _DELTAS.get(kind)) is not None:
         _text(draft, text.kind, fields, text.position, _string(fields, text.field))
@@ -105,7 +106,7 @@ def _text(draft: Draft, kind: str, fields: JsonObject, index_name: str, text: st
 
 
 def _whole(draft: Draft, kind: str, output: int, index_name: str, index: int, text: str) -> None:
-    """All of a text, of which deltas may have given the beginning."""
+    """Adds a complete text, whose beginning deltas may have given."""
     draft.slot(_key(kind, output, index_name, index), kind, f"{kind}_{output}_{index}", text, whole=True)
 
 

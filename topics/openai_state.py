@@ -1,6 +1,6 @@
-"""What is remembered of one response in OpenAI's format between two of its records: a small value, frozen, JSON in and out.
+"""The state of one response in OpenAI's format between two of its records: a small frozen value, stored as JSON.
 
-Every text in it is free of surrogate halves, so each JSON library writes and reads it.
+No text in it has a lone surrogate, so every JSON library can write and read it.
 """
 
 import zlib
@@ -18,7 +18,7 @@ MAX_HELD_BYTES: Final = 16 * 1024
 
 
 class Choice(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One of the answers to a request. `reason` is None until it finished; `given` is the reason as sent."""
+    """One of the choices of a request. `reason` is null until it finished; `given` is the reason as sent."""
 
     index: int
     reason: str | None = None
@@ -37,7 +37,7 @@ class Given(msgspec.Struct, frozen=True, omit_defaults=True):
         return Given(self.length + len(encoded) // 2, zlib.crc32(encoded, self.checksum))
 
     def rest(self, whole: str) -> str:
-        """What of the whole text was not given. Nothing where it does not begin with what was given."""
+        """Returns the rest of the whole text that was not given; empty if it does not begin with what was given."""
         encoded = _utf16(whole)
         if zlib.crc32(encoded[: 2 * self.length]) != self.checksum:
             return ""
@@ -60,7 +60,7 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     given: Given = Given()
     """Arguments so far, counted where a later event repeats all of them."""
     dropped: bool = False
-    """It is beyond the bound on parts: what comes of it is dropped."""
+    """Whether it is beyond the bound on parts. Its deltas are dropped."""
 
     @property
     def waits(self) -> bool:
@@ -94,14 +94,14 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """The answer to one record: the state after it, and the token events it means, unnumbered and without time."""
+    """The result of one record: the next state, and its token events, without numbers and times."""
 
     state: State
     records: tuple[TokenRecord, ...] = ()
     dropped: int = 0
     """Deltas of parts or choices beyond the bounds."""
     late: bool = False
-    """Whether the record brings text after the end of its response."""
+    """Whether the record has text after the end of its response."""
 
 
 def _utf16(text: str) -> bytes:

@@ -1,7 +1,8 @@
-"""What the records of one response in OpenAI's format mean: a start, tokens of its parts, a stop.
+"""Maps the records of one response in OpenAI's format to a start, tokens of its parts, and a stop.
 
-The caller keeps the `State`, and numbers the token events in the order given. Everything is a function of state and
-record alone: whoever reads the same records again from any state that was kept gets the same events.
+The caller keeps the `State`, and numbers the token events in the order given.
+The result depends only on state and record: a caller that reads the same records again from any kept state gets the
+same events.
 
     none --begin--> open --advance--> open ... --advance, or end_after_gap--> ended
 """
@@ -28,7 +29,7 @@ def begin(chunk: Chunk, channel: str) -> Step:
 
 
 def advance(state: State, chunk: Chunk) -> Step:
-    """Reads a further record of a response. Never raises. After the end only text counts, as late."""
+    """Applies a further record of a response. Never raises. After the end only text counts, as late."""
     if state.ended:
         return Step(state, late=bears_text(chunk))
     draft = Draft(state, chunk.response_id)
@@ -43,9 +44,9 @@ def advance(state: State, chunk: Chunk) -> Step:
 
 
 def end_after_gap(state: State, response_id: str) -> Step:
-    """Ends a response whose choices have all finished, and of which nothing came for the gap timeout since.
+    """Ends a response whose choices have all finished, if no record of it arrived for the gap timeout since.
 
-    The log does not hold this decision: whoever takes it keeps it. Does nothing where `state.finished` is false.
+    The log does not hold this decision, so the caller must keep it. Does nothing if `state.finished` is false.
     """
     draft = Draft(state, response_id)
     if state.finished:
@@ -54,7 +55,9 @@ def end_after_gap(state: State, response_id: str) -> Step:
 
 
 def bears_text(chunk: Chunk) -> bool:
-    """Whether the record brings text, which after the end of its response is late. All else is then ignored."""
+    """Returns True if the record has text, which is late after the end of its response. Everything else is then
+    ignored.
+    """
     fields = chunk.body.fields
     if openai_responses.is_responses_event(fields):
         return openai_responses.bears_text(fields)
@@ -72,7 +75,7 @@ def _end_at_done(draft: Draft) -> None:
 
 
 def _metadata(fields: JsonObject) -> JsonObject:
-    """Model and time of creation, where the first record has them."""
+    """Returns model and time of creation, if the first record has them."""
     source, created_name = fields, "created"
     if openai_responses.is_responses_event(fields):
         response = fields.get("response")

@@ -1,4 +1,4 @@
-"""The plain token, as nearly every record is: one more piece of a part's text. Read in a single step."""
+"""Reads a plain token, which nearly every record is, in a single step: one more piece of a part's text."""
 
 from typing import Annotated, Any, Final, Literal
 
@@ -9,14 +9,16 @@ from topics.limits import MAX_TIME_MS
 __all__ = ["NOT_PLAIN", "PlainToken"]
 
 NOT_PLAIN: Final = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
-"""What `Decoder.plain` raises for every other value."""
+"""The exceptions of `Decoder.plain`, for every other value."""
 
 
 class PlainToken(msgspec.Struct, gc=False, rename="camel", frozen=True):
-    """What a token says, unchecked: `Decoder.decode` would say the same of the value where its size is at most
-    `MAX_NESTING` bytes, all of it is UTF-8 (msgspec does not look inside unknown fields), `seq` is above 0, and
-    `response_id`, `kind` and `part` are known to be good and `part_info` is absent. There `kind` and `part` have their
-    defaults; here None says that they are left out.
+    """The fields of a token, unchecked.
+
+    They equal the result of `Decoder.decode` if the value has at most `MAX_NESTING` bytes and is UTF-8 (msgspec does
+    not check unknown
+    fields), `seq` is above 0, `response_id`, `kind` and `part` are known to be valid, and `part_info` is absent.
+    In that result `kind` and `part` have their defaults; here None means that they are left out.
     """
 
     event: Literal["token"]

@@ -1,14 +1,20 @@
-"""The producer for model services: one block a response, one call a token.
+"""The producer for model services: one block per response, one call per token.
 
     async with TokenProducer("localhost:9092") as producer:
         async with producer.response(channel="chat:42", metadata={"model": "m"}) as response:
             async for token in model:
                 await response.token(token)
 
-What it guarantees: records of a response stand in the log in the order of the calls, each once, numbered from 0, on the partition of
-its channel (murmur2, as the Java client). No token is held back to fill a batch. Unacknowledged records are bounded: `token()` waits
-when the bound is reached. A response that was begun gets a `stop`, however its block is left, if Kafka can be reached in time.
-A response that is cancelled by a record on the `controls` topic leaves its block, with the `stop` reason `cancelled`: see `Scope`.
+Guarantees:
+
+* Records of a response are in the log in the order of the calls, each once, numbered from 0, on the partition of its
+  channel (murmur2, as
+  the Java client).
+* No token is held back to fill a batch.
+* Unacknowledged records are bounded: `token()` waits at the bound.
+* A response that was begun gets a `stop`, however its block is left, if Kafka can be reached in time.
+* A record on the `controls` topic that cancels a response leaves its block, with the `stop` reason `cancelled`: see
+  `Scope`.
 """
 
 import asyncio
@@ -63,13 +69,16 @@ _CLIENT_OPTIONS = frozenset(
 
 
 class TokenProducer:
-    """Connects when its block is entered; leaving the block waits for what is unacknowledged.
+    """Connects when its block is entered. Leaving the block waits for acknowledgements.
 
-    `max_unacknowledged` and `max_unacknowledged_bytes` bound all responses of this producer together. `deadline` (seconds) bounds
-    connecting, and each wait for acknowledgements when a block is left. `compression` is None, `lz4`, `snappy`, `gzip` or `zstd`.
-    `kafka` goes to aiokafka as it is: `security_protocol`, `sasl_mechanism`, `ssl_context`, `request_timeout_ms` and so on.
+    `max_unacknowledged` and `max_unacknowledged_bytes` bound all responses of this producer together.
+    `deadline` (seconds) bounds connecting, and each wait for acknowledgements when a block is left.
+    `compression` is None, `lz4`, `snappy`, `gzip` or `zstd`.
+    `kafka` is passed to aiokafka unchanged: `security_protocol`, `sasl_mechanism`, `ssl_context`,
+    `request_timeout_ms` and so on.
 
-    Responses are cancelled by records on `controls_topic`; None reads none. While that topic can't be read, production goes on, and
+    Records on `controls_topic` cancel responses; None reads none. While that topic cannot be read, production
+    continues, and
     `controls_trouble` has the reason.
     """
 
@@ -109,16 +118,16 @@ class TokenProducer:
 
     @property
     def unacknowledged(self) -> int:
-        """Records handed to Kafka and not yet acknowledged; never above `max_unacknowledged`."""
+        """The number of records passed to Kafka and not yet acknowledged; never above `max_unacknowledged`."""
         return self._window.records
 
     @property
     def controls_trouble(self) -> str | None:
-        """Why no cancel can come at this moment, as a sentence; None while the controls topic is read, or is not to be."""
+        """Why no cancel can arrive now, as a sentence; None while the controls topic is read, or is not configured."""
         return None if self._controls is None else self._controls.trouble
 
     async def __aenter__(self) -> Self:
-        """Connect. Raises DeliveryError where no broker answers, or the topic is not there."""
+        """Connects. Raises DeliveryError if no broker answers or the topic does not exist."""
         await self._delivery.connect()
         if self._controls is not None:
             self._reading = asyncio.create_task(self._controls.run())
@@ -162,10 +171,10 @@ class TokenProducer:
         response_id: str | None = None,
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> "ResponseWriter":
-        """A response to be entered as a block. Without `response_id` it gets a random one.
+        """Returns a response, to be entered as a block. Without `response_id` it gets a random one.
 
         `headers` are the Kafka headers of its `start`: `traceparent` and `tracestate` continue a trace.
-        Raises ValueError where the channel, the metadata or the id is not allowed.
+        Raises ValueError if the channel, the metadata or the id is not allowed.
         """
         chosen = str(uuid.uuid4()) if response_id is None else response_id
         _refuse(check_response_id(chosen))
@@ -173,7 +182,7 @@ class TokenProducer:
         return ResponseWriter(self, self._delivery, channel, chosen, _object("metadata", metadata), headers)
 
     def _opened(self, response: "ResponseWriter") -> bool:
-        """Controls reach the response from now on. Whether it was cancelled before."""
+        """Registers the response for controls. Returns True if it was already cancelled."""
         self._open.setdefault(response.response_id, set()).add(response)
         return self._memory.find(response.response_id, response.channel, time.monotonic()) is not None
 
@@ -185,14 +194,18 @@ class TokenProducer:
 
 
 class ResponseWriter:
-    """One response, open within its block. Entering writes `start`; leaving writes `stop` and waits until all is acknowledged.
+    """One response, open within its block. Entering writes `start`; leaving writes `stop` and waits until everything
+    is acknowledged.
 
-    Left by an exception, the stop's reason is `error`, with the exception's type as code and its message; by cancellation, `cancelled`.
-    Calls may come from several tasks; records are written in the order the calls were made.
+    If an exception leaves the block, the stop's reason is `error`, with the exception's type as code and its message;
+    for a cancellation it
+    is `cancelled`. Calls may come from several tasks; records are written in the order of the calls.
 
-    A cancel of the response cancels the task that entered the block, wherever it waits in it, and leaving the block absorbs that: execution goes
-    on after the block, and `cancelled` is true. Any other cancellation goes on as ever. Once the response is cancelled, `token` and `stop` raise
-    CancelledError. A cancel that comes after `stop` does nothing.
+    A cancel of the response cancels the task that entered the block, wherever it waits in it. Leaving the block
+    absorbs that: execution
+    continues after the block, and `cancelled` is true. Any other cancellation continues. Once the response is
+    cancelled, `token` and `stop`
+    raise CancelledError. A cancel after `stop` does nothing.
     """
 
     def __init__(
@@ -244,11 +257,14 @@ class ResponseWriter:
     async def token(
         self, text: str, *, kind: str | None = None, part: str | None = None, part_info: JsonObject | None = None
     ) -> None:
-        """Write one token. Returns when it is handed to Kafka, not when acknowledged; waits while too much is unacknowledged.
+        """Writes one token. Returns when it is passed to Kafka, not when it is acknowledged. Waits while too much is
+        unacknowledged.
 
-        `kind` is `text` if not given, `part` the kind; `part_info` counts on a part's first token. Raises ValueError for what a record
-        may not hold (RecordTooLargeError where the topic takes no record so long), and nothing is written: the response may go on. Raises
-        DeliveryError once Kafka has refused a record of this response.
+        `kind` defaults to `text`, `part` to the kind; `part_info` counts on a part's first token.
+        Raises ValueError for what a record may not hold (RecordTooLargeError if the topic does not accept a record of
+        that size). Nothing is
+        written then, and the response may continue.
+        Raises DeliveryError once Kafka has refused a record of this response.
         """
         _check_text(text)
         _check_part(kind, part)
@@ -258,11 +274,13 @@ class ResponseWriter:
     async def stop(
         self, *, reason: str = EndReason.STOP, usage: JsonObject | None = None, error: JsonObject | None = None
     ) -> None:
-        """End the response. Leaving the block does so too, with reason `stop`; after either no token is taken.
+        """Ends the response. Leaving the block does so too, with reason `stop`. No token is accepted afterwards.
 
-        Raises ValueError where the reason, `usage` or `error` is not allowed. Nothing is written then, and `stop` may be called again.
-        An object that is refused does not spoil the answer: where no other stop follows, whether the ValueError leaves the block or is
-        caught, leaving the block ends the response with the given reason, and without that object.
+        Raises ValueError if the reason, `usage` or `error` is not allowed. Nothing is written then, and `stop` may be
+        called again.
+        If no other stop follows, leaving the block ends the response with the given reason and without the refused
+        object, whether the
+        ValueError leaves the block or is caught.
         """
         if reason not in STATUS_BY_REASON:
             raise ValueError(f"reason must be one of {', '.join(STATUS_BY_REASON)}, not {reason!r}")
@@ -277,7 +295,7 @@ class ResponseWriter:
     async def __aexit__(
         self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> bool:
-        """Raises DeliveryError where a record was not acknowledged, unless another exception is on its way out already."""
+        """Raises DeliveryError if a record was not acknowledged, unless another exception is already propagating."""
         self._producer._left(self)  # noqa: SLF001 - the two are one
         absorbed = self._scope.leave(error)
         failure = await uncancelled(self._finish(error))
@@ -286,7 +304,7 @@ class ResponseWriter:
         return absorbed
 
     async def _finish(self, error: BaseException | None) -> DeliveryError | None:
-        """Write the stop if there is none yet, and wait for every acknowledgement; both within the deadline."""
+        """Writes the stop unless one was written, and waits for every acknowledgement; both within the deadline."""
         deadline = self._producer.deadline
         try:
             async with asyncio.timeout(deadline):
@@ -324,7 +342,7 @@ class ResponseWriter:
                 await self._write(Event.STOP, reason=EndReason.CANCELLED)
 
     async def _write(self, event: Event, **fields: Any) -> None:
-        """Write the next record. A stop is tried even after a failure: the response then has an end and a gap, not silence."""
+        """Writes the next record. A stop is tried even after a failure, so that the response has an end and a gap."""
         async with self._turn:
             if self._stopped:
                 raise RuntimeError(f"response {self.response_id} has ended")

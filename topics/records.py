@@ -1,6 +1,6 @@
-"""The values that travel: token events as model services write them, response records as storage keeps them.
+"""The public values: token events as model services write them, and response records as storage keeps them.
 
-Both are the public formats of version 1. Unknown fields are ignored, so adding is free.
+Both are the public formats of version 1. Unknown fields are ignored, so fields can be added.
 Times are integer milliseconds since the epoch; lengths and offsets are UTF-16 code units (`String.length`).
 """
 
@@ -47,7 +47,7 @@ class EndReason(StrEnum):
     ERROR = "error"
     # Decided by the relay
     ABANDONED = "abandoned"
-    """Nothing came for the idle timeout, or too many responses were open."""
+    """No record arrived for the idle timeout, or too many responses were open."""
     TOO_LARGE = "too_large"
     """Its record would pass `MAX_RESPONSE_BYTES`, or what it waits for fills the memory."""
     RESPONSE_ID_REUSED = "response_id_reused"
@@ -108,7 +108,7 @@ class Reason(StrEnum):
 class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One part of a response: the answer (`text`), reasoning, a tool call.
 
-    `length` is in UTF-16 code units. `info` is what the part's first token said of it.
+    `length` is in UTF-16 code units. `info` is the `partInfo` of the part's first token.
     """
 
     part: str

@@ -1,14 +1,16 @@
-"""The topics as they should be, as values: names, partitions, configs, and how to tell that a topic is otherwise.
+"""The specification of the topics: names, partitions, configs, and the differences of an actual topic.
 
-What each config is for:
+The purpose of each config:
 
-- `tokens` are kept for a day: as long as the processor may be down without losing a token.
-- `responses` are compacted (the newest record of a response stands) and dropped after a week; a record must hold
-  a whole response, so `max.message.bytes` is the largest response and 64 KiB for the batch around it.
-- `dead-letters` must hold any token record and the headers that say why: 64 KiB more than `tokens` takes.
-- `controls` are of use for minutes; an hour is plenty.
-- `frames` exist only with the transport `direct`, and are kept for as long as a reader may be away and read on: 15 minutes. A topic
-  deletes whole segments, so they are closed every 5 minutes.
+- `tokens` are kept for a day: the time that the processor may be down without losing a token.
+- `responses` are compacted (the newest record of a response remains) and dropped after a week. A record must hold a
+  whole response, so
+  `max.message.bytes` is the largest response and 64 KiB for the batch around it.
+- `dead-letters` must hold any token record and the headers with the reason: 64 KiB more than `tokens` takes.
+- `controls` are of use for minutes; they are kept for an hour.
+- `frames` exist only with the transport `direct`. They are kept for as long as a reader may be away and continue: 15
+  minutes. A topic
+  deletes whole segments, so segments are closed every 5 minutes.
 """
 
 from collections.abc import Mapping
@@ -44,9 +46,10 @@ class TopicNames:
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """One topic as it should be. `partitions` None: any number will do. A config that is None is left to the broker.
+    """The specification of one topic. With `partitions` None, any number is correct. A config that is None is left to
+    the broker.
 
-    `max_message_bytes` is the least that will do; the other configs are meant exactly.
+    `max_message_bytes` is a minimum; the other configs are exact.
     """
 
     name: str
@@ -84,7 +87,7 @@ class TopicSpecs:
 
 @dataclass(frozen=True, slots=True)
 class ActualTopic:
-    """One topic as it is. `configs` is None where they may not be read."""
+    """The actual state of one topic. `configs` is None if they cannot be read."""
 
     name: str
     partitions: int
@@ -130,7 +133,7 @@ def specs_for(
 
 
 def differences(spec: TopicSpec, actual: ActualTopic | None) -> list[str]:
-    """A sentence for everything about `actual` that is not as `spec` says; none means it is."""
+    """Returns a sentence for each difference between `actual` and `spec`."""
     if actual is None:
         return [f"Topic {spec.name} does not exist, or may not be seen."]
     found: list[str] = []

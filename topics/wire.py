@@ -1,7 +1,7 @@
-"""Everything that travels, declared once: the JSON Schemas and the OpenAPI description are derived from these types.
+"""Declares every public type once: the JSON Schemas and the OpenAPI description are derived from these types.
 
-`topics.codec` decides what a token record is, by one flat type that is faster to read; a test holds that the two agree.
-`extra_json_schema` restricts the schema alone: it has what types cannot express, and what a decoder need not check.
+`topics.codec` decodes a token record by one flat type, which is faster to read; a test checks that the two agree.
+`extra_json_schema` restricts only the schema: it has what types cannot express and a decoder need not check.
 """
 
 from collections.abc import Iterable
