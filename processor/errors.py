@@ -140,7 +140,7 @@ class RecordTooLarge(Correctable):
 
 
 class RecordsGone(Correctable):
-    """What stands at these positions (offsets by partition) is no longer in the log."""
+    """The records at these positions (offsets by partition) are no longer in the log."""
 
     def __init__(self, positions: Mapping[int, int]) -> None:
         super().__init__(f"partitions have no records at the positions they were read to: {dict(positions)}")
@@ -152,7 +152,7 @@ class Fatal(TokenstreamError):
 
 
 class PublishRefused(Fatal):
-    """`kind` is TOO_LARGE or CHANNEL; `code` is the realtime service's own. Nothing of the frame was delivered."""
+    """`kind` is TOO_LARGE or CHANNEL; `code` is the realtime service's own. No part of the frame was delivered."""
 
     def __init__(self, message: str, *, kind: RefusalKind, code: int) -> None:
         super().__init__(message)

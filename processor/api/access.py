@@ -1,8 +1,12 @@
-"""Who may read, cancel and delete which channel's responses: open servers, static tokens with channel patterns, Ably JWTs.
+"""Decides who may read, cancel and delete the responses of a channel: open servers, static tokens with channel
+patterns, Ably JWTs.
 
-An open server is read-only: cancelling and deleting always need a credential. A server that is open to loopback only is open to connections
-from a loopback address whose request names a loopback `Host` and comes through no proxy that can be noticed. A web page that reaches
-it by DNS rebinding sends another `Host`; a proxy or an ingress on the same machine speaks for clients elsewhere.
+An open server is read-only: cancelling and deleting always need a credential.
+A server that is open only to loopback serves connections from a loopback address whose request names a loopback
+`Host` and shows no sign
+of a proxy. A web page that reaches it by DNS rebinding sends another `Host`; a proxy or an ingress on the same
+machine forwards
+requests of clients elsewhere.
 """
 
 import hmac

@@ -59,7 +59,7 @@ class ApiParts:
 
 
 Streams = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
-"""Serves the streams under `/v1`; returns None for a path that is none of them."""
+"""Serves the streams under `/v1`. Returns None for any other path."""
 
 
 def make_app(

@@ -1,4 +1,4 @@
-"""How much may be answered at one time: requests, and bytes of answers in memory. What exceeds it is refused with 503."""
+"""Bounds what is answered at one time: requests, and bytes of answers in memory. Requests beyond a bound get 503."""
 
 import asyncio
 from collections import deque
@@ -20,7 +20,9 @@ class BudgetShare:
     size: int
 
     async def grow(self, size: int) -> None:
-        """Reserves so many bytes more, at most the whole budget. Raises ApiError 503 where they do not become free in time."""
+        """Reserves `size` more bytes, at most the whole budget. Raises ApiError 503 if they do not become free in
+        time.
+        """
         more = self.budget.most(size)
         await self.budget.acquire(more)
         self.size += more

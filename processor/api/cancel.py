@@ -1,6 +1,7 @@
-"""`POST /v1/responses/{responseId}/cancel`: asks whoever produces the response to end it.
+"""`POST /v1/responses/{responseId}/cancel`: asks the producer of the response to end it.
 
-A cancel is a request: the log of tokens decides. It is written to the `controls` topic and acknowledged before the caller has its answer.
+A cancel is a request: the log of tokens decides.
+It is written to the `controls` topic and acknowledged before the caller gets an answer.
 """
 
 from collections import OrderedDict

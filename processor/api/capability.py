@@ -1,4 +1,4 @@
-"""Ably JWTs: their signature, their key, and which channels their capability covers."""
+"""Verifies Ably JWTs: their signature, their key, and which channels their capability covers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

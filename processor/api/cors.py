@@ -1,4 +1,4 @@
-"""CORS: only an origin of the setting gets the headers without which browsers keep the answer from the page."""
+"""CORS: only an origin in the setting gets the headers that let a browser give the answer to the page."""
 
 import re
 from dataclasses import dataclass

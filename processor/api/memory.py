@@ -1,4 +1,4 @@
-"""Memory that answers used goes back to the system."""
+"""Returns the memory of answers to the system."""
 
 import ctypes
 import sys
@@ -8,10 +8,11 @@ LARGE_BYTES = 256 * 1024
 
 
 def release_large_buffers() -> None:
-    """Lets glibc map each large buffer on its own, so that freeing it gives its memory back.
+    """Lets glibc map each large buffer separately, so that freeing it returns its memory.
 
-    By default glibc raises the limit for that with each large buffer freed, to 32 MiB, and then keeps the pages of all
-    threads' buffers: the api's answers took twice the memory they had. Other C libraries are left as they are.
+    By default glibc raises the threshold for this with each large buffer freed, up to 32 MiB, and then keeps the
+    pages of all threads'
+    buffers: the api used twice the memory of its answers. Other C libraries are unchanged.
     """
     if sys.platform != "linux":
         return

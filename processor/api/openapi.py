@@ -1,4 +1,4 @@
-"""The description of `/v1`, as OpenAPI 3.1: schemas derived from what is written, paths beside them.
+"""The description of `/v1` as OpenAPI 3.1: schemas derived from the types that are written, with the paths.
 
 A test drives the server by the description, so that the two cannot differ.
 """

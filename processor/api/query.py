@@ -1,4 +1,4 @@
-"""The query of a request, checked. Every function raises ApiError 400 that says what is wrong."""
+"""Checks the query of a request. Every function raises ApiError 400 with the mistake."""
 
 from collections.abc import Set as AbstractSet
 
@@ -45,7 +45,9 @@ def limit(query: Query, *, default: int, least: int) -> int:
 
 
 def _names(query: Query, name: str) -> frozenset[str] | None:
-    """Both `a,b` and a repeated parameter. Absent or empty is None: no restriction."""
+    """Returns the values of `a,b` or of a repeated parameter. Returns None, which is no restriction, if it is absent
+    or empty.
+    """
     names = {part.strip() for text in query.getall(name, []) for part in text.split(",")} - {""}
     return frozenset(names) or None
 

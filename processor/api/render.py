@@ -1,6 +1,6 @@
-"""Stored records as the API shows them: as they are, with `text`, and `sha256` for each part.
+"""Renders stored records for the API: unchanged, with `text`, and `sha256` for each part.
 
-Only the parts are decoded; everything else goes from the store to the answer as the bytes it is, numbers of any size too.
+Only the parts are decoded; all other bytes are copied from the store to the answer, including numbers of any size.
 A page is rendered piece by piece, and each record is released once it is rendered.
 """
 

@@ -1,4 +1,4 @@
-"""What `/v1` answers about responses. Takes decoded arguments, gives answers; routing and headers are the app's."""
+"""Answers requests about responses. Takes decoded arguments; the app does the routing and the headers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,7 +1,8 @@
-"""Raw paths to routes.
+"""Maps raw paths to routes.
 
-Ids and channel names are one percent-encoded segment each and may hold anything, `%2F` and `%2E%2E` too. So nothing decodes or
-normalises a path before it was split here. Behind a proxy that decodes paths, the channel is given as `?channel=` instead.
+Ids and channel names are one percent-encoded segment each, and may contain anything, including `%2F` and `%2E%2E`.
+So a path is split here before anything decodes or normalizes it.
+Behind a proxy that decodes paths, the channel is given as `?channel=` instead.
 """
 
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ class Route:
 
 
 def find_route(target: str) -> Route:
-    """Raises ApiError 404 for a path that is none, 400 for one that is not UTF-8."""
+    """Raises ApiError 404 for an unknown path, 400 for one that is not UTF-8."""
     match segments(target):
         case ["", "v1", "openapi.json"]:
             return Route("/v1/openapi.json", Serves.DESCRIPTION)

@@ -1,7 +1,7 @@
-"""Writes answers: whole when they are small, piece by piece when they are large, and always within a time limit.
+"""Writes answers: small ones whole, large ones piece by piece, always within a time limit.
 
-A client must take `PROGRESS_BYTES` of an answer within the write timeout, else its connection is aborted. So what an answer holds in
-memory is released in bounded time, whatever the client does.
+A client must read `PROGRESS_BYTES` of an answer within the write timeout, else its connection is aborted.
+So the memory of an answer is released in bounded time, whatever the client does.
 """
 
 import asyncio
@@ -27,8 +27,9 @@ RENDERS_AT_ONCE = 2
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`pieces` are rendered as they are written: about `size` bytes, of which `memory` are held at one time, the stored
-    records with them. `etag` is given where the body can only change by deletion.
+    """An answer whose `pieces` are rendered while they are written: about `size` bytes in total, at most `memory` at
+    one time, including the
+    stored records. `etag` is given if only a deletion can change the body.
     """
 
     pieces: Pieces

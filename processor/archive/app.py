@@ -1,7 +1,8 @@
-"""The archive role: everything on `responses` goes to the store, is durable there, and only then counts as read.
+"""The archive role: stores every record of `responses` durably, and only then counts it as read.
 
-Two loops. One keeps a Faust app running, whatever becomes of Kafka. The other takes batches, stores them, puts aside what can't
-be stored, and confirms. No failure ends the second: storage that is down is tried again for ever, with Kafka as the buffer.
+It has two loops. One keeps a Faust app running through every failure of Kafka.
+The other collects batches, stores them, sets aside records that cannot be stored, and confirms.
+No failure ends the second loop: it retries without end while the store is unavailable, and Kafka is the buffer.
 """
 
 import asyncio
@@ -79,9 +80,10 @@ class ArchiveSettings:
 
 
 class Archive:
-    """Call `run()` in a task group, or `start()` and `stop()`. `client_options` is asked anew for every connection.
+    """Call `run()` in a task group, or `start()` and `stop()`. `client_options` is called for every connection.
 
-    `credentials` differs from before when the secrets in those options changed: then Kafka is connected to anew.
+    `credentials` returns another value when the secrets in those options change; then the archive reconnects to
+    Kafka.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Which of a batch's records to store, and which to put aside: a pure function of the batch."""
+"""Decides which records of a batch to store and which to set aside: a pure function of the batch."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class RefusedArrival:
 
 @dataclass(frozen=True, slots=True)
 class SortedBatch:
-    """`entries` has at most one for a response; `arrivals` tells where each came from, should the store refuse it."""
+    """`entries` has at most one per response; `arrivals` has the origin of each, in case the store refuses it."""
 
     entries: tuple[Entry, ...]
     refused: tuple[RefusedArrival, ...]

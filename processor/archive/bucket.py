@@ -1,6 +1,7 @@
-"""Object storage, as few verbs. The only user of obstore: its exceptions end here.
+"""Object storage with few operations. The only user of obstore; its exceptions end here.
 
-`replace` is a compare-and-set: the service's own on S3, GCS and Azure, tried at the start; for files, a comparison under a lock.
+`replace` is a compare-and-set: the service's own on S3, GCS and Azure, tried at the start; for files, a comparison
+under a lock.
 """
 
 import asyncio
@@ -152,7 +153,7 @@ class Bucket:
                 await obstore.put_async(self._store, key, body)
 
     async def replace(self, key: str, body: bytes, old: Stored | None) -> None:
-        """Write where the object is still `old` (None: where there is none). Raises Conflict."""
+        """Writes if the object is still `old` (None: does not exist). Raises Conflict."""
         async with self._turn():
             try:
                 if self._directory is not None:

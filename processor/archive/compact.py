@@ -1,7 +1,7 @@
-"""Finished days as Parquet, for analysis: one row a response. The only user of pyarrow.
+"""Writes finished days as Parquet, for analysis: one row per response. The only user of pyarrow.
 
-`parquet/date=<day>/responses-<count>.parquet` in the same bucket, beside the objects, which stay: they are what the API reads. A day is made
-anew when its count of responses has changed; deleting a response removes its day's file at once.
+`parquet/date=<day>/responses-<count>.parquet` is in the same bucket. The objects remain, because the API reads them.
+A day is written again when its count of responses has changed; deleting a response removes its day's file at once.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ async def compact(store: ObjectStore, *, clock: Clock | None = None, progress: P
 
 
 async def _compact_day(store: ObjectStore, day: str, prefixes: Sequence[str]) -> int | None:
-    """How many rows were written; None where the file stands for what is there."""
+    """Returns the number of written rows; None if the existing file is current."""
     names = [name for prefix in prefixes for name in await store.listing.names(prefix)]
     folder = f"parquet/date={day}/"
     key = f"{folder}responses-{len(names)}.parquet"

@@ -1,6 +1,7 @@
-"""Objects as files, durable when a write returns: the file is synced, renamed to its place, and its directory is synced.
+"""Stores objects as files, durable when a write returns: it syncs the file, renames it, and syncs its directory.
 
-Everything made here is for its owner alone. A comparison and its write are one step for all processes of one machine, under a lock.
+Only the owner can read what is created here. A comparison and its write are one step for all processes of a machine,
+under a lock.
 """
 
 import fcntl

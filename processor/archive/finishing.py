@@ -1,4 +1,4 @@
-"""Writes that run to their end, whatever their caller does."""
+"""Runs writes to their end, even if the caller is cancelled."""
 
 import asyncio
 from collections.abc import Coroutine

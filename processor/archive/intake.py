@@ -1,4 +1,4 @@
-"""What was read and is not yet stored: a queue bounded by count and bytes, taken from in batches."""
+"""A queue of records that are read and not yet stored, bounded by count and bytes, and emptied in batches."""
 
 import asyncio
 from collections import deque

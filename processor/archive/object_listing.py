@@ -1,4 +1,4 @@
-"""Reading object storage: which records there are, by names and pointers, and their bodies."""
+"""Lists and reads object storage: the existing records, by names and pointers, and their bodies."""
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
@@ -50,7 +50,7 @@ class ObjectListing:
         return Page(items, Cursor(last.started_at, await self._id_of(last, items), stage_open).encode())
 
     async def _id_of(self, head: Named, items: Sequence[StoredResponse]) -> str:
-        """Of one that was deleted meanwhile, its pointer tells."""
+        """Returns a record; for one that was deleted meanwhile, follows its pointer."""
         if items and escape(items[-1].response_id) == head.escaped_id:
             return items[-1].response_id
         stored = await self._bucket.get(pointer_key(head.escaped_id))

@@ -1,13 +1,15 @@
-"""How responses are named in object storage, so that a listing needs names alone. Pure.
+"""Names responses in object storage, so that a listing needs only names. Pure.
 
-    channel=<channel>/date=<day it began, UTC>/<startedAt>.<status>.<partition>-<offset>.<id>.json   finished, the record's bytes
+    channel=<channel>/date=<day it began, UTC>/<startedAt>.<status>.<partition>-<offset>.<id>.json   finished, the
+    record's bytes
     open/channel=<channel>/<startedAt>.streaming.<partition>-<offset>.<id>.json                      still open
     ids/<two digits>/<id>.json                    where a response's record is, and the guard of its next version
     deleted/date=<day>/<id>                       which deletions may be forgotten one day
     parquet/date=<day>/responses-<count>.parquet  made by `archive compact`
 
-`startedAt` has 16 digits; 14 where an older version of this program wrote it.
-A name is escaped with `!` and two hex digits: letters, digits, `-` and `_` stay. Longer names end in `~` and a hash.
+`startedAt` has 16 digits; 14 if an older version of this program wrote it.
+A name is escaped with `!` and two hex digits; letters, digits, `-` and `_` are unchanged. Longer names end in `~` and
+a hash.
 """
 
 import hashlib
@@ -34,7 +36,9 @@ def escape(name: str) -> str:
 
 
 def day_of(at: int) -> str:
-    """Of milliseconds since the epoch, in UTC. The last day that has a name stands for all later ones."""
+    """Returns the day of milliseconds since the epoch, in UTC. Later days than the last one with a name get that
+    name.
+    """
     if at >= LAST_DAY_MS:
         return "9999-12-31"
     return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d")
@@ -68,7 +72,7 @@ def record_key(record: ResponseRecord, position: Position) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What the name of a record tells. `order` is that of listings."""
+    """The fields in the name of a record. `order` is the order of listings."""
 
     key: str
     started_at: int

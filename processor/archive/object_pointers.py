@@ -1,4 +1,6 @@
-"""The pointer of a response in object storage: the truth about which version is stored, or that it is deleted. Pure."""
+"""The pointer of a response in object storage: it decides which version is stored, or that the response is deleted.
+Pure.
+"""
 
 import hashlib
 
@@ -20,7 +22,9 @@ class Pointer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     updated_at: int = 0
     changed_at: int = 0
     stored_at: int = 0
-    """When the pointer was written, by the writer's clock; 0 in pointers of versions before, whose object tells it."""
+    """When the pointer was written, by the writer's clock; 0 in pointers of earlier versions, whose object has the
+    time.
+    """
     size: int = 0
     sha256: str = ""
     deleted_at: int | None = None

@@ -1,7 +1,10 @@
-"""Responses as objects: one JSON object each, under its channel and day. For archives that are kept long and read seldom.
+"""Stores responses as objects: one JSON object each, under its channel and day. For archives that are kept long and
+read rarely.
 
-The truth about a response is its pointer, swapped in one step: which version stands, or that it is deleted. A version is written before
-the pointer names it, and removed after: a crash in between leaves an object that listings see through.
+The pointer of a response, which is swapped in one step, decides which version is stored, or that the response is
+deleted.
+A version is written before the pointer names it, and removed afterwards: a crash in between leaves an object that
+listings ignore.
 """
 
 import asyncio
@@ -299,7 +302,9 @@ class ObjectStore:
         await self._delete(pointer.response_id, only_finished=True, leftovers=keys.get(escape(pointer.response_id), ()))
 
     async def _find_old(self, older_than: int, channel: ChannelFilter) -> Old:
-        """What began later can't have ended earlier: names tell, and only the rest is looked at."""
+        """Returns the expired records. A response that began later cannot have ended earlier, so names suffice for
+        most, and only the rest is read.
+        """
         prefixes = [one for one in await self.listing.day_prefixes() if _day_in(one) <= day_of(older_than)]
         doomed: dict[str, Pointer] = {}
         keys: dict[str, list[str]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Opening a store that may not be there yet."""
+"""Opens a store that may not be reachable yet."""
 
 import random
 

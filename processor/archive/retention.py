@@ -1,4 +1,4 @@
-"""What the command line removes: one response, or all that are old."""
+"""Removes responses for the command line: one, or all that are old."""
 
 import re
 from dataclasses import replace

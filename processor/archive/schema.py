@@ -1,4 +1,4 @@
-"""The tables of the SQL stores, and the migrations that make them. The only user of Alembic."""
+"""The tables of the SQL stores, and the migrations that create them. The only user of Alembic."""
 
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def upgrade(connection: Connection) -> None:
 
 
 def check(connection: Connection) -> None:
-    """Raises SchemaOutdated, telling what to run."""
+    """Raises SchemaOutdated with the command to run."""
     current, newest = current_revision(connection), newest_revision()
     if current == newest:
         return

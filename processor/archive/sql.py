@@ -1,7 +1,7 @@
-"""Responses in SQLite or PostgreSQL.
+"""Stores responses in SQLite or PostgreSQL.
 
 Every write is one transaction, durable when it returns: SQLite runs in WAL mode with `synchronous=FULL`.
-Collation never decides: ids are ordered by the bytes of their UTF-8 (`COLLATE "C"`; SQLite's own order).
+Collation never matters: ids are ordered by the bytes of their UTF-8 (`COLLATE "C"`; SQLite's own order).
 """
 
 import hashlib

@@ -1,7 +1,9 @@
-"""Connections to SQLite and PostgreSQL, as durable and as bounded in time as the store promises. SQLAlchemy's errors end here.
+"""Connections to SQLite and PostgreSQL, with the durability and the time limits that the store guarantees.
+SQLAlchemy's errors end here.
 
-PostgreSQL may stand behind pgbouncer in transaction mode. So no statement is used outside the transaction that prepared it: none is
-cached, every one has a name of its own, and a pooled connection is tried inside the transaction that is about to use it.
+PostgreSQL may be behind pgbouncer in transaction mode. Therefore no statement is used outside the transaction that
+prepared it: none is
+cached, each has a name of its own, and a pooled connection is tested inside the transaction that will use it.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Which store a URL names."""
+"""Selects the store that a URL names."""
 
 from processor.archive.objects import ObjectStore
 from processor.archive.sql import SqlStore

@@ -1,11 +1,13 @@
-"""The Faust app that reads `responses`. The only user of Faust (0.15.3); what it does not do, or does wrongly, ends here.
+"""The Faust app that reads `responses`. The only user of Faust (0.15.3), whose defects are handled here:
 
-* It would acknowledge what was never processed: `take()` in a `finally`, whatever the batch came to; and each record that
-  it skips at a rebalance. A commit built on these loses records. So Faust's acknowledgements count for nothing here: only
-  `confirm()` moves the offset to commit, and only in the generation of the group that the record was read in.
-* It reads uncommitted records, and has no settings for some of aiokafka's: the consumer is made here.
-* It crashes on a commit that failed; here the next one tries again.
-* It makes directories, a leader topic and a producer that nothing asked for: all off.
+* It acknowledges records that were never processed: `take()` does so in a `finally`, whatever the outcome of the
+  batch, and a rebalance
+  for each record that it skips. A commit built on these loses records. Therefore Faust's acknowledgements are
+  ignored: only `confirm()`
+  moves the offset to commit, and only in the generation of the group that the record was read in.
+* It reads uncommitted records, and lacks some of aiokafka's settings: the consumer is created here.
+* It crashes on a failed commit; here the next commit tries again.
+* It creates unneeded directories, a leader topic and a producer: all are disabled.
 """
 
 import asyncio
@@ -108,7 +110,9 @@ def _log_trouble(trouble: Trouble) -> None:
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     def _start_thread(self) -> None:
-        """What ends the thread was told to `start()`, or has crashed the app, by then; raised here it would only be printed."""
+        """`start()` has raised the error that ends the thread, or the app has crashed with it. Raised here it would
+        only be printed.
+        """
         try:
             super()._start_thread()
         except Exception as error:  # noqa: BLE001
@@ -214,7 +218,7 @@ class ResponseStream:
 
     @property
     def cut_off(self) -> bool:
-        """Whether the group's coordinator does not answer: aiokafka goes on trying, and says nothing."""
+        """Returns True if the group's coordinator does not answer. aiokafka retries without reporting it."""
         consumer = self._consumer
         kafka: Any = consumer._thread._consumer if consumer is not None else None  # noqa: SLF001 - nothing public tells
         return kafka is None or kafka._coordinator is None or kafka._coordinator.coordinator_id is None  # noqa: SLF001
@@ -232,7 +236,9 @@ class ResponseStream:
 
 
 async def _look_for_topic(client_options: ClientOptions, topic: str) -> None:
-    """Faust says a screenful of tracebacks where no broker answers, and would wait silently for a topic."""
+    """Checks broker and topic first: Faust logs long tracebacks if no broker answers, and would wait silently for a
+    topic.
+    """
     client = AIOKafkaClient(**{name: value for name, value in client_options.items() if name != "group_id"})
     try:
         async with asyncio.timeout(30):

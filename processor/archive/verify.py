@@ -1,4 +1,4 @@
-"""Whether the store has what Kafka has: every finished response, equal byte for byte; and nothing that was deleted."""
+"""Compares the store with Kafka: every finished response must be equal byte for byte, and no deleted response stored."""
 
 import hashlib
 from collections.abc import AsyncIterable, Iterable, Sequence
@@ -25,9 +25,15 @@ class Expected:
 
 @dataclass(slots=True)
 class VerifyReport:
-    """Ids, sorted. `missing`: not stored, or stored unfinished. `different`: stored with other bytes. `undeleted`: stored though a
-    tombstone came. `deleted`: on the log and known as deleted. `unreadable`: records that are none (the archive put them aside).
-    `earlier`: the store has a final record from before the log's. It is right: compaction keeps the last one, a store the first.
+    """Ids, sorted.
+
+    `missing`: not stored, or stored unfinished.
+    `different`: stored with other bytes.
+    `undeleted`: stored, although there is a tombstone.
+    `deleted`: on the log, and known as deleted.
+    `unreadable`: invalid records, which the archive set aside.
+    `earlier`: the store has a final record from before the log's. This is correct: compaction keeps the last one, a
+    store the first.
     """
 
     finished: int = 0

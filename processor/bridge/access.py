@@ -1,7 +1,9 @@
-"""Who may produce on which channel: callers on this machine, or those with a token whose pattern matches the channel.
+"""Decides who may produce on which channel: callers on this machine, or callers with a token whose pattern matches
+the channel.
 
-A bridge without tokens serves loopback only. A web page can reach it there too, by its visitor's browser: such requests name
-another `Host`, or bring an `Origin`, and are refused.
+A bridge without tokens serves only loopback. A web page can reach it there through its visitor's browser: such
+requests name another
+`Host`, or have an `Origin`, and are refused.
 """
 
 import hmac

@@ -1,4 +1,6 @@
-"""The HTTP application: OpenAI's paths, each request a stream of its own that goes on when its caller goes away."""
+"""The HTTP application: OpenAI's paths. Each request is a stream of its own, which continues when its caller
+disconnects.
+"""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What a caller asks for: read from its headers and body before anybody is asked for anything."""
+"""Reads a caller's request from its headers and body, before anything else is contacted."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A whole completion, made of the chunks of its stream: for callers that did not ask for a stream."""
+"""Assembles a whole completion from the chunks of its stream, for callers that did not request a stream."""
 
 from typing import Any, Final
 

@@ -1,4 +1,6 @@
-"""The bridge's way to Kafka: one producer for all streams, connected once Kafka is there, replaced when its credentials change."""
+"""The bridge's connection to Kafka: one producer for all streams, connected when Kafka is reachable, replaced when
+its credentials change.
+"""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What the bridge counts."""
+"""The metrics of the bridge."""
 
 from typing import Final
 

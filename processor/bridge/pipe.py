@@ -1,4 +1,4 @@
-"""What the model server sends, on its way to one caller: bounded in bytes, so a slow caller slows the model server down."""
+"""Passes the model server's bytes to one caller, with a bound: a slow caller slows the model server down."""
 
 import asyncio
 from collections import deque

@@ -1,11 +1,11 @@
-"""What a model server's stream means: token events in our format, from the data of its server-sent events.
+"""Converts a model server's stream to token events, from the data of its server-sent events.
 
     reader = StreamReader(response_id, channel)
-    for each event:  reader.read(data)     # what it brings
-    at the end:      reader.finish()       # the stop, where the stream gave none
+    for each event:  reader.read(data)     # the event's records
+    at the end:      reader.finish()       # the stop, if the stream had none
     or, if it failed: reader.fail(code, message)
 
-The first token event is the start, the last one the stop; nothing comes after it.
+The first token event is the start, the last one the stop; nothing follows it.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Why a request gets no completion, as an answer in the form that OpenAI clients read."""
+"""Answers for requests that get no completion, in the format of OpenAI's errors."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Server-sent events, as model servers write them: bytes in any pieces, the data of whole events out."""
+"""Parses server-sent events as model servers write them: takes bytes in any pieces, returns the data of whole events."""
 
 import re
 from typing import Final

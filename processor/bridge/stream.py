@@ -1,9 +1,10 @@
-r"""One response: read from the model server, written to Kafka, passed on to its caller. It goes on when the caller goes away.
+r"""One response: read from the model server, written to Kafka, passed to its caller. It continues when the caller
+disconnects.
 
     asked -> accepted -> first chunk: `start` in Kafka -> tokens -> `stop`
          \-> refused: nothing is written
 
-A cancellation ends it too: whoever cancels the block of the response in Kafka closes the connection to the model server by that.
+A cancel ends it too: cancelling the block of the response in Kafka closes the connection to the model server.
 """
 
 import asyncio
@@ -55,7 +56,9 @@ class StreamParts:
 
 
 class Stream:
-    """`opened` tells how the model server took the request; `completion` is the whole answer, for a caller that wants it so."""
+    """`opened` has the model server's reply to the request; `completion` is the whole answer, for a caller that
+    requested it whole.
+    """
 
     def __init__(self, asked: BridgeRequest, path: str, query: str, pipe: CallerPipe, parts: StreamParts) -> None:
         self.response_id = asked.response_id
@@ -295,7 +298,7 @@ class Stream:
         self._refuse(Refusal(409, "cancelled", "The response was cancelled.", NO_RETRY))
 
     def _settle(self) -> None:
-        """Nobody waits for what comes no more."""
+        """Drops what nobody waits for."""
         self.pipe.end(whole=False)
         self._refuse(Refusal(502, UPSTREAM_ERROR, "The response could not be completed.", NO_RETRY))
 

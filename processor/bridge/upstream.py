@@ -1,4 +1,6 @@
-"""The model server: asked over HTTP, its answer read piece by piece. What aiohttp raises ends here."""
+"""The client of the model server: sends a request over HTTP, and reads the answer piece by piece. aiohttp's
+exceptions end here.
+"""
 
 import io
 from collections.abc import Mapping
@@ -115,7 +117,7 @@ class UpstreamStream:
             raise UpstreamFailed(Cause.BROKEN, "The connection to the model server broke off.") from None
 
     async def read_first(self) -> bytes:
-        """The first piece. Raises UpstreamFailed where there is none."""
+        """Returns the first piece. Raises UpstreamFailed if there is none."""
         piece = await self.read()
         if not piece:
             raise UpstreamFailed(Cause.BROKEN, "The model server ended its answer before the first byte.")

@@ -1,4 +1,4 @@
-"""`tokenstream archive migrate|prune|compact` and `verify`: look after the store as a whole."""
+"""`tokenstream archive migrate|prune|compact` and `verify`: maintain the store as a whole."""
 
 import contextlib
 import re

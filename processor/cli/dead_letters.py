@@ -1,4 +1,4 @@
-"""`tokenstream dead-letters`: look at what could not be delivered, and put it back."""
+"""`tokenstream dead-letters`: list, show and replay records that could not be delivered."""
 
 import heapq
 from typing import TYPE_CHECKING, Annotated, Any

@@ -1,4 +1,4 @@
-"""`tokenstream doctor`: is everything there that a relay, an archive and an api need? Publishes nothing, changes no topic."""
+"""`tokenstream doctor`: checks what a relay, an archive and an api need. Publishes nothing, and changes no topic."""
 
 import asyncio
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ WRITTEN_KEY = "doctor.txt"
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One line. `ok` is None where it could not be looked at, for another line's reason; `remedy` says what to do."""
+    """One line. `ok` is None if another line's failure prevented the check; `remedy` is what to do."""
 
     name: str
     ok: bool | None
@@ -38,7 +38,7 @@ class CheckResult:
 async def examine(
     settings: Settings, kafka: KafkaConnection, wanted: TopicsWanted, ably: AblyOptions | None, channel: str
 ) -> list[CheckResult]:
-    """All findings, in the order a person mends them. Raises nothing for what is merely broken."""
+    """Yields all findings, in the order in which to correct them. Raises nothing for a failed check."""
     found = await asyncio.gather(
         kafka_findings(kafka, wanted),
         _transport_findings(settings, ably, channel),

@@ -1,4 +1,4 @@
-"""What every command needs: settings, an event loop, and a way to print that no text from a model can misuse."""
+"""What every command needs: settings, an event loop, and printing that makes text from a model harmless."""
 
 import json
 import os
@@ -39,7 +39,9 @@ def run_async(work: Coroutine[Any, Any, None]) -> None:
 
 
 def quiet_logs() -> None:
-    """For commands a person reads: what goes wrong is told by our own errors, in one sentence, not by libraries' logs."""
+    """Configures logging for commands that a person reads: our errors report failures in one sentence, and library
+    logs are off.
+    """
     import logging
 
     logging.disable(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""The store as commands open it."""
+"""Opens the store for commands."""
 
 import contextlib
 from collections.abc import AsyncIterator

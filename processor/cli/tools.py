@@ -1,4 +1,4 @@
-"""`tokenstream produce`, `tail` and `doctor`: try it, watch it, and find what is wrong with it."""
+"""`tokenstream produce`, `tail` and `doctor`: try, watch and diagnose a deployment."""
 
 import asyncio
 import json as jsons
@@ -31,7 +31,7 @@ class NotProducible(Fatal):
 
 
 class ChannelUnknown(Fatal):
-    """Nothing says on which channel the response is."""
+    """The channel of the response is unknown."""
 
 
 def produce(

@@ -1,4 +1,4 @@
-"""What processes are doing now, told from two looks at their metrics. Pure; fetching and drawing are the command's."""
+"""Computes what processes are doing from two readings of their metrics. Pure; the command fetches and draws."""
 
 import math
 from collections import defaultdict

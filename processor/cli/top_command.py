@@ -1,4 +1,4 @@
-"""`tokenstream top`: flow, latency, lag and open responses, as the processes' metrics tell them."""
+"""`tokenstream top`: flow, latency, lag and open responses, from the metrics of the processes."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""The credentials `/v1` takes, made of settings: as their files have them now."""
+"""The credentials that `/v1` accepts, from settings and the current contents of their files."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The credentials of the bridge, made of settings: as their files have them now."""
+"""The credentials of the bridge, from settings and the current contents of their files."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""Kafka's TLS and bearer tokens, made of settings. Secrets and certificates are read at each call."""
+"""Kafka's TLS and bearer tokens, from settings. Secrets and certificates are read at each call."""
 
 import asyncio
 import ssl

@@ -1,4 +1,4 @@
-"""What is wrong with values of settings, in words."""
+"""Describes wrong values of settings."""
 
 from collections.abc import Mapping
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""Regular expressions of operators, matched in time linear in the text: producers choose what they are matched against."""
+"""Regular expressions of operators, matched in time linear in the text, because producers choose the text."""
 
 from typing import Final
 

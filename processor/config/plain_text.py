@@ -1,4 +1,4 @@
-"""Credentials that leave this machine unencrypted: allowed, and worth a warning at the start."""
+"""Detects credentials that leave this machine unencrypted: they are allowed, and cause a warning at the start."""
 
 import ipaddress
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Settings that are wrong only together."""
+"""Checks combinations of settings."""
 
 import ipaddress
 from typing import TYPE_CHECKING

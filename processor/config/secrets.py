@@ -1,4 +1,4 @@
-"""Secrets that were read, for the log to strike out, and values of files that are read again when they change."""
+"""Secrets that were read, which the log removes, and values of files that are read again when the files change."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -44,7 +44,9 @@ class KnownSecrets:
         self.add(key, (key or "").partition(":")[2])
 
     def add_url(self, url: str) -> None:
-        """The password in a URL. One that equals its user's name is none, and would strike out ordinary words."""
+        """Adds the password in a URL. A password that equals its user's name is ignored: removing it would remove
+        ordinary words.
+        """
         try:
             parts = urlsplit(url)
             user, password = parts.username, parts.password

@@ -1,7 +1,9 @@
 """The settings: every name, type, default and meaning in one place. `processor.config.loading` reads them.
 
-Each is the environment variable `TOKENSTREAM_<NAME>`, or `TOKENSTREAM_<NAME>_FILE`, a file that holds the value, or stands in the
-file given by `--config`; the environment wins. A wrong setting stops the program before it touches anything, with one line a mistake.
+Each is the environment variable `TOKENSTREAM_<NAME>`, or `TOKENSTREAM_<NAME>_FILE` with a file that has the value, or
+is in the file
+given by `--config`; the environment wins. A wrong setting stops the program before it touches anything, with one line
+per mistake.
 """
 
 from pathlib import Path
@@ -57,9 +59,10 @@ class SettingRow(NamedTuple):
 
 
 class Settings(BaseSettings):
-    """Frozen. Reads nothing by itself: `load_settings` alone decides where values come from.
+    """The settings, frozen. They read nothing themselves: only `load_settings` decides where values come from.
 
-    A `*_file` attribute without a variable of its own tells the file a value came from, to be read again when it changes.
+    A `*_file` attribute without a variable of its own is the file that a value came from, which is read again when it
+    changes.
     """
 
     _secrets: KnownSecrets = PrivateAttr(default_factory=KnownSecrets)
@@ -314,9 +317,10 @@ class Settings(BaseSettings):
         return tuple(name.upper() for name, field in cls.model_fields.items() if not field.exclude)
 
     def kafka_client_options(self) -> dict[str, Any]:
-        """Keyword arguments for every aiokafka client: servers and security. Reads secrets and certificates anew at each call.
+        """Returns keyword arguments for every aiokafka client: servers and security. Reads secrets and certificates
+        at each call.
 
-        Raises SettingsError where a file is unreadable or holds no certificate or key.
+        Raises SettingsError if a file is unreadable or holds no certificate or key.
         """
         options: dict[str, Any] = {
             "bootstrap_servers": self.kafka_bootstrap_servers,

@@ -1,7 +1,8 @@
-"""Where the texts of settings come from: the environment, files that hold one value, and a configuration file.
+"""Reads the texts of settings from the environment, files that hold one value, and a configuration file.
 
-The configuration file is TOML where its name ends in `.toml`, and lines of `NAME=value` otherwise (comments, `export ` and quotes
-as in any `.env` file; nothing in a value is replaced). In it the prefix may be left out. An empty value counts as not given.
+The configuration file is TOML if its name ends in `.toml`, else lines of `NAME=value` (comments, `export ` and quotes
+as in any `.env`
+file; no substitution in values). The prefix may be left out in it. An empty value counts as not given.
 """
 
 import re

@@ -1,7 +1,8 @@
-"""How the text of a setting becomes its value: by its type and bounds, or by a reader where pydantic has no such type.
+"""Converts the text of a setting to its value: by its type and bounds, or by a reader if pydantic has no such type.
 
-A reader raises ValueError with the words that follow the variable's name. Readers take text, as the environment gives it, and pass anything else on: a value that is already of its type is left to the type.
-A message quotes what was given only where that can't be a secret.
+A reader raises ValueError with the words that follow the variable's name. Readers convert text, as the environment
+gives it, and return
+any other value unchanged: the type checks it. A message quotes a value only if it cannot be a secret.
 """
 
 import re

@@ -1,4 +1,6 @@
-"""Writing and reading the `controls` topic. `processor.kafka.controls` does it with Kafka; the simulation has its own."""
+"""Writes and reads the `controls` topic. `processor.kafka.controls` implements it with Kafka; the simulation has its
+own.
+"""
 
 from typing import NoReturn, Protocol
 

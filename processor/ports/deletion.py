@@ -1,4 +1,4 @@
-"""Deletes a response from the log and from the store, in the order that neither loses nor leaves anything."""
+"""Deletes a response from the log and from the store, in an order that leaves no copy behind."""
 
 from processor.ports.store import Deletion, ResponseStore, Summary, Tombstones
 

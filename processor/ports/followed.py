@@ -1,4 +1,4 @@
-"""Records of a topic as its followers get them: without headers, which none of them needs."""
+"""Records of a topic as its followers get them: without headers, which no follower needs."""
 
 from dataclasses import dataclass
 

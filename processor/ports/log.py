@@ -1,7 +1,10 @@
-"""What a worker and its relay need of Kafka. `tests/contract/test_kafka_ports.py` holds every implementation to it.
+"""What a worker and its relay need of Kafka. `tests/contract/test_kafka_ports.py` tests every implementation against
+it.
 
-`processor.kafka` does it with aiokafka; the simulation has its own. Partitions are numbers, of one topic. Every method belongs to one event
-loop. What asks a broker raises KafkaUnavailable, within seconds, when no answer comes; nothing raises an error of a library.
+`processor.kafka` implements it with aiokafka; the simulation has its own. Partitions are numbers, of one topic.
+Every method belongs to one event loop. Methods that ask a broker raise KafkaUnavailable within seconds if no answer
+arrives; no method
+raises an error of a library.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,10 +33,11 @@ class RebalanceListener(Protocol):
     """Who owns partitions: the relay. The consumer calls it, one call at a time, and never raises on its behalf."""
 
     async def on_partitions_assigned(self, numbers: Sequence[int]) -> None:
-        """From now on exactly these partitions belong to this member, in rising order; empty where there are none.
+        """Assigns exactly these partitions to this member, in rising order; none if empty.
 
-        No heartbeat is sent before it returns, so it returns at once: taking a partition over is a task of its own. The partitions must be
-        paused by then, or records are fetched from wherever the group's committed offset is.
+        No heartbeat is sent before it returns, so it must return at once: taking a partition over is a task of its
+        own.
+        The partitions must be paused by then, or records are fetched from wherever the group's committed offset is.
         """
         ...
 
@@ -110,18 +114,22 @@ class TokensConsumer(Protocol):
         ...
 
     async def fetch(self, max_records: int, wait: float) -> Mapping[int, Sequence[Raw]]:
-        """Returns up to `max_records` records of assigned partitions that are not paused, by partition, in offset order; waits for the first
-        ones for about `wait` seconds. Each record is returned once, from where the partition was last sought to.
+        """Returns up to `max_records` records of assigned, unpaused partitions, by partition, in offset order. Waits
+        about `wait` seconds for the
+        first ones. Each record is returned once, from the position of the partition's last seek.
 
-        Called by one task, again and again. Records of open and aborted transactions are left out as the isolation level says.
-        Raises KafkaUnavailable, after which positions may be ahead of what was returned: seek; RecordsGone where the next records of a partition
-        were deleted before they were read.
+        Called repeatedly by one task. The isolation level determines whether records of open and aborted transactions
+        are left out.
+        Raises KafkaUnavailable, after which positions may be ahead of what was returned: seek.
+        Raises RecordsGone if the next records of a partition were deleted before they were read.
         """
         ...
 
     @property
     def troubles(self) -> Mapping[int, str]:
-        """Assigned partitions that can't be read on, each with a sentence that says why and what to do."""
+        """The assigned partitions that cannot be read further, each with a sentence that gives the reason and what to
+        do.
+        """
         ...
 
     def reached(self, number: int) -> int | None:
@@ -160,9 +168,9 @@ class OffsetsReader(Protocol):
     """The group's committed offsets, of one topic."""
 
     async def read(self, number: int) -> Committed | None:
-        """Returns what was committed last, by whomever; None where nothing ever was.
+        """Returns what was committed last, by any member; None if nothing was ever committed.
 
-        Called by any number of tasks at once. Raises KafkaUnavailable for any answer that does not say.
+        Any number of tasks may call it at once. Raises KafkaUnavailable for any answer without that information.
         """
         ...
 
@@ -205,12 +213,17 @@ class PartitionWriter(Protocol):
         ...
 
     async def write(self, records: Sequence[Record], commit: Callable[[Sequence[int]], Committed]) -> Committed:
-        """Writes the records and the group's offset in one transaction: all of it, or nothing. Returns what `commit` returned.
+        """Writes the records and the group's offset in one transaction: all or nothing. Returns the result of
+        `commit`.
 
-        `commit` is called once with the offsets of the records, in their order, and returns what to commit; what it raises is raised, and nothing
-        was written. Readers see what was written soon after it returned, at the latest when the next writer has started. Raises PartitionLost when a
-        later writer was started; KafkaUnavailable when it is not known whether the transaction committed: `start`, and write the same again. Of
-        these, RecordTooLarge says that the same can't be written. Takes a minute at most.
+        `commit` is called once with the offsets of the records, in their order, and returns what to commit. If it
+        raises, nothing is written and
+        the exception propagates. Readers see the records soon after this returns, at the latest when the next writer
+        has started.
+        Raises PartitionLost if a later writer was started.
+        Raises KafkaUnavailable if it is unknown whether the transaction committed: call `start`, and write the same
+        again.
+        Its subtype RecordTooLarge means that the same cannot be written. Takes a minute at most.
         """
         ...
 

@@ -1,12 +1,13 @@
-"""What the relay needs of a realtime service. `tests/contract/test_realtime.py` holds every adapter to it.
+"""What the relay needs of a realtime service. `tests/contract/test_realtime.py` tests every adapter against it.
 
-An adapter supplies a `Provider`: the service's numbers, links to publish by, and the histories of channels. `processor.relay.pool`
-makes of it the `Realtime` that lanes publish by: channels pinned to links, at their pace.
+An adapter supplies a `Provider`: the service's limits, links to publish over, and the histories of channels.
+`processor.relay.pool` builds from it the `Realtime` that lanes publish with: channels pinned to links, at their rate.
 
-The promises of a service that the relay builds on:
-- messages of one channel sent over one link, each after the answer to the one before, keep their order;
-- a message whose id the service accepted less than `duplicate_window` seconds ago is acknowledged and not published again;
-- an acknowledged message is published.
+The relay relies on these guarantees of a service:
+- Messages of one channel sent over one link, each after the answer to the previous one, keep their order.
+- A message whose id the service accepted less than `duplicate_window` seconds ago is acknowledged and not published
+  again.
+- An acknowledged message is published.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,7 +1,7 @@
-"""What archive and api ask of a store, and the values that pass between them.
+"""What archive and api need of a store, and the values that they exchange.
 
-A store keeps, of every response, its newest record: the exact bytes that were on the `responses` topic. All stores
-keep the same promises; `tests/contract/test_response_store.py` holds each of them to these.
+A store keeps the newest record of every response: the exact bytes from the `responses` topic.
+All stores give the same guarantees; `tests/contract/test_response_store.py` tests each of them.
 """
 
 import base64
@@ -39,7 +39,7 @@ class CursorInvalid(Fatal):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where on the `responses` topic a record stands. Offsets compare within one partition only."""
+    """The position of a record on the `responses` topic. Offsets compare only within one partition."""
 
     partition: int
     offset: int
@@ -95,7 +95,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Newest `startedAt` first. `next` asks for what comes after; None at the end."""
+    """Newest `startedAt` first. `next` requests the following page; None at the end."""
 
     items: tuple[StoredResponse, ...]
     next: str | None
@@ -140,7 +140,7 @@ class ResponseStore(Protocol):
     """
 
     async def start(self) -> None:
-        """Make ready: connect, migrate what migrates by itself. Raises SchemaOutdated, naming the command that mends it."""
+        """Connects, and applies the automatic migrations. Raises SchemaOutdated with the command that corrects it."""
 
     async def upsert_batch(self, entries: Sequence[Entry], *, force: bool = False) -> None:
         """Store each entry that replaces the stored record by the rule of `outdoes`; a tombstone deletes.
@@ -220,16 +220,17 @@ def check_storable(record: ResponseRecord) -> None:
 
 
 def last_changed(record: ResponseRecord) -> int:
-    """By which age is told, in milliseconds."""
+    """The age of a record, in milliseconds."""
     return record.finished_at if record.finished_at is not None else record.updated_at
 
 
 def outdoes(
     new: Position, new_record: ResponseRecord, old: Position, *, old_finished: bool, old_updated_at: int
 ) -> bool:
-    """Whether a record replaces what the store has: the guard of `upsert_batch`, in one place for stores without SQL.
+    """Returns True if a record replaces the stored one: the guard of `upsert_batch`, shared by stores without SQL.
 
-    A finished record is replaced by nothing. It replaces any open one; of two open ones the later stands, by offset within a
+    No record replaces a finished one. A finished record replaces any open one. Of two open ones the later wins, by
+    offset within a
     partition and by `updatedAt` across partitions.
     """
     if old_finished or new_record.finished:

@@ -1,7 +1,8 @@
-"""The probe: sends a response as a model service does and follows it as a reader does, to its record in the store.
+"""The probe: sends a response as a model service does, and follows it as a reader does, to its record in the store.
 
-What it counts is what somebody outside would see. It has an effect on nothing: a probe that fails is a figure and a line in
-the log, and readiness does not ask about it.
+Its counts are what an outside observer would see. It affects nothing: a failed probe is a figure and a line in the
+log, and readiness
+does not depend on it.
 """
 
 import asyncio
@@ -36,7 +37,7 @@ log = structlog.stdlib.get_logger("tokenstream.probe")
 
 
 class Result(StrEnum):
-    """Values of `probe_responses_total{result}`, said in `processor.telemetry.metrics`."""
+    """Values of `probe_responses_total{result}`, described in `processor.telemetry.metrics`."""
 
     OK = "ok"
     UNSENT = "unsent"
@@ -47,7 +48,9 @@ class Result(StrEnum):
 
 
 class ProbedChannel(Protocol):
-    """A subscription. `next` gives None where nothing came; what is no Message tells that some may have been missed."""
+    """A subscription. `next` returns None if nothing arrived; a value that is not a Message reports that some may
+    have been missed.
+    """
 
     async def next(self, within: float) -> object: ...
     async def history(self) -> list[Message]: ...
@@ -55,7 +58,7 @@ class ProbedChannel(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`tokens`, one each `pause` seconds; a probe `every` so many, each over within `deadline`."""
+    """`tokens` tokens, one every `pause` seconds; a probe every `every` seconds, each finished within `deadline`."""
 
     tokens: int = 20
     pause: float = 0.05
@@ -82,7 +85,7 @@ class Sent:
         return token
 
     def receive(self, message: Message) -> None:
-        """Other responses of the channel are let go at once: other processes may probe it too."""
+        """Receives a message. Responses of other processes that probe the same channel are dropped at once."""
         for event in self.reader.feed(message):
             if event.response_id != self.response_id:
                 self.reader.drop(event.response_id)
@@ -107,7 +110,9 @@ class Sent:
         return self.response_id in self.reader.needs()
 
     def judge(self) -> "Judgement":
-        """Of what came, what is wrong. What merely has not come by now, with nothing after it, is late and not lost."""
+        """Returns what is wrong with the received text. What has not arrived yet, with nothing after it, is late and
+        not lost.
+        """
         self.reader.give_up(self.response_id)
         shown = self.numbers()
         last = len(self.made_at) - 1 if self.stopped else max(shown, default=-1)
@@ -142,7 +147,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeParts:
-    """`producer` and `follow` are asked anew for each probe; `forget` removes a finished probe from the store."""
+    """`producer` and `follow` are called for each probe; `forget` removes a finished probe from the store."""
 
     channel: str
     client_id: str
@@ -161,7 +166,7 @@ class Probe:
         self._metrics = parts.metrics
 
     async def run(self) -> None:
-        """A probe at once, then for ever one each interval. Raises nothing."""
+        """Probes at once and then once per interval, without end. Raises nothing."""
         while True:
             began = time.monotonic()
             result = await self.once()

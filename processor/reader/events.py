@@ -1,4 +1,4 @@
-"""What a reader of frames reports: what a message, a record or a repair changed in its responses."""
+"""The events of a reader of frames: what a message, a record or a repair changed in its responses."""
 
 from dataclasses import dataclass
 

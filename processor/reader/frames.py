@@ -1,6 +1,6 @@
-"""Frames as readers receive them, and text as JavaScript counts it.
+"""Frames as readers receive them, and text lengths as JavaScript counts them.
 
-Shares no code with what makes frames, so that it can check it.
+Shares no code with the writer of frames, so that it can check it.
 """
 
 import hashlib
@@ -64,7 +64,7 @@ class ReceivedPart:
         return self._chunks[0] if self._chunks else ""
 
     def write(self, offset: int, text: str) -> str:
-        """Append what `text`, which stands at `offset`, has beyond the position; return it."""
+        """Appends the part of `text`, which starts at `offset`, that is beyond the position. Returns that part."""
         units = utf16_length(text)
         new = text if offset >= self.length else utf16_tail(text, self.length - offset)
         self.length = max(self.length, offset + units)
@@ -78,7 +78,7 @@ class ReceivedPart:
 
 
 def parse_frame(message: Message) -> ReceivedFrame | None:
-    """The frame a message carries, or None where it is none."""
+    """Returns the frame of a message, or None if it has none."""
     headers, name = message.headers, message.name
     numbers = [headers.get("seq"), headers.get("seqEnd", headers.get("seq")), headers.get("offset", "0")]
     if name not in ("start", "token", "part", "gap", "stop") or not headers.get("responseId"):

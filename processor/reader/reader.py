@@ -1,16 +1,21 @@
-"""A reader of frames: puts responses together from what a channel delivers, whatever is repeated, incomplete or missing.
+"""A reader of frames: assembles responses from what a channel delivers, including repeated, incomplete and missing
+frames.
 
-The rules, per response (`last` = the highest sequence number covered, from -1; L = UTF-16 units in hand of a part):
+The rules, per response (`last` = the highest sequence number covered, from -1; L = the UTF-16 units of a part
+received so far):
 
-- a frame whose `seq` is above `last` + 1, or whose `offset` is above its part's L, tells of a loss: it is held, and the
-  response is among `needs()` until records, history or late frames fill the hole, or `give_up` accepts it;
-- a frame that covers nothing new is a repeat and changes nothing;
-- otherwise what is new in its text is appended, and `last` becomes the larger of `last` and the frame's end;
-- a `stop` is applied only when every part is as long as it says; then the hashes prove the copy, or disprove it.
+- A frame whose `seq` is above `last` + 1, or whose `offset` is above its part's L, shows a loss. It is held, and the
+  response is among
+  `needs()` until records, history or late frames fill the gap, or `give_up` accepts it.
+- A frame that covers nothing new is a repeat and changes nothing.
+- Otherwise the new part of its text is appended, and `last` becomes the larger of `last` and the frame's end.
+- A `stop` is applied only when every part has the length that it states; then the hashes verify the copy.
 
 A response's state is always a prefix of what was produced, so two sources are merged by taking the longer one; a
-finished record replaces everything. Nothing here does I/O or reads a clock. `clients/javascript` is the twin of this
-module: `tests/vectors` and a property test hold both to the same answers.
+finished record
+replaces everything. No function does I/O or reads a clock. `clients/javascript` is the twin of this module:
+`tests/vectors` and a
+property test check that both give the same results.
 """
 
 from collections import OrderedDict
@@ -37,11 +42,13 @@ STREAMING = "streaming"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReaderLimits:
-    """What bounds a reader's memory.
+    """The bounds of a reader's memory.
 
-    Finished responses beyond `finished` are let go, the oldest first, and so are open ones beyond `open`, the least
-    recently begun first; of those the last `remembered` ids are kept, so that their late frames are dropped. Frames held
-    behind a loss beyond `held_frames` or `held_units` of a response are not kept: the response then needs a record.
+    Finished responses beyond `finished` are dropped, the oldest first, and so are open ones beyond `open`, the
+    earliest begun first. The last
+    `remembered` ids of these are kept, so that their late frames are dropped.
+    Frames held behind a loss beyond `held_frames` or `held_units` of a response are not kept: the response then needs
+    a record.
     """
 
     finished: int = 100
@@ -65,12 +72,12 @@ class ReaderCounts:
     lost: int = 0
     """Tokens that `give_up` accepted as never to come."""
     mismatches: int = 0
-    """Finished responses whose text is not what their stop or record says."""
+    """Finished responses whose text differs from their stop or record."""
 
 
 @dataclass(slots=True)
 class ReaderResponse:
-    """What is known of one response. `verified` is None until there is something to prove it by."""
+    """The state of one response. `verified` is None until hashes are available."""
 
     response_id: str
     status: str = STREAMING

@@ -1,4 +1,4 @@
-"""The wait of a worker's task between two turns."""
+"""The wait of a worker's task between two iterations."""
 
 import asyncio
 from math import inf

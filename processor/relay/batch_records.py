@@ -1,4 +1,4 @@
-"""The records of one transaction: response records, and dead letters no larger than their topic takes."""
+"""Builds the records of one transaction: response records, and dead letters within their topic's size limit."""
 
 import structlog
 

@@ -1,4 +1,6 @@
-"""Carries out `processor.relay.caution` for one worker: feeds suspected records alone, and remembers which are refused unread."""
+"""Carries out `processor.relay.caution` for one worker: consumes suspected records alone, and remembers which are
+refused unread.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -117,7 +119,7 @@ class CarefulReading:
             await self._owner.write()
 
     async def _read_as_usual(self, care: Caution) -> None:
-        """Ends the care. What came with the last of it is fed once it is durable that the owner lived."""
+        """Ends the careful reading. The remaining records are consumed once it is durable that the owner survived."""
         if care.holds:
             await self._owner.commit_trying()
             if not self._owner.running():

@@ -1,16 +1,24 @@
-"""Reading a partition whose owners ended without giving it back: a record may be what ends them.
+"""Reads a partition whose owners ended without an orderly handover: a record may be what ends them.
 
-A takeover counts the unclean ends at its committed offset. From `CAUTIOUS_AFTER` of them on, the owner feeds a stretch of
-records at a time, and commits beforehand which: `trying`, in the commit's metadata. Who comes after an owner that ended at a
-stretch feeds its records in smaller stretches in the same way, and at last one by one: each costs a transaction, so that a
-backlog must not be read alone record by record. A record at which an owner ended alone is a suspect.
+A takeover counts the unclean ends at its committed offset. From `CAUTIOUS_AFTER` of them on, the owner consumes a
+range of records at a
+time, and commits the range beforehand: `trying`, in the commit's metadata. The successor of an owner that ended at a
+range consumes its
+records in smaller ranges in the same way, and finally one by one. Each range costs a transaction, so a backlog must
+not be read record
+by record. A record at which an owner ended alone is a suspect.
 
-Owners end for other reasons too: Kafka is slow, another partition takes all the memory, a node goes away. So an end counts
-against a suspect only where hardly anything else can be its cause. The owner first lives for a random time beside the suspect,
-then commits the raised count, feeds the record if that was confirmed promptly while it held its lease, and commits that it
-lives. Only an end between those two commits counts. To survive the record clears it, and an orderly end raises nothing. At
-`POISON_AFTER` counted ends the record goes to the dead letters as `poison`, unread. It works for whatever ends an owner: a
-signal, memory, a loop that no longer turns.
+Owners end for other reasons too: Kafka is slow, another partition uses all the memory, a node disappears. Therefore
+an end counts against
+a suspect only if hardly any other cause is possible. The owner first waits for a random time beside the suspect, then
+commits the raised
+count, consumes the record if that commit was confirmed promptly while it held its lease, and commits that it is
+alive. Only an end
+between those two commits counts. Surviving the record clears it, and an orderly end does not raise the count. At
+`POISON_AFTER` counted
+ends the record goes to the dead letters as `poison`, unread. This works for every cause of an end: a signal, memory,
+an event loop that
+hangs.
 """
 
 from collections import deque
@@ -34,9 +42,9 @@ STRETCHES: Final = (500, 25, 1)
 
 @dataclass(slots=True)
 class Caution:
-    """What waits to be fed with care, from `since` on in stretches of `step`. Predecessors survived what comes before.
+    """Records to consume with care, from `since` on in ranges of `step`. Predecessors survived the records before.
 
-    `until`: the offset from which on everything is read as usual again.
+    `until`: the offset from which records are consumed as usual.
     """
 
     step: int
@@ -105,7 +113,7 @@ def caution(metadata: CommitMetadata, attempts: int, offset: int, end: int) -> C
 
 
 def _smaller(records: int) -> int:
-    """The largest stretch that divides so many records."""
+    """Returns the largest range that divides this number of records."""
     return next((size for size in STRETCHES if size < records), 1)
 
 

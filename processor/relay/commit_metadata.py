@@ -1,8 +1,9 @@
-"""The metadata beside a committed offset: where a successor finds what is open, and whether the end was clean.
+"""The metadata beside a committed offset: where a successor finds the open responses, and whether the end was clean.
 
-`{"v":1,"restore":N,"clean":false}`; absent or unreadable means: read `responses` from its start, unclean. `attempts` counts the
-unclean ends at this offset, `trying` is what was about to be read with care: [first offset, offset after the last, ends that
-count against it], and `poison` the offsets from the committed one on that are not to be read at all.
+`{"v":1,"restore":N,"clean":false}`; absent or unreadable means: read `responses` from its start, unclean.
+`attempts` counts the unclean ends at this offset.
+`trying` is the range about to be read with care: [first offset, offset after the last, ends that count against it].
+`poison` has the offsets, from the committed one on, that must not be read.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,6 @@
-"""The controls of a relay: cancels that it reads go to its partitions, what it ended by itself is written for producers."""
+"""The controls of a relay: passes cancels to its partitions, and writes notices to producers about responses that it
+ended.
+"""
 
 import asyncio
 from collections import deque
@@ -36,7 +38,10 @@ class Cancellable(Protocol):
 
 
 class RelayControls:
-    """`source` and `sink` are None where nothing is to be read or written. `retried` is called for each further attempt to write. `memory` is that of all pipelines of the process."""
+    """`source` and `sink` are None if nothing is read or written.
+
+    `retried` is called for each further attempt to write. `memory` is shared by all pipelines of the process.
+    """
 
     def __init__(
         self,

@@ -1,7 +1,8 @@
-"""Carries out what the lanes of a partition decide: one task per channel that has something to send.
+"""Carries out the decisions of a partition's lanes: one task per channel that has something to send.
 
-A task waits for the channel's turn, its pace, the connection and the lease, and only then takes a frame, so that what
-arrives meanwhile rolls up into it. A frame once taken is sent until it is acknowledged or refused for good.
+A task waits for the channel's turn, its rate, the connection and the lease, and only then requests a frame, so that
+tokens that arrive
+meanwhile roll up into it. A requested frame is sent until it is acknowledged or permanently refused.
 """
 
 import asyncio
@@ -165,7 +166,7 @@ class Lanes:
             return
 
     def _refused(self, frame: Frame, code: int, message: str) -> None:
-        """The channel refuses for good."""
+        """Handles a permanent refusal by the channel."""
         log.warning("channel_refused", code=code, cause=message)
         self._spans.ended(frame.response_id, failed=True)
         self._pipeline.refused(frame, code, message, self._clock.monotonic())

@@ -1,4 +1,4 @@
-"""What the relay shows of its partitions: sums taken a few times a second, so that no record pays for them."""
+"""The relay's metrics of its partitions: sums computed a few times a second, so that no record pays for them."""
 
 from collections.abc import Mapping
 

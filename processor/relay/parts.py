@@ -1,4 +1,4 @@
-"""What a partition's worker is made of."""
+"""The parts of a partition's worker."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

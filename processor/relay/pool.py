@@ -1,7 +1,8 @@
-"""The pool of links: every active channel pinned to one of them, at its own pace.
+"""The pool of links: every active channel is pinned to one of them, at its own rate.
 
-A realtime service orders messages per link and limits their rate per link and per channel. So a channel stays where it is
-while it is active, and the pool grows with the active channels.
+A realtime service orders messages per link, and limits their rate per link and per channel. So an active channel
+keeps its link, and the
+pool grows with the number of active channels.
 """
 
 import asyncio
@@ -190,7 +191,7 @@ class ConnectionPool:
             self._sweep()
 
     def _sweep(self) -> None:
-        """Let go of channels that were idle for long."""
+        """Releases channels that have been idle for long."""
         long_ago = self.clock.monotonic() - IDLE_RELEASE
         for channel, slot in list(self._slots.items()):
             if slot.users == 0 and slot.idle_since < long_ago:

@@ -1,7 +1,9 @@
-"""Whether publishing over a link makes no progress though the service takes connections: pure.
+"""Detects that publishing over a link makes no progress although the service accepts connections. Pure.
 
-It is shown, and restarts nothing: every send without an answer in time has its client replaced in this process, connection included. What
-many fresh clients do not change is outside, the same for all processes, and a restart would only add takeovers to it.
+It is reported, and restarts nothing: every send without an answer in time has its client replaced in this process,
+connection included.
+A fault that many new clients do not change is outside and the same for all processes, and a restart would only add
+takeovers.
 """
 
 STANDSTILL = 300.0

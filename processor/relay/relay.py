@@ -1,14 +1,17 @@
-"""The relay: a member of the consumer group that owns some partitions and relays what they hold.
+"""The relay: a member of the consumer group, which owns partitions and relays their records.
 
-The rebalance callbacks only gate and drain: *assigned* returns at once, since no heartbeat is sent before it does, and
-the takeover is a task; *revoked* waits until the partitions are given back, and heartbeats go on meanwhile.
+The rebalance callbacks only gate and drain: *assigned* returns at once, because no heartbeat is sent before it does,
+and the takeover is a
+task; *revoked* waits until the partitions are released, and heartbeats continue meanwhile.
 
     JOINING --assigned--> MEMBER --group silent, or credentials changed--> LEAVING --left--> JOINING
        |                    |                                                |
        '--------------------'---------------------- stop --------------------'-----> STOPPING
 
-JOINING: a client joins the group, or is to be connected; nothing is owned. MEMBER: the group has assigned partitions, perhaps
-none. LEAVING: partitions are given back, to join with a new client; what the group assigns is not taken. STOPPING: the same, for ever.
+JOINING: a client joins the group, or must be connected; nothing is owned.
+MEMBER: the group has assigned partitions, perhaps none.
+LEAVING: partitions are released, to join with a new client; new assignments are not accepted.
+STOPPING: the same, permanently.
 """
 
 import asyncio
@@ -62,7 +65,8 @@ TRANSITIONS: Final = {
 class RelayOptions:
     """`limits` are those of the whole process; every partition gets its share of the bytes.
 
-    `credentials` tells one state of the secrets and certificates from another: where they changed, Kafka is joined anew, if
+    `credentials` identifies a state of the secrets and certificates: when it changes, the relay joins with a new
+    client, if
     `check_credentials` does not raise KafkaUnavailable.
     """
 
@@ -127,7 +131,7 @@ class Relay:
         return self._parts.controls.trouble
 
     def standstill(self) -> str | None:
-        """That the fetching loop hangs, which only a restart mends; None while it turns, with or without Kafka."""
+        """Why the fetching loop hangs, which only a restart corrects; None while it runs, with or without Kafka."""
         still = self._parts.clock.monotonic() - self._turned_at
         if self._stopping or still < self._options.drain_timeout + STANDSTILL:
             return None
@@ -172,9 +176,9 @@ class Relay:
                 self._consumer.membership.rejoin()
 
     async def _give_back(self, within: float) -> None:
-        """Drain all partitions at once; after it nothing of them is published or committed.
+        """Drains all partitions at once. Afterwards nothing of them is published or committed.
 
-        One at a time: a stop must not end the client while a rebalance still drains.
+        One drain runs at a time: a stop must not end the client while a rebalance still drains.
         """
         async with self._giving_back:
             await self._drain_all(within)

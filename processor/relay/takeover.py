@@ -1,4 +1,4 @@
-"""Where a takeover begins, and reading back what a predecessor made durable."""
+"""Determines where a takeover begins, and reads back what a predecessor made durable."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ log = structlog.get_logger(__name__)
 class Beginning:
     """`offset`: the first tokens offset to read. `restore`: the `responses` offset to read from.
 
-    `lost`: the committed offset is not in the log. `clean` is what the predecessor said of its end, None where nothing was
-    ever committed.
+    `lost`: the committed offset is not in the log. `clean`: what the predecessor recorded of its end, None if nothing
+    was ever committed.
     """
 
     offset: int
@@ -77,7 +77,7 @@ async def restore(pipeline: PipelineInput, responses: RecordsReader, number: int
 
 
 async def record_at(responses: RecordsReader, number: int, offset: int) -> ResponseRecord | None:
-    """The record at an offset of `responses[number]`, None where there is none any more. Raises KafkaUnavailable."""
+    """Returns the record at an offset of `responses[number]`, None if it no longer exists. Raises KafkaUnavailable."""
     found: list[bytes] = []
 
     def keep(at: int, _key: bytes, value: bytes | None) -> None:

@@ -1,10 +1,11 @@
-"""The worker of one assigned partition: takes it over, feeds its pipeline, writes what is to be durable, gives it back.
+"""The worker of one assigned partition: takes it over, runs its pipeline, writes what must be durable, and releases
+it.
 
     TAKING_OVER --restored--> RUNNING --revoked, stop--> DRAINING --final commit--> GONE
          |                       |                          |
          '-----------------------'--- fenced, or too late --'-----> GONE, and nothing was committed
 
-Everything but the pipeline's decisions is here; the lanes are another shell's and come by `LanesOf`.
+It does everything except the pipeline's decisions; the lanes are a shell of their own, created by `LanesOf`.
 """
 
 import asyncio
@@ -390,7 +391,7 @@ class PartitionWorker:
         return landed
 
     def abandon(self) -> None:
-        """Let go at once. Nothing more is published or committed from here."""
+        """Releases the partition at once. Nothing more is published or committed by this worker."""
         self.state = WorkerState.GONE
         self._lanes.stop()
         self._alarm.ring()

@@ -1,6 +1,7 @@
 """The bridge, built from settings: HTTP up -> Kafka connected -> SIGTERM -> streams drained -> HTTP down.
 
-It is a process of its own, beside the model server, and imported only there: it needs neither the realtime service's SDK nor a store.
+It is a process of its own beside the model server, and is imported only there: it needs neither the realtime
+service's SDK nor a store.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The gateway as a whole, built from settings."""
+"""The gateway, built from settings."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What every Kafka client of a process is made with."""
+"""The common options of every Kafka client of a process."""
 
 from typing import Any
 

@@ -1,4 +1,6 @@
-"""The probe, built from settings. Imported only where one is wanted, so that other apis need not load the realtime service's client."""
+"""The probe, built from settings. Imported only if it is used, so that other apis need not load the realtime
+service's client.
+"""
 
 from random import Random
 

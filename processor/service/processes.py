@@ -1,7 +1,8 @@
-"""Several relays on one machine: as many processes of one consumer group, for a Python process uses one core.
+"""Runs several relays on one machine, as processes of one consumer group, because a Python process uses one core.
 
-They share nothing but the group, which splits the partitions among them. This one starts them, hands on the signals it
-gets, and ends them all when one of them ends: whoever runs it (Kubernetes, systemd) starts all of them again.
+They share only the group, which splits the partitions among them. The parent starts them, forwards the signals that
+it gets, and ends all
+of them when one ends: its supervisor (Kubernetes, systemd) then starts all of them again.
 """
 
 import asyncio
@@ -60,7 +61,9 @@ async def run_processes(settings: Settings, count: int, config: Path | None) -> 
 
 
 def exit_code(first: int, codes: Sequence[int], *, asked: bool) -> int:
-    """A wrong setting (2) is told as such; a process that ended unasked is a failure, whatever it says."""
+    """Returns the exit status: 2 for a wrong setting; a failure for a process that ended unasked, whatever its
+    status.
+    """
     if asked:
         return 0 if not any(codes) else 1
     return first if first > 0 else 1

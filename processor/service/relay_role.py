@@ -1,4 +1,4 @@
-"""The relay as a whole, built from settings: here the realtime service is chosen. Imported only by processes that relay."""
+"""The relay, built from settings: selects the realtime service. Imported only by processes that relay."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,9 +1,12 @@
-"""The composition root: builds the roles from settings, runs them in one task group, stops them in the right order.
+"""The composition root: builds the roles from settings, runs them in one task group, and stops them in the right
+order.
 
-    HTTP up (health) -> topics verified -> archive, api, gateway, relay -> SIGTERM -> relay drained -> archive, HTTP down
+    HTTP up (health) -> topics verified -> archive, api, gateway, relay -> SIGTERM -> relay drained -> archive, HTTP
+    down
 
-A role that fails for good ends the process; what it was doing, the next process does again. What only one role needs is
-imported when that role is built: a relay does not load a database driver, an api does not load the client of the realtime service.
+A role that fails permanently ends the process; the next process continues its work. What only one role needs is
+imported when that role is
+built: a relay does not load a database driver, an api does not load the client of the realtime service.
 """
 
 import asyncio
@@ -91,7 +94,7 @@ def kafka_connection(settings: Settings) -> KafkaConnection:
 
 
 async def serve(settings: Settings, roles: frozenset[Role]) -> None:
-    """Run the roles until SIGTERM or SIGINT. Raises what ends a role for good."""
+    """Runs the roles until SIGTERM or SIGINT. Raises the error that ends a role permanently."""
     for warning in plain_text_warnings(settings):
         log.warning("credential_in_plain_text", detail=warning)
     stop = asyncio.Event()
@@ -342,9 +345,10 @@ async def _connect(controls: Controls) -> None:
 
 
 def spare_the_collector() -> None:
-    """Let Python's garbage collector pass over what is loaded by now: it stays, and walking it stops everything else.
+    """Excludes the objects that are loaded by now from Python's garbage collection: they remain, and walking them
+    stops everything else.
 
-    What a record brings is freed as it is let go of; cycles are few, so looking for them can be seldom.
+    Objects of a record are freed when they are released. Reference cycles are rare, so collections can be rare.
     """
     gc.collect()
     gc.freeze()

@@ -86,11 +86,12 @@ def no_checks() -> Sequence[Check]:
 
 
 class Health:
-    """`checks` and `vitals` may change while the process runs, as roles come and go.
+    """`checks` and `vitals` may change while the process runs, as roles start and stop.
 
-    A check is about what the process depends on; a vital is about the process itself, and only a restart mends it.
-    With `for_strangers` the reasons in answers name no addresses of other systems: anyone may reach the port. The log has
-    the whole reasons.
+    A check is about what the process depends on; a vital is about the process itself, and only a restart corrects it.
+    With `for_strangers` the reasons in answers name no addresses of other systems, because anyone may reach the port.
+    The log has the whole
+    reasons.
     """
 
     def __init__(
@@ -155,7 +156,7 @@ class Health:
         self._findings = findings
 
     async def keep_examining(self) -> None:
-        """For ever: who alerts on the `ready` gauge need not ask `/readyz`."""
+        """Updates the `ready` gauge without end, so that alerts on it do not depend on requests to `/readyz`."""
         while True:
             await self.examine()
             self._metrics.fold()

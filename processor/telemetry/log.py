@@ -1,8 +1,10 @@
-"""How the process logs: events with fields, one line each, on one stream; never a key, never token text.
+"""Configures logging: events with fields, one line each, on one stream; never a key, never token text.
 
-Our own code logs through structlog, libraries through the standard library; both leave here the same way. What a library says that quotes
-what it sends, as the client of a realtime service may, is cut before the first payload, and held at warnings. No library is heard below
-info, known or not: at debug they write statements with their values, headers and whole requests.
+Our own code logs through structlog, libraries through the standard library; both have the same output.
+A message of a library that quotes what it sends, as the client of a realtime service may, is cut before the first
+payload, and limited to
+warnings. No library is logged below info: at debug they write statements with their values, headers and whole
+requests.
 """
 
 import json
@@ -173,10 +175,11 @@ def _is_ours_or_no_debugging(record: logging.LogRecord) -> bool:
 
 
 class _PayloadCut:
-    """Cuts what quoting libraries and the HTTP server say before the first thing that may be a message or a part of a request,
-    and keeps only the type of their exceptions.
+    """Cuts messages of quoting libraries and of the HTTP server before the first possible part of a message or
+    request, and keeps only the type
+    of their exceptions.
 
-    Warnings of a quoting library become information here: what they mean for us, our own events and metrics say.
+    Warnings of a quoting library become info: our own events and metrics report their consequences.
     """
 
     def __init__(self, quoting: frozenset[str]) -> None:

@@ -1,9 +1,12 @@
-"""Watches the event loop from outside: how late it runs its timers, and what it is doing when it stands still.
+"""Watches the event loop from a thread: how late it runs its timers, and what it is doing when it hangs.
 
-After STALL_SECONDS without a beat the stacks of all threads are logged, once; the next beat arms it again. Where not even a
-thread may run, as inside one endless call into C that keeps the interpreter's lock, the stack of the thread that makes the
-call is written to stderr from C: a timer that counts the process's CPU time interrupts that thread. Stacks are never read
-from another thread without the lock: that ends a process whose threads run on, as after a suspension of the machine.
+After STALL_SECONDS without a beat the stacks of all threads are logged, once; the next beat rearms it.
+If no thread can run, as inside one endless call into C that keeps the interpreter's lock, the stack of the calling
+thread is written to
+stderr from C: a timer that counts the process's CPU time interrupts that thread.
+Stacks are never read from another thread without the lock: that ends a process whose threads continue, as after a
+suspension of the
+machine.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Trying again: one policy, with jitter, a cap and a counter."""
+"""Retries: one policy, with jitter, a cap and a counter."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -23,7 +23,7 @@ log = structlog.stdlib.get_logger("tokenstream.http")
 
 
 class PortTaken(Fatal):
-    """The address can't be bound; the sentence says which, and which settings change it."""
+    """The address cannot be bound. The sentence names it, and the settings that change it."""
 
 
 class AcceptedConnection(web.RequestHandler):
@@ -104,7 +104,7 @@ class _Runner(web.AppRunner):
 
 
 class HttpServer:
-    """Serves `app` on `host` and `port` (0: any free one, told by `port` once started). A context manager too."""
+    """Serves `app` on `host` and `port` (0: any free one; `port` has it after the start). Also a context manager."""
 
     def __init__(
         self,

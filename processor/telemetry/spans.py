@@ -1,7 +1,9 @@
-"""A trace span for each response, from its start's acknowledgement to its stop's, inside the trace its producer named.
+"""A trace span for each response, from its start's acknowledgement to its stop's, inside the trace that its producer
+named.
 
-By OpenTelemetry's API alone: without an SDK in the process (as `opentelemetry-instrument` brings one) every span is the
-API's own that records nothing, and nothing is kept. The only module that imports it.
+Uses only OpenTelemetry's API: without an SDK in the process (as `opentelemetry-instrument` installs one) every span
+is the API's own that
+records nothing, and nothing is kept. The only module that imports it.
 """
 
 from collections import OrderedDict

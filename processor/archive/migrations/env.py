@@ -1,4 +1,4 @@
-"""Run by Alembic inside `processor.archive.schema.upgrade`, on the connection it was given."""
+"""Run by Alembic inside `processor.archive.schema.upgrade`, on the connection that it passes."""
 
 from alembic import context
 

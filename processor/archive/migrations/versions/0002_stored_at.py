@@ -1,4 +1,4 @@
-"""When each record was stored. Those from before count as stored by this migration."""
+"""Adds the time when each record was stored. Existing records get the time of this migration."""
 
 import time
 
