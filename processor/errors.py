@@ -1,4 +1,5 @@
-"""What can go wrong, as types. Whether to retry is decided by the type, never by a message. A test holds that all are drawn here.
+"""What can go wrong, as types. Whether to retry is decided by the type, never by a message. A test holds that all are
+drawn here.
 
 TokenstreamError                        the root, in `topics.errors`
 ├── SettingsError                       a wrong setting; the process exits with 2, one line a mistake

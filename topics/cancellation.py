@@ -13,8 +13,7 @@ class Scope:
     `cancel` cancels the task that entered, where it waits in the block.
     `leave` reverts that, and returns whether the CancelledError that leaves the block is only this one.
     It counts as `asyncio.timeout` does (`Task.uncancel`): scopes, timeouts and task groups can be nested, and a
-    cancellation by anyone else
-    is never absorbed. A block that swallows the cancellation is cancelled again.
+    cancellation by anyone else is never absorbed. A block that swallows the cancellation is cancelled again.
     """
 
     __slots__ = ("_before", "_delivery", "_requests", "_task", "cancelled")

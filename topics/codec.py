@@ -9,8 +9,7 @@ Guarantees, for every input:
 
 The plain path is one msgspec decode into a flat struct and a few comparisons.
 What it refuses (lone surrogates, a wrong type in a field of another event, and every invalid value) is decided by a
-slow path, on the
-standard library's reading.
+slow path, on the standard library's reading.
 """
 
 import json

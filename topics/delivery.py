@@ -2,8 +2,8 @@
 records.
 
 A batch that the broker refuses leaves a gap in aiokafka's sequence numbers: the broker would refuse all later batches
-of that partition
-as out of order. Then the connection is closed, and the refused records are sent again, in order, on a new one.
+of that partition as out of order. Then the connection is closed, and the refused records are sent again, in order, on
+a new one.
 The records of a refused batch are sent one by one, so that only the record at fault fails.
 """
 

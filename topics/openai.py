@@ -59,7 +59,8 @@ def recognize(
 ) -> Body | Invalid | None:
     """Returns the body of a record in OpenAI's format, or None for a record that is not.
 
-    `Invalid` is only for records that a header or the format declares to be OpenAI's. With `auto`, what is not JSON is not OpenAI's.
+    `Invalid` is only for records that a header or the format declares to be OpenAI's. With `auto`, what is not JSON
+    is not OpenAI's.
     """
     content_type = header(headers, _CONTENT_TYPE_HEADER) or b""
     forced = tokens_format is Format.OPENAI or content_type.split(b";", 1)[0].strip().lower() == CONTENT_TYPE

@@ -17,7 +17,8 @@ class _MissingError(TokenstreamError):
 
 
 class ChannelTemplate:
-    """A channel name with placeholders: `{key}`, `{response_id}`, `{header:NAME}`, and `{user}`, which only a request has.
+    """A channel name with placeholders: `{key}`, `{response_id}`, `{header:NAME}`, and `{user}`, which only a request
+    has.
 
     Raises ValueError for any other brace.
     """

@@ -186,9 +186,7 @@ def _functions(delta: JsonObject) -> Iterator[JsonObject]:
 
 
 def _take_usage(draft: Draft, fields: JsonObject) -> None:
-    """Returns the usage. It is at the top level; some providers put it into `x_groq` or into the choice that
-    finishes.
-    """
+    """Returns the usage. It is at the top level; some providers put it into `x_groq` or into the choice that finishes."""
     places = [fields, _object(fields, "x_groq"), *reversed(choices_of(fields))]
     found = [place["usage"] for place in places if isinstance(place.get("usage"), dict)]
     if found:

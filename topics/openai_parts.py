@@ -246,9 +246,7 @@ class Draft:
                 self._changed = True
 
     def take_usage(self, usage: object) -> None:
-        """Keeps usage as sent; the last one counts. Usage over the limits of an object counts as seen, and is not
-        kept.
-        """
+        """Keeps usage as sent; the last one counts. Usage over the limits of an object counts as seen, and is not kept."""
         if not isinstance(usage, dict):
             return
         taken = read_object("usage", usage)

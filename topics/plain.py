@@ -16,8 +16,8 @@ class PlainToken(msgspec.Struct, gc=False, rename="camel", frozen=True):
     """The fields of a token, unchecked.
 
     They equal the result of `Decoder.decode` if the value has at most `MAX_NESTING` bytes and is UTF-8 (msgspec does
-    not check unknown
-    fields), `seq` is above 0, `response_id`, `kind` and `part` are known to be valid, and `part_info` is absent.
+    not check unknown fields), `seq` is above 0, `response_id`, `kind` and `part` are known to be valid, and
+    `part_info` is absent.
     In that result `kind` and `part` have their defaults; here None means that they are left out.
     """
 

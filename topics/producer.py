@@ -8,8 +8,7 @@
 Guarantees:
 
 * Records of a response are in the log in the order of the calls, each once, numbered from 0, on the partition of its
-  channel (murmur2, as
-  the Java client).
+  channel (murmur2, as the Java client).
 * No token is held back to fill a batch.
 * Unacknowledged records are bounded: `token()` waits at the bound.
 * A response that was begun gets a `stop`, however its block is left, if Kafka can be reached in time.
@@ -78,8 +77,7 @@ class TokenProducer:
     `request_timeout_ms` and so on.
 
     Records on `controls_topic` cancel responses; None reads none. While that topic cannot be read, production
-    continues, and
-    `controls_trouble` has the reason.
+    continues, and `controls_trouble` has the reason.
     """
 
     def __init__(
@@ -198,14 +196,12 @@ class ResponseWriter:
     is acknowledged.
 
     If an exception leaves the block, the stop's reason is `error`, with the exception's type as code and its message;
-    for a cancellation it
-    is `cancelled`. Calls may come from several tasks; records are written in the order of the calls.
+    for a cancellation it is `cancelled`. Calls may come from several tasks; records are written in the order of the
+    calls.
 
     A cancel of the response cancels the task that entered the block, wherever it waits in it. Leaving the block
-    absorbs that: execution
-    continues after the block, and `cancelled` is true. Any other cancellation continues. Once the response is
-    cancelled, `token` and `stop`
-    raise CancelledError. A cancel after `stop` does nothing.
+    absorbs that: execution continues after the block, and `cancelled` is true. Any other cancellation continues. Once
+    the response is cancelled, `token` and `stop` raise CancelledError. A cancel after `stop` does nothing.
     """
 
     def __init__(
@@ -262,8 +258,7 @@ class ResponseWriter:
 
         `kind` defaults to `text`, `part` to the kind; `part_info` counts on a part's first token.
         Raises ValueError for what a record may not hold (RecordTooLargeError if the topic does not accept a record of
-        that size). Nothing is
-        written then, and the response may continue.
+        that size). Nothing is written then, and the response may continue.
         Raises DeliveryError once Kafka has refused a record of this response.
         """
         _check_text(text)
@@ -279,8 +274,7 @@ class ResponseWriter:
         Raises ValueError if the reason, `usage` or `error` is not allowed. Nothing is written then, and `stop` may be
         called again.
         If no other stop follows, leaving the block ends the response with the given reason and without the refused
-        object, whether the
-        ValueError leaves the block or is caught.
+        object, whether the ValueError leaves the block or is caught.
         """
         if reason not in STATUS_BY_REASON:
             raise ValueError(f"reason must be one of {', '.join(STATUS_BY_REASON)}, not {reason!r}")

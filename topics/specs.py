@@ -4,13 +4,11 @@ The purpose of each config:
 
 - `tokens` are kept for a day: the time that the processor may be down without losing a token.
 - `responses` are compacted (the newest record of a response remains) and dropped after a week. A record must hold a
-  whole response, so
-  `max.message.bytes` is the largest response and 64 KiB for the batch around it.
+  whole response, so `max.message.bytes` is the largest response and 64 KiB for the batch around it.
 - `dead-letters` must hold any token record and the headers with the reason: 64 KiB more than `tokens` takes.
 - `controls` are of use for minutes; they are kept for an hour.
 - `frames` exist only with the transport `direct`. They are kept for as long as a reader may be away and continue: 15
-  minutes. A topic
-  deletes whole segments, so segments are closed every 5 minutes.
+  minutes. A topic deletes whole segments, so segments are closed every 5 minutes.
 """
 
 from collections.abc import Mapping
@@ -109,8 +107,8 @@ def specs_for(
     partitions: int | None = DEFAULT_PARTITIONS,
     tokens_message_bytes: int = KAFKA_MESSAGE_BYTES,
 ) -> TopicSpecs:
-    """The topics. `partitions` counts for `tokens` and `responses`, whose partitions belong together, and for `frames`;
-    `tokens_message_bytes` is the `max.message.bytes` that `tokens` has, which is its operator's to choose.
+    """The topics. `partitions` counts for `tokens` and `responses`, whose partitions belong together, and for
+    `frames`; `tokens_message_bytes` is the `max.message.bytes` that `tokens` has, which is its operator's to choose.
     """
     return TopicSpecs(
         tokens=TopicSpec(names.tokens, partitions, "delete", DAY_MS),

@@ -1,7 +1,8 @@
 """What each refusal of the realtime service means for what was refused.
 
-Source: Ably's error codes. What is not listed is retried, since nothing may be lost; it shows in the metrics by code. Of a refusal of
-the message itself that is not listed, the relay decides when it counts as permanent (`processor.relay.persistent_refusal`).
+Source: Ably's error codes. What is not listed is retried, since nothing may be lost; it shows in the metrics by code.
+Of a refusal of the message itself that is not listed, the relay decides when it counts as permanent
+(`processor.relay.persistent_refusal`).
 """
 
 from typing import Final

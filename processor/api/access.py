@@ -3,10 +3,8 @@ patterns, Ably JWTs.
 
 An open server is read-only: cancelling and deleting always need a credential.
 A server that is open only to loopback serves connections from a loopback address whose request names a loopback
-`Host` and shows no sign
-of a proxy. A web page that reaches it by DNS rebinding sends another `Host`; a proxy or an ingress on the same
-machine forwards
-requests of clients elsewhere.
+`Host` and shows no sign of a proxy. A web page that reaches it by DNS rebinding sends another `Host`; a proxy or an
+ingress on the same machine forwards requests of clients elsewhere.
 """
 
 import hmac
@@ -81,8 +79,9 @@ def _includes(operations: Sequence[str], operation: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What decides about a request: every value of its `Authorization` and `Host`, whether it changes anything (`deletes`, or cancels), the address its
-    connection comes from (None where that is unknown), and whether a proxy passed it on.
+    """What decides about a request: every value of its `Authorization` and `Host`, whether it changes anything
+    (`deletes`, or cancels), the address its connection comes from (None where that is unknown), and whether a proxy
+    passed it on.
     """
 
     authorization: Sequence[str] = ()

@@ -20,9 +20,7 @@ class BudgetShare:
     size: int
 
     async def grow(self, size: int) -> None:
-        """Reserves `size` more bytes, at most the whole budget. Raises ApiError 503 if they do not become free in
-        time.
-        """
+        """Reserves `size` more bytes, at most the whole budget. Raises ApiError 503 if they do not become free in time."""
         more = self.budget.most(size)
         await self.budget.acquire(more)
         self.size += more

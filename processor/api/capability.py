@@ -48,7 +48,8 @@ def _capability(claims: Mapping[str, Any]) -> Capability:
 def covers(resource: str, channel: str) -> bool:
     """Whether a capability's resource includes a channel, by Ably's wildcards.
 
-    A `*` segment matches one segment, a last one matches all that follow. Of the qualifiers only `[*]` includes channels:
+    A `*` segment matches one segment, a last one matches all that follow. Of the qualifiers only `[*]` includes
+    channels:
     `[queue]` and `[meta]` name other things, and Ably knows no others.
     """
     if resource.startswith("["):

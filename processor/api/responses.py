@@ -31,8 +31,9 @@ from topics.records import Status
 
 MAX_LIMIT = 500
 STORED_BYTES = 3 * 1024 * 1024
-"""Read for one page. Rendered, it is at most `PAGE_BYTES`: a record has its answer twice then, or 76 bytes more for each part,
-which has at least 45."""
+"""Read for one page. Rendered, it is at most `PAGE_BYTES`: a record has its answer twice then, or 76 bytes more for
+each part, which has at least 45.
+"""
 HELD_TIMES = 3
 """The memory of a response's answer, as a multiple of its record: the record, its rendering, and the largest step of it."""
 PAGE_MEMORY = 12 * 1024 * 1024
@@ -132,7 +133,8 @@ class Responses:
         return Loading(PAGE_MEMORY, load)
 
     async def delete(self, grant: Grant, response_id: str) -> None:
-        """The log first: what fails after it, the archive does. The other way round a failure would leave the log's copy.
+        """The log first: what fails after it, the archive does. The other way round a failure would leave the log's
+        copy.
 
         Once the tombstone is on its way a caller that goes away changes nothing: the deletion runs to its end.
         """

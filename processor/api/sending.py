@@ -28,8 +28,7 @@ RENDERS_AT_ONCE = 2
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An answer whose `pieces` are rendered while they are written: about `size` bytes in total, at most `memory` at
-    one time, including the
-    stored records. `etag` is given if only a deletion can change the body.
+    one time, including the stored records. `etag` is given if only a deletion can change the body.
     """
 
     pieces: Pieces

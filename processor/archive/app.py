@@ -82,8 +82,7 @@ class ArchiveSettings:
 class Archive:
     """Call `run()` in a task group, or `start()` and `stop()`. `client_options` is called for every connection.
 
-    `credentials` returns another value when the secrets in those options change; then the archive reconnects to
-    Kafka.
+    `credentials` returns another value when the secrets in those options change; then the archive reconnects to Kafka.
     """
 
     def __init__(

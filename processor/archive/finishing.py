@@ -10,7 +10,8 @@ SETTLE_SECONDS = 60.0
 
 
 class Finishing:
-    """Runs each write in a task of its own. A cancelled caller leaves; the write commits or rolls back, and is awaited by `settle`.
+    """Runs each write in a task of its own. A cancelled caller leaves; the write commits or rolls back, and is
+    awaited by `settle`.
 
     The store's own limits bound how many run: each write first waits for its turn there.
     """

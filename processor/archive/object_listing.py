@@ -50,7 +50,7 @@ class ObjectListing:
         return Page(items, Cursor(last.started_at, await self._id_of(last, items), stage_open).encode())
 
     async def _id_of(self, head: Named, items: Sequence[StoredResponse]) -> str:
-        """Returns a record; for one that was deleted meanwhile, follows its pointer."""
+        """Returns the response id behind a name. If the record was deleted meanwhile, its pointer has the id."""
         if items and escape(items[-1].response_id) == head.escaped_id:
             return items[-1].response_id
         stored = await self._bucket.get(pointer_key(head.escaped_id))

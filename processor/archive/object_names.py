@@ -36,9 +36,7 @@ def escape(name: str) -> str:
 
 
 def day_of(at: int) -> str:
-    """Returns the day of milliseconds since the epoch, in UTC. Later days than the last one with a name get that
-    name.
-    """
+    """Returns the day of milliseconds since the epoch, in UTC. Later days than the last one with a name get that name."""
     if at >= LAST_DAY_MS:
         return "9999-12-31"
     return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d")

@@ -54,7 +54,8 @@ async def delete_response(
     force: bool = False,
     clock: Clock | None = None,
 ) -> None:
-    """As `DELETE /v1/responses/{id}`: the tombstone, then the store; with `force` an open response too, whatever its age.
+    """As `DELETE /v1/responses/{id}`: the tombstone, then the store; with `force` an open response too, whatever its
+    age.
 
     Raises NotDeletable, KafkaUnavailable, StoreUnavailable.
     """

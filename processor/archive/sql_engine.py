@@ -2,8 +2,8 @@
 SQLAlchemy's errors end here.
 
 PostgreSQL may be behind pgbouncer in transaction mode. Therefore no statement is used outside the transaction that
-prepared it: none is
-cached, each has a name of its own, and a pooled connection is tested inside the transaction that will use it.
+prepared it: none is cached, each has a name of its own, and a pooled connection is tested inside the transaction that
+will use it.
 """
 
 import asyncio

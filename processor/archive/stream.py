@@ -1,10 +1,9 @@
 """The Faust app that reads `responses`. The only user of Faust (0.15.3), whose defects are handled here:
 
 * It acknowledges records that were never processed: `take()` does so in a `finally`, whatever the outcome of the
-  batch, and a rebalance
-  for each record that it skips. A commit built on these loses records. Therefore Faust's acknowledgements are
-  ignored: only `confirm()`
-  moves the offset to commit, and only in the generation of the group that the record was read in.
+  batch, and a rebalance for each record that it skips. A commit built on these loses records. Therefore Faust's
+  acknowledgements are ignored: only `confirm()` moves the offset to commit, and only in the generation of the group
+  that the record was read in.
 * It reads uncommitted records, and lacks some of aiokafka's settings: the consumer is created here.
 * It crashes on a failed commit; here the next commit tries again.
 * It creates unneeded directories, a leader topic and a producer: all are disabled.

@@ -62,7 +62,8 @@ async def verify(
 ) -> VerifyReport:
     """Read the log once, compare; with `repair` read it again, and store what was missing or different.
 
-    Memory: about 300 bytes a response. What the archive has not read yet counts as missing. Raises KafkaUnavailable, StoreUnavailable.
+    Memory: about 300 bytes a response. What the archive has not read yet counts as missing. Raises KafkaUnavailable,
+    StoreUnavailable.
     """
     report = VerifyReport()
     expected = await newest_on_log(read_log(client_options, responses_topic, since=since, progress=progress), report)

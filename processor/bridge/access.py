@@ -2,8 +2,7 @@
 the channel.
 
 A bridge without tokens serves only loopback. A web page can reach it there through its visitor's browser: such
-requests name another
-`Host`, or have an `Origin`, and are refused.
+requests name another `Host`, or have an `Origin`, and are refused.
 """
 
 import hmac

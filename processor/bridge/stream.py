@@ -298,7 +298,7 @@ class Stream:
         self._refuse(Refusal(409, "cancelled", "The response was cancelled.", NO_RETRY))
 
     def _settle(self) -> None:
-        """Drops what nobody waits for."""
+        """Ends the pipe and refuses the futures that are still open."""
         self.pipe.end(whole=False)
         self._refuse(Refusal(502, UPSTREAM_ERROR, "The response could not be completed.", NO_RETRY))
 

@@ -38,7 +38,7 @@ class CheckResult:
 async def examine(
     settings: Settings, kafka: KafkaConnection, wanted: TopicsWanted, ably: AblyOptions | None, channel: str
 ) -> list[CheckResult]:
-    """Yields all findings, in the order in which to correct them. Raises nothing for a failed check."""
+    """Returns all findings, in the order in which to correct them. Raises nothing for a failed check."""
     found = await asyncio.gather(
         kafka_findings(kafka, wanted),
         _transport_findings(settings, ably, channel),

@@ -32,7 +32,8 @@ class TailedChannel(Protocol):
 class Follower:
     """What happens to the responses of a channel, or to `only` one, from now on; with `ended`, from before, too.
 
-    What a reader misses is looked for in the history, some times; then it is given up, and the response is not complete.
+    What a reader misses is looked for in the history, some times; then it is given up, and the response is not
+    complete.
     """
 
     def __init__(self, source: TailedChannel, client_id: str, *, only: str | None = None, ended: bool = False) -> None:

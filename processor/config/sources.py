@@ -1,8 +1,8 @@
 """Reads the texts of settings from the environment, files that hold one value, and a configuration file.
 
 The configuration file is TOML if its name ends in `.toml`, else lines of `NAME=value` (comments, `export ` and quotes
-as in any `.env`
-file; no substitution in values). The prefix may be left out in it. An empty value counts as not given.
+as in any `.env` file; no substitution in values). The prefix may be left out in it. An empty value counts as not
+given.
 """
 
 import re

@@ -1,8 +1,8 @@
 """Converts the text of a setting to its value: by its type and bounds, or by a reader if pydantic has no such type.
 
 A reader raises ValueError with the words that follow the variable's name. Readers convert text, as the environment
-gives it, and return
-any other value unchanged: the type checks it. A message quotes a value only if it cannot be a secret.
+gives it, and return any other value unchanged: the type checks it. A message quotes a value only if it cannot be a
+secret.
 """
 
 import re

@@ -1,6 +1,4 @@
-"""Advances the open responses of a partition: accepts records, gives up gaps, and applies ends that the relay
-decides.
-"""
+"""Advances the open responses of a partition: accepts records, gives up gaps, and applies ends that the relay decides."""
 
 from collections.abc import Container
 from typing import Final

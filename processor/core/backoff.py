@@ -1,6 +1,4 @@
-"""Computes the delay before a retry. The delay is exponential and capped; half of it is jitter, which the caller
-draws.
-"""
+"""Computes the delay before a retry. The delay is exponential and capped; half of it is jitter, which the caller draws."""
 
 from dataclasses import dataclass
 

@@ -2,8 +2,7 @@
 
 One record of the log gives any number of token events, and some records change only the decoder's state.
 A response record therefore covers a position: an offset, the number of events taken from the record at that offset,
-and the state
-before it. A reader that continues from that offset repeats nothing and misses nothing.
+and the state before it. A reader that continues from that offset repeats nothing and misses nothing.
 """
 
 from collections import deque

@@ -10,9 +10,7 @@ from topics.records import Reason
 
 
 class EarlyRecords:
-    """Counts the cost of the early records of all responses, and tracks the records of responses that have not
-    started.
-    """
+    """Counts the cost of the early records of all responses, and tracks the records of responses that have not started."""
 
     __slots__ = ("_limits", "_startless", "_timers", "_write_queue", "bytes")
 

@@ -1,6 +1,4 @@
-"""Keeps the ids of responses that ended long ago, in few bytes each, so that a late copy of a record opens no
-response.
-"""
+"""Keeps the ids of responses that ended long ago, in few bytes each, so that a late copy of a record opens no response."""
 
 from array import array
 from bisect import bisect_left

@@ -22,8 +22,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     """One message for a channel. `data` is text, or encoded JSON if `json` is set; header values are strings.
 
     `tokens` counts the records inside. `oldest_ts` is the producer's time of the oldest one (milliseconds since the
-    epoch),
-    and `oldest_offset` is its offset.
+    epoch), and `oldest_offset` is its offset.
     `first_token_of` is when the response's start was consumed (monotonic seconds), on the frame with its first token.
     `acked_before` is when the response's previous frame was acknowledged (monotonic seconds).
     `urgent` frames need not wait for the rate limiter.
@@ -47,9 +46,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Built(msgspec.Struct):
-    """A frame and the items it was made of. `piece` is the part of an oversize token that the frame carries, else
-    None.
-    """
+    """A frame and the items it was made of. `piece` is the part of an oversize token that the frame carries, else None."""
 
     frame: Frame
     response: Response

@@ -2,8 +2,7 @@
 
 A group is silent if no heartbeat is answered.
 While Kafka itself is unreachable, the current client is kept: it reconnects by itself, knows what it published, and
-can still hand
-over cleanly. A new client would have to ask the channels' histories.
+can still hand over cleanly. A new client would have to ask the channels' histories.
 Only if Kafka answers other connections for the whole patience does the client's look-up of its coordinator hang.
 If the client's membership has ended, there is nothing to wait for.
 """

@@ -4,8 +4,7 @@ Offsets are kept as runs: a run is its first offset and the highest sequence num
 A run is covered when a committed record reaches that number. The committable offset is therefore never past an
 uncovered record.
 It may lag by one run, which a successor drops as repeats: one fetched batch, or an eighth of the uncovered batches of
-a response
-that has many.
+a response that has many.
 """
 
 from typing import Final
@@ -27,8 +26,7 @@ class Runs:
         self._highest: list[int] = []
         self._batch = -1
         self._stride = 1
-        """The number of batches in a run. It is the same for all runs, so that no run holds back a large share of
-        them.
+        """The number of batches in a run. It is the same for all runs, so that no run holds back a large share of them.
         """
         self._room = 0
         """The number of batches that the last run can still take."""

@@ -24,8 +24,7 @@ RECORD_OVERHEAD = 1_024
 PENDING_COST = 200
 """Bytes counted for a waiting token beside its text: the consumed record kept with it."""
 RESPONSE_COST = 8_192
-"""Bytes counted for a response whose start or end waits to be published: its state, its channel, and the sending
-task.
+"""Bytes counted for a response whose start or end waits to be published: its state, its channel, and the sending task.
 """
 
 START_LESS_COST = 3_072
@@ -58,9 +57,7 @@ def _level(counts: Sequence[int], most: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The bounds in seconds, bytes and numbers. `share` derives the bounds of one partition from those of the
-    process.
-    """
+    """The bounds in seconds, bytes and numbers. `share` derives the bounds of one partition from those of the process."""
 
     snapshot_interval: float = 5.0
     gap_timeout: float = 2.0

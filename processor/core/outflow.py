@@ -92,9 +92,7 @@ class Outflow:
         return changed
 
     def note_changed(self, response: Response) -> None:
-        """Requests a record of the response within the snapshot interval, although none of its frames was
-        acknowledged.
-        """
+        """Requests a record of the response within the snapshot interval, although none of its frames was acknowledged."""
         self._changed.append(response)
 
     def _lane(self, channel: str) -> Lane:

@@ -3,14 +3,13 @@
 The shell around it
 - passes records to `consume` in offset order, and calls `tick` no later than `next_wake`;
 - asks `take_woken` for channels that have something to send; for each, when the rate limiter and the connection
-  permit, gets
-  `next_frame`, publishes it and reports `done`, `refused` or `too_large`; it may retry the same frame without limit;
+  permit, gets `next_frame`, publishes it and reports `done`, `refused` or `too_large`; it may retry the same frame
+  without limit;
 - writes what `collect` returns in one transaction with `commit_point`, and reports `committed`;
 - pauses fetching while `paused`.
 
 Its members are in three groups, which `processor.core.pipeline` types: input (called where records are consumed),
-output (called by
-the lanes), and durability (called where batches are written). `status` is for the gauges.
+output (called by the lanes), and durability (called where batches are written). `status` is for the gauges.
 No input makes it raise. `PartitionPipeline` is not safe to share between threads.
 """
 
@@ -36,8 +35,7 @@ from topics.controls import ControlRecord, ControlsMemory
 from topics.records import EndReason, ResponseRecord
 
 REVIEW_SHARE = 1 / 8
-"""The share of `FINISHED_TTL` between two requests for Kafka's end offset that only serve to forget finished
-responses.
+"""The share of `FINISHED_TTL` between two requests for Kafka's end offset that only serve to forget finished responses.
 """
 
 
@@ -89,8 +87,8 @@ class PartitionPipeline:
         """Restores what a predecessor made durable, together with what `take_up` received before.
 
         `entries` are (offset, responseId, record or None for a tombstone) of the responses partition, in order, from
-        the `restore` of the
-        committed metadata to `responses_end`. A later entry of a response replaces an earlier one.
+        the `restore` of the committed metadata to `responses_end`. A later entry of a response replaces an earlier
+        one.
         """
         for offset, response_id, record in entries:
             self.take_up(offset, response_id, record, now)

@@ -1,15 +1,12 @@
 """Decides what a full partition gives up of the records that wait for other records.
 
 Early tokens wait, and tokens that end in an unpaired surrogate: further reading could bring what they wait for, but a
-partition that
-is paused because of them reads no further. Therefore the oldest gap is given up.
+partition that is paused because of them reads no further. Therefore the oldest gap is given up.
 Without a gap, a response that waits for the second half of a pair is ended. The log does not determine that the half
-never arrives,
-so nothing may be published in its place.
+never arrives, so nothing may be published in its place.
 
 A successor reads the same records again, and must not give up what its predecessor published. Among records that a
-predecessor may
-have read, it therefore gives up
+predecessor may have read, it therefore gives up
 - nothing before the budget of a whole process is full, whatever share the predecessor had;
 - no part of a response before its channel's history was asked;
 - no part of a response that the history shows to continue.
@@ -20,8 +17,7 @@ end of a fetch.
 The later records then determine what is held, so a successor keeps everything that its predecessor kept.
 
 A partition is also paused when too many responses have ended since its committed offset. Then whatever holds that
-offset back is given
-up, if it waits for records.
+offset back is given up, if it waits for records.
 """
 
 from collections import Counter, OrderedDict

@@ -8,9 +8,11 @@ async def delete_everywhere(
 ) -> Deletion:
     """Writes the tombstone, then removes the response from the store; what fails in between, the archive does.
 
-    An open response is deleted only where the store wrote its record before `open_before` (ms) and has not replaced it since.
-    Otherwise returns OPEN, with nothing written. That is checked once Kafka is connected, immediately before the tombstone: after
-    the tombstone nothing keeps the response. Raises KafkaUnavailable, TombstoneUndetermined and StoreUnavailable.
+    An open response is deleted only where the store wrote its record before `open_before` (ms) and has not replaced
+    it since.
+    Otherwise returns OPEN, with nothing written. That is checked once Kafka is connected, immediately before the
+    tombstone: after the tombstone nothing keeps the response. Raises KafkaUnavailable, TombstoneUndetermined and
+    StoreUnavailable.
     """
     if not stored.finished:
         if stored.stored_at >= open_before:

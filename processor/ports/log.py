@@ -3,8 +3,7 @@ it.
 
 `processor.kafka` implements it with aiokafka; the simulation has its own. Partitions are numbers, of one topic.
 Every method belongs to one event loop. Methods that ask a broker raise KafkaUnavailable within seconds if no answer
-arrives; no method
-raises an error of a library.
+arrives; no method raises an error of a library.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,14 +34,14 @@ class RebalanceListener(Protocol):
     async def on_partitions_assigned(self, numbers: Sequence[int]) -> None:
         """Assigns exactly these partitions to this member, in rising order; none if empty.
 
-        No heartbeat is sent before it returns, so it must return at once: taking a partition over is a task of its
-        own.
+        No heartbeat is sent before it returns, so it must return at once: taking a partition over is a task of its own.
         The partitions must be paused by then, or records are fetched from wherever the group's committed offset is.
         """
         ...
 
     async def on_partitions_revoked(self, numbers: Sequence[int]) -> None:
-        """The member is about to lose all its partitions. They stay its own until it returns, while its heartbeats are answered.
+        """The member is about to lose all its partitions. They stay its own until it returns, while its heartbeats
+        are answered.
 
         Heartbeats go on meanwhile. The group waits for the rebalance timeout, and gives the partitions away after that.
         """
@@ -96,8 +95,8 @@ class TokensConsumer(Protocol):
         ...
 
     async def start(self, listener: RebalanceListener) -> None:
-        """Connects and joins the group; `listener` hears of assignments from now on. Called once, and again after it raised or after
-        `renew`. Raises KafkaUnavailable.
+        """Connects and joins the group; `listener` hears of assignments from now on. Called once, and again after it
+        raised or after `renew`. Raises KafkaUnavailable.
         """
         ...
 
@@ -115,8 +114,8 @@ class TokensConsumer(Protocol):
 
     async def fetch(self, max_records: int, wait: float) -> Mapping[int, Sequence[Raw]]:
         """Returns up to `max_records` records of assigned, unpaused partitions, by partition, in offset order. Waits
-        about `wait` seconds for the
-        first ones. Each record is returned once, from the position of the partition's last seek.
+        about `wait` seconds for the first ones. Each record is returned once, from the position of the partition's
+        last seek.
 
         Called repeatedly by one task. The isolation level determines whether records of open and aborted transactions
         are left out.
@@ -133,15 +132,16 @@ class TokensConsumer(Protocol):
         ...
 
     def reached(self, number: int) -> int | None:
-        """Returns the offset that is fetched next: beyond what was fetched, transaction markers and aborted records too.
+        """Returns the offset that is fetched next: beyond what was fetched, transaction markers and aborted records
+        too.
 
         None while the partition is not assigned, or does not know where to begin.
         """
         ...
 
     async def end_offset(self, number: int) -> int:
-        """Returns the log's end, asked of the broker now: one more than the offset of its newest record or marker, open transactions
-        included. Raises KafkaUnavailable.
+        """Returns the log's end, asked of the broker now: one more than the offset of its newest record or marker,
+        open transactions included. Raises KafkaUnavailable.
         """
         ...
 
@@ -183,12 +183,12 @@ class RecordsReader(Protocol):
     """Reads stretches of the `responses` topic: records of committed transactions."""
 
     async def read(self, number: int, start: int, take: Take, *, only: bool = False) -> int:
-        """Calls `take` with every record from `start` to the partition's end, in order. Returns the end: the offset after the newest
-        committed record, or after a marker behind it.
+        """Calls `take` with every record from `start` to the partition's end, in order. Returns the end: the offset
+        after the newest committed record, or after a marker behind it.
 
-        With `only`, stops after the first record at or after `start`. What `start` has no record for any more begins with the oldest that
-        is left. Called by any number of tasks at once, which wait for each other. Takes as long as records come. Raises KafkaUnavailable; some
-        records may have been taken by then.
+        With `only`, stops after the first record at or after `start`. What `start` has no record for any more begins
+        with the oldest that is left. Called by any number of tasks at once, which wait for each other. Takes as long
+        as records come. Raises KafkaUnavailable; some records may have been taken by then.
         """
         ...
 
@@ -213,17 +213,15 @@ class PartitionWriter(Protocol):
         ...
 
     async def write(self, records: Sequence[Record], commit: Callable[[Sequence[int]], Committed]) -> Committed:
-        """Writes the records and the group's offset in one transaction: all or nothing. Returns the result of
-        `commit`.
+        """Writes the records and the group's offset in one transaction: all or nothing. Returns the result of `commit`.
 
         `commit` is called once with the offsets of the records, in their order, and returns what to commit. If it
-        raises, nothing is written and
-        the exception propagates. Readers see the records soon after this returns, at the latest when the next writer
-        has started.
+        raises, nothing is written and the exception propagates. Readers see the records soon after this returns, at
+        the latest when the next writer has started.
         Raises PartitionLost if a later writer was started.
         Raises KafkaUnavailable if it is unknown whether the transaction committed: call `start`, and write the same
         again.
-        Its subtype RecordTooLarge means that the same cannot be written. Takes a minute at most.
+        Raises RecordTooLarge if the same can never be written. Takes a minute at most.
         """
         ...
 

@@ -101,11 +101,12 @@ class Link(Protocol):
     async def publish(self, frame: Frame, deadline: float) -> None:
         """Sends the frame once. Returns when it is acknowledged and the acknowledgement can be believed.
 
-        Called by any number of tasks at once, at most one for a channel. Sends within the call's turn of the event loop or the next
-        one, or not at all: a lease was checked before. Answers at most about a second after `deadline` seconds, whatever happens.
+        Called by any number of tasks at once, at most one for a channel. Sends within the call's turn of the event
+        loop or the next one, or not at all: a lease was checked before. Answers at most about a second after
+        `deadline` seconds, whatever happens.
 
-        Raises PublishRetry (the frame was refused for now, or it is not known whether it was published) or PublishRefused (it was
-        not published and will not be).
+        Raises PublishRetry (the frame was refused for now, or it is not known whether it was published) or
+        PublishRefused (it was not published and will not be).
         """
         ...
 
@@ -132,8 +133,9 @@ class HistorySource(Protocol):
     async def read(self, channel: str, within: float) -> History:
         """Returns what the newest messages of the channel show, as many as can be read in `within` seconds.
 
-        Called by any number of tasks at once; may wait a few seconds for its turn. A service may lag behind or keep little: what is
-        missing from a history is published again, and readers drop it by the offset rule. Raises PublishRetry when nothing can be read now.
+        Called by any number of tasks at once; may wait a few seconds for its turn. A service may lag behind or keep
+        little: what is missing from a history is published again, and readers drop it by the offset rule. Raises
+        PublishRetry when nothing can be read now.
         """
         ...
 

@@ -24,8 +24,9 @@ PAGE_BYTES = 8 * 1024 * 1024
 OPEN_PAGE = 500
 """Open responses in one page of hydration, at most."""
 STALE_MS = 86_400_000
-"""An open response whose record the store has not replaced for so long has no tokens left on the log: no relay will end it, and
-it may be deleted."""
+"""An open response whose record the store has not replaced for so long has no tokens left on the log: no relay will
+end it, and it may be deleted.
+"""
 MARKER_DAYS = 14
 """How long it is remembered that a response was deleted: twice as long as the `responses` topic keeps records."""
 
@@ -145,11 +146,11 @@ class ResponseStore(Protocol):
     async def upsert_batch(self, entries: Sequence[Entry], *, force: bool = False) -> None:
         """Store each entry that replaces the stored record by the rule of `outdoes`; a tombstone deletes.
 
-        A finished record is immutable: only a tombstone, or `force`, replaces it. When this returns, every entry is durable or
-        was outdone. Once begun, a write is finished or rolled back, even when the caller is cancelled. A response once
-        deleted does not come back. At most one entry a response. Raises StoreRefused when an entry can't be stored
-        for itself; others may be stored by then, and storing them again changes nothing. With `force` an entry replaces
-        what is there, whatever that is: for repairs.
+        A finished record is immutable: only a tombstone, or `force`, replaces it. When this returns, every entry is
+        durable or was outdone. Once begun, a write is finished or rolled back, even when the caller is cancelled. A
+        response once deleted does not come back. At most one entry a response. Raises StoreRefused when an entry
+        can't be stored for itself; others may be stored by then, and storing them again changes nothing. With `force`
+        an entry replaces what is there, whatever that is: for repairs.
         """
 
     async def get(self, response_id: str) -> StoredResponse | None: ...
@@ -175,15 +176,17 @@ class ResponseStore(Protocol):
     ) -> Page:
         """A page of the hydration set: all open responses, then the newest `limit` finished ones.
 
-        Pages give the open ones first. A page ends at `max_bytes` (it has at least one item) or at `OPEN_PAGE` open responses, and
-        is sorted newest first; one page holds everything when it fits. `next` is a cursor of the open stage while open responses
-        are left, or while the page had no room for the first finished one; otherwise the place in the finished listing, for
-        `list_channel` and for more finished ones from `hydrate`. Open responses are read before finished ones on every page, so a
-        response that ends in between is in the page. Raises CursorInvalid.
+        Pages give the open ones first. A page ends at `max_bytes` (it has at least one item) or at `OPEN_PAGE` open
+        responses, and is sorted newest first; one page holds everything when it fits. `next` is a cursor of the open
+        stage while open responses are left, or while the page had no room for the first finished one; otherwise the
+        place in the finished listing, for `list_channel` and for more finished ones from `hydrate`. Open responses
+        are read before finished ones on every page, so a response that ends in between is in the page. Raises
+        CursorInvalid.
         """
 
     async def delete(self, response_id: str, *, even_open: bool = False) -> Deletion:
-        """Removes a finished response permanently, as `upsert_batch` does for a tombstone; with `even_open` an open one too.
+        """Removes a finished response permanently, as `upsert_batch` does for a tombstone; with `even_open` an open
+        one too.
 
         Once begun, the deletion is finished or rolled back, even when the caller is cancelled.
         """
@@ -220,7 +223,7 @@ def check_storable(record: ResponseRecord) -> None:
 
 
 def last_changed(record: ResponseRecord) -> int:
-    """The age of a record, in milliseconds."""
+    """Returns the time from which the age of a record counts, in milliseconds since the epoch."""
     return record.finished_at if record.finished_at is not None else record.updated_at
 
 
@@ -230,8 +233,7 @@ def outdoes(
     """Returns True if a record replaces the stored one: the guard of `upsert_batch`, shared by stores without SQL.
 
     No record replaces a finished one. A finished record replaces any open one. Of two open ones the later wins, by
-    offset within a
-    partition and by `updatedAt` across partitions.
+    offset within a partition and by `updatedAt` across partitions.
     """
     if old_finished or new_record.finished:
         return not old_finished

@@ -1,8 +1,7 @@
 """The probe: sends a response as a model service does, and follows it as a reader does, to its record in the store.
 
 Its counts are what an outside observer would see. It affects nothing: a failed probe is a figure and a line in the
-log, and readiness
-does not depend on it.
+log, and readiness does not depend on it.
 """
 
 import asyncio

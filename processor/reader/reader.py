@@ -5,17 +5,15 @@ The rules, per response (`last` = the highest sequence number covered, from -1; 
 received so far):
 
 - A frame whose `seq` is above `last` + 1, or whose `offset` is above its part's L, shows a loss. It is held, and the
-  response is among
-  `needs()` until records, history or late frames fill the gap, or `give_up` accepts it.
+  response is among `needs()` until records, history or late frames fill the gap, or `give_up` accepts it.
 - A frame that covers nothing new is a repeat and changes nothing.
 - Otherwise the new part of its text is appended, and `last` becomes the larger of `last` and the frame's end.
 - A `stop` is applied only when every part has the length that it states; then the hashes verify the copy.
 
 A response's state is always a prefix of what was produced, so two sources are merged by taking the longer one; a
-finished record
-replaces everything. No function does I/O or reads a clock. `clients/javascript` is the twin of this module:
-`tests/vectors` and a
-property test check that both give the same results.
+finished record replaces everything. No function does I/O or reads a clock. `clients/javascript` is the twin of this
+module:
+`tests/vectors` and a property test check that both give the same results.
 """
 
 from collections import OrderedDict
@@ -45,8 +43,7 @@ class ReaderLimits:
     """The bounds of a reader's memory.
 
     Finished responses beyond `finished` are dropped, the oldest first, and so are open ones beyond `open`, the
-    earliest begun first. The last
-    `remembered` ids of these are kept, so that their late frames are dropped.
+    earliest begun first. The last `remembered` ids of these are kept, so that their late frames are dropped.
     Frames held behind a loss beyond `held_frames` or `held_units` of a response are not kept: the response then needs
     a record.
     """

@@ -83,8 +83,8 @@ class CarefulReading:
     def note_error(self, records: Sequence[Raw], error: Exception, *, taken_in: bool) -> None:
         """Has the records fed alone after the takeover that follows.
 
-        Refuses a record that raised the same error twice, each time alone and after a takeover. Raises an error that comes
-        again although the record was taken in, which ends this owner.
+        Refuses a record that raised the same error twice, each time alone and after a takeover. Raises an error that
+        comes again although the record was taken in, which ends this owner.
         """
         first = records[0].offset
         if len(records) == 1:

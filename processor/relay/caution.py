@@ -1,24 +1,17 @@
 """Reads a partition whose owners ended without an orderly handover: a record may be what ends them.
 
 A takeover counts the unclean ends at its committed offset. From `CAUTIOUS_AFTER` of them on, the owner consumes a
-range of records at a
-time, and commits the range beforehand: `trying`, in the commit's metadata. The successor of an owner that ended at a
-range consumes its
-records in smaller ranges in the same way, and finally one by one. Each range costs a transaction, so a backlog must
-not be read record
-by record. A record at which an owner ended alone is a suspect.
+range of records at a time, and commits the range beforehand: `trying`, in the commit's metadata. The successor of an
+owner that ended at a range consumes its records in smaller ranges in the same way, and finally one by one. Each range
+costs a transaction, so a backlog must not be read record by record. A record at which an owner ended alone is a
+suspect.
 
 Owners end for other reasons too: Kafka is slow, another partition uses all the memory, a node disappears. Therefore
-an end counts against
-a suspect only if hardly any other cause is possible. The owner first waits for a random time beside the suspect, then
-commits the raised
-count, consumes the record if that commit was confirmed promptly while it held its lease, and commits that it is
-alive. Only an end
-between those two commits counts. Surviving the record clears it, and an orderly end does not raise the count. At
-`POISON_AFTER` counted
-ends the record goes to the dead letters as `poison`, unread. This works for every cause of an end: a signal, memory,
-an event loop that
-hangs.
+an end counts against a suspect only if hardly any other cause is possible. The owner first waits for a random time
+beside the suspect, then commits the raised count, consumes the record if that commit was confirmed promptly while it
+held its lease, and commits that it is alive. Only an end between those two commits counts. Surviving the record
+clears it, and an orderly end does not raise the count. At `POISON_AFTER` counted ends the record goes to the dead
+letters as `poison`, unread. This works for every cause of an end: a signal, memory, an event loop that hangs.
 """
 
 from collections import deque

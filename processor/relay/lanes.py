@@ -1,8 +1,8 @@
 """Carries out the decisions of a partition's lanes: one task per channel that has something to send.
 
 A task waits for the channel's turn, its rate, the connection and the lease, and only then requests a frame, so that
-tokens that arrive
-meanwhile roll up into it. A requested frame is sent until it is acknowledged or permanently refused.
+tokens that arrive meanwhile roll up into it. A requested frame is sent until it is acknowledged or permanently
+refused.
 """
 
 import asyncio

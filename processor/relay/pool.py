@@ -1,8 +1,7 @@
 """The pool of links: every active channel is pinned to one of them, at its own rate.
 
 A realtime service orders messages per link, and limits their rate per link and per channel. So an active channel
-keeps its link, and the
-pool grows with the number of active channels.
+keeps its link, and the pool grows with the number of active channels.
 """
 
 import asyncio

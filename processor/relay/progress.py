@@ -16,8 +16,8 @@ LONGEST_LOOK = 5.0
 class Progress:
     """Counts the seconds in which frames were sent, the service took connections, and no answer of any kind came.
 
-    Any answer ends it, refusals too; so does an outage in which no connection is established, and a minute without a send,
-    be it that nothing is to be sent or that Kafka is away.
+    Any answer ends it, refusals too; so does an outage in which no connection is established, and a minute without a
+    send, be it that nothing is to be sent or that Kafka is away.
     """
 
     __slots__ = ("_asked", "_connected", "_fruitless", "_looked")

@@ -1,8 +1,7 @@
 """The relay: a member of the consumer group, which owns partitions and relays their records.
 
 The rebalance callbacks only gate and drain: *assigned* returns at once, because no heartbeat is sent before it does,
-and the takeover is a
-task; *revoked* waits until the partitions are released, and heartbeats continue meanwhile.
+and the takeover is a task; *revoked* waits until the partitions are released, and heartbeats continue meanwhile.
 
     JOINING --assigned--> MEMBER --group silent, or credentials changed--> LEAVING --left--> JOINING
        |                    |                                                |
@@ -66,8 +65,7 @@ class RelayOptions:
     """`limits` are those of the whole process; every partition gets its share of the bytes.
 
     `credentials` identifies a state of the secrets and certificates: when it changes, the relay joins with a new
-    client, if
-    `check_credentials` does not raise KafkaUnavailable.
+    client, if `check_credentials` does not raise KafkaUnavailable.
     """
 
     credentials: Callable[[], object]
@@ -261,7 +259,8 @@ class Relay:
         return self._watch.answered(now, reachable=reachable, ended=ended)
 
     def _read_again(self) -> None:
-        """Fetch from where the partitions are: the client may have passed over what it read of one when it failed at another.
+        """Fetch from where the partitions are: the client may have passed over what it read of one when it failed at
+        another.
 
         So it does where a batch of a partition can't be read (its checksum, its compression).
         """
@@ -283,8 +282,8 @@ class Relay:
     async def _join_again(self) -> None:
         """Join the group with a new client.
 
-        Either the group has not answered for long, although fetching goes on or fails quietly; or what this client is let in
-        by may soon be refused.
+        Either the group has not answered for long, although fetching goes on or fails quietly; or what this client is
+        let in by may soon be refused.
         """
         self._become(RelayState.LEAVING)
         self._watch.renewed()

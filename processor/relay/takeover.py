@@ -46,7 +46,8 @@ def beginning(committed: tuple[int, str] | None, first: int, end: int) -> Beginn
     """`committed` is (offset, metadata) of the group; the log holds offsets from `first` to before `end`.
 
     A committed offset beyond the end means that the log lost its end, or is another one under the same name; the two
-    cases cannot be distinguished. So all of it is read again, and all that `responses` holds: what it knows is dropped as repeats.
+    cases cannot be distinguished. So all of it is read again, and all that `responses` holds: what it knows is
+    dropped as repeats.
     """
     metadata = CommitMetadata.decode(committed[1] if committed else None)
     offset = committed[0] if committed else first
@@ -57,7 +58,8 @@ def beginning(committed: tuple[int, str] | None, first: int, end: int) -> Beginn
 
 
 async def restore(pipeline: PipelineInput, responses: RecordsReader, number: int, start: int, clock: Clock) -> int:
-    """Rebuild the open responses and the finished ids from `responses[number]`, from `start` to its end. The end's offset.
+    """Rebuild the open responses and the finished ids from `responses[number]`, from `start` to its end. The end's
+    offset.
 
     Raises KafkaUnavailable.
     """

@@ -1,5 +1,4 @@
-"""The worker of one assigned partition: takes it over, runs its pipeline, writes what must be durable, and releases
-it.
+"""The worker of one assigned partition: takes it over, runs its pipeline, writes what must be durable, and releases it.
 
     TAKING_OVER --restored--> RUNNING --revoked, stop--> DRAINING --final commit--> GONE
          |                       |                          |

@@ -1,8 +1,7 @@
 """Runs several relays on one machine, as processes of one consumer group, because a Python process uses one core.
 
 They share only the group, which splits the partitions among them. The parent starts them, forwards the signals that
-it gets, and ends all
-of them when one ends: its supervisor (Kubernetes, systemd) then starts all of them again.
+it gets, and ends all of them when one ends: its supervisor (Kubernetes, systemd) then starts all of them again.
 """
 
 import asyncio
@@ -61,8 +60,9 @@ async def run_processes(settings: Settings, count: int, config: Path | None) -> 
 
 
 def exit_code(first: int, codes: Sequence[int], *, asked: bool) -> int:
-    """Returns the exit status: 2 for a wrong setting; a failure for a process that ended unasked, whatever its
-    status.
+    """Returns the exit status.
+
+    A process that ended unasked is a failure: its own status (2 for a wrong setting), or 1 if that is 0 or a signal.
     """
     if asked:
         return 0 if not any(codes) else 1

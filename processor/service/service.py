@@ -1,12 +1,11 @@
-"""The composition root: builds the roles from settings, runs them in one task group, and stops them in the right
-order.
+"""The composition root: builds the roles from settings, runs them in one task group, and stops them in the right order.
 
     HTTP up (health) -> topics verified -> archive, api, gateway, relay -> SIGTERM -> relay drained -> archive, HTTP
     down
 
 A role that fails permanently ends the process; the next process continues its work. What only one role needs is
-imported when that role is
-built: a relay does not load a database driver, an api does not load the client of the realtime service.
+imported when that role is built: a relay does not load a database driver, an api does not load the client of the
+realtime service.
 """
 
 import asyncio

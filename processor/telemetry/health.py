@@ -90,8 +90,7 @@ class Health:
 
     A check is about what the process depends on; a vital is about the process itself, and only a restart corrects it.
     With `for_strangers` the reasons in answers name no addresses of other systems, because anyone may reach the port.
-    The log has the whole
-    reasons.
+    The log has the whole reasons.
     """
 
     def __init__(

@@ -2,9 +2,8 @@
 
 Our own code logs through structlog, libraries through the standard library; both have the same output.
 A message of a library that quotes what it sends, as the client of a realtime service may, is cut before the first
-payload, and limited to
-warnings. No library is logged below info: at debug they write statements with their values, headers and whole
-requests.
+payload, and limited to warnings. No library is logged below info: at debug they write statements with their values,
+headers and whole requests.
 """
 
 import json
@@ -71,8 +70,9 @@ def configure_logging(
 ) -> None:
     """Send everything at `level` (`debug` to `error`) and above to `stream`, as `json` or for the `console`.
 
-    None as the format means console where `stream` is a terminal, and json elsewhere. `secrets` are struck out wherever they appear,
-    besides what looks like a key, a token or a password; it may grow, and must not be an iterator. `quoting` names the loggers of libraries that write credentials and messages at info.
+    None as the format means console where `stream` is a terminal, and json elsewhere. `secrets` are struck out
+    wherever they appear, besides what looks like a key, a token or a password; it may grow, and must not be an
+    iterator. `quoting` names the loggers of libraries that write credentials and messages at info.
     Called again, it replaces what it did before.
     """
     least = logging.getLevelNamesMapping()[level.upper()]
@@ -176,8 +176,7 @@ def _is_ours_or_no_debugging(record: logging.LogRecord) -> bool:
 
 class _PayloadCut:
     """Cuts messages of quoting libraries and of the HTTP server before the first possible part of a message or
-    request, and keeps only the type
-    of their exceptions.
+    request, and keeps only the type of their exceptions.
 
     Warnings of a quoting library become info: our own events and metrics report their consequences.
     """
@@ -198,7 +197,8 @@ class _PayloadCut:
 
 
 class _GroupBeginnings:
-    """Hides what aiokafka logs while a group finds its coordinator: a new cluster creates the topic of its groups first.
+    """Hides what aiokafka logs while a group finds its coordinator: a new cluster creates the topic of its groups
+    first.
 
     Shows it once it goes on for longer than `_COORDINATOR_PATIENCE` seconds.
     """

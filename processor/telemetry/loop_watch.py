@@ -2,11 +2,9 @@
 
 After STALL_SECONDS without a beat the stacks of all threads are logged, once; the next beat rearms it.
 If no thread can run, as inside one endless call into C that keeps the interpreter's lock, the stack of the calling
-thread is written to
-stderr from C: a timer that counts the process's CPU time interrupts that thread.
+thread is written to stderr from C: a timer that counts the process's CPU time interrupts that thread.
 Stacks are never read from another thread without the lock: that ends a process whose threads continue, as after a
-suspension of the
-machine.
+suspension of the machine.
 """
 
 import asyncio
@@ -87,7 +85,8 @@ class LoopWatch:
 
 
 def _prepare_last_resort() -> bool:
-    """Have SIGVTALRM write the stack of the thread it interrupts, until the process ends. Whether there is where to write.
+    """Have SIGVTALRM write the stack of the thread it interrupts, until the process ends. Whether there is where to
+    write.
 
     The handler stays: without it a late signal would end the process.
     """

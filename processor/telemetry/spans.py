@@ -2,8 +2,7 @@
 named.
 
 Uses only OpenTelemetry's API: without an SDK in the process (as `opentelemetry-instrument` installs one) every span
-is the API's own that
-records nothing, and nothing is kept. The only module that imports it.
+is the API's own that records nothing, and nothing is kept. The only module that imports it.
 """
 
 from collections import OrderedDict
