@@ -1,4 +1,4 @@
-"""Child processes that end with the demo, however it ends, and whose words go to a file."""
+"""Child processes that end with the demo, however it ends, and whose output goes to a file."""
 
 import asyncio
 import os
@@ -40,7 +40,7 @@ class Child:
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
-        """Start it anew; it dies with the thread that calls this, also by SIGKILL."""
+        """Starts it again. It ends with the thread that calls this, also by SIGKILL."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(TIED), str(os.getpid()), *self._command],

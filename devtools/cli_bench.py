@@ -1,4 +1,4 @@
-"""`tokenstream bench`: how fast, how late, how much memory; measured on this machine, every token checked."""
+"""`tokenstream bench`: measures throughput, latency and memory on this machine, and checks every token."""
 
 from collections.abc import Sequence
 from pathlib import Path

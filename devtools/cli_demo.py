@@ -1,4 +1,4 @@
-"""`tokenstream demo`: everything on this machine, offline."""
+"""`tokenstream demo`: runs everything on this machine, offline."""
 
 import asyncio
 import sys

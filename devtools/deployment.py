@@ -1,6 +1,7 @@
-"""A whole deployment on this machine: Kafka, a local realtime server, tokenstream itself; each its own process.
+"""A whole deployment on this machine: Kafka, a local realtime server, and tokenstream itself, each a process of its
+own.
 
-Everything lives in one temporary directory, on ports that were free, and ends with this process.
+All files are in one temporary directory, all ports were free, and everything ends with this process.
 """
 
 import asyncio
@@ -54,7 +55,7 @@ class Deployment:
         return f"http://{self.realtime}/admin"
 
     async def until_ready(self) -> None:
-        """Return when tokenstream says it is ready. Raises ChildFailed when it ends, or is not in time."""
+        """Returns when tokenstream reports that it is ready. Raises ChildFailed if it ends, or is not ready in time."""
         await self.until_answers(self.tokenstream, f"{self.api}/readyz")
 
     async def start_realtime(self) -> None:
@@ -93,11 +94,11 @@ async def deployed(
     realtime_options: tuple[str, ...] = (),
     direct: bool = False,
 ) -> AsyncIterator[Deployment]:
-    """Start everything in order, and end it in order. `settings` are further ones, without their prefix.
+    """Starts everything in order, and ends it in order. `settings` are further ones, without their prefix.
 
     With `direct` there is no realtime server: tokenstream serves readers itself.
-
-    `tell` hears what is being started. Raises LocalKafkaFailed or ChildFailed, each a sentence for people.
+    `tell` is called with what is being started. Raises LocalKafkaFailed or ChildFailed, each with a sentence for
+    people.
     """
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tokenstream-demo-")))

@@ -1,6 +1,8 @@
-"""What is written from the code: `python -m devtools.documents` writes it again, `--check` says what is not up to date.
+"""Documents derived from the code: `python -m devtools.documents` writes them, `--check` reports which are not
+current.
 
-Tables are in Markdown, each between two marks of cog (https://cog.readthedocs.io), of which the first names the function here that makes it.
+Tables are in Markdown, each between two marks of cog (https://cog.readthedocs.io); the first mark names the function
+here that makes it.
 The JSON Schemas and the chart's files are whole files.
 """
 

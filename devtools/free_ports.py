@@ -1,4 +1,4 @@
-"""Ports of this machine for servers that are about to start."""
+"""Finds free ports of this machine, for servers that are about to start."""
 
 import random
 import socket

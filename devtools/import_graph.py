@@ -1,4 +1,4 @@
-"""Prints the packages of `processor/` and which imports which: `python -m devtools.import_graph`."""
+"""Prints the packages of `processor/` and their imports: `python -m devtools.import_graph`."""
 
 import grimp
 

@@ -1,6 +1,6 @@
-"""A small OpenAI-compatible model server, real as far as HTTP goes: streams the words it is sent, and fails as it is asked to.
+"""A small OpenAI-compatible model server with real HTTP: streams the words of its prompt, and fails on request.
 
-The request's `model` names a script. `words`: the last message's words, a token each. Others do the same, and then:
+The request's `model` names a script. `words`: the last message's words, a token each. Others do the same, with a fault:
 
     refuses     429 with an error                   dies        3 tokens, then the connection breaks
     cut         3 tokens, then the answer ends      error       3 tokens, then an error chunk and [DONE]

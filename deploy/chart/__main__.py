@@ -1,4 +1,4 @@
-"""Writes what Helm makes of the chart: `python -m deploy.chart renderings HELM`. See deploy/chart/renderings.py.
+"""Writes Helm's output for the chart: `python -m deploy.chart renderings HELM`. See deploy/chart/renderings.py.
 
 The chart's files that need no Helm are written by `make documents`.
 """

@@ -1,7 +1,7 @@
-"""Schemas of what others define, from where they publish them: `python -m deploy.chart.crds`.
+"""Fetches schemas that other projects publish: `python -m deploy.chart.crds`.
 
-Those of the custom resources the chart makes are kept in tests/deploy/chart/crds, that of compose files beside them, so that
-no test needs Go to look at a PodMonitor. All three projects are under Apache-2.0.
+The schemas of the chart's custom resources are kept in tests/deploy/chart/crds, with that of compose files, so that
+no test needs Go to check a PodMonitor. All three projects are under Apache-2.0.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What is written from values.yaml and from files outside the chart: each path with the text it should hold."""
+"""Derives files from values.yaml and from files outside the chart: each path with the text that it should have."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,6 +1,7 @@
-"""What Helm makes of the chart, kept: as manifests for those without Helm, and as what tests look at where there is none.
+"""Keeps Helm's output for the chart: as manifests for users without Helm, and for tests on machines without it.
 
-`sources.sha256` tells from which sources they were made, and that nobody wrote into them by hand: both can be seen without Helm.
+`sources.sha256` shows from which sources they were rendered, and that nobody edited them: both can be checked without
+Helm.
 """
 
 import hashlib
@@ -51,7 +52,7 @@ def wanted(helm: str) -> Iterator[tuple[Path, str]]:
 
 
 def template(helm: str, chart: Path, *options: str) -> str:
-    """Raises CalledProcessError, with what Helm said in its `stderr`."""
+    """Raises CalledProcessError, with Helm's output in its `stderr`."""
     command = [helm, "template", "tokenstream", str(chart), "--namespace", "tokenstream", "--kube-version", KUBERNETES]
     done = subprocess.run([*command, *options], check=True, capture_output=True, text=True)
     return done.stdout.rstrip() + "\n"

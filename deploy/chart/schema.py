@@ -1,4 +1,6 @@
-"""values.schema.json from the values: types from their defaults, the rest from their comments. A misspelt value is refused."""
+"""Derives values.schema.json from the values: types from their defaults, the rest from their comments. A misspelt
+value is refused.
+"""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -42,7 +44,7 @@ _REFERENCE = {
 
 
 def schema_of(values: Iterable[Value], settings: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """`settings` are names and meanings of the program's own settings, which the chart hands on."""
+    """`settings` are names and meanings of the program's own settings, which the chart passes on."""
     root: dict[str, Any] = {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Values of the chart tokenstream",

@@ -1,7 +1,7 @@
-"""The chart's values as values.yaml tells them: each with its default, and with what the comment above it says.
+"""Reads the chart's values from values.yaml: each with its default, and the comment above it.
 
-The comment's lines from one that begins with `# -- ` on tell what the value is for; a line `# @schema {enum: [a, b]}` holds
-the JSON Schema keywords that the default does not imply.
+The lines of the comment from one that begins with `# -- ` on are the description. A line `# @schema {enum: [a, b]}`
+has the JSON Schema keywords that the default does not imply.
 """
 
 from collections.abc import Iterator

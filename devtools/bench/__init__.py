@@ -1,1 +1,3 @@
-"""`tokenstream bench`: the relay under load, every token checked on its way; a run that lost, repeated or reordered one prints no figure."""
+"""`tokenstream bench`: measures the relay under load, and checks every token. A run that lost, repeated or reordered
+one prints no figure.
+"""

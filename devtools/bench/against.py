@@ -1,4 +1,4 @@
-"""The same backlog through other programs, in the same run: a plain Faust agent, and a loop that only reads."""
+"""Sends the same backlog through other programs, in the same run: a plain Faust agent, and a loop that only reads."""
 
 import asyncio
 import json
@@ -16,7 +16,9 @@ DEADLINE = 120.0
 
 
 async def run_against(stage: Stage, relayed: Result, records: int, seconds: float) -> Result:
-    """`relayed` is what the relay made of the backlog that stands on this stage. The plain program gets some seconds of it."""
+    """`relayed` is the relay's result for the backlog on this stage. The plain program gets some seconds of the same
+    backlog.
+    """
     bootstrap, topic = stage.kafka.bootstrap, stage.names.tokens
     plain = await _said(PLAIN, bootstrap, topic, f"{topic}.plain", stage.realtime, stage.key, f"{seconds:g}")
     bare = await _said(BARE, bootstrap, topic, str(records))

@@ -1,4 +1,6 @@
-"""Backlogs: everything stands in Kafka before the relay starts, and nothing limits its pace. How fast can it go?"""
+"""Backlogs: everything is in Kafka before the relay starts, and nothing limits its rate. Measures the highest
+throughput.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

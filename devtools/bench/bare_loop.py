@@ -1,6 +1,6 @@
-"""The ceiling to compare with: a loop that reads the tokens topic, decodes every record, and does nothing with it.
+"""The upper bound to compare with: a loop that reads the tokens topic, decodes every record, and does nothing with it.
 
-`python -m devtools.bench.bare_loop BOOTSTRAP TOPIC RECORDS` reads so many records and prints how long it took.
+`python -m devtools.bench.bare_loop BOOTSTRAP TOPIC RECORDS` reads RECORDS records and prints the time that it took.
 """
 
 import json

@@ -1,4 +1,6 @@
-"""What a bridge adds to a model's first token: the same requests, in turn, with and without one before the model server."""
+"""Measures what a bridge adds to the time to a model's first token: the same requests, alternately with and without a
+bridge.
+"""
 
 import asyncio
 import sys

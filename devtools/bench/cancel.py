@@ -1,4 +1,4 @@
-"""Cancels: from the request to the api until the producer's stop stands in Kafka."""
+"""Cancels: measures the time from the request to the api until the producer's stop is in Kafka."""
 
 import asyncio
 import contextlib

@@ -1,7 +1,8 @@
-"""Every frame and every record of a run against what was produced. Pure; shares no code with what makes frames.
+"""Checks every frame and every record of a run against what was produced. Pure; shares no code with the writer of
+frames.
 
-Stricter than a reader: as published, each response's frames must follow each other with no hole, no repeat and nothing
-out of order, their text must be what was produced, and the stop must prove it by length and hash.
+Stricter than a reader: as published, each response's frames must follow each other without gap, repeat or reordering,
+their text must be what was produced, and the stop must have its length and hash.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ TOLD = 20
 
 @dataclass(slots=True)
 class Verdict:
-    """Counts of tokens, and of what is wrong; `told` names the first of each."""
+    """Counts of tokens and of errors; `told` has the first error of each kind."""
 
     tokens: int = 0
     frames: int = 0
@@ -55,9 +56,10 @@ class _Seen:
 
 
 class Checker:
-    """`feed` frames of each channel in the order they came, `commit` final records in any; then ask for the `verdict`.
+    """Call `feed` with the frames of each channel in their order, and `commit` with final records in any order; then
+    call `verdict`.
 
-    `feed` tells which sequence numbers were new with that message: (response, first, last), or None.
+    `feed` returns the sequence numbers that were new in the message: (response, first, last), or None.
     """
 
     def __init__(self, load: Load, client_id: str = "tokenstream") -> None:

@@ -1,4 +1,6 @@
-"""Writes a report's tables into a Markdown page, between `<!-- bench:NAME -->` and `<!-- /bench:NAME -->`. The rest of the page stays."""
+"""Writes a report's tables into a Markdown page, between `<!-- bench:NAME -->` and `<!-- /bench:NAME -->`. The rest
+is unchanged.
+"""
 
 import re
 from collections.abc import Callable, Mapping

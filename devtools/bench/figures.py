@@ -1,4 +1,4 @@
-"""What an observation comes to: latencies, frames, a line over time. Pure."""
+"""Computes figures from an observation: latencies, frames, a line over time. Pure."""
 
 from array import array
 from bisect import bisect_left
@@ -27,11 +27,11 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """Moments are of the monotonic clock. `latency` is from handing a token to Kafka's client until a subscriber had it;
-    `first_token` from handing over a response's start until a subscriber had its first token.
+    """Moments are of the monotonic clock. `latency` is from handing a token to Kafka's client until a subscriber had
+    it; `first_token` from handing over a response's start until a subscriber had its first token.
 
-    `line` is tokens received, in `BINS` equal steps from `first_frame` to `last_frame`. `stall` is the longest time in
-    which no text came, from `stall_began` on.
+    `line` is tokens received, in `BINS` equal steps from `first_frame` to `last_frame`. `stall` is the longest time
+    in which no text came, from `stall_began` on.
     """
 
     responses: int

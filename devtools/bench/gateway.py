@@ -1,4 +1,6 @@
-"""One gateway with many readers: memory of idle ones, and processor and delivery of busy ones. Frames are written to Kafka directly."""
+"""Measures one gateway with many readers: memory of idle ones, processor time and delivery of busy ones. Writes
+frames to Kafka directly.
+"""
 
 import asyncio
 import resource

@@ -1,4 +1,4 @@
-"""What a relay costs while it does nothing: seconds until it is ready, memory, processor, and memory per open response."""
+"""Measures an idle relay: seconds until it is ready, memory, processor time, and memory per open response."""
 
 import asyncio
 import time
@@ -20,8 +20,10 @@ IDLE_SECONDS = 10.0
 OPEN_DEADLINE = 180.0
 POLL = 0.25
 STEPS = 5
-"""Responses open in so many steps. An open one's memory is the slope after the first: what opening so many at once takes for
-a moment is then there already, and used again.
+"""The numbers of responses that are open in each step.
+
+The memory of one is the slope after the first step: the temporary memory of opening that many at once is then already
+allocated, and reused.
 """
 
 

@@ -1,4 +1,4 @@
-"""Live loads: the relay runs, and tokens come at a pace. How late do they arrive?"""
+"""Live loads: the relay runs, and tokens arrive at a rate. Measures their latency."""
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
@@ -22,7 +22,7 @@ WARM_TOKENS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
-    """`role` is what the relay's process does; `within` bounds what comes after the last token was produced, in seconds."""
+    """`role` is the role of the relay's process; `within` bounds the time after the last produced token, in seconds."""
 
     load: Load
     title: str

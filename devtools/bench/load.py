@@ -1,4 +1,4 @@
-"""What is produced, as values made from a seed: producer and checker each make it for themselves, and must agree. Pure."""
+"""The produced load, as values computed from a seed: producer and checker each compute it, and must agree. Pure."""
 
 import random
 from collections import deque
@@ -36,7 +36,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
     Response number i is on channel i modulo `channels`. With `alternate`, tokens go to two parts by turns, so that no
     two neighbours may share a frame. With `leave_open` no response is stopped. `tokens_per_second` is the pace of all
-    open responses together; 0 is as fast as Kafka takes them. Channels are called after `on`, or after the load itself.
+    open responses together; 0 is as fast as Kafka takes them. Channels are called after `on`, or after the load
+    itself.
     """
 
     name: str
@@ -85,9 +86,10 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
         return sum(len(self.texts(number)) for number in range(self.responses))
 
     def in_turns(self) -> Iterator[tuple[int, int, str | None]]:
-        """(response, seq, text) in the order of production: the open responses take turns, text None is their start or stop.
+        """Yields (response, seq, text) in the order of production. The open responses take turns; text None is a
+        start or stop.
 
-        A start is told by its seq 0, a stop by its being last.
+        A start has seq 0, and a stop is the last record of its response.
         """
         waiting = iter(range(self.responses))
         turns: deque[tuple[int, int, list[str]]] = deque()

@@ -1,4 +1,4 @@
-"""Runs scenarios one after the other on one broker, and shows, writes and draws what they came to."""
+"""Runs scenarios one after the other on one broker; shows, writes and draws their results."""
 
 import tempfile
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class Outputs:
             read_report(self.json)
 
     def write(self, report: Report) -> None:
-        """With a JSON file, other scenarios' figures in it stay, and are drawn and told, too."""
+        """With a JSON file, the figures of other scenarios in it are kept, drawn and printed too."""
         if self.json is not None:
             report = merged(read_report(self.json), report)
             write_report(self.json, report)

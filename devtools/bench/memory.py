@@ -1,4 +1,4 @@
-"""What a relay's memory comes to where each of its bounds is reached: open responses, ended ones, huge records."""
+"""Measures a relay's memory when each of its bounds is reached: open responses, ended ones, huge records."""
 
 import asyncio
 import time

@@ -1,8 +1,9 @@
-"""What a deployment of some size takes: arithmetic over measured figures. Pure.
+"""Estimates what a deployment of some size needs, by arithmetic over measured figures. Pure.
 
-A response that streams r tokens/s leaves as min(r, f, 1/a) messages a second: no more than there are tokens, than its
-channel is allowed (f), or than acknowledgements come back (a seconds each), since one publish is in flight per channel.
-What arrives meanwhile rolls up. Everything else follows from messages, tokens and bytes a second.
+A response of r tokens/s is published as min(r, f, 1/a) messages per second: at most its tokens, what its channel is
+allowed (f), and the rate of acknowledgements (a seconds each), because one publish is in flight per channel. Other
+tokens roll up.
+Everything else follows from messages, tokens and bytes per second.
 """
 
 import math
@@ -17,10 +18,11 @@ CONTROL_MESSAGES = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """`responses` are open at the busiest moment; `busy` is the month's mean over that. Rates are per second and response.
+    """`responses` are open at the busiest moment; `busy` is the month's mean over that. Rates are per second and
+    response.
 
-    `frames_per_second` is ABLY_CHANNEL_RATE; `round_trip` how long an acknowledgement takes, in seconds; `subscribers`
-    how many read each channel.
+    `frames_per_second` is ABLY_CHANNEL_RATE; `round_trip` how long an acknowledgement takes, in seconds;
+    `subscribers` how many read each channel.
     """
 
     responses: int
@@ -54,7 +56,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """`bound_by` says which need sets the number of relays."""
+    """`bound_by` names the resource that determines the number of relays."""
 
     tokens_per_second: float
     messages_per_second: float
@@ -120,7 +122,9 @@ def capacity(demand: Demand, measured: Measured) -> Capacity:
 
 
 def brokers(data: float, partitions: int, measured: Measured) -> int:
-    """For what is written, its copies, and one reader; `tokens` and `responses` have so many partitions each."""
+    """The needs of what is written, its copies, and one reader. `tokens` and `responses` have `partitions` partitions
+    each.
+    """
     by_bytes = data * measured.replicas / measured.broker_bytes
     by_partitions = 2 * partitions * measured.replicas / measured.broker_partitions
     return max(measured.replicas, math.ceil(by_bytes), math.ceil(by_partitions))

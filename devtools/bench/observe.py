@@ -1,6 +1,6 @@
 """`python -m devtools.bench.observe`: sees what subscribers and readers of `responses` see, in a process of its own.
 
-While the run lasts it only keeps what comes and when; then it checks every token of it, and gives figures only where
+During the run it only stores what arrives and when. Afterwards it checks every token, and gives figures only if
 nothing was wrong.
 """
 
@@ -32,7 +32,7 @@ QUIET = 0.3
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """`times` is the producer's file of moments; without, no latencies are told."""
+    """`times` is the producer's file of times; without it no latencies are reported."""
 
     bootstrap: str
     topic: str

@@ -1,7 +1,7 @@
-"""A plain program, as public examples show it, to compare with: a Faust agent that publishes each token to its channel.
+"""A plain program for comparison, as in public examples: a Faust agent that publishes each token to its channel.
 
-It is what one would write first: one `publish` a token, each awaited. Nothing is checked, retried or kept. Run as
-`python -m devtools.bench.plain_faust BOOTSTRAP TOPIC GROUP ENDPOINT KEY SECONDS`, it prints what it published.
+It is a typical first version: one awaited `publish` per token. Nothing is checked, retried or stored. Run as `python
+-m devtools.bench.plain_faust BOOTSTRAP TOPIC GROUP ENDPOINT KEY SECONDS`, it prints what it published.
 """
 
 import asyncio

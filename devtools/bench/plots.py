@@ -1,4 +1,4 @@
-"""Draws the plots of a report: matplotlib's only module here. SVG, for light and dark pages alike."""
+"""Draws the plots of a report as SVG, for light and dark pages. The only module that uses matplotlib."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,7 @@
 """`python -m devtools.bench.produce`: writes a load to the tokens topic, in a process of its own.
 
-As fast as Kafka takes it (in batches as a busy producer makes them), or at a pace, by `topics.producer` as any model
-service would. It notes when each record was handed over, by the clock all processes share.
+It writes as fast as Kafka accepts (in batches as a busy producer makes them), or at a rate, with `topics.producer`,
+as a model service does. It notes when each record was passed to Kafka, by the clock that all processes share.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What a run came to, as it is written to JSON, shown as a table and drawn."""
+"""The result of a run, which is written as JSON, shown as a table and drawn."""
 
 import os
 import platform
@@ -13,11 +13,11 @@ from processor.errors import Fatal
 
 
 class Unsound(Fatal):
-    """A run lost, repeated, reordered or left something: it has no figures. The message says what was wrong."""
+    """A run lost, repeated, reordered or left something, and has no figures. The message has the error."""
 
 
 class Value(msgspec.Struct, frozen=True):
-    """One figure. `unit` is what stands behind it: `tokens/s`, `ms`, `MiB`, `%`, `s`, or nothing."""
+    """One figure. `unit` follows it: `tokens/s`, `ms`, `MiB`, `%`, `s`, or nothing."""
 
     name: str
     value: float
@@ -32,7 +32,7 @@ class Series(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, kw_only=True):
-    """One scenario. `load` says what was produced, in words; `seed` makes it again."""
+    """One scenario. `load` describes what was produced; `seed` reproduces it."""
 
     scenario: str
     title: str
@@ -118,7 +118,7 @@ def write_report(file: Path, report: Report) -> None:
 
 
 def _rounded(value: object) -> object:
-    """Six digits say more than a measurement knows."""
+    """Rounds to the digits that a measurement supports."""
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if isinstance(value, dict):

@@ -55,9 +55,10 @@ class Run:
             answering.cancel()
 
     async def judge(self, *after: float) -> Figures:
-        """The figures. Raises Unsound where anything was lost, repeated, out of order, otherwise than produced, or unfinished.
+        """Returns the figures. Raises Unsound if anything was lost, repeated, out of order, different from what was
+        produced, or unfinished.
 
-        Of the moments `after` they tell when the next text came.
+        For each of the times `after`, the figures include when the next text arrived.
         """
         await self.observer.tell({"judge": True, "after": after})
         answer = await self.observer.answer(JUDGE_SECONDS)

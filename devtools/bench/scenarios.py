@@ -1,4 +1,4 @@
-"""Every scenario by its name: what it runs, and how large it is when nothing else is asked for."""
+"""Every scenario by its name: what it runs, and its default size."""
 
 import dataclasses
 import sys
@@ -55,7 +55,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Where a scenario runs: a broker that is up, a directory of its own, and someone to tell what is being done."""
+    """Where a scenario runs: a running broker, a directory of its own, and a function that reports progress."""
 
     kafka: LocalKafka
     directory: Path

@@ -1,4 +1,4 @@
-"""Results as people read them: a table on the terminal, and figures with the digits that mean something."""
+"""Shows results to people: a table on the terminal, and figures with significant digits."""
 
 from rich.console import Console
 from rich.table import Table

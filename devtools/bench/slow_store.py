@@ -1,4 +1,4 @@
-"""A store that is slow: another process holds the SQLite file's lock nearly all of the time.
+"""Makes a store slow: holds the lock of the SQLite file nearly all of the time.
 
 `python -m devtools.bench.slow_store FILE` does so until it is ended.
 """

@@ -1,4 +1,6 @@
-"""What a run needs, started by itself: Kafka, the local realtime server, relays; each its own process, and ended with this one."""
+"""Starts what a run needs: Kafka, the local realtime server, relays. Each is a process of its own, and ends with this
+one.
+"""
 
 import asyncio
 import contextlib
@@ -67,7 +69,7 @@ class Relay:
             self.child.check()
 
     def moments(self, event: str) -> list[tuple[float, dict[str, object]]]:
-        """When it logged this event, by the monotonic clock, and what it said."""
+        """Returns when the process logged this event, by the monotonic clock, and the event's fields."""
         shift = time.time() - time.monotonic()
         found = []
         for line in self.log.read_text(errors="replace").splitlines():

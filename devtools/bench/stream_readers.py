@@ -1,4 +1,6 @@
-"""A worker of the bench: many readers of a gateway in one process. Notes when each frame arrived whose text begins with a time."""
+"""A worker of the bench: many readers of a gateway in one process. Notes the arrival of each frame whose text begins
+with a time.
+"""
 
 import asyncio
 import re

@@ -1,6 +1,6 @@
-"""A subscriber that only keeps what comes, with the moment it came: what it says is judged when the run is over.
+"""A subscriber that only stores messages with their time of arrival. They are checked after the run.
 
-It speaks the realtime protocol itself, so that it costs the machine as little as a subscriber can.
+It implements the realtime protocol itself, to use as little of the machine as a subscriber can.
 """
 
 import asyncio
@@ -92,7 +92,7 @@ class Subscriber:
 
 
 def messages_of(raw: bytes) -> Iterator[Message]:
-    """What a kept frame carries; nothing where it is no message. Raises SubscriberFailed where it tells of a loss."""
+    """Returns the messages of a stored frame; none if it has no message. Raises SubscriberFailed if it reports a loss."""
     outer = _decode(raw)
     if outer.action == ATTACHED:
         raise SubscriberFailed(f"The realtime server dropped messages for the subscriber: {outer.error}")

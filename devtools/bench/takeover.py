@@ -1,4 +1,6 @@
-"""Takeovers: one of two relays goes, by SIGTERM or by SIGKILL, with many responses open. How long do readers wait?"""
+"""Takeovers: one of two relays ends, by SIGTERM or by SIGKILL, with many open responses. Measures how long readers
+wait.
+"""
 
 import asyncio
 import time

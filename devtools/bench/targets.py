@@ -1,4 +1,4 @@
-"""What the relay is held to, and what is said where it misses. Pure."""
+"""The targets of the relay, and the text for each missed target. Pure."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from devtools.bench.results import Report
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """`limit` is a least value, or with `at_most` a largest one. `missed` says why, and what comes next."""
+    """`limit` is a minimum, or with `at_most` a maximum. `missed` gives the reason for a miss, and the next step."""
 
     what: str
     scenario: str

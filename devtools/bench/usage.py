@@ -1,4 +1,4 @@
-"""Memory and processor time of processes, as Linux tells them in /proc."""
+"""Memory and processor time of processes, from Linux's /proc."""
 
 import asyncio
 import os

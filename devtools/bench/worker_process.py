@@ -1,4 +1,6 @@
-"""A process of the bench: told what to do by one line of JSON, answers by lines of JSON, and dies with the one that started it."""
+"""A process of the bench: gets its task as one line of JSON, answers with lines of JSON, and ends with the process
+that started it.
+"""
 
 import asyncio
 import json
@@ -73,7 +75,7 @@ class WorkerProcess:
         await self._process.stdin.drain()
 
     async def answer(self, within: float) -> dict[str, Any]:
-        """The next line it says. Raises WorkerFailed."""
+        """Returns the next line that it writes. Raises WorkerFailed."""
         assert self._process is not None
         assert self._process.stdout is not None
         try:
@@ -92,7 +94,7 @@ class WorkerProcess:
 
 
 async def orders() -> asyncio.StreamReader:
-    """The lines a worker is told, in the worker itself."""
+    """Yields the lines that a worker receives, in the worker itself."""
     reader = asyncio.StreamReader(limit=LINE)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     return reader

@@ -1,4 +1,4 @@
-"""What the demo's fault board does to a deployment. Every fault is real, and is mended by itself after a while."""
+"""The faults of the demo's fault board. Every fault is real, and ends by itself after a while."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""A model server that knows nothing of Kafka, with a bridge before it: what an OpenAI client says through it reaches readers."""
+"""A model server without any knowledge of Kafka, behind a bridge: the responses of OpenAI clients reach readers."""
 
 import sys
 from collections.abc import AsyncIterator

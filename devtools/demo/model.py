@@ -1,7 +1,7 @@
 """A sample model service: people ask, models answer, several at once, at a human pace.
 
-It writes to Kafka by `topics.producer`, as any model service would, and remembers what it wrote, so that what readers
-got can be compared with it.
+It writes to Kafka with `topics.producer`, as any model service does, and remembers what it wrote, for comparison with
+what readers got.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class Pace:
 
 @dataclass(slots=True)
 class SampleModel:
-    """Writes to `channel`. The conversation is made from `seed`; the pace's jitter does not change what is said."""
+    """Writes to `channel`. The conversation is computed from `seed`; the jitter of its pace does not change the texts."""
 
     producer: TokenProducer
     channel: str

@@ -1,7 +1,7 @@
-"""`tokenstream demo --once`: stream several responses at once, read them back twice, and compare every text.
+"""`tokenstream demo --once`: streams several responses at once, reads them back twice, and compares every text.
 
-Read back by the real Ably SDK through a `Reader`, as a browser would, and from the HTTP API, as a reload would. With the transport
-`direct`, from the gateway's events.
+It reads with the real Ably SDK through a `Reader`, as a browser does, and from the HTTP API, as a reload does. With
+the transport `direct` it reads the gateway's events.
 """
 
 import asyncio
@@ -106,7 +106,7 @@ class Following:
 
 
 async def run_once(deployment: Deployment, console: Console) -> bool:
-    """Whether every text came back as it was produced; the table says which did."""
+    """Returns True if every text was read as it was produced; the table shows which were."""
     outcomes: list[Outcome] = []
     async with (
         TokenProducer(deployment.kafka.bootstrap) as producer,

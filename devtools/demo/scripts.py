@@ -1,4 +1,6 @@
-"""What the sample models say: prompts and answers, made from a seed. The same seed gives the same words, cut the same way."""
+"""The texts of the sample models: prompts and answers, computed from a seed. The same seed gives the same words and
+tokens.
+"""
 
 import json
 import random
@@ -122,7 +124,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """All that one answer will say."""
+    """The complete content of one answer."""
 
     model: str
     pieces: tuple[Piece, ...]
@@ -135,7 +137,7 @@ def prompt_for(seed: int) -> tuple[str, str]:
 
 
 def answer_for(seed: int, model: str | None = None) -> Script:
-    """An answer; every `len(ANSWERS)`-th seed says the same, cut into other tokens."""
+    """Returns an answer. Every `len(ANSWERS)`-th seed gives the same text, cut into other tokens."""
     chance = random.Random(seed)
     topic = seed % len(ANSWERS)
     pieces: list[Piece] = []

@@ -1,4 +1,4 @@
-"""The admin interface, there only when asked for: fault switches, statistics, and what was really published."""
+"""The admin interface, enabled on request: fault switches, statistics, and what was really published."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Attaching a channel: from where its messages follow, and with which rights. Pure."""
+"""Attaches a channel: from where its messages follow, and with which rights. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,6 +1,7 @@
-"""Who may do what: keys, JSON web tokens (HS256), signed token requests, capabilities. Pure: time is an argument.
+"""Decides who may do what: keys, JSON web tokens (HS256), signed token requests, capabilities. Pure: time is an
+argument.
 
-Tokens issued by `requestToken` (see `tokens`) are JSON web tokens themselves, so the server keeps no table of them.
+Tokens issued by `requestToken` (see `tokens`) are JSON web tokens themselves, so the server has no table of them.
 """
 
 import base64
@@ -83,7 +84,7 @@ class Grant:
 
 
 def matches(resource: str, channel: str) -> bool:
-    """Ably's wildcards: a `*` segment stands for one segment, a last one for all that follow."""
+    """Matches Ably's wildcards: a `*` segment matches one segment, a last one matches all that follow."""
     if resource.startswith("["):
         resource = resource.partition("]")[2]
     wanted, given = resource.split(":"), channel.split(":")
@@ -104,8 +105,8 @@ def authorize_key(keys: Keyring, text: str) -> Grant:
 
 
 def authorize_token(keys: Keyring, token: str, wall: float) -> Grant:
-    """Raises Refused: 40101 for what is no JSON web token, 40400 for one of an unknown key, 40144 for one not signed with it,
-    40142 when it has expired. `wall`: seconds since the epoch.
+    """Raises Refused: 40101 for what is no JSON web token, 40400 for one of an unknown key, 40144 for one not signed
+    with it, 40142 when it has expired. `wall`: seconds since the epoch.
     """
     if token.count(".") != 2:
         raise refuse(40101, "Invalid accessToken in request; it is not a JSON web token")

@@ -1,7 +1,8 @@
-"""`POST /messages`: many channels' publishes in one request, each accepted or refused for itself.
+"""`POST /messages`: publishes of many channels in one request, each accepted or refused by itself.
 
-A spec is one channel or several with one message or several; a spec counts as one message towards a channel's rate. The
-answer has a result for each spec since protocol version 3; before, one list, inside error 40020 where some failed.
+A spec is one channel or several with one message or several; a spec counts as one message towards a channel's rate.
+The answer has a result for each spec since protocol version 3; before, it is one list, inside error 40020 if some
+failed.
 """
 
 import asyncio
@@ -104,7 +105,7 @@ class Batches:
         return Success(name, result.id, list(result.serials))
 
     def _refuse(self, name: str, now: float) -> None:
-        """Raises Refused where a fault or the channel's rate says so."""
+        """Raises Refused if a fault or the channel's rate refuses the publish."""
         rules = self._protocol.faults
         if not rules.active:
             return

@@ -1,7 +1,7 @@
-"""Channels: what was published, in order, for as long as it is kept; and who listens. Pure.
+"""Channels: what was published, in order, for as long as it is kept; and the subscribers. Pure.
 
-A publish is one entry at one position, with all its messages. Updates, appends and deletes are entries of their own;
-they change the message where it was created, so history and replays show each message once, whole.
+A publish is one entry at one position, with all its messages. Updates, appends and deletes are entries of their own.
+They change the message where it was created, so history and replays show each message once, complete.
 """
 
 import re
@@ -72,7 +72,7 @@ class Page:
     until: str | None = None
     """Up to and including this position."""
     cursor: str | None = None
-    """Only what comes after this serial, in the direction asked."""
+    """Only messages after this serial, in the requested direction."""
     hidden_since: int | None = None
     """Messages at or after this time are left out (a stale replica)."""
 
@@ -180,7 +180,7 @@ def frame(entry: Entry, messages: list[Message], name: str) -> ProtocolMessage:
 
 
 def standalone(message: Message, entry: Entry) -> Message:
-    """The message with what its frame would have told."""
+    """Returns the message with the fields that its frame would have supplied."""
     index = int((message.serial or ":0").rpartition(":")[2])
     return msgspec.structs.replace(
         message,

@@ -1,4 +1,4 @@
-"""A connection: what outlives one socket; and its queue of acknowledgements, which leave in order. Pure."""
+"""A connection, which outlives one socket, and its queue of acknowledgements, which are sent in order. Pure."""
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from devtools.emulator.channels import Channels, Subscription, split_qualifier
 from devtools.emulator.wire import Action, ProtocolMessage, PublishResult
 
 FORGOTTEN = 10_000
-"""Ids of connections that are gone, kept to tell an expired key from one that never was."""
+"""The number of ids of ended connections that are kept, to distinguish an expired key from an unknown one."""
 
 
 @dataclass(slots=True)
 class Answer:
-    """The outcome of the publish with this serial; not told before `due`."""
+    """The outcome of the publish with this serial, which is not sent before `due`."""
 
     serial: int
     due: float
@@ -68,7 +68,7 @@ class Answers:
 
 
 def merge_acknowledgements(last: ProtocolMessage, following: ProtocolMessage) -> bool:
-    """Make the first of two tell what both tell, where they are acknowledgements of neighbouring serials. Whether they were."""
+    """Merges two acknowledgements of neighbouring serials into the first. Returns True if they could be merged."""
     if last.action != Action.ACK or following.action != Action.ACK:
         return False
     assert last.msg_serial is not None and last.res is not None and following.res is not None  # noqa: PT018
@@ -90,13 +90,13 @@ class Connection:
     """The socket it has now, or None while it may still be resumed."""
     lost_at: float = 0.0
     continuity_lost: bool = False
-    """Its resume was refused: channels it attaches start anew."""
+    """Whether its resume was refused: the channels that it attaches start without continuity."""
     reauth_asked: bool = False
     answers: Answers = field(default_factory=Answers)
     attached: dict[str, Subscription] = field(default_factory=dict)
     """By the full channel name the client used."""
     told_at: float = float("-inf")
-    """When it was last told that messages to it were dropped."""
+    """When it was last notified that messages to it were dropped."""
 
 
 def detach(channels: Channels, connection: Connection, name: str) -> None:
@@ -136,7 +136,7 @@ class Connections:
         self._by_id[connection.id] = self._by_key[connection.key] = self.links[link] = connection
 
     def lost(self, link: int, now: float) -> None:
-        """The socket is gone. Nothing is delivered until a resume, and nothing held back will be told."""
+        """Detaches the socket. Nothing is delivered until a resume, and held-back acknowledgements are never sent."""
         connection = self.links.pop(link, None)
         if connection is not None:
             self._leave_channels(connection)

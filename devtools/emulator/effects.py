@@ -1,4 +1,6 @@
-"""What the protocol asks its shell to do, in order. A link is one socket, by the number the shell gave it."""
+"""The effects that the protocol requests of its shell, in order. A link is one socket, by the number that the shell
+gave it.
+"""
 
 from dataclasses import dataclass
 

@@ -1,8 +1,9 @@
-"""Faults that can be switched on: what they are, and when they are injected. Pure; chance comes from each rule's own seed.
+"""Faults that can be switched on: what they are, and when they are injected. Pure; randomness is from each rule's own
+seed.
 
-A rule applies to a `share` of what it could apply to (drawn from `seed`), only on channels that match `channel` (a regular
+A rule applies to a `share` of its candidates (drawn from `seed`), only on channels that match `channel` (a regular
 expression, searched), after skipping the first `skip` of these, every `every`-th of them, and at most `times` times
-(1 = one-shot; absent = until cleared).
+(1 = once; absent = until cleared).
 """
 
 import random
@@ -146,7 +147,7 @@ class Injection(Rule):
 
 
 class Cut(Injection):
-    """The socket is aborted, with nothing said."""
+    """The socket is aborted without any message."""
 
 
 class Freeze(Injection):
@@ -244,7 +245,7 @@ class Armed:
 
 
 class Faults:
-    """The rules now in force. `active` is false when there are none, so the usual path asks nothing more."""
+    """The active rules. `active` is false if there are none, so the usual path makes no further checks."""
 
     def __init__(self) -> None:
         self._armed: list[Armed] = []

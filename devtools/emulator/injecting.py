@@ -1,4 +1,4 @@
-"""What a fault does to one connection. Pure."""
+"""The effects of a fault on one connection. Pure."""
 
 from devtools.emulator import faults
 from devtools.emulator.attaching import reattached

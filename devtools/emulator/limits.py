@@ -33,10 +33,13 @@ class ConnectionRates:
 
 
 class Limits:
-    """50 messages/s per connection (42911) and per channel (42913), refused one by one; an attempted rate of twenty
-    times that closes the connection (42921). An array counts as its messages. Subscribers are sent at most
-    `outbound` messages/s; what is above is dropped and they are told of the discontinuity (80020). `requests` are REST
-    batches a second (42918); in them a spec counts as one message of its channel.
+    """Limits messages per connection and channel.
+
+    50 messages/s per connection (42911) and per channel (42913) are accepted, and further ones refused one by one. An
+    attempted rate of twenty times that closes the connection (42921). An array counts as its messages.
+    Subscribers are sent at most `outbound` messages/s; further ones are dropped, with a notice of the discontinuity
+    (80020).
+    `requests` are REST batches per second (42918); in them a spec counts as one message of its channel.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class Limits:
         return None if self.take_channel(channel, now, count) else 42913
 
     def take_channel(self, channel: str, now: float, count: int = 1) -> bool:
-        """Whether the channel's rate allows so many messages; takes them."""
+        """Returns True if the channel's rate permits `count` messages, and counts them."""
         window = self._channels.get(channel)
         if window is None:
             window = self._channels[channel] = RateWindow(self._channel)

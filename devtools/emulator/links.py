@@ -1,7 +1,7 @@
 """Sockets: bytes to frames and back. One Link per websocket; Links carries out what the protocol decides.
 
-Frames go to the transport directly, a whole batch at the end of each turn of the loop, and a frame for many links is
-encoded once per format: at fifteen thousand frames a second nothing else may be done per frame.
+Frames are written to the transport directly, a whole batch at the end of each turn of the loop, and a frame for many
+links is encoded once per format: at fifteen thousand frames per second nothing else may be done per frame.
 """
 
 import asyncio
@@ -20,7 +20,9 @@ from devtools.emulator.protocol import ConnectParams, Protocol
 from devtools.emulator.wire import Action, Format, ProtocolMessage
 
 MAX_OUTGOING = 16 * 1024 * 1024
-"""Bytes waiting for a subscriber that reads too slowly; above it its messages are dropped and it is told (80020)."""
+"""The maximum number of bytes that wait for a slow subscriber. Above it its messages are dropped, with a notice
+(80020).
+"""
 MAX_FRAME = 2 * 1024 * 1024
 
 

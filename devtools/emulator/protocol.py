@@ -1,11 +1,11 @@
-"""The realtime protocol, without sockets: frames go in with the time they came, effects come out. Pure.
+"""The realtime protocol, without sockets: its input is frames with their time of arrival, its output effects. Pure.
 
-Rules
-- A connection outlives its socket by two minutes; whoever has its key may resume it, and the newest socket wins.
-- Publishes of a connection are answered in the order they came, without gaps.
+Rules:
+- A connection outlives its socket by two minutes. A client that has its key may resume it, and the newest socket wins.
+- Publishes of a connection are answered in the order of arrival, without gaps.
 - A publish whose id (of an array: its base; without one, connection id and serial) was accepted on the channel in the
   last two minutes is acknowledged with the first result and not delivered again.
-- A subscriber gets ATTACHED, then what it missed or asked to rewind, then what is live, in channel order.
+- A subscriber gets ATTACHED, then what it missed or asked to rewind, then live messages, in channel order.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ HEARTBEAT_INTERVAL = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ConnectParams:
-    """What a client says when it connects: its query parameters."""
+    """The query parameters of a connecting client."""
 
     key: str | None = None
     token: str | None = None
@@ -305,7 +305,7 @@ class Protocol:
         return [Send(link, frame) for frame in frames] if link is not None else []
 
     def _limited(self, fanouts: list[Fanout], now: float) -> list[Effect]:
-        """The deliveries; with rate limits on, without the links that are over theirs, which are told."""
+        """Returns the deliveries. With rate limits, links above their limit are left out and notified."""
         limits = self.faults.limits
         effects: list[Effect] = []
         for fanout in fanouts:
@@ -321,7 +321,7 @@ class Protocol:
         return effects
 
     def overflowed(self, link: int, now: float) -> list[Effect]:
-        """Messages to this link were dropped. It is told so on every channel, once a second at most."""
+        """Notifies a link on every channel that messages to it were dropped, at most once per second."""
         connection = self.connections.links.get(link)
         if connection is None or now < connection.told_at + 1.0:
             return []

@@ -1,4 +1,4 @@
-"""Accepting publishes: rights, sizes, ids, positions; and to whom they go. Pure."""
+"""Accepts publishes: rights, sizes, ids, positions, and recipients. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Result:
 
 
 class Publishing:
-    """`log`, when given, is told every message accepted, as it was published."""
+    """`log`, if given, is called with every accepted message, as it was published."""
 
     def __init__(self, channels: Channels, epoch: float, log: Callable[[str, Entry], None] | None = None) -> None:
         self.channels = channels
@@ -162,7 +162,7 @@ class Publishing:
         ]
 
     def _wants_whole(self, subscription: Subscription, entry: Entry) -> bool:
-        """Appends come as they are where the attachment has seen the message they append to; else as the whole message."""
+        """Returns appends unchanged if the attachment has seen the message that they append to; else the whole message."""
         assert entry.target is not None
         known = entry.target in subscription.seen or position_of(entry.target) > subscription.since
         subscription.seen.add(entry.target)

@@ -85,7 +85,7 @@ class Rest:
         return respond(request, told, status=201)
 
     def _behalf(self, messages: list[Message]) -> Connection | None:
-        """The connection that the messages say to be published for. Raises Refused 40006."""
+        """Returns the connection that the messages name as their publisher. Raises Refused 40006."""
         keys = {message.connection_key for message in messages if message.connection_key is not None}
         if not keys:
             return None
@@ -200,7 +200,7 @@ def _credentials(request: web.Request) -> tuple[str | None, str | None]:
 
 
 def _client_id(request: web.Request) -> str | None:
-    """The client id that a key's holder says to have. Raises Refused 40012."""
+    """Returns the client id that the key's holder claims. Raises Refused 40012."""
     given = request.headers.get("X-Ably-ClientId")
     try:
         return base64.b64decode(given, validate=True).decode() if given else None

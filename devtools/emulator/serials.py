@@ -24,7 +24,7 @@ class Serials:
         return self.latest()
 
     def latest(self) -> str:
-        """The position at or before which everything so far stands."""
+        """Returns the position at or before which everything so far is."""
         return f"{self._ms:014d}-{self._counter:03d}@{self.series}"
 
     def made(self, position: str) -> bool:

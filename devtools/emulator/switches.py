@@ -1,4 +1,4 @@
-"""The fault switches: rules are added, listed and cleared; what is immediate is done."""
+"""The fault switches: adds, lists and clears rules, and applies immediate faults."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ class FaultSwitches:
             self._links.reschedule()
 
     def clear(self) -> None:
-        """No fault is in force any more. What one has already done stays done."""
+        """Clears all faults. Their past effects remain."""
         self._links.protocol.faults.clear()
         self._up()
 

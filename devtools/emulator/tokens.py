@@ -1,4 +1,6 @@
-"""Token requests: signed, fresh and never twice; answered with a token of what was asked for and the key allows. Pure."""
+"""Answers token requests, which must be signed, fresh and unused, with a token of what was requested and the key
+permits. Pure.
+"""
 
 import base64
 import hmac
@@ -40,10 +42,10 @@ class TokenRequests:
         self._nonces: dict[tuple[str, str], float] = {}
 
     def answer(self, body: Mapping[str, Any], wall: float, *, trusted: bool) -> dict[str, Any]:
-        """Token details. `trusted`: the key itself was given, so no signature is needed.
+        """Returns token details. `trusted`: the key itself was given, so no signature is needed.
 
-        Raises Refused: 40000 for a ttl or capability that can't be, 40101 for a wrong mac, 40104 for a request that is not
-        of now, 40105 for a nonce seen before, 40160 where nothing of the capability is the key's.
+        Raises Refused: 40000 for an impossible ttl or capability, 40101 for a wrong mac, 40104 for a request that is
+        not current, 40105 for a repeated nonce, 40160 if the key has no part of the capability.
         """
         key = self._keys.get(body.get("keyName"))
         if key is None:

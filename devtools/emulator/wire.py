@@ -1,9 +1,9 @@
 """Ably's protocol messages as structs, and their two encodings (JSON text, MessagePack binary).
 
-Fields absent and fields null are equal. Unknown fields are ignored. `data` and `encoding` pass through untouched,
-except that raw bytes become base64 (and say so in `encoding`) on their way into JSON.
+Absent and null fields are equal. Unknown fields are ignored. `data` and `encoding` pass through unchanged, except
+that raw bytes become base64 in JSON (and `encoding` has that).
 
-Messages are trees, so they need no garbage collector: `gc=False` keeps a full history from slowing every publish.
+Messages are trees, so they need no garbage collector: `gc=False` prevents a full history from slowing every publish.
 """
 
 import base64
@@ -136,7 +136,7 @@ class ProtocolMessage(msgspec.Struct, omit_defaults=True, rename="camel", gc=Fal
 
 
 class NotProtocol(Exception):
-    """The bytes are no protocol message; `str()` says why."""
+    """The bytes are not a protocol message; `str()` gives the reason."""
 
 
 _json_encoder = msgspec.json.Encoder()
@@ -175,7 +175,7 @@ def encode(message: ProtocolMessage, encoding: Format) -> bytes:
 
 
 def as_text(message: Message) -> Message:
-    """The message as JSON can carry it: raw bytes as base64, with the encoding saying so."""
+    """Returns the message in a form that JSON can hold: raw bytes as base64, with that in `encoding`."""
     if not isinstance(message.data, bytes):
         return message
     told = f"{message.encoding}/base64" if message.encoding else "base64"

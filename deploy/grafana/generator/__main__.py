@@ -1,4 +1,4 @@
-"""Write the dashboards anew: `make dashboards`."""
+"""Writes the dashboards: `make dashboards`."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Whether finished responses reach the store, and readers get them from it."""
+"""The archive's board: whether finished responses reach the store, and readers get them from it."""
 
 from deploy.grafana.generator.model import Board, Graph, Heat, Levels, Panel, Query, Row, Stat, Unit
 from deploy.grafana.generator.promql import RARE, increase, quantile, rate, series, share, total

@@ -1,4 +1,4 @@
-"""The bridge: what callers ask of it, and what the model server and Kafka do to its responses."""
+"""The bridge's board: the requests of callers, and what the model server and Kafka do to its responses."""
 
 from deploy.grafana.generator.model import Graph, Heat, Levels, Panel, Query, Unit
 from deploy.grafana.generator.promql import rate, series, total

@@ -1,4 +1,4 @@
-"""How tokens become frames and get acknowledged, and what gets in their way."""
+"""The delivery board: how tokens become frames and are acknowledged, and what prevents it."""
 
 from deploy.grafana.generator.bridge import bridge
 from deploy.grafana.generator.model import Bars, Board, Graph, Heat, Levels, Panel, Query, Row, Unit

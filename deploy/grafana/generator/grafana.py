@@ -1,4 +1,4 @@
-"""Boards as Grafana's JSON. The only module that knows the Grafana SDK."""
+"""Converts boards to Grafana's JSON. The only module that uses the Grafana SDK."""
 
 from grafana_foundation_sdk.builders import bargauge, common, dashboard, heatmap, prometheus, stat, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
@@ -81,8 +81,8 @@ def variables() -> list[dashboard.DatasourceVariable | dashboard.QueryVariable]:
 
 
 def query_variable(name: str, query: str) -> dashboard.QueryVariable:
-    """All by default. For `job` that is every job with our metrics, and no other: Python's own metrics have names that
-    others use too. For the rest it also matches a series without that label, as outside Kubernetes.
+    """All by default. For `job` that is every job with our metrics, and no other: Python's own metrics have names
+    that others use too. For the rest it also matches a series without that label, as outside Kubernetes.
     """
     variable = (
         dashboard.QueryVariable(name)
@@ -114,7 +114,7 @@ def panel_of(placed: Placed, panel: Panel) -> AnyPanel:
 
 
 def with_common(built: AnyPanel, placed: Placed, panel: Panel) -> AnyPanel:
-    """What panels of every kind say."""
+    """The fields of panels of every kind."""
     built.id(placed.id).title(panel.title).description(panel.description).grid_pos(grid_of(placed.place))
     built.datasource(DATASOURCE).unit(panel.unit).no_value(panel.no_value)
     built.thresholds(thresholds(panel.levels))

@@ -1,6 +1,6 @@
-"""What a dashboard is, said without Grafana: rows of panels, each with what it asks and how it looks.
+"""A dashboard, independent of Grafana: rows of panels, each with its query and its appearance.
 
-A panel must say its unit, what it means and what stands there when nothing was measured: none of these has a default.
+A panel must have its unit, its meaning and its text for missing data: none of these has a default.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Unit(StrEnum):
 
 
 class Colour(StrEnum):
-    """Grafana's palette, by what a colour says."""
+    """Grafana's palette, by the meaning of a colour."""
 
     GOOD = "green"
     WATCH = "yellow"
@@ -62,7 +62,7 @@ class Panel:
     description: str
     unit: Unit
     no_value: str
-    """What stands there when the query has no answer; a sentence fragment, such as `no relay`."""
+    """The text if the query has no answer; a sentence fragment, such as `no relay`."""
     queries: Sequence[Query]
     levels: Levels = NEUTRAL
     width: int = 8
@@ -127,7 +127,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A panel, or a row's title, where it stands. Ids are unique within their dashboard."""
+    """A panel, or a row's title, with its position. Ids are unique within their dashboard."""
 
     id: int
     place: Place

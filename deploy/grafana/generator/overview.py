@@ -1,4 +1,4 @@
-"""Are tokens flowing, how late are they, what is refused, what is stuck, and why: to be answered in ten seconds."""
+"""The overview board, to be read in ten seconds: whether tokens flow, their latency, refusals, what is stuck, and why."""
 
 from deploy.grafana.generator.model import NEUTRAL, Bars, Board, Graph, Levels, Query, Row, Stat, Unit
 from deploy.grafana.generator.promql import gauge, highest, increase, quantile, rate, total

@@ -1,4 +1,4 @@
-"""The processes themselves: CPU, memory, garbage collection, the event loop, restarts."""
+"""The process board: CPU, memory, garbage collection, the event loop, restarts."""
 
 from deploy.grafana.generator.model import Board, Graph, Levels, Panel, Query, Row, Stat, Unit
 from deploy.grafana.generator.promql import gauge, highest, increase, quantile, rate, series, share, total

@@ -1,4 +1,4 @@
-"""PromQL in the few shapes the dashboards use. Every series is selected by the dashboard's variables."""
+"""PromQL in the few forms that the dashboards use. Every series is selected by the dashboard's variables."""
 
 VARIABLES = ("job", "namespace", "pod")
 SELECTED = ",".join(f'{name}=~"${name}"' for name in VARIABLES)

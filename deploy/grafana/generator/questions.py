@@ -1,4 +1,4 @@
-"""Queries that more than one board asks."""
+"""Queries that several boards share."""
 
 from deploy.grafana.generator.promql import SELECTED, gauge, highest, increase, rate, series, total
 
@@ -19,7 +19,7 @@ _HARM = " + ".join(
     increase(f"tokenstream_probe_{harm}_total", over="1h") for harm in ("lost", "repeated", "out_of_order")
 )
 PROBE_HARM = f"({_HARM}) and on () ({increase('tokenstream_probe_responses_total', over='1h')} > 0)"
-"""Without a probe in the last hour no answer: a zero would say that all is well."""
+"""Has no answer without a probe in the last hour: a zero would mean that all is well."""
 
 # Relay and archive count their lag alike, and topics may have any name: those a relay reads have unsent tokens, or none, by partition.
 _LAG = series("tokenstream_consumer_lag_records")

@@ -1,1 +1,1 @@
-"""The demo's page: static files and the small server that gives them out."""
+"""The demo's page: static files and the small server that serves them."""

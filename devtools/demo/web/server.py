@@ -1,7 +1,9 @@
-"""The web server of the demo's page: its files, a token for the browser, prompts, the fault board, the API on one origin.
+"""The web server of the demo's page: its files, a token for the browser, prompts, the fault board, and the API on one
+origin.
 
-It binds to loopback. The browser gets a token that may subscribe and read history, never the key; its cancels pass through this server, which adds a credential. The page's policy
-allows no request to any other host than this server and the local realtime server.
+It binds to loopback. The browser gets a token that may subscribe and read history, never the key; its cancels pass
+through this server, which adds a credential. The page's policy allows requests only to this server and the local
+realtime server.
 """
 
 import json
@@ -26,14 +28,14 @@ PROXY_TIMEOUT = 15.0
 
 
 class PageUnavailable(Fatal):
-    """The page can't be served; says what is missing or taken."""
+    """The page cannot be served. The message has what is missing or in use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """A button of the fault board.
 
-    `inject` breaks something, or mends it early if it `is_active()`, and returns a sentence on what happens now.
+    `inject` breaks something, or ends the fault early if it `is_active()`. It returns a sentence on what happens now.
     """
 
     name: str
@@ -53,8 +55,8 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collaborators:
-    """What the page stands on. `api` is the API's address without `/v1`, `realtime` that of the realtime server, `host:port`;
-    without one the page follows the gateway under `api`.
+    """The servers behind the page. `api` is the API's address without `/v1`, `realtime` that of the realtime server,
+    `host:port`; without one the page follows the gateway under `api`.
     """
 
     realtime: str | None
