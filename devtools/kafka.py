@@ -37,7 +37,7 @@ appender.out.layout.type = PatternLayout
 appender.out.layout.pattern = %d %p %m (%c)%n%ex
 rootLogger.level = warn
 rootLogger.appenderRef.out.ref = out
-# Says when the broker is ready.
+# Reports when the broker is ready.
 logger.server.name = kafka.server.KafkaRaftServer
 logger.server.level = info
 """

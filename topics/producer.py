@@ -385,7 +385,7 @@ def _object(name: str, fields: JsonObject | None) -> JsonObject | None:
 def _check_text(text: str) -> None:
     if not isinstance(text, str):
         raise TypeError(f"text must be a string, not {type(text).__name__}")
-    # A character has at most 4 bytes: short texts need no encoding to be told short.
+    # A character has at most 4 bytes: short texts are recognized without encoding them.
     if len(text) * 4 > MAX_TEXT_BYTES and len(text.encode(errors="surrogatepass")) > MAX_TEXT_BYTES:
         raise ValueError(
             f"text is over the limit of 256 KiB ({MAX_TEXT_BYTES} bytes of UTF-8): write it as several tokens"

@@ -25,7 +25,7 @@ INJECTION = ROOT / "deploy" / "injection" / "injection.yaml"
 PATCH = ROOT / "deploy" / "kustomize" / "sidecar.yaml"
 KUBERNETES = "1.37.0"
 _MADE = "# Made from helm/tokenstream by `make chart`; change it there.\n"
-# Those without Helm edit what is told apart here: brokers, the image, and the Secret `tokenstream` with the key `ably-key`.
+# Users without Helm edit these values: brokers, the image, and the Secret `tokenstream` with the key `ably-key`.
 _PLAIN = (
     "mode=sidecar",
     "injection.enabled=true",

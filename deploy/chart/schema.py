@@ -90,7 +90,7 @@ def _typed(value: Value, settings: Sequence[tuple[str, str]]) -> dict[str, Any]:
         case dict():
             return {"type": "object"}
         case other:
-            raise TypeError(f"{value.name}: say its type in a comment `# @schema`, {other!r} tells none")
+            raise TypeError(f"{value.name}: give its type in a comment `# @schema`, because {other!r} has none")
 
 
 def _settings(settings: Sequence[tuple[str, str]]) -> dict[str, Any]:

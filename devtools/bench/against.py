@@ -55,7 +55,7 @@ async def _said(module: str, *arguments: str) -> dict[str, Any]:
     except TimeoutError:
         process.kill()
         said, complained = await process.communicate()
-        raise WorkerFailed(f"{module} said nothing within {DEADLINE:g} s.\n{complained.decode()[-2000:]}") from None
+        raise WorkerFailed(f"{module} printed nothing within {DEADLINE:g} s.\n{complained.decode()[-2000:]}") from None
     if not said:
         raise WorkerFailed(f"{module} ended with code {process.returncode}.\n{complained.decode()[-2000:]}")
     answer: dict[str, Any] = json.loads(said.splitlines()[-1])

@@ -13,12 +13,12 @@ from devtools.bench.load import Load
 from processor.reader.frames import Message, ReceivedFrame, digests, parse_frame, sha256_of, utf16_length, utf16_tail
 from topics.records import ResponseRecord
 
-TOLD = 20
+MAX_EXAMPLES = 20
 
 
 @dataclass(slots=True)
 class Verdict:
-    """Counts of tokens and of errors; `told` has the first error of each kind."""
+    """Counts of tokens and of errors; `examples` has the first errors."""
 
     tokens: int = 0
     frames: int = 0
@@ -30,7 +30,7 @@ class Verdict:
     malformed: int = 0
     unfinished: int = 0
     uncommitted: int = 0
-    told: list[str] = field(default_factory=list)
+    examples: list[str] = field(default_factory=list)
 
     def faults(self, *, repeats_allowed: bool = False) -> dict[str, int]:
         """What is above zero and must not be. After a crash frames may come again; readers drop them by their offset."""
@@ -38,9 +38,9 @@ class Verdict:
         counts = {name: getattr(self, name) for name in names if not (repeats_allowed and name == "repeated")}
         return {name: count for name, count in counts.items() if count}
 
-    def say(self, what: str) -> None:
-        if len(self.told) < TOLD:
-            self.told.append(what)
+    def note_error(self, what: str) -> None:
+        if len(self.examples) < MAX_EXAMPLES:
+            self.examples.append(what)
 
 
 @dataclass(slots=True)
@@ -85,7 +85,7 @@ class Checker:
         number = self._load.number(frame.response_id) if frame is not None else None
         if frame is None or number is None:
             counts.malformed += 1
-            counts.say(f"malformed, or of no response that was produced: {message}"[:300])
+            counts.note_error(f"malformed, or of no response that was produced: {message}"[:300])
             return None
         counts.frames += 1
         counts.token_frames += frame.has_text
@@ -94,16 +94,16 @@ class Checker:
         if frame.seq > one.last + 1:
             counts.lost += frame.seq - one.last - 1
             one.missing.update(range(one.last + 1, frame.seq))
-            counts.say(f"a hole: {where} came after {one.last}")
+            counts.note_error(f"a hole: {where} came after {one.last}")
         elif frame.seq_end <= one.last:
             self._again(one, frame, where)
             return None
         elif frame.seq <= one.last:
             counts.repeated += one.last - frame.seq + 1
-            counts.say(f"partly again: {where} came after {one.last}")
+            counts.note_error(f"partly again: {where} came after {one.last}")
         if one.stopped:
             counts.reordered += 1
-            counts.say(f"after the stop: {where}")
+            counts.note_error(f"after the stop: {where}")
         self._take(number, one, frame, where)
         first, one.last = max(frame.seq, one.last + 1), max(one.last, frame.seq_end)
         return number, first, one.last
@@ -114,10 +114,10 @@ class Checker:
         if numbers & one.missing:
             one.missing -= numbers
             self._counts.reordered += 1
-            self._counts.say(f"out of order: {where} came after {one.last}")
+            self._counts.note_error(f"out of order: {where} came after {one.last}")
         else:
             self._counts.repeated += len(numbers)
-            self._counts.say(f"again: {where} came after {one.last}")
+            self._counts.note_error(f"again: {where} came after {one.last}")
 
     def _take(self, number: int, one: _Seen, frame: ReceivedFrame, where: str) -> None:
         if frame.has_text:
@@ -126,7 +126,7 @@ class Checker:
             if frame.offset > length or (frame.offset < length and frame.seq > one.last):
                 self._counts.lost += frame.offset > length
                 self._counts.repeated += frame.offset < length
-                self._counts.say(f"at the wrong offset: {where}, with {length} units there")
+                self._counts.note_error(f"at the wrong offset: {where}, with {length} units there")
             text = utf16_tail(frame.data, max(0, length - frame.offset))
             one.texts.setdefault(frame.part, []).append(text)
             one.lengths[frame.part] = max(length, frame.offset + utf16_length(frame.data))
@@ -135,7 +135,7 @@ class Checker:
             self._compare_stop(number, frame.data, where)
         elif frame.name == "gap":
             self._counts.lost += frame.seq_end - frame.seq + 1
-            self._counts.say(f"announced as lost: {where}")
+            self._counts.note_error(f"announced as lost: {where}")
 
     def _compare_stop(self, number: int, content: Any, where: str) -> None:
         wanted = {
@@ -143,7 +143,7 @@ class Checker:
         }
         if digests(content) != wanted:
             self._counts.wrong_text += 1
-            self._counts.say(f"{where} proves another text than was produced")
+            self._counts.note_error(f"{where} proves another text than was produced")
 
     def commit(self, record: ResponseRecord) -> bool:
         """A committed record. Whether it is the first final one of a response of this load."""
@@ -167,17 +167,19 @@ class Checker:
         one = self._seen.get(number, _Seen())
         if not one.stopped and not self._load.leave_open:
             self._counts.unfinished += 1
-            self._counts.say(f"unfinished: {self._load.response_id(number)}, at {one.last}")
+            self._counts.note_error(f"unfinished: {self._load.response_id(number)}, at {one.last}")
         for part, text in parts.items():
             seen = "".join(one.texts.get(part, ()))
             if seen == text:
                 continue
             if text.startswith(seen):
                 self._counts.lost += 1
-                self._counts.say(f"{self._load.response_id(number)} {part} ends after {len(seen)} of {len(text)}")
+                self._counts.note_error(
+                    f"{self._load.response_id(number)} {part} ends after {len(seen)} of {len(text)}"
+                )
             else:
                 self._counts.wrong_text += 1
-                self._counts.say(f"{self._load.response_id(number)} {part} reads otherwise than it was produced")
+                self._counts.note_error(f"{self._load.response_id(number)} {part} reads otherwise than it was produced")
 
     def _judge_record(self, number: int, parts: Mapping[str, str]) -> None:
         record = self._finals.get(number)
@@ -185,4 +187,4 @@ class Checker:
         wanted = {part: text for part, text in parts.items() if text}
         if record is None or stored != wanted or record.tokens != len(self._load.texts(number)):
             self._counts.uncommitted += len(self._load.texts(number))
-            self._counts.say(f"not whole in a committed record: {self._load.response_id(number)}")
+            self._counts.note_error(f"not whole in a committed record: {self._load.response_id(number)}")

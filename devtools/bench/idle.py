@@ -20,7 +20,7 @@ IDLE_SECONDS = 10.0
 OPEN_DEADLINE = 180.0
 POLL = 0.25
 STEPS = 5
-"""The numbers of responses that are open in each step.
+"""The number of steps in which the responses are opened.
 
 The memory of one is the slope after the first step: the temporary memory of opening that many at once is then already
 allocated, and reused.

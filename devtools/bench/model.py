@@ -122,8 +122,9 @@ def capacity(demand: Demand, measured: Measured) -> Capacity:
 
 
 def brokers(data: float, partitions: int, measured: Measured) -> int:
-    """The needs of what is written, its copies, and one reader. `tokens` and `responses` have `partitions` partitions
-    each.
+    """Returns the brokers needed for the written data, its copies, and one reader.
+
+    `tokens` and `responses` have `partitions` partitions each.
     """
     by_bytes = data * measured.replicas / measured.broker_bytes
     by_partitions = 2 * partitions * measured.replicas / measured.broker_partitions

@@ -63,13 +63,13 @@ class Run:
         await self.observer.tell({"judge": True, "after": after})
         answer = await self.observer.answer(JUDGE_SECONDS)
         if answer["faults"]:
-            raise Unsound(self._explain(answer["faults"], answer["verdict"]["told"]))
+            raise Unsound(self._explain(answer["faults"], answer["verdict"]["examples"]))
         return msgspec.convert(answer["figures"], Figures)
 
-    def _explain(self, faults: dict[str, int], told: list[str]) -> str:
+    def _explain(self, faults: dict[str, int], examples: list[str]) -> str:
         counts = ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in faults.items())
         tails = [f"{relay.child.name} said last:\n{relay.child.log_tail(5)}" for relay in self.stage.relays]
-        return "\n".join([f"The run {self.load.name} gives no figures. {counts}.", *told[:10], *tails])
+        return "\n".join([f"The run {self.load.name} gives no figures. {counts}.", *examples[:10], *tails])
 
 
 @contextlib.asynccontextmanager
@@ -78,10 +78,10 @@ async def running(
 ) -> AsyncIterator[Run]:
     """`timed`: the producer notes when it handed over each record, and so the figures have latencies."""
     times = str(stage.directory / f"{load.name}.times") if timed else None
-    told = {"bootstrap": stage.kafka.bootstrap, "load": msgspec.to_builtins(load), "times": times}
-    producing = {**told, "topic": stage.names.tokens, "partitions": stage.partitions}
+    common = {"bootstrap": stage.kafka.bootstrap, "load": msgspec.to_builtins(load), "times": times}
+    producing = {**common, "topic": stage.names.tokens, "partitions": stage.partitions}
     observing = {
-        **told,
+        **common,
         "topic": stage.names.responses,
         "endpoint": stage.realtime,
         "key": stage.key,

@@ -38,7 +38,7 @@ class Spec(msgspec.Struct):
 
 class Success(msgspec.Struct, omit_defaults=True):
     channel: str
-    messageId: str  # noqa: N815 - as it is on the wire
+    messageId: str  # noqa: N815 - the name on the wire
     serials: list[str]
 
 

@@ -118,7 +118,7 @@ class Access:
         return await self._grant_of(credential.strip())
 
     async def _grant_of(self, credential: str) -> Grant:
-        # Every entry is compared, and in constant time: how long it takes tells nothing of a token.
+        # Every entry is compared, in constant time: the duration reveals nothing about a token.
         given = credential.encode("utf-8", "surrogateescape")
         entries = [
             (number, token)

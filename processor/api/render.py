@@ -41,7 +41,7 @@ def render(value: bytes, fields: frozenset[str] | None = None) -> bytes:
 
 def _hash(text: msgspec.Raw) -> msgspec.Raw:
     raw = bytes(text)
-    # A text without escapes stands in the record as the bytes it has.
+    # A text without escapes has the same bytes in the record.
     plain = memoryview(raw)[1:-1] if b"\\" not in raw else _decode_text(raw).encode()
     return msgspec.Raw(_encode(hashlib.sha256(plain).hexdigest()))
 

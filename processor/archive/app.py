@@ -282,9 +282,9 @@ class Archive:
 
     def _store_failed(self, error: Exception, attempt: int) -> None:
         self._metrics.archive_failures.inc()
-        told = str(error) if isinstance(error, StoreUnavailable) else f"the store failed: {describe(error)}"
-        self._store_trouble = told
-        log.warning("archive_store_failed", error=told, attempt=attempt)
+        cause = str(error) if isinstance(error, StoreUnavailable) else f"the store failed: {describe(error)}"
+        self._store_trouble = cause
+        log.warning("archive_store_failed", error=cause, attempt=attempt)
 
     async def _put_aside(self, refused: Sequence[RefusedArrival]) -> None:
         def failed(error: KafkaUnavailable, attempt: int) -> None:

@@ -236,7 +236,7 @@ def _open(url: str, options: Mapping[str, str]) -> Any:
                 "connect_timeout": "5s",
                 "allow_http": _plain_endpoint(os.environ | dict(options)),
             },
-            retry_config={"max_retries": 2},  # the archive tries for ever; this is for a single lost answer
+            retry_config={"max_retries": 2},  # the archive retries without end; this is for a single lost answer
         )
     except (exceptions.BaseError, ValueError) as error:
         raise SettingsError([f"STORE_URL: {_line(error)}"]) from error

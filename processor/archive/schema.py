@@ -37,7 +37,7 @@ RESPONSES = Table(
     Column("started_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
-    # By the writing process's clock; what comes before it in the record is the producer's.
+    # By the writing process's clock; the columns before it have the producer's times.
     Column("stored_at", BigInteger, nullable=False),
     Column("size", Integer, nullable=False),
     Column("sha256", String(64), nullable=False),

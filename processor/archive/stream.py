@@ -219,7 +219,7 @@ class ResponseStream:
     def cut_off(self) -> bool:
         """Returns True if the group's coordinator does not answer. aiokafka retries without reporting it."""
         consumer = self._consumer
-        kafka: Any = consumer._thread._consumer if consumer is not None else None  # noqa: SLF001 - nothing public tells
+        kafka: Any = consumer._thread._consumer if consumer is not None else None  # noqa: SLF001 - no public API
         return kafka is None or kafka._coordinator is None or kafka._coordinator.coordinator_id is None  # noqa: SLF001
 
     def confirm(self, partition: int, offset: int, generation: int) -> None:
@@ -267,7 +267,7 @@ def _build(
 ) -> ResponseApp:
     app = ResponseApp(
         group_id,
-        # Only its name counts: the consumer's options say where the brokers are.
+        # Only its scheme matters: the consumer's options have the brokers.
         broker="kafka://from-options",
         store="memory://",
         cache="memory://",
@@ -280,7 +280,7 @@ def _build(
         broker_commit_interval=COMMIT_SECONDS,
         broker_session_timeout=session_timeout,
         broker_request_timeout=max(session_timeout, 40.0),
-        # A batch may wait for storage for days; that is told by our own status.
+        # A batch may wait for storage for days; our own status reports that.
         stream_processing_timeout=10**9,
         broker_commit_livelock_soft_timeout=10**9,
     )

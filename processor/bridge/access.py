@@ -31,7 +31,7 @@ class BridgeAccess:
         if not tokens and not self._required:
             _refuse_web_pages(headers)
             return Admission(None)
-        # Every entry is compared, and in constant time: how long it takes says nothing about a token.
+        # Every entry is compared, in constant time: the duration reveals nothing about a token.
         given = headers.get(TOKEN_HEADER, "").encode("utf-8", "surrogateescape")
         matching = [token for token in tokens if hmac.compare_digest(token.token.encode(), given)]
         if not matching:

@@ -164,7 +164,7 @@ def _known_reason(reason: str | None) -> None:
     from topics.records import Reason
 
     if reason is not None and reason not in set(Reason):
-        raise typer.BadParameter(f"{reason!r} is none of {', '.join(Reason)}", param_hint="--reason")
+        raise typer.BadParameter(f"{reason!r} is not one of {', '.join(Reason)}", param_hint="--reason")
 
 
 def _place(place: str | None) -> tuple[int, int] | None:

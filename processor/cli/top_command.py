@@ -89,7 +89,9 @@ async def _look(urls: list[str]) -> "Look":
     try:
         return look_at(texts)
     except (ValueError, KeyError) as error:
-        raise MetricsUnavailable(f"{', '.join(map(visible, urls))}: not all of what came are metrics.") from error
+        raise MetricsUnavailable(
+            f"{', '.join(map(visible, urls))}: an answer has no valid metrics. Check that --url is a metrics address."
+        ) from error
 
 
 def _show(now: "Now", *, json: bool) -> None:

@@ -90,7 +90,7 @@ class Advancer:
 
     def advance(self, response: Response, now: float) -> None:
         """Accepts early records that are next in sequence, and applies decisions that the sequence has reached."""
-        passed_over = response.next_seq == 1  # what came before the start may have its number
+        passed_over = response.next_seq == 1  # a record before the start may have its number
         while True:
             if (response.to_obey or response.decided_end) and response.obey_decisions():
                 self._outflow.enqueue(response)

@@ -232,6 +232,6 @@ class ReceivedResponse(ResponseState):
         """Replaces the waiting unpaired surrogate by U+FFFD. It may be sent at once only if the log determines it."""
         if self.unpaired is not None:
             self.unpaired.text = self.unpaired.text[:-1] + REPLACEMENT
-            if not determined and self.undetermined is None:  # what comes behind one waits with it
+            if not determined and self.undetermined is None:  # items behind it wait with it
                 self.undetermined = self.unpaired
             self.unpaired = None

@@ -36,7 +36,7 @@ def judge(response: Response, record: TokenRecord, raw: Raw) -> Verdict | Reason
     if record.seq is None:
         return Reason.INVALID
     if record.seq < response.next_seq:
-        end = response.decided_end  # its number is no record's: what comes with it is no repeat
+        end = response.decided_end  # no record has its number: a record with it is not a repeat
         taken = response.phase is Phase.ENDING and end is not None and record.seq >= end.seq
         return Reason.LATE if taken or response.in_known_gap(record.seq) else Verdict.DUPLICATE
     if response.phase is Phase.ENDING:

@@ -316,7 +316,7 @@ class Reader:
     def _finish(self, response: ReaderResponse) -> Stopped:
         _release(response)
         response.settled = False
-        self._responses.move_to_end(response.response_id)  # the newest finished is let go last
+        self._responses.move_to_end(response.response_id)  # the newest finished response is dropped last
         self._bound()
         return self._prove(response)
 

@@ -371,7 +371,7 @@ def ended(task: asyncio.Task[None]) -> str | None:
 
 
 async def _store_trouble(store: ResponseStore) -> str | None:
-    await store.ping()  # what it raises says why
+    await store.ping()  # the exception gives the reason
     return None
 
 

@@ -171,7 +171,7 @@ class _Redaction:
 
 
 def _is_ours_or_no_debugging(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.INFO or hasattr(record, "_logger")  # structlog's mark on what came by it
+    return record.levelno >= logging.INFO or hasattr(record, "_logger")  # structlog's mark on its events
 
 
 class _PayloadCut:

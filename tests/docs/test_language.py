@@ -25,7 +25,7 @@ PHRASES: Mapping[str, str] = {
     r"anew": "again",
     r"tell(?:s|ing)?|told": "report, state, show",
     r"say(?:s|ing)?|said": "state, print, report",
-    r"(?:is|are) none": "there is no ...",
+    r"(?:is|are) (?-i:none)": "there is no ...",
     r"for good": "permanently",
     r"for ?ever": "without end, indefinitely",
     r"nothing of": "none of",
