@@ -82,7 +82,7 @@ class Deployment:
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             raise ChildFailed(
-                f"{child.name} was not ready in {READY_DEADLINE:g} s; it said: {said}\n{child.log_tail()}"
+                f"{child.name} was not ready in {READY_DEADLINE:g} s; it reported: {said}\n{child.log_tail()}"
             ) from None
 
 

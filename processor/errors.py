@@ -1,8 +1,7 @@
-"""What can go wrong, as types. Whether to retry is decided by the type, never by a message. A test holds that all are
-drawn here.
+"""The error types. The type, never a message, decides whether to retry. A test checks that all are drawn here.
 
 TokenstreamError                        the root, in `topics.errors`
-├── SettingsError                       a wrong setting; the process exits with 2, one line a mistake
+├── SettingsError                       a wrong setting; the process exits with 2, with one line per mistake
 ├── Retryable                           may succeed if the same is tried again
 │   ├── CredentialsChanged              secrets or certificates rotated: connect again
 │   ├── PublishRetry                    the publish is undetermined or was refused for now
@@ -30,14 +29,14 @@ TokenstreamError                        the root, in `topics.errors`
 │   └── CancelRefused, NotCompactable, NotDeletable, NotProducible, NothingToSkip, ReplayImpossible
 │                                       what was asked for can't be done
 ├── DeliveryError                       of the producer: Kafka did not take a record
-│   └── RecordTooLargeError             it is over the topic's `max.message.bytes`
+│   └── RecordTooLargeError             the record is over the topic's `max.message.bytes`
 ├── UpstreamFailed, EventTooLarge, CompletionTooLarge, Refusal
 │                                       of the bridge: what its upstream or its caller did; each ends in it
 ├── FrameMissing, ReaderStalled         of the gateway: why a reader starts again from a snapshot
 └── ServiceRefusal, _RefusedError, _MissingError
                                         an answer or a value refused; each ends in the package that raises it
 
-ApiError is none of these: it is the answer to an HTTP request.
+ApiError is outside this tree: it is the answer to an HTTP request.
 """
 
 from collections.abc import Mapping

@@ -165,7 +165,9 @@ class Stage:
                         return
                     said = await answer.text()
             await asyncio.sleep(POLL_SECONDS)
-        raise StageFailed(f"{child.name} was not ready in {READY_DEADLINE:g} s; it said: {said}\n{child.log_tail()}")
+        raise StageFailed(
+            f"{child.name} was not ready in {READY_DEADLINE:g} s; it reported: {said}\n{child.log_tail()}"
+        )
 
     async def serve(self) -> None:
         self.server.start()

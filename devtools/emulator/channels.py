@@ -1,4 +1,4 @@
-"""Channels: what was published, in order, for as long as it is kept; and the subscribers. Pure.
+"""Channels: what was published, in order, within its retention time; and the subscribers. Pure.
 
 A publish is one entry at one position, with all its messages. Updates, appends and deletes are entries of their own.
 They change the message where it was created, so history and replays show each message once, complete.

@@ -245,7 +245,7 @@ class Armed:
 
 
 class Faults:
-    """The active rules. `active` is false if there are none, so the usual path makes no further checks."""
+    """The active rules. `active` is false if there is no rule, so the usual path makes no further checks."""
 
     def __init__(self) -> None:
         self._armed: list[Armed] = []

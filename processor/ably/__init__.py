@@ -1,4 +1,4 @@
-"""Ably, by its Python SDK. This package is the only one that imports it; importing the package alone does not."""
+"""The adapter for Ably, over its Python SDK. Only this package imports the SDK; importing the package alone does not."""
 
 from typing import Final
 

@@ -1,12 +1,16 @@
-"""Ably, by its Python SDK: the only module that publishes by it (`subscription` follows a channel, `diagnosis` asks about a key).
+"""Publishes through Ably's Python SDK. (`subscription` follows a channel, `diagnosis` checks a key.)
 
-The SDK (3.1.4) can lose, repeat, reorder or hang publishes when a connection fails under them. What is done about it:
-nothing is queued inside the SDK; every message has our own id; an acknowledgement is believed only if no connection
-event came between send and answer (`epoch`); every publish has a deadline; a client that lost its connection, failed, timed
-out or raised anything but its own exception is thrown away and replaced, after a backoff (`client` says why).
+The SDK (3.1.4) can lose, repeat, reorder or hang publishes when a connection fails during them. Therefore:
 
-A message goes to the SDK's connection as the SDK's channels would hand it over. Their objects are passed by: one takes 9 KB,
-and adds nothing for a publisher that attaches to no channel.
+- Nothing is queued inside the SDK.
+- Every message has our own id.
+- An acknowledgement is accepted only if no connection event occurred between send and answer (`epoch`).
+- Every publish has a deadline.
+- A client that lost its connection, failed, timed out or raised anything but its own exception is discarded and
+  replaced, after a backoff (`client` has the reason).
+
+A message is passed to the SDK's connection as the SDK's channels would pass it. Channel objects are not used: one
+takes 9 KB, and has no use for a publisher that attaches to no channel.
 """
 
 import asyncio
@@ -57,7 +61,7 @@ RETRY_REFUSED = Backoff(first=1.0, cap=10.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AblyOptions:
-    """`key` is called anew for every connection, so that a changed key file is taken up. Raises SettingsError."""
+    """`key` is called for every connection, so that a changed key file takes effect. Raises SettingsError."""
 
     key: Callable[[], str]
     client_id: str
@@ -309,8 +313,8 @@ async def _first(*events: asyncio.Event) -> None:
 class HistoryReader:
     """Reads channels' histories over REST, with one client for all: making one takes the SDK long.
 
-    A few at once: after a crash those of all open responses are asked for in the same moment, and each takes the SDK some
-    milliseconds of processor.
+    A few at once: after a crash those of all open responses are asked for in the same moment, and each takes the SDK
+    some milliseconds of processor.
     """
 
     def __init__(self, options: AblyOptions) -> None:
@@ -320,7 +324,7 @@ class HistoryReader:
         self._asked = 0
         self._failures = 0
         self._hopeless = 0
-        """Who asked before so many others has nothing to hope for."""
+        """Requests numbered below this fail immediately: history reads are not being answered."""
 
     async def read(self, channel: str, within: float) -> ChannelHistory:
         """The newest messages, as many as can be read in `within` seconds of its turn. Raises PublishRetry when none can."""

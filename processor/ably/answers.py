@@ -1,4 +1,4 @@
-"""Reads what the realtime service answers. Any value is taken: an answer of no known shape determines nothing."""
+"""Parses the realtime service's answers. Accepts any value: an answer of no known form determines nothing."""
 
 from collections.abc import Mapping, Sequence
 
@@ -33,9 +33,9 @@ def refusal_of(code: object, status: object, message: object) -> Refusal:
 
 
 def read_error(items: object, status: object) -> Refusal:
-    """Returns the refusal of a request refused as a whole.
+    """Returns the refusal of a request that is refused as a whole.
 
-    A status without an error code is often a gateway's: it refuses nobody, except that 413 is what it says.
+    A status without an error code is often a gateway's, and refuses no message; the exception is 413.
     """
     first = items[0] if isinstance(items, list) and items else None
     error = first.get("error") if isinstance(first, Mapping) else None
@@ -45,11 +45,12 @@ def read_error(items: object, status: object) -> Refusal:
 
 
 def read_results(items: object, status: object, channels: Sequence[str]) -> list[Exception | None] | None:
-    """Returns a result for each spec, in order: None where it was accepted. None where the request was refused as a whole.
+    """Returns a result for each spec, in order: None where it was accepted. None where the request was refused as a
+    whole.
 
-    Both shapes that the service has are read: since protocol version 3 an object of results for each spec; before, one list
-    of results, inside an error with code 40020 where some failed. A success inside an answer that is an error as a whole is
-    not believed.
+    Both shapes that the service has are read: since protocol version 3 an object of results for each spec; before,
+    one list of results, inside an error with code 40020 where some failed. A success inside an answer that is an
+    error as a whole is not believed.
     """
     found = items if isinstance(items, list) else [items]
     first = found[0] if len(found) == 1 and isinstance(found[0], Mapping) else {}

@@ -1,13 +1,14 @@
-"""Publishing by Ably's REST batch endpoint: the frames that are ready at one moment leave in one request.
+"""Publishes over Ably's REST batch endpoint: the frames that are ready at one moment are sent in one request.
 
-For thousands of responses at once: a realtime connection takes 50 messages a second, a request takes 100 channels. What is
-promised stays the same, for the same reasons: a lane has one frame in flight, sends it again under the same id until it
-is answered, and nothing of the channel after it before that.
+It is for thousands of responses at once: a realtime connection accepts 50 messages per second, a request 100 channels.
+The guarantees are the same, for the same reasons: a lane has one frame in flight, sends it again under the same id
+until it is answered, and sends no later frame of the channel before that.
 
-- A request holds at most one frame of a channel, for a channel has one lane sending; so requests may overtake each other.
-- Nothing waits here: `connected()` and the pace hold lanes back *before* they check their lease, and what is handed over
-  goes at the loop's next turn. So a frame is never sent later than its lease allowed.
-- Source: Ably's documentation of batch publishing (100 channels and 2 MiB a request; each result stands for itself).
+- A request has at most one frame of a channel, because a channel has one sending lane; so requests may overtake each
+  other.
+- Nothing waits here: `connected()` and the rate limiter hold lanes back *before* they check their lease, and a frame
+  is sent in the next turn of the loop. So a frame is never sent later than its lease permitted.
+- Source: Ably's documentation of batch publishing (100 channels and 2 MiB per request; each result is independent).
 """
 
 import asyncio
@@ -44,7 +45,7 @@ CLOSE_DEADLINE = 2.0
 
 
 class RequestPace:
-    """The pace of requests. Every lane is told the same delay, so that their frames leave together; see `Pace`."""
+    """The rate of requests. Every lane gets the same delay, so that their frames are sent together; see `Pace`."""
 
     def __init__(self, rate: float, now: float) -> None:
         self._pace = Pace(rate, rate / 9, now)
@@ -287,7 +288,7 @@ class BatchLink:
 
 
 def settle(batch: list[Waiting], results: list[Exception | None], failure: Exception) -> None:
-    """Give each its result; where there are none, the failure."""
+    """Sets each result; if there are no results, sets the failure."""
     for index, one in enumerate(batch):
         result = results[index] if results else failure
         if one.answer.done():

@@ -1,8 +1,8 @@
-"""One client of the SDK for one connection: what is changed in it, and how it is discarded.
+"""One client of the SDK for one connection: how it differs from the SDK's, and how it is discarded.
 
-The SDK (3.1.4) replaces a lost transport while the old one may still be open. After pauses of the process two transports
-resume the same connection in turn, hundreds of times a second. So a client that was connected never connects again: its user
-discards it, with every transport that it made.
+The SDK (3.1.4) replaces a lost transport while the old one may still be open. After pauses of the process two
+transports resume the same connection in turn, hundreds of times per second. So a client that was connected never
+connects again: its user discards it, with every transport that it created.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ class _AnsweredMessages(PendingMessageQueue):  # type: ignore[misc]  # the SDK i
 
 
 class Client:
-    """An `AblyRealtime` that connects when asked to. `disconnected` is called when the service says DISCONNECTED to it."""
+    """An `AblyRealtime` that connects on request. `disconnected` is called when the service sends it DISCONNECTED."""
 
     def __init__(self, options: dict[str, Any], loop: asyncio.AbstractEventLoop) -> None:
         """May be called in a thread: the SDK reads all trusted certificates, 15 ms of processor."""

@@ -1,4 +1,4 @@
-"""A deadline for each of many awaits, by one timer for all of them: one each was a tenth of what a message costs."""
+"""Deadlines for many awaits with one timer for all: a timer for each was a tenth of the cost of a message."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -21,7 +21,7 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     async def within(self, seconds: float, awaited: Awaitable[T]) -> T:
-        """Raises TimeoutError up to a `STEP` after so many seconds; what was awaited is cancelled then."""
+        """Raises TimeoutError after `seconds`, or up to a `STEP` later, and then cancels what was awaited."""
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None, "only a task can be cancelled"
         cancelling = task.cancelling()

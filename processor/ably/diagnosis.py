@@ -1,4 +1,4 @@
-"""Asks the realtime service what a relay's key is good for, without publishing anything."""
+"""Asks the realtime service what a relay's key permits, without publishing."""
 
 import asyncio
 import json
@@ -112,7 +112,7 @@ async def _close(client: AblyRealtime) -> None:
     try:
         async with asyncio.timeout(2.0):
             await client.close()
-    except Exception:  # noqa: BLE001, S110 - it is thrown away whatever it says
+    except Exception:  # noqa: BLE001, S110 - it is discarded in any case
         pass
 
 

@@ -1,7 +1,8 @@
-"""The writes of one turn of the event loop leave in one piece.
+"""Writes all data of one turn of the event loop in one piece.
 
-The SDK writes each message to its socket by itself, one system call each, which under load was a fifth of the relay's
-processor time. A transport that gathers them changes nothing else: the order is the same, and they go before the loop waits.
+The SDK writes each message to its socket with a system call of its own, which under load was a fifth of the relay's
+processor time.
+Nothing else changes: the order is the same, and the data is written before the loop waits.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ from typing import Any
 
 
 class GatheringTransport:
-    """Stands before a socket's transport, with all its methods."""
+    """Wraps a socket's transport, with all its methods."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -25,7 +26,7 @@ class GatheringTransport:
         self._waiting.append(data)
 
     def flush(self) -> None:
-        """Hand on what waits. On a transport that closes it is dropped, as the transport itself would."""
+        """Writes the waiting data. A closing transport drops it, as it would by itself."""
         if self._waiting:
             data = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
             self._waiting.clear()

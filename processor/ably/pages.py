@@ -1,6 +1,7 @@
-"""A channel's history over REST, page by page.
+"""Reads a channel's history over REST, page by page.
 
-Not by the SDK's own channels: they write a space in a channel's name as `+`, which in a path is a plus (RFC 3986).
+The SDK's own channels are not used: they write a space in a channel's name as `+`, which in a path is a plus (RFC
+3986).
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -23,9 +24,9 @@ def path_of(channel: str) -> str:
 
 
 async def history_pages(client: AblyRest, channel: str, limit: int) -> AsyncIterator[list[Mapping[str, Any]]]:
-    """Yields the messages of a page as they are on the wire, newest first. What is no message in it is left out.
+    """Yields the messages of a page as they were sent, newest first. Skips what is not a message.
 
-    Raises AblyException for a refusal, and whatever the SDK raises where nothing readable is answered.
+    Raises AblyException for a refusal, and any exception of the SDK if the answer is unreadable.
     """
     page = await client.request("GET", path_of(channel), str(Defaults.protocol_version), params={"limit": str(limit)})
     while page is not None:

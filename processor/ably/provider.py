@@ -1,4 +1,4 @@
-"""Ably as a realtime service of the relay: its numbers, its links, its histories."""
+"""Ably as a realtime service of the relay: its limits, its links, its histories."""
 
 import math
 import sys

@@ -1,7 +1,7 @@
-"""What each refusal of the realtime service means for what was refused.
+"""The meaning of each refusal by the realtime service.
 
-Source: Ably's error codes. What is not listed is retried, since nothing may be lost; it shows in the metrics by code.
-Of a refusal of the message itself that is not listed, the relay decides when it counts as permanent
+Source: Ably's error codes. A code that is not listed is retried, so that nothing is lost; the metrics show it by
+code. For an unlisted refusal of the message itself, the relay decides when it counts as permanent
 (`processor.relay.persistent_refusal`).
 """
 

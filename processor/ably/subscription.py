@@ -1,4 +1,4 @@
-"""Follows one channel as a reader does, by the same SDK: its messages as they come, and its history."""
+"""Follows one channel as a reader does, with the same SDK: its messages as they arrive, and its history."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -37,7 +37,7 @@ class Interrupted:
 
 
 class Subscription:
-    """`async with Subscription(options, channel)`: attached within. `next()` gives what comes, in order."""
+    """`async with Subscription(options, channel)`: attached within. `next()` returns the messages, in order."""
 
     def __init__(self, options: AblyOptions, channel: str) -> None:
         self._options = options
@@ -61,7 +61,7 @@ class Subscription:
         await self._close()
 
     async def next(self, within: float) -> Message | Interrupted | None:
-        """What came next; None where nothing did `within` so many seconds. Raises SubscriptionRefused."""
+        """Returns the next message; None if none arrived within `within` seconds. Raises SubscriptionRefused."""
         try:
             async with asyncio.timeout(within):
                 item = await self._waiting.get()
@@ -103,7 +103,7 @@ class Subscription:
             raise SubscriptionUnavailable(f"Channel {self._channel} can't be followed: {_told(error)}.") from error
 
     async def _unless_failed(self, attaching: Coroutine[Any, Any, None]) -> None:
-        """The SDK would wait for a channel whose connection failed for good. Raises SubscriptionRefused."""
+        """Raises SubscriptionRefused if the connection failed permanently. The SDK would wait for the channel."""
         attached, failed = asyncio.ensure_future(attaching), asyncio.ensure_future(self._failed.wait())
         try:
             await asyncio.wait({attached, failed}, return_when=asyncio.FIRST_COMPLETED)
@@ -121,7 +121,7 @@ class Subscription:
             self._put(SubscriptionRefused(f"The connection to the service failed: {_told(change.reason)}."))
 
     def _put(self, item: Message | Interrupted | SubscriptionRefused) -> None:
-        """A reader too slow to take what comes loses the newest, is told, and finds it in the history."""
+        """Queues a message. If the reader is too slow, drops it and notifies the reader, which finds it in the history."""
         if self._waiting.qsize() < WAITING_MESSAGES:
             self._waiting.put_nowait(item)
         elif not self._waiting.full():
@@ -134,7 +134,7 @@ class Subscription:
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await client.close()
-        except Exception:  # noqa: BLE001, S110 - it is thrown away whatever it says
+        except Exception:  # noqa: BLE001, S110 - it is discarded in any case
             pass
 
 

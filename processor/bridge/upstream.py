@@ -117,7 +117,7 @@ class UpstreamStream:
             raise UpstreamFailed(Cause.BROKEN, "The connection to the model server broke off.") from None
 
     async def read_first(self) -> bytes:
-        """Returns the first piece. Raises UpstreamFailed if there is none."""
+        """Returns the first piece. Raises UpstreamFailed if the answer is empty."""
         piece = await self.read()
         if not piece:
             raise UpstreamFailed(Cause.BROKEN, "The model server ended its answer before the first byte.")

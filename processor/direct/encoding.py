@@ -1,4 +1,4 @@
-"""A frame as a record of the frames topic, and such a record as a message of a channel's history."""
+"""Encodes a frame as a record of the frames topic, and decodes such a record as a message of a channel's history."""
 
 import orjson
 

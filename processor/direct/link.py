@@ -1,4 +1,6 @@
-"""The way to the frames topic, as a link of `processor.ports.realtime`: one idempotent producer, replaced when it fails."""
+"""The connection to the frames topic, as a link of `processor.ports.realtime`: one idempotent producer, replaced when
+it fails.
+"""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,6 @@
-"""What was published lately, by the tail of the frames topic: read once for all channels of a partition, and then only new records."""
+"""Returns what was published recently, from the tail of the frames topic: read once for all channels of a partition,
+and then only new records.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -1,10 +1,11 @@
-"""One reader's stream: where it is in the log, and what of the log it gets. Synchronous; a `Wire` carries the bytes.
+"""One reader's stream: its position in the log, and which records it gets. Synchronous; a `Wire` carries the bytes.
 
     LOADING --snapshots or backlog written--> LIVE --queue full, or records of the log were skipped--> LAGGING
        ^                                        |                                                         |
        '----------------------------------------+------------------- reset --------------------------------'
 
-While LIVE every frame is written the moment it is read. In the other states nothing is, and the buffer holds what follows.
+While LIVE every frame is written when it is read. In the other states nothing is written, and the buffer holds the
+following frames.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Carries a stream from its beginning to its end: snapshots or backlog first, then whatever the hub pushes."""
+"""Writes a stream from its beginning to its end: first snapshots or backlog, then what the hub pushes."""
 
 import asyncio
 import sys

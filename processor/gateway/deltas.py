@@ -1,4 +1,4 @@
-"""One response as a sequence of appended texts and one end, for formats that know neither offsets nor repeats."""
+"""One response as a sequence of appended texts and one end, for formats without offsets and repeats."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

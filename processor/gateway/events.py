@@ -16,8 +16,8 @@ PUBLISHER = "tokenstream"
 
 
 class LoggedFrame(msgspec.Struct, gc=False):
-    """One frame of the log. `data` is the JSON line that readers get. Times are in milliseconds: `ts` is that of the record's
-    value, 0 where there is none; `written` is Kafka's.
+    """One frame of the log. `data` is the JSON line that readers get. Times are in milliseconds: `ts` is that of the
+    record's value, 0 if it has none; `written` is Kafka's.
 
     `serial` numbers the frames of one gateway in the order in which it read them.
     """

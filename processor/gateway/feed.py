@@ -1,4 +1,6 @@
-"""Feeds the hub from Kafka: first the records that are on the topics, then new ones. Continues after every outage of Kafka."""
+"""Reads Kafka into the hub: first the existing records of the topics, then new ones. Continues after every outage of
+Kafka.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence

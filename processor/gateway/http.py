@@ -1,4 +1,4 @@
-"""The HTTP face of the gateway: server-sent events under `/v1`."""
+"""The HTTP interface of the gateway: server-sent events under `/v1`."""
 
 import asyncio
 import contextlib
@@ -257,7 +257,7 @@ class EventsV1:
             raise ConnectionResetError("the reader took nothing") from None
         except ConnectionError:
             raise
-        except Exception as error:  # noqa: BLE001 - an answer has begun, and another one must not stand in it
+        except Exception as error:  # noqa: BLE001 - an answer has begun, and another one must not be written into it
             log.error("gateway_stream_failed", error=type(error).__name__, where=where(error))  # noqa: TRY400
             abort(request.transport)
             raise ConnectionResetError("the stream failed") from None
@@ -294,7 +294,8 @@ class EventsV1:
     async def drain(self, seconds: float) -> None:
         """Takes no more readers, and closes those that are there with `bye`, spread over the time.
 
-        Returns when they are gone, within `seconds`: connections of readers that do not take what they are sent are reset.
+        Returns when they are gone, within `seconds`: connections of readers that do not take what they are sent are
+        reset.
         """
         self._draining = True
         readers = len(self._readers)

@@ -1,4 +1,4 @@
-"""The state of a gateway: frames and records of the log go in, events to readers go out. Synchronous."""
+"""The state of a gateway: its input is frames and records of the log, its output events to readers. Synchronous."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """One response as `chat.completion.chunk` objects, as OpenAI-compatible servers send them.
 
-Parts become choices and fields: a prefix `<index>.` of a part's name is the choice; kind `text` is `content`, `reasoning` is
-`reasoning_content`, `refusal` is `refusal`, and each part of kind `tool_call` is one tool call. Parts of other kinds have no place in
-this format, and are left out.
+Parts become choices and fields: a prefix `<index>.` of a part's name is the choice; kind `text` is `content`,
+`reasoning` is `reasoning_content`, `refusal` is `refusal`, and each part of kind `tool_call` is one tool call. This
+format has no place for parts of other kinds, which are left out.
 """
 
 import re

@@ -1,7 +1,8 @@
-"""Positions: the `id:` of an event, and the `Last-Event-ID` of a reader that returns.
+"""Positions: the `id:` of an event, and the `Last-Event-ID` of a returning reader.
 
-A position holds, for each partition of the frames topic that the reader's channels use, the offset of the last frame delivered.
-Offsets are Kafka's, so any gateway can resume what another one delivered. Readers must take a position as an opaque string.
+A position has, for each partition of the frames topic that the reader's channels use, the offset of the last
+delivered frame.
+Offsets are Kafka's, so any gateway can resume what another one delivered. A position is opaque to readers.
 """
 
 import re
@@ -16,7 +17,8 @@ _FORM = re.compile(r"(p|s)1((?:\.[0-9]{1,6}-[0-9]{1,19})*)", re.ASCII)
 class StreamPosition:
     """`offsets` are by partition; -1 is the position before the first record.
 
-    `whole` is False while the snapshots of a stream are sent: a reader that lost its connection then needs all of them again.
+    `whole` is False while the snapshots of a stream are sent: a reader that lost its connection then needs all of
+    them again.
     """
 
     offsets: Mapping[int, int]

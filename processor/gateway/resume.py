@@ -1,4 +1,4 @@
-"""How a stream begins: where the reader left off, or with snapshots."""
+"""Decides how a stream begins: where the reader left off, or with snapshots."""
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet

@@ -1,4 +1,6 @@
-"""Which of the gateway's streams a request asks for. Channel names and ids are one percent-encoded segment each, as in the api."""
+"""Maps a request to one of the gateway's streams. Channel names and ids are one percent-encoded segment each, as in
+the api.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum

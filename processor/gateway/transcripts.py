@@ -1,8 +1,9 @@
-"""The text of open responses and the records of those that ended lately, put together from `frames` and `responses`.
+"""The text of open responses and the records of recently ended ones, assembled from `frames` and `responses`.
 
-A response is put together by the reader's rules, so what the gateway knows of it is always a prefix of what was produced. Memory is
-bounded: ended responses leave it first, then the open ones that have been idle for longest. A response whose text is out of memory,
-or that misses something, is among `lacking`; a record from the store and the buffered frames complete it.
+A response is assembled by the reader's rules, so what the gateway knows of it is always a prefix of what was produced.
+Memory is bounded: ended responses are dropped first, then the open ones that have been idle for longest.
+A response whose text is out of memory, or that misses something, is among `lacking`; a record from the store and the
+buffered frames complete it.
 """
 
 from collections import OrderedDict
@@ -220,7 +221,7 @@ class Transcripts:
         self._bound()
 
     def take_record(self, response_id: str, value: bytes | None, now_ms: int) -> None:
-        """Takes a record of `responses`; a tombstone is None. Raises ValueError for what is no record."""
+        """Applies a record of `responses`; a tombstone is None. Raises ValueError for an invalid record."""
         if value is None:
             self._forget(response_id)
             return
@@ -291,7 +292,7 @@ class Transcripts:
         if transcript is None:
             transcript = self._opened(summary.response_id, summary.channel, summary.started_at)
         elif transcript.in_memory and not transcript.lacks and transcript.covered >= summary.seq:
-            return  # frames said as much
+            return  # the frames have as much
         if transcript.in_memory:
             try:
                 self.bytes += transcript.hydrate(orjson.loads(value))

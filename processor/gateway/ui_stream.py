@@ -1,7 +1,7 @@
 """One response as the AI SDK's UI message stream (protocol v1).
 
-Parts of kind `text` and `refusal` are text parts, `reasoning` is a reasoning part, and `tool_call` is a tool's input. Parts of other
-kinds are left out. A part is ended with the response, since any part may go on until then.
+Parts of kind `text` and `refusal` are text parts, `reasoning` is a reasoning part, and `tool_call` is a tool's input.
+Parts of other kinds are left out. A part ends with the response, because any part may continue until then.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,8 +1,8 @@
-"""Kafka, by aiokafka: the consumer and its group membership, the transactional writer of a partition, takeover reads.
+"""Kafka, over aiokafka: the consumer and its group membership, the transactional writer of a partition, takeover reads.
 
-aiokafka's internals are used in few places: `membership` observes the coordinator's heartbeats, which the library does not
-report, and asks for a rejoin; `consumer` asks the subscription for positions; `readers` asks the coordinator for offsets;
-`processor.kafka.record_batches` reads what was fetched.
+aiokafka's internals are used in few places: `membership` observes the coordinator's heartbeats, which the library
+does not report, and asks for a rejoin; `consumer` asks the subscription for positions; `readers` asks the coordinator
+for offsets; `processor.kafka.record_batches` reads what was fetched.
 `tests/integration/relay/test_kafka_internals.py` fails when they change.
 """
 

@@ -1,4 +1,4 @@
-"""How to reach Kafka: one value that every aiokafka client is made from."""
+"""The connection options of Kafka: one value that every aiokafka client is made from."""
 
 import ssl
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Reading the tokens topic as a member of the group."""
+"""Reads the tokens topic as a member of the group."""
 
 import asyncio
 import contextlib
@@ -70,21 +70,23 @@ class Consumer:
         self.membership = GroupMembership(session_timeout, clock)
         self._ends = LogEnds(options)
         self._options = options
-        self._new: Callable[[], Any] = lambda: AIOKafkaConsumer(
-            **options(),
-            group_id=group_id,
-            group_instance_id=instance_id,
-            enable_auto_commit=False,
-            auto_offset_reset="none",  # a takeover says where to begin; what is gone since must not be passed over
-            isolation_level=isolation_level,
-            session_timeout_ms=int(session_timeout * 1000),
-            heartbeat_interval_ms=int(min(HEARTBEAT_INTERVAL, session_timeout / 4) * 1000),
-            rebalance_timeout_ms=int(rebalance_timeout * 1000),
-            partition_assignment_strategy=(StickyPartitionAssignor,),
-            max_partition_fetch_bytes=2 * 1024 * 1024,
-            fetch_max_wait_ms=250,
-            retry_backoff_ms=100,
-            metadata_max_age_ms=30_000,
+        self._new: Callable[[], Any] = (
+            lambda: AIOKafkaConsumer(
+                **options(),
+                group_id=group_id,
+                group_instance_id=instance_id,
+                enable_auto_commit=False,
+                auto_offset_reset="none",  # a takeover determines the start; records deleted since must not be skipped silently
+                isolation_level=isolation_level,
+                session_timeout_ms=int(session_timeout * 1000),
+                heartbeat_interval_ms=int(min(HEARTBEAT_INTERVAL, session_timeout / 4) * 1000),
+                rebalance_timeout_ms=int(rebalance_timeout * 1000),
+                partition_assignment_strategy=(StickyPartitionAssignor,),
+                max_partition_fetch_bytes=2 * 1024 * 1024,
+                fetch_max_wait_ms=250,
+                retry_backoff_ms=100,
+                metadata_max_age_ms=30_000,
+            )
         )
         self._max_batch_bytes = max_batch_bytes
         self._consumer = self._new()
@@ -137,7 +139,7 @@ class Consumer:
             async with asyncio.timeout(wait + FETCH_ROOM):
                 fetched = await self._consumer.getmany(timeout_ms=int(wait * 1000), max_records=max_records)
         except NoOffsetForPartitionError:
-            return {}  # newly assigned, and nothing was ever committed: its takeover has not come to say where to begin
+            return {}  # newly assigned, and nothing was ever committed: its takeover has not set the start yet
         except OffsetOutOfRangeError as error:
             raise RecordsGone({partition.partition: offset for partition, offset in error.args[0].items()}) from error
         except Exception as error:
@@ -154,7 +156,9 @@ class Consumer:
 
     @property
     def troubles(self) -> Mapping[int, str]:
-        """Assigned partitions that can't be read on, each with a sentence that says why and what to do."""
+        """The assigned partitions that cannot be read further, each with a sentence that gives the reason and what to
+        do.
+        """
         if self._fetches is None or not self._fetches.troubles:
             return {}
         assigned = self._consumer.assignment()
@@ -174,10 +178,10 @@ class Consumer:
         return int(state.position) if state.has_valid_position else None
 
     async def end_offset(self, number: int) -> int:
-        """The log's end (its high watermark), asked of the broker now. Raises KafkaUnavailable.
+        """Returns the log's end (its high watermark), requested from the broker now. Raises KafkaUnavailable.
 
-        Not the last stable offset, which is what a consumer of committed records is told: behind an open transaction there
-        may stand what a timer is about to give up.
+        It is not the last stable offset, which a consumer of committed records gets: behind an open transaction there
+        may be a record that a timer is about to give up.
         """
         return await self._ends.read(self._partition(number))
 

@@ -1,4 +1,4 @@
-"""Dead letters as they stand on their topic, read back: what was written, why, and where it came from."""
+"""Reads dead letters back from their topic: the record, the reason, and the origin."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ class DeadLetterMissing(Fatal):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Source:
-    """Where the record stood before; identifies a dead letter, which may be there twice."""
+    """The original position of the record. It identifies a dead letter, which may be on the topic twice."""
 
     topic: str
     partition: int
@@ -107,7 +107,7 @@ class StoredDeadLetter:
 
 
 class DeadLetterReader:
-    """Reads the topic as it is, and leaves no trace: no group, nothing committed."""
+    """Reads the topic without side effects: no group, no commit."""
 
     def __init__(self, connection: KafkaConnection, topic: str) -> None:
         self._connection = connection
@@ -115,9 +115,9 @@ class DeadLetterReader:
         self._fetches: Fetches | None = None
 
     async def read(self) -> AsyncIterator[StoredDeadLetter]:
-        """Each dead letter once, those of a partition in order, up to the topic's end as it is when this begins.
+        """Yields each dead letter once, those of a partition in order, up to the topic's end when this begins.
 
-        Of one that stands there twice, the first is given. Raises KafkaUnavailable, TopicsUnfit.
+        Of a dead letter that is there twice, the first is yielded. Raises KafkaUnavailable, TopicsUnfit.
         """
         seen: set[Source] = set()
         async with self._consumer() as (consumer, partitions):

@@ -1,4 +1,4 @@
-"""Writes dead letters outside a transaction: those of records that were read but can't be stored."""
+"""Writes dead letters outside a transaction: those of records that were read but cannot be stored."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The producer that writes frames: idempotent, acknowledged by all in-sync replicas, one record after the other in a partition."""
+"""The producer of frames: idempotent, acknowledged by all in-sync replicas, one record after the other in a partition."""
 
 import asyncio
 import contextlib

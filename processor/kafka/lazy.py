@@ -1,4 +1,4 @@
-"""A client of the library that its first use starts, and that is made again after it was closed."""
+"""A client of the library that is started on first use, and created again after it was closed."""
 
 import asyncio
 import contextlib

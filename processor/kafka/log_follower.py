@@ -1,4 +1,4 @@
-"""Reads every partition of a topic without a group: from a place to the end, and on as the log grows."""
+"""Reads every partition of a topic without a group: from a position to the end, and further as the log grows."""
 
 import asyncio
 import contextlib
@@ -48,7 +48,8 @@ class LogFollower:
     async def start(self, positions: Mapping[int, int], *, since_ms: int | None = None) -> dict[int, int]:
         """Begins at these offsets, and returns where each partition begins.
 
-        A partition without one begins at its first record that was written at `since_ms` or later; None is its very first.
+        A partition without one begins at its first record that was written at `since_ms` or later; None is its very
+        first.
         Raises KafkaUnavailable.
         """
         await self.stop()

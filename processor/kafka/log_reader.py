@@ -1,4 +1,4 @@
-"""One pass over a topic, from a time to where it ends now, outside any consumer group."""
+"""One pass over a topic, from a time to its current end, outside any consumer group."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -26,8 +26,8 @@ class LogEntry:
 async def read_log(
     client_options: ClientOptions, topic: str, *, since: int | None, progress: Progress | None = None
 ) -> AsyncIterator[LogEntry]:
-    """Committed records of all partitions, each partition in order, from `since` (ms; None: from the start) to the end
-    as it was when this began. `progress` is called with how many offsets were passed. Raises KafkaUnavailable.
+    """Committed records of all partitions, each partition in order, from `since` (ms; None: from the start) to the
+    end as it was when this began. `progress` is called with how many offsets were passed. Raises KafkaUnavailable.
     """
     async with _consumer(client_options) as (consumer, troubles):
         begins, ends = await _bounds(consumer, topic, since)

@@ -10,11 +10,11 @@ from processor.clock import Clock
 
 
 class GroupMembership:
-    """When the group last said that this member belongs to it, by heartbeats that were answered.
+    """When the group last confirmed this member, by answered heartbeats.
 
-    The lease: the group gives this member's partitions away no sooner than a session timeout after the coordinator took
-    its last heartbeat, and that was not before it was sent. So until `sent + session timeout - margin` nobody else owns
-    them.
+    The lease: the group gives this member's partitions to others no sooner than a session timeout after the
+    coordinator received its last heartbeat, and that was not before it was sent. So until `sent + session timeout -
+    margin` no other member owns them.
     """
 
     def __init__(self, session_timeout: float, clock: Clock) -> None:
@@ -49,7 +49,7 @@ class GroupMembership:
         return self._clock.since_boot() < self._sent_since_boot + self._lease
 
     async def heartbeat_after(self, moment: float) -> None:
-        """Wait for an answered heartbeat that was sent after `moment`. May wait for ever."""
+        """Waits for an answered heartbeat that was sent after `moment`. May wait without end."""
         while self._sent <= moment:
             self._beat.clear()
             await self._beat.wait()

@@ -1,4 +1,4 @@
-"""Reads beside the consumer: the log's ends, what the group committed, and stretches of the responses topic."""
+"""Reads beside the consumer: the log's ends, the group's committed offsets, and ranges of the responses topic."""
 
 import asyncio
 from collections.abc import Callable
@@ -78,7 +78,9 @@ class CommittedOffsets:
             raise KafkaUnavailable(self._why(type(error), str(error))) from error
 
     async def _ask(self, admin: Any, number: int) -> Any:
-        """The coordinator's answer as it is: `list_consumer_group_offsets` takes an error of the group for "nothing committed"."""
+        """Returns the coordinator's answer unchanged: `list_consumer_group_offsets` treats an error of the group as
+        "nothing committed".
+        """
         coordinator = await admin.find_coordinator(self._group_id)
         request = OffsetFetchRequest(self._group_id, [(self._topic, [number])])
         return await admin._send_request(request, coordinator)  # noqa: SLF001 - see the package's docstring
@@ -181,7 +183,7 @@ class ResponsesReader:
                         if only:
                             return end
         finally:
-            consumer.pause(partition)  # or it would go on asking for what comes next
+            consumer.pause(partition)  # or it would continue to fetch the next records
         return end
 
     def _read_safely(self, consumer: Any) -> None:

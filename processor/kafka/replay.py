@@ -1,6 +1,6 @@
-"""Puts a response that ended in the dead letters back onto the tokens topic, as a new response that names the old one.
+"""Writes a response from the dead letters back to the tokens topic, as a new response that names the old one.
 
-`plan_replay` decides, purely, from the dead letters; `Replayer` finds what they do not say, and writes.
+`plan_replay` decides from the dead letters alone; `Replayer` finds what they lack, and writes.
 """
 
 from collections.abc import Iterable
@@ -26,10 +26,10 @@ class ReplayImpossible(Fatal):
 
 @dataclass(frozen=True, slots=True)
 class ReplayPlan:
-    """The new response, but for its id. `channel` is None where no dead letter says it.
+    """The new response, except for its id. `channel` is None if no dead letter has it.
 
     `missing` are sequence numbers between the first and the last that no dead letter has; `left_out` counts dead
-    letters that are no valid token records, or repeat another.
+    letters that are not valid token records, or repeat another.
     """
 
     old_id: str
@@ -49,9 +49,10 @@ class ReplayPlan:
 
 
 def plan_replay(letters: Iterable[StoredDeadLetter], response_id: str) -> ReplayPlan:
-    """All records of a response, in order: those its channel refused, or, where there are none, whatever there is.
+    """Plans from all records of a response, in order: those that its channel refused, or all if there are no such
+    records.
 
-    Raises ReplayImpossible where no valid token record is among them.
+    Raises ReplayImpossible if none of them is a valid token record.
     """
     mine = [letter for letter in letters if letter.response_id == response_id]
     if not mine:
@@ -125,9 +126,10 @@ class Replayer:
         self._responses_topic = responses_topic
 
     async def complete(self, plan: ReplayPlan, channel: str | None) -> ReplayPlan:
-        """The plan with its channel and metadata: of its start, else of the response's record; `channel` overrules both.
+        """Returns the plan with its channel and metadata: from its start, else from the response's record; `channel`
+        overrides both.
 
-        Raises ReplayImpossible where nothing says the channel, KafkaUnavailable.
+        Raises ReplayImpossible if the channel is unknown, KafkaUnavailable.
         """
         if plan.channel is None:
             record = await self._newest_record(plan)
@@ -136,7 +138,7 @@ class Replayer:
         plan = replace(plan, channel=channel or plan.channel)
         if plan.channel is None:
             raise ReplayImpossible(
-                f"Neither a dead letter nor a record on {self._responses_topic} says the channel of response {plan.old_id}:"
+                f"Neither a dead letter nor a record on {self._responses_topic} has the channel of response {plan.old_id}:"
                 " give it with --channel."
             )
         return plan
@@ -160,7 +162,9 @@ class Replayer:
         return Replayed(response.response_id, response.channel, response.seq)
 
     async def _newest_record(self, plan: ReplayPlan) -> ResponseRecord | None:
-        """A response's records stand on the partition its tokens came from."""
+        """Reads the partition of `responses` with the same number as the tokens' partition, which has the response's
+        records.
+        """
         wanted, newest = plan.old_id.encode(), None
 
         def take(_offset: int, key: bytes, value: bytes | None) -> None:

@@ -1,6 +1,6 @@
-"""Gives up a batch that no consumer can read: its partition's log begins after it from then on.
+"""Gives up a batch that no consumer can read: its partition's log begins after it afterwards.
 
-That works while relays run. Their fetches are then out of range, and they take the partition over behind the batch.
+This works while relays run. Their fetches are then out of range, and they take the partition over behind the batch.
 """
 
 import asyncio
@@ -44,8 +44,8 @@ async def skip(
 ) -> Skipped:
     """Delete the partition's records up to the end of the batch at `offset`, if that can't be read.
 
-    Of a group, what it has not committed is kept: then nothing is deleted. `within`: seconds for the reading, and again for the
-    deleting. Raises NothingToSkip, having deleted nothing; KafkaUnavailable.
+    Of a group, what it has not committed is kept: then nothing is deleted. `within`: seconds for the reading, and
+    again for the deleting. Raises NothingToSkip, having deleted nothing; KafkaUnavailable.
     """
     place = TopicPartition(topic, partition)
     if group_id is not None:

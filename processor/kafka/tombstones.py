@@ -13,7 +13,7 @@ WRITE_SECONDS = 8.0
 
 
 class KafkaTombstones:
-    """Connects with the first one. `client_options` are aiokafka's, asked anew for every connection."""
+    """Connects with the first tombstone. `client_options` are aiokafka's, called for every connection."""
 
     def __init__(self, client_options: ClientOptions, *, responses_topic: str) -> None:
         self._client = LazyClient(lambda: AIOKafkaProducer(**client_options(), acks="all", enable_idempotence=True))
@@ -29,7 +29,8 @@ class KafkaTombstones:
             raise KafkaUnavailable(f"the tombstone was not written: {type(error).__name__}") from error
 
     async def write(self, response_id: str, partition: int) -> None:
-        """Where the topic has no such partition any more, the key decides: no record of the response is on the log then.
+        """Where the topic has no such partition any more, the key decides: no record of the response is on the log
+        then.
 
         Raises KafkaUnavailable; TombstoneUndetermined when the tombstone was sent and its acknowledgement did not come.
         """

@@ -1,9 +1,12 @@
-"""Create, correct and check the four topics, through aiokafka's admin client.
+"""Creates, corrects and checks the four topics, with aiokafka's admin client.
 
-What is known of that client (0.14), and handled here: it raises for almost nothing, so every answer's error code is
-read; `describe_topics(names)` asks the broker to *create* what is missing, so all topics are listed instead;
-`alter_configs` replaces every config of a topic (it speaks no IncrementalAlterConfigs), so those set before are read
-and sent along: a config that somebody else sets in that moment is lost.
+Known defects of that client (0.14) that are handled here:
+
+- It raises for almost nothing, so every answer's error code is read.
+- `describe_topics(names)` asks the broker to *create* what is missing, so all topics are listed instead.
+- `alter_configs` replaces every config of a topic (it does not support IncrementalAlterConfigs), so the previous ones
+  are read and sent too.
+  A config that someone else sets at that moment is lost.
 """
 
 import asyncio
@@ -167,7 +170,7 @@ def _partitions_to_have(names: TopicNames, actual: ActualTopics, asked: int | No
     if tokens and tokens < count and not split:
         raise TopicsUnfit(
             f"Topic {names.tokens} has {tokens} partitions. Making that {count} splits responses that are open now:"
-            f" wait until there are none, then {MEND} with --partitions {count} --split-live-responses."
+            f" wait until no response is open, then {MEND} with --partitions {count} --split-live-responses."
         )
     return count
 

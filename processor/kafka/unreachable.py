@@ -1,6 +1,6 @@
-"""Why Kafka can't be reached, said so that somebody can mend it: aiokafka keeps the reason to its log.
+"""Explains why Kafka cannot be reached, so that a person can correct it: aiokafka only logs the reason.
 
-The wire is asked as the client would ask it (connect, TLS, API versions, SASL), one bootstrap server after another.
+It connects as the client would (connect, TLS, API versions, SASL), to one bootstrap server after another.
 """
 
 import asyncio

@@ -92,8 +92,9 @@ class TransactionalWriter:
     async def write(self, records: Sequence[Record], commit: Callable[[Sequence[int]], Committed]) -> Committed:
         """Write records and the offset `commit` names, in one transaction.
 
-        `commit` gets the offsets of the records, in order, and answers (tokens offset, metadata). Raises PartitionLost
-        when another producer has taken over, KafkaUnavailable when it is not known whether the transaction committed:
+        `commit` gets the offsets of the records, in order, and answers (tokens offset, metadata). Raises
+        PartitionLost when another producer has taken over, KafkaUnavailable when it is not known whether the
+        transaction committed:
         then `start` again and write the same once more. RecordTooLarge is one of these: the same can't be written.
         """
         producer = self._producer
@@ -163,7 +164,7 @@ async def _stop_quietly(producer: AIOKafkaProducer) -> None:
         async with asyncio.timeout(STOP_DEADLINE):
             await producer.stop()
         stopped = True
-    except Exception as error:  # noqa: BLE001 - it is thrown away whatever it says
+    except Exception as error:  # noqa: BLE001 - it is discarded in any case
         log.debug("stopping a producer failed", error=type(error).__name__)
     finally:
         if not stopped:

@@ -174,7 +174,7 @@ class Relay:
                 self._consumer.membership.rejoin()
 
     async def _give_back(self, within: float) -> None:
-        """Drains all partitions at once. Afterwards nothing of them is published or committed.
+        """Drains all partitions at once. Afterwards no record of them is published or committed.
 
         One drain runs at a time: a stop must not end the client while a rebalance still drains.
         """

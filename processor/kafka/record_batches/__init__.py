@@ -1,6 +1,7 @@
-"""Kafka's record batches, read so that no bytes in them can end a consumer: bounded, tolerant, a fault for what is unreadable.
+"""Reads Kafka's record batches so that no bytes in them can end a consumer: bounded, tolerant, with a fault for what
+is unreadable.
 
-`read_safely` puts this in the place of aiokafka's own parsing, for one consumer.
+`read_safely` replaces aiokafka's own parsing, for one consumer.
 """
 
 from processor.kafka.record_batches.batches import BatchedRecord, Fault, Trouble, Unreadable

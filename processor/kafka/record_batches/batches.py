@@ -1,7 +1,7 @@
-"""Record batches as brokers store them, read one by one and record by record.
+"""Reads record batches as brokers store them, one by one and record by record.
 
-aiokafka's C parser reads what is regular. What it refuses is read again, slowly and tolerantly: names of headers may be any
-bytes, and a record that can't be read costs itself alone where its length is right.
+aiokafka's C parser reads regular batches. What it refuses is read again by a slow, tolerant parser: names of headers
+may be any bytes, and an unreadable record affects no other record if its length is correct.
 """
 
 import struct
@@ -57,9 +57,9 @@ class BatchedRecord:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A record, or several up to `last`, that can't be read though they are as they were written.
+    """A record, or several up to `last`, that cannot be read although they are unchanged since they were written.
 
-    `value` holds the bytes of a single record as they stand in the batch, None for a batch.
+    `value` has the bytes of a single record in the batch, None for a batch.
     """
 
     offset: int
@@ -78,9 +78,9 @@ class Corrupt(Fatal):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a partition can't be read on from `offset`. `end`: the offset after the batch, where its header says so.
+    """Why a partition cannot be read from `offset`. `end`: the offset after the batch, if its header has it.
 
-    With `of_broker`, the broker could not read its own log, which may pass: nothing is known of the batch.
+    With `of_broker`, the broker could not read its own log, which may be temporary: the batch is unknown.
     """
 
     topic: str
@@ -196,7 +196,7 @@ class RecordBatch:
     def _record(self, body: bytes, position: int) -> BatchedRecord | Unreadable:
         cursor, offset = _Cursor(body), position
         try:
-            cursor.number()  # attributes, of which there are none yet
+            cursor.number()  # attributes, which are unused
             delta = cursor.number()
             offset = self.base_offset + cursor.number()
             key, value = cursor.nullable(), cursor.nullable()
@@ -246,7 +246,7 @@ class _Cursor:
 
 
 def _headers(cursor: _Cursor) -> tuple[Headers, int]:
-    """The rest of a record. The number tells how many names are escaped. Raises ValueError, IndexError."""
+    """Returns the rest of a record, and the number of escaped names. Raises ValueError, IndexError."""
     headers: list[tuple[str, bytes | None]] = []
     renamed = 0
     count = cursor.number()
@@ -270,7 +270,8 @@ def _signed(number: int) -> int:
 def frames(data: bytes) -> Iterator[bytes]:
     """The batches of a fetch's answer, whatever is in them. The last may be cut off, and is then left out.
 
-    Raises Corrupt where a length makes no sense, or the very first is cut off: brokers send at least one batch as a whole.
+    Raises Corrupt where a length makes no sense, or the very first is cut off: brokers send at least one batch as a
+    whole.
     """
     position = 0
     while len(data) - position > MAGIC_AT:

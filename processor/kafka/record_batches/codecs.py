@@ -1,4 +1,4 @@
-"""Decompression that stops at a bound, for every codec Kafka has. Brokers check the compressed size alone."""
+"""Decompresses up to a bound, for every codec of Kafka. Brokers check only the compressed size."""
 
 import struct
 import zlib

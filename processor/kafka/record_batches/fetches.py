@@ -1,8 +1,8 @@
-"""Puts the safe reading of batches in the place of aiokafka's, for one consumer, from its start on.
+"""Replaces aiokafka's reading of batches by the safe one, for one consumer, from its start on.
 
-What is used of the library's internals: `Fetcher._records`, where every answer's records are kept until they are taken;
-`FetchResult._partition_records`, the iterator over them with its `next_fetch_offset`; and the client's `send`, whose answers to
-fetches are looked at. `tests/integration/relay/test_kafka_internals.py` fails when they change.
+It uses these internals of the library: `Fetcher._records`, which keeps every answer's records until they are taken;
+`FetchResult._partition_records`, the iterator over them with its `next_fetch_offset`; and the client's `send`, whose
+answers to fetches are inspected. `tests/integration/relay/test_kafka_internals.py` fails when they change.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from processor.kafka.record_batches.limits import DEFAULT_MAX_BATCH_BYTES
 PLACEHOLDER: Final = bytes(11) + b"\x0e" + bytes(14)
 """A batch that aiokafka takes for one and never looks into: it passes over an answer that it finds cut off."""
 FAILED_READS: Final = frozenset({-1, 2, 56})
-"""Answers by which a broker says that it can't read its own log (unknown, corrupt message, storage error)."""
+"""Answers by which a broker reports that it cannot read its own log (unknown, corrupt message, storage error)."""
 
 HOLD: Final = 5.0
 """Seconds before what could not be read is asked for again: the log may be restored by then, or another broker lead."""
@@ -130,7 +130,7 @@ class Fetches:
 
 
 class _Results(OrderedDict[TopicPartition, Any]):
-    """The fetcher's store of what came and was not taken yet."""
+    """The fetcher's store of records that arrived and were not taken yet."""
 
     def __init__(self, fetches: Fetches) -> None:
         super().__init__()
@@ -180,7 +180,7 @@ class Fetched:
                 yield from self._records_of(batch)
             self.next_fetch_offset = max(self.next_fetch_offset, batch.last_offset + 1)
         if self.next_fetch_offset == start:
-            raise Corrupt("the answer holds only what comes before it")
+            raise Corrupt("the answer holds only records before it")
 
     def _records_of(self, batch: RecordBatch | LegacyBatch) -> Iterator[Any]:
         fetches, partition, make = self._fetches, self._partition, self._fetches.make
@@ -229,9 +229,9 @@ def read_safely(
 ) -> Fetches:
     """To be called when the consumer has started, before it is assigned anything.
 
-    A batch takes at most `limit` bytes decompressed. What of it can't be read is given to `refuse`, which answers what is to come
-    in its place, or None. `noted` is called where a partition can't be read on. With `as_read`, records come as the parser makes
-    them, without what aiokafka's ConsumerRecord has besides.
+    A batch takes at most `limit` bytes decompressed. What of it can't be read is given to `refuse`, which answers
+    what is to come in its place, or None. `noted` is called where a partition can't be read on. With `as_read`,
+    records come as the parser makes them, without what aiokafka's ConsumerRecord has besides.
     """
     fetches = Fetches(limit=limit, make=None if as_read else _consumer_record, refuse=refuse, noted=noted)
     fetches.attach(consumer)

@@ -1,4 +1,4 @@
-"""Messages of the formats before Kafka 0.11, as a topic that is older may still hold them. aiokafka reads them."""
+"""Messages of the formats before Kafka 0.11, which an old topic may still have. aiokafka reads them."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""The bound on what one record batch may take in memory."""
+"""The bound on the memory of one record batch."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Log lines about what can't be read, the same in every reader. `write` is the method of the reader's logger."""
+"""Logs unreadable batches and records, the same in every reader. `write` is the method of the reader's logger."""
 
 from collections.abc import Callable
 
