@@ -161,9 +161,7 @@ class Relief:
         return nsmallest(len(live) - bound, endable, key=lambda each: max(each.last_offset, each.acked_offset))
 
     def pinning(self, committed_offset: int) -> Response | None:
-        """Returns the response that holds the committed offset back because it waits for records; None if there is
-        none.
-        """
+        """Returns the response that holds the committed offset back because it waits for records, or None."""
         for each in self._open.values():
             first = each.runs.first_uncovered(each.covered_mark)
             if first is not None and first <= committed_offset and each.waits_for_records:
