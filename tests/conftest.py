@@ -10,6 +10,8 @@ from processor.kafka.connection import KafkaConnection
 from processor.kafka.topics_admin import TopicsWanted, apply
 from topics.specs import TopicNames
 
+pytest.register_assert_rewrite("support")
+
 MakeTopics = Callable[..., Awaitable[TopicNames]]
 MakeKafka = Callable[..., Awaitable[LocalKafka]]
 
