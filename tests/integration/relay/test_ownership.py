@@ -42,6 +42,7 @@ async def proxied_kafka() -> AsyncIterator[tuple[LocalKafka, GroupProxy]]:
             yield kafka, proxy
 
 
+@pytest.mark.long  # a row of the fault lab shows the same
 async def test_an_owner_cut_off_from_the_coordinator_alone_stops_publishing(
     proxied_kafka: tuple[LocalKafka, GroupProxy],
 ) -> None:
