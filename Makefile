@@ -98,16 +98,18 @@ unit: setup ## the pure part: no network, no processes, seconds; prints the bran
 	$(BIN)/pytest -q -n 2 tests/unit tests/properties --cov --cov-report=term:skip-covered $(ARGS)
 
 # More than the cores of a small machine, as most tests wait for other processes.
+# A module is run by one process, as what it sets up serves all its tests.
 WORKERS ?= 3
+PARALLEL = -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 .PHONY: test
 test: setup s3-server ## every test but the long ones (WORKERS= processes)
-	$(BIN)/pytest -m 'not long' -n $(WORKERS) --dist worksteal $(ARGS)
+	$(BIN)/pytest -m 'not long' $(PARALLEL) $(ARGS)
 	@if [ -x $(HELM) ]; then HELM=$(HELM) $(BIN)/pytest -q tests/deploy/chart/with_helm.py; \
 	  else echo "Not run: make chart-test, as helm is not built (make helm). The chart was looked at as it was last rendered."; fi
 
 .PHONY: test-all
 test-all: setup s3-server ## every test
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	$(BIN)/pytest $(PARALLEL) $(ARGS)
 
 # The image and the chart. What is made from the chart is kept, so that only who changes the chart needs Helm.
 .PHONY: image

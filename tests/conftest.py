@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +11,18 @@ from processor.kafka.connection import KafkaConnection
 from processor.kafka.topics_admin import TopicsWanted, apply
 from topics.specs import TopicNames
 
+pytest.register_assert_rewrite("support")
+
 MakeTopics = Callable[..., Awaitable[TopicNames]]
 MakeKafka = Callable[..., Awaitable[LocalKafka]]
+
+LONGEST_FIRST = ("simulation", "observability", "faults", "browser", "integration", "js", "docs", "contract", "properties")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Folders of long modules come first, so that what parallel runs end with is short."""
+    order = {folder: place for place, folder in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.relative_to(Path(__file__).parent).parts[0], len(order)))
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from conftest import MakeTopics
 from devtools.kafka import LocalKafka
 from support.lab import Lab, RelayProcess, laboratory
+from support.logs import is_of_the_load
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)
@@ -19,11 +19,6 @@ def warnings(process: RelayProcess) -> list[str]:
     """Without what a loaded machine causes: stalls of the event loop, and checks that took too long to answer."""
     lines = [json.loads(line) for line in process.log.read_text().splitlines()]
     return [line["event"] for line in lines if line["level"] not in ("debug", "info") and not is_of_the_load(line)]
-
-
-def is_of_the_load(line: dict[str, Any]) -> bool:
-    late = line["event"] == "dependency_failing" and str(line["why"]).startswith("no answer within")
-    return late or line["event"] in ("event_loop_stalled", "event_loop_goes_on")
 
 
 async def stored(lab: Lab) -> bool:

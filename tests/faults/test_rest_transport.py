@@ -32,13 +32,13 @@ FAULTS: dict[str, dict[str, dict[str, object]]] = {
 }
 
 
-IN_MINUTES = ("refused", "lost_answers", "cut_before_acceptance")
-"""The others take `make test-all`."""
+IN_EVERY_RUN = ("lost_answers", "cut_before_acceptance")
+"""The others run with `make test-all`."""
 
 
 @pytest.mark.parametrize(
     "fault",
-    [pytest.param(FAULTS[name], id=name, marks=[] if name in IN_MINUTES else pytest.mark.long) for name in FAULTS],
+    [pytest.param(FAULTS[name], id=name, marks=[] if name in IN_EVERY_RUN else pytest.mark.long) for name in FAULTS],
 )
 async def test_faults_lose_and_repeat_nothing(
     kafka: LocalKafka, make_topics: MakeTopics, fault: dict[str, dict[str, object]]
@@ -80,6 +80,7 @@ async def test_the_service_gone_for_a_while_loses_nothing(kafka: LocalKafka, mak
         await eventually(relay.is_ready, deadline=60)  # it answers from findings that may be a second old
 
 
+@pytest.mark.long  # a row of the fault lab shows the same
 async def test_kill_9_loses_nothing(kafka: LocalKafka, make_topics: MakeTopics) -> None:
     async with laboratory(kafka.bootstrap, await make_topics()) as lab:
         owner = await lab.relay(**settings())

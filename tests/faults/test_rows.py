@@ -44,6 +44,7 @@ async def storage_away_for_a_moment(stand: Stand) -> None:
     await faults.storage_down(stand, 4)
 
 
+@pytest.mark.long  # a row of the fault lab shows the same
 async def test_a_database_that_was_away_holds_everything_in_the_end(kafka: LocalKafka) -> None:
     row = Row(
         name="short", title="", run=storage_away_for_a_moment, setup=Setup(plain=False, postgres=True, shape=SHORT)

@@ -1,9 +1,12 @@
-"""`python -m simulation.planted NAME`: runs the seeds, or the scenario, of a planted bug. Ends with 0 where it was found.
+"""`python -m simulation.planted NAME`: runs the seeds, or the scenario, of a planted bug. Exits with 0 where it is found.
 
-To be run in a process of its own: the bug is written into the source as it is imported, and nothing else is changed.
+Each bug needs a process of its own: it is written into the source as it is imported, and nothing else is changed.
+Without a name it reads names from standard input, runs each in a fork of itself, and then writes `exit` and the exit code.
+It has imported the libraries by then, which takes longer than most bugs do.
 """
 
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -98,5 +101,23 @@ def main(name: str) -> int:
     return 1 if runs is None else 0
 
 
+def serve() -> None:
+    for library in ("ably", "aiokafka", "faust", "prometheus_client", "pydantic_settings", "structlog"):
+        importlib.import_module(library)
+    os.dup2(sys.stdout.fileno(), sys.stderr.fileno())
+    for line in sys.stdin:
+        print("exit", in_a_fork(line.strip()), flush=True)
+
+
+def in_a_fork(name: str) -> int:
+    """Returns the exit code. The fork itself never returns."""
+    sys.stdout.flush()
+    if child := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    sys.exit(main(name))
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    if sys.argv[1:]:
+        sys.exit(main(sys.argv[1]))
+    serve()

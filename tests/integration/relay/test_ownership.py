@@ -42,6 +42,7 @@ async def proxied_kafka() -> AsyncIterator[tuple[LocalKafka, GroupProxy]]:
             yield kafka, proxy
 
 
+@pytest.mark.long  # a row of the fault lab shows the same
 async def test_an_owner_cut_off_from_the_coordinator_alone_stops_publishing(
     proxied_kafka: tuple[LocalKafka, GroupProxy],
 ) -> None:
@@ -200,8 +201,8 @@ async def test_texts_put_away_for_memory_come_back_whole(kafka: LocalKafka, make
         await lab.all_finished()
         verdict = lab.verdict()
         assert verdict.faultless_for_readers(), verdict
-        assert await relay.stop() == 0
         await comes_to({each.response_id: each.texts for each in lab.produced}, lambda: texts(lab))
+        assert await relay.stop() == 0
 
 
 async def texts(lab: Lab) -> dict[str, dict[str, str]]:

@@ -89,7 +89,7 @@ class Owners:
         return text
 
 
-@pytest.mark.parametrize("harm", ["KILL", "HANG"])
+@pytest.mark.parametrize("harm", ["KILL", pytest.param("HANG", marks=pytest.mark.long)])
 async def test_a_record_that_ends_its_readers_becomes_a_dead_letter(
     kafka: LocalKafka, make_topics: MakeTopics, tmp_path: Path, harm: str
 ) -> None:
