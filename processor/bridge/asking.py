@@ -33,7 +33,6 @@ _NOT_FORWARDED: Final = frozenset(
 """Of the connection and of the body as the caller sent it. Cookies are for browsers."""
 
 
-_CREDENTIALS: Final = ("authorization", "api-key")
 Headers = tuple[tuple[str, str], ...]
 
 
@@ -65,7 +64,9 @@ class BridgeRequest:
     trace: tuple[tuple[str, bytes], ...]
 
 
-def read_request(body: bytes, headers: Mapping[str, str], rules: Rules, key: str | None = None) -> BridgeRequest:
+def read_request(
+    body: bytes | bytearray, headers: Mapping[str, str], rules: Rules, key: str | None = None
+) -> BridgeRequest:
     """Names of `headers` are looked up without case, by the mapping. `key` is for callers without one. Raises Refusal."""
     fields = _read_body(body)
     response_id = headers.get(RESPONSE_ID_HEADER) or make_response_id()
@@ -82,19 +83,27 @@ def read_request(body: bytes, headers: Mapping[str, str], rules: Rules, key: str
 
 
 def forwarded(headers: Mapping[str, str]) -> Headers:
-    """The headers that go on to the model server."""
+    """The headers that go on to the model server: not those of the connection, which `Connection` may name."""
+    of_connection = named_by_connection(headers)
     return tuple(
         (name, value)
         for name, value in headers.items()
-        if name.lower() not in _NOT_FORWARDED and not name.lower().startswith(_OURS)
+        if name.lower() not in _NOT_FORWARDED | of_connection and not name.lower().startswith(_OURS)
     )
 
 
+def named_by_connection(headers: Mapping[str, str]) -> frozenset[str]:
+    """Names, in lower case, of headers that are not to be passed on (RFC 9110, section 7.6.1)."""
+    values = [value for name, value in headers.items() if name.lower() == "connection"]
+    return frozenset(name.strip().lower() for value in values for name in value.split(","))
+
+
 def authorized(headers: Headers, key: str | None) -> Headers:
-    """With the bridge's key, where the caller sent none."""
-    if key is None or any(name.lower() in _CREDENTIALS for name, _ in headers):
+    """With the bridge's key, where the caller sent no `Authorization`."""
+    if key is None or any(name.lower() == "authorization" and value.strip() for name, value in headers):
         return headers
-    return (*headers, ("Authorization", f"Bearer {key}"))
+    others = tuple((name, value) for name, value in headers if name.lower() != "authorization")
+    return (*others, ("Authorization", f"Bearer {key}"))
 
 
 def make_response_id() -> str:
@@ -106,7 +115,7 @@ def make_response_id() -> str:
     return str(uuid.UUID(int=number))
 
 
-def _read_body(body: bytes) -> JsonObject:
+def _read_body(body: bytes | bytearray) -> JsonObject:
     fields: Any
     try:
         fields = orjson.loads(body)
@@ -117,7 +126,7 @@ def _read_body(body: bytes) -> JsonObject:
     return fields
 
 
-def _read_slowly(body: bytes) -> Any:
+def _read_slowly(body: bytes | bytearray) -> Any:
     """Text with half a surrogate pair is refused by the fast reader alone."""
     try:
         return json.loads(body)
@@ -133,7 +142,8 @@ def _streamed(fields: JsonObject) -> bytes:
     try:
         return orjson.dumps(asked)
     except orjson.JSONEncodeError:
-        return json.dumps(asked, separators=(",", ":")).encode()
+        text = json.dumps(asked, separators=(",", ":"), ensure_ascii=False)
+        return text.encode("utf-8", "backslashreplace")  # writes half a surrogate pair as JSON does
 
 
 def _mode(fields: JsonObject, headers: Mapping[str, str]) -> Mode:

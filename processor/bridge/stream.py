@@ -55,15 +55,27 @@ class StreamParts:
 
 
 class Stream:
-    """`opened` tells how the model server took the request; `completion` is the whole answer, for a caller that wants it so."""
+    """`opened` tells how the model server took the request; `completion` is the whole answer, for a caller that wants it so.
 
-    def __init__(self, asked: BridgeRequest, path: str, query: str, pipe: CallerPipe, parts: StreamParts) -> None:
+    `forgotten` is called once the request is not in memory any more, and may be called again.
+    """
+
+    def __init__(
+        self,
+        asked: BridgeRequest,
+        path: str,
+        query: str,
+        pipe: CallerPipe,
+        parts: StreamParts,
+        forgotten: Callable[[], None],
+    ) -> None:
         self.response_id = asked.response_id
         self.channel = asked.channel
         self.opened: asyncio.Future[Accepted | UpstreamAnswer] = asyncio.get_running_loop().create_future()
         self.completion: asyncio.Future[JsonObject] = asyncio.get_running_loop().create_future()
         self.pipe = pipe
         self._asked: BridgeRequest | None = asked
+        self._forgotten = forgotten
         self._mode = asked.mode
         self._trace = asked.trace
         self._target = (path, query)
@@ -130,7 +142,10 @@ class Stream:
         """Forgets the request, which may be large."""
         asked, self._asked = self._asked, None
         assert asked is not None
-        return await self._parts.upstream.ask(*self._target, asked.body, dict(asked.headers))
+        answer = await self._parts.upstream.ask(*self._target, asked.body, asked.headers)
+        del asked
+        self._forgotten()
+        return answer
 
     async def _first_piece(self, answer: UpstreamStream, *, patient: bool) -> bytes:
         """Raises UpstreamFailed where none came, unless the caller has been answered already."""
@@ -296,6 +311,8 @@ class Stream:
 
     def _settle(self) -> None:
         """Nobody waits for what comes no more."""
+        self._asked = None
+        self._forgotten()
         self.pipe.end(whole=False)
         self._refuse(Refusal(502, UPSTREAM_ERROR, "The response could not be completed.", NO_RETRY))
 
