@@ -124,7 +124,7 @@ class Bridge:
             pipe = CallerPipe(self._options.write_seconds)
             if asked.mode is not Mode.STREAM:
                 pipe.leave()
-            target = (request.path.removeprefix("/v1"), request.query_string)
+            target = (request.path.removeprefix("/v1"), request.rel_url.raw_query_string)
             stream, mode = Stream(asked, *target, pipe, self._parts, body.release), asked.mode
             del asked  # its body may be large, and the stream forgets it once it is sent
             self._begin(stream)
@@ -191,7 +191,11 @@ class Bridge:
             case Mode.DETACH:
                 return json_response(202, {"responseId": stream.response_id, "channel": stream.channel}, ours)
             case Mode.WHOLE:
-                completion = await asyncio.shield(stream.completion)
+                try:
+                    completion = await asyncio.shield(stream.completion)
+                except Refusal as refusal:
+                    refusal.headers |= ours  # it was written all the same
+                    raise
                 return json_response(200, completion, without_type(opened.headers) | ours)
             case Mode.STREAM:
                 return await self._pass_on(request, stream.pipe, opened.headers | ours)
@@ -218,7 +222,7 @@ class Bridge:
         await self._access.admit(request.headers)
         headers = authorized(forwarded(request.headers), await self._options.key())
         try:
-            return _same(await self._parts.upstream.get("/models", request.query_string, headers))
+            return _same(await self._parts.upstream.get("/models", request.rel_url.raw_query_string, headers))
         except UpstreamFailed as failure:
             self._parts.measures.upstream_failed(failure.cause)
             raise Refusal(502, UPSTREAM_ERROR, str(failure)) from failure

@@ -1,6 +1,7 @@
 """What a caller asks for: read from its headers and body before anybody is asked for anything."""
 
 import json
+import math
 import os
 import time
 import uuid
@@ -127,11 +128,19 @@ def _read_body(body: bytes | bytearray) -> JsonObject:
 
 
 def _read_slowly(body: bytes | bytearray) -> Any:
-    """Text with half a surrogate pair is refused by the fast reader alone."""
+    """Text with half a surrogate pair is refused by the fast reader alone. Numbers that JSON cannot hold are refused here too."""
     try:
-        return json.loads(body)
+        return json.loads(body, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError):
         raise invalid("The body is not JSON. Send a request of the Chat Completions API.") from None
+
+
+def _finite(text: str) -> float:
+    """Raises ValueError for `NaN` and infinities, which would reach the model server as null."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def _streamed(fields: JsonObject) -> bytes:

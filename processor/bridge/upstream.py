@@ -8,6 +8,7 @@ from typing import Final
 
 import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from processor.bridge.asking import Headers, named_by_connection
 from topics.errors import TokenstreamError
@@ -63,11 +64,11 @@ class Upstream:
 
     def __init__(self, session: aiohttp.ClientSession, url: str, idle_seconds: float) -> None:
         self._session = session
-        self._url = url.rstrip("/")
+        self._url = str(URL(url)).rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
 
     async def ask(self, path: str, query: str, body: bytes, headers: Headers) -> "UpstreamStream | UpstreamAnswer":
-        """Returns the stream, or the answer of a model server that refused. Raises UpstreamFailed."""
+        """`query` is as the caller sent it, encoded. Returns the stream, or the answer of a model server that refused. Raises UpstreamFailed."""
         asked = (*headers, ("Content-Type", _JSON), ("Accept", "text/event-stream"))
         response = await self._send("POST", path, query, asked, body)
         if response.status == 200 and response.content_type != _JSON:
@@ -81,7 +82,7 @@ class Upstream:
     async def _send(
         self, method: str, path: str, query: str, headers: Headers, body: bytes | None
     ) -> aiohttp.ClientResponse:
-        url = f"{self._url}{path}" + (f"?{query}" if query else "")
+        url = URL(f"{self._url}{path}" + (f"?{query}" if query else ""), encoded=True)
         try:
             return await self._session.request(
                 method,

@@ -104,7 +104,7 @@ def test_an_id_that_is_not_valid_is_refused(given: str) -> None:
     assert (found.status, found.code) == (400, "invalid_response_id")
 
 
-@pytest.mark.parametrize("body", [b"", b"nothing", b"[]", b"7", b"[" * 100_000, b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"nothing", b"[]", b"7", b'{"t":NaN}', b'{"t":1e400}', b"[" * 100_000, b"\xff"])
 def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
     assert refusal(body, X_Tokenstream_Channel="c").status == 400
 
