@@ -85,11 +85,11 @@ def read_request(
 
 def forwarded(headers: Mapping[str, str]) -> Headers:
     """The headers that go on to the model server: not those of the connection, which `Connection` may name."""
-    of_connection = named_by_connection(headers)
+    kept_back = _NOT_FORWARDED | named_by_connection(headers)
     return tuple(
         (name, value)
         for name, value in headers.items()
-        if name.lower() not in _NOT_FORWARDED | of_connection and not name.lower().startswith(_OURS)
+        if name.lower() not in kept_back and not name.lower().startswith(_OURS)
     )
 
 

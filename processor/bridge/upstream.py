@@ -128,10 +128,10 @@ class UpstreamStream:
 
 def passed_on(headers: CIMultiDictProxy[str]) -> dict[str, str]:
     """The headers of an answer that the caller gets."""
-    of_connection = named_by_connection(headers)
+    kept_back = _NOT_PASSED | named_by_connection(headers)
     passed: dict[str, str] = {}
     for name, value in headers.items():
-        if name.lower() not in _NOT_PASSED | of_connection:
+        if name.lower() not in kept_back:
             passed[name] = f"{passed[name]}, {value}" if name in passed else value
     return passed
 
