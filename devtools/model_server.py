@@ -29,6 +29,8 @@ class Asked:
     path: str
     headers: dict[str, str]
     body: dict[str, Any]
+    query: str
+    """As it was sent."""
     sent: bytearray = field(default_factory=bytearray)
     closed: bool = False
     """Whether its generation has ended, by itself or because the connection did."""
@@ -76,7 +78,7 @@ class ModelServer:
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
-        asked = Asked(request.path, dict(request.headers), body)
+        asked = Asked(request.path, dict(request.headers), body, request.rel_url.raw_query_string)
         self.asked.append(asked)
         try:
             return await self._script(request, asked, str(body.get("model", "words")))

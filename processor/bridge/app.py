@@ -13,13 +13,13 @@ from aiohttp import web
 
 from processor.bridge.access import BridgeAccess
 from processor.bridge.asking import RESPONSE_ID_HEADER, BridgeRequest, Mode, Rules, authorized, forwarded, read_request
+from processor.bridge.bodies import Body, BodyBudget
 from processor.bridge.pipe import CallerPipe
 from processor.bridge.reading import BRIDGE_STOPPED, UPSTREAM_ERROR
 from processor.bridge.refusals import NO_RETRY, Refusal, busy, invalid, json_response
 from processor.bridge.stream import Stream, StreamParts
 from processor.bridge.upstream import UpstreamAnswer, UpstreamFailed, without_type
 
-MAX_REQUEST_BYTES: Final = 64 * 1024 * 1024
 STOP_SECONDS: Final = 15.0
 """For streams that were stopped to write their end."""
 CALLER_GONE: Final = 499
@@ -40,10 +40,13 @@ class BridgeHealth(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BridgeOptions:
-    """`write_seconds`: for a caller to take a part of its stream. `drain_seconds`: for running streams at a stop."""
+    """`max_bytes`: of the bodies of all requests that the model server has not answered. `write_seconds`: for a caller to take a part of
+    its stream. `drain_seconds`: for running streams at a stop.
+    """
 
     rules: Rules
     max_streams: int
+    max_bytes: int
     write_seconds: float
     drain_seconds: float
     key: KeySource
@@ -59,10 +62,11 @@ class Bridge:
         self._streams: dict[str, Stream] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._reading = 0
+        self._bodies = BodyBudget(options.max_bytes)
         self._draining = False
 
     def make_app(self, health: BridgeHealth) -> web.Application:
-        app = web.Application(client_max_size=MAX_REQUEST_BYTES)
+        app = web.Application()
         app.on_response_prepare.append(_harden)
         health.add_routes(app)
         for path in COMPLETIONS:
@@ -75,6 +79,11 @@ class Bridge:
     def draining(self) -> str | None:
         """Why no request is taken; for readiness."""
         return "it is being stopped" if self._draining else None
+
+    @property
+    def body_bytes(self) -> int:
+        """Of all requests in memory."""
+        return self._bodies.held
 
     async def drain(self) -> None:
         """Takes no more requests. Running streams have `drain_seconds` to end; the rest are ended."""
@@ -109,16 +118,19 @@ class Bridge:
         return answer
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
-        with self._reserved():
-            asked = await self._read(request)
+        with self._reserved(), contextlib.ExitStack() as stack:
+            body = Body(self._bodies)
+            stack.callback(body.release)
+            asked = await self._read(request, body)
             self._check_running()
             pipe = CallerPipe(self._options.write_seconds)
             if asked.mode is not Mode.STREAM:
                 pipe.leave()
-            target = (request.path.removeprefix("/v1"), request.query_string)
-            stream, mode = Stream(asked, *target, pipe, self._parts), asked.mode
+            target = (request.path.removeprefix("/v1"), request.rel_url.raw_query_string)
+            stream, mode = Stream(asked, *target, pipe, self._parts, body.release), asked.mode
             del asked  # its body may be large, and the stream forgets it once it is sent
             self._begin(stream)
+            stack.pop_all()
         try:
             return await self._answer(request, stream, mode)
         finally:
@@ -141,18 +153,16 @@ class Bridge:
         if self._draining:
             raise busy(BRIDGE_STOPPED, "The bridge is being stopped.")
 
-    async def _read(self, request: web.Request) -> BridgeRequest:
+    async def _read(self, request: web.Request, body: Body) -> BridgeRequest:
         admission = await self._access.admit(request.headers)
         try:
             async with asyncio.timeout(self._options.write_seconds):
-                body = await request.read()
+                received = await body.read(request.content.iter_any())
         except TimeoutError:
             raise Refusal(408, "request_timeout", "The body of the request did not come in time.") from None
-        except web.HTTPRequestEntityTooLarge:
-            raise Refusal(413, "request_too_large", f"The body is over {MAX_REQUEST_BYTES} bytes.") from None
         except web.RequestPayloadError:
             raise invalid("The body is not in the encoding that its headers name.") from None
-        asked = read_request(body, request.headers, self._options.rules, await self._options.key())
+        asked = read_request(received, request.headers, self._options.rules, await self._options.key())
         admission.check_channel(asked.channel)
         if asked.response_id in self._streams:
             raise Refusal(409, "response_id_in_use", "A response with this id is open. Use a new id.", NO_RETRY)
@@ -183,7 +193,11 @@ class Bridge:
             case Mode.DETACH:
                 return json_response(202, {"responseId": stream.response_id, "channel": stream.channel}, ours)
             case Mode.WHOLE:
-                completion = await asyncio.shield(stream.completion)
+                try:
+                    completion = await asyncio.shield(stream.completion)
+                except Refusal as refusal:
+                    refusal.headers |= ours  # it was written all the same
+                    raise
                 return json_response(200, completion, without_type(opened.headers) | ours)
             case Mode.STREAM:
                 return await self._pass_on(request, stream.pipe, opened.headers | ours)
@@ -208,9 +222,9 @@ class Bridge:
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
         await self._access.admit(request.headers)
-        headers = dict(authorized(forwarded(request.headers), await self._options.key()))
+        headers = authorized(forwarded(request.headers), await self._options.key())
         try:
-            return _same(await self._parts.upstream.get("/models", request.query_string, headers))
+            return _same(await self._parts.upstream.get("/models", request.rel_url.raw_query_string, headers))
         except UpstreamFailed as failure:
             self._parts.measures.upstream_failed(failure.cause)
             raise Refusal(502, UPSTREAM_ERROR, str(failure)) from failure

@@ -1,6 +1,7 @@
 """Reads a caller's request from its headers and body, before anything else is contacted."""
 
 import json
+import math
 import os
 import time
 import uuid
@@ -33,7 +34,6 @@ _NOT_FORWARDED: Final = frozenset(
 """Of the connection and of the body as the caller sent it. Cookies are for browsers."""
 
 
-_CREDENTIALS: Final = ("authorization", "api-key")
 Headers = tuple[tuple[str, str], ...]
 
 
@@ -65,7 +65,9 @@ class BridgeRequest:
     trace: tuple[tuple[str, bytes], ...]
 
 
-def read_request(body: bytes, headers: Mapping[str, str], rules: Rules, key: str | None = None) -> BridgeRequest:
+def read_request(
+    body: bytes | bytearray, headers: Mapping[str, str], rules: Rules, key: str | None = None
+) -> BridgeRequest:
     """Names of `headers` are looked up without case, by the mapping. `key` is for callers without one. Raises Refusal."""
     fields = _read_body(body)
     response_id = headers.get(RESPONSE_ID_HEADER) or make_response_id()
@@ -82,19 +84,27 @@ def read_request(body: bytes, headers: Mapping[str, str], rules: Rules, key: str
 
 
 def forwarded(headers: Mapping[str, str]) -> Headers:
-    """The headers that go on to the model server."""
+    """The headers that go on to the model server: not those of the connection, which `Connection` may name."""
+    kept_back = _NOT_FORWARDED | named_by_connection(headers)
     return tuple(
         (name, value)
         for name, value in headers.items()
-        if name.lower() not in _NOT_FORWARDED and not name.lower().startswith(_OURS)
+        if name.lower() not in kept_back and not name.lower().startswith(_OURS)
     )
 
 
+def named_by_connection(headers: Mapping[str, str]) -> frozenset[str]:
+    """Names, in lower case, of headers that are not to be passed on (RFC 9110, section 7.6.1)."""
+    values = [value for name, value in headers.items() if name.lower() == "connection"]
+    return frozenset(name.strip().lower() for value in values for name in value.split(","))
+
+
 def authorized(headers: Headers, key: str | None) -> Headers:
-    """With the bridge's key, where the caller sent none."""
-    if key is None or any(name.lower() in _CREDENTIALS for name, _ in headers):
+    """With the bridge's key, where the caller sent no `Authorization`."""
+    if key is None or any(name.lower() == "authorization" and value.strip() for name, value in headers):
         return headers
-    return (*headers, ("Authorization", f"Bearer {key}"))
+    others = tuple((name, value) for name, value in headers if name.lower() != "authorization")
+    return (*others, ("Authorization", f"Bearer {key}"))
 
 
 def make_response_id() -> str:
@@ -106,7 +116,7 @@ def make_response_id() -> str:
     return str(uuid.UUID(int=number))
 
 
-def _read_body(body: bytes) -> JsonObject:
+def _read_body(body: bytes | bytearray) -> JsonObject:
     fields: Any
     try:
         fields = orjson.loads(body)
@@ -117,12 +127,20 @@ def _read_body(body: bytes) -> JsonObject:
     return fields
 
 
-def _read_slowly(body: bytes) -> Any:
-    """Text with half a surrogate pair is refused by the fast reader alone."""
+def _read_slowly(body: bytes | bytearray) -> Any:
+    """Text with half a surrogate pair is refused by the fast reader alone. Numbers that JSON cannot hold are refused here too."""
     try:
-        return json.loads(body)
+        return json.loads(body, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError):
         raise invalid("The body is not JSON. Send a request of the Chat Completions API.") from None
+
+
+def _finite(text: str) -> float:
+    """Raises ValueError for `NaN` and infinities, which would reach the model server as null."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def _streamed(fields: JsonObject) -> bytes:
@@ -133,7 +151,8 @@ def _streamed(fields: JsonObject) -> bytes:
     try:
         return orjson.dumps(asked)
     except orjson.JSONEncodeError:
-        return json.dumps(asked, separators=(",", ":")).encode()
+        text = json.dumps(asked, separators=(",", ":"), ensure_ascii=False)
+        return text.encode("utf-8", "backslashreplace")  # writes half a surrogate pair as JSON does
 
 
 def _mode(fields: JsonObject, headers: Mapping[str, str]) -> Mode:

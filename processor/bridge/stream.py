@@ -58,15 +58,26 @@ class StreamParts:
 class Stream:
     """`opened` has the model server's reply to the request; `completion` is the whole answer, for a caller that
     requested it whole.
+
+    `forgotten` is called once the request is no longer in memory, and may be called again.
     """
 
-    def __init__(self, asked: BridgeRequest, path: str, query: str, pipe: CallerPipe, parts: StreamParts) -> None:
+    def __init__(
+        self,
+        asked: BridgeRequest,
+        path: str,
+        query: str,
+        pipe: CallerPipe,
+        parts: StreamParts,
+        forgotten: Callable[[], None],
+    ) -> None:
         self.response_id = asked.response_id
         self.channel = asked.channel
         self.opened: asyncio.Future[Accepted | UpstreamAnswer] = asyncio.get_running_loop().create_future()
         self.completion: asyncio.Future[JsonObject] = asyncio.get_running_loop().create_future()
         self.pipe = pipe
         self._asked: BridgeRequest | None = asked
+        self._forgotten = forgotten
         self._mode = asked.mode
         self._trace = asked.trace
         self._target = (path, query)
@@ -133,7 +144,10 @@ class Stream:
         """Forgets the request, which may be large."""
         asked, self._asked = self._asked, None
         assert asked is not None
-        return await self._parts.upstream.ask(*self._target, asked.body, dict(asked.headers))
+        answer = await self._parts.upstream.ask(*self._target, asked.body, asked.headers)
+        del asked
+        self._forgotten()
+        return answer
 
     async def _first_piece(self, answer: UpstreamStream, *, patient: bool) -> bytes:
         """Raises UpstreamFailed where none came, unless the caller has been answered already."""
@@ -298,7 +312,9 @@ class Stream:
         self._refuse(Refusal(409, "cancelled", "The response was cancelled.", NO_RETRY))
 
     def _settle(self) -> None:
-        """Ends the pipe and refuses the futures that are still open."""
+        """Releases the request, ends the pipe and refuses the futures that are still open."""
+        self._asked = None
+        self._forgotten()
         self.pipe.end(whole=False)
         self._refuse(Refusal(502, UPSTREAM_ERROR, "The response could not be completed.", NO_RETRY))
 

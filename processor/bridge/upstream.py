@@ -9,8 +9,10 @@ from enum import StrEnum
 from typing import Final
 
 import aiohttp
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
+from processor.bridge.asking import Headers, named_by_connection
 from topics.errors import TokenstreamError
 
 CONNECT_SECONDS: Final = 10.0
@@ -64,33 +66,31 @@ class Upstream:
 
     def __init__(self, session: aiohttp.ClientSession, url: str, idle_seconds: float) -> None:
         self._session = session
-        self._url = url.rstrip("/")
+        self._url = str(URL(url)).rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
 
-    async def ask(
-        self, path: str, query: str, body: bytes, headers: Mapping[str, str]
-    ) -> "UpstreamStream | UpstreamAnswer":
-        """Returns the stream, or the answer of a model server that refused. Raises UpstreamFailed."""
-        asked = {**headers, "Content-Type": _JSON, "Accept": "text/event-stream"}
+    async def ask(self, path: str, query: str, body: bytes, headers: Headers) -> "UpstreamStream | UpstreamAnswer":
+        """`query` is as the caller sent it, encoded. Returns the stream, or the answer of a model server that refused. Raises UpstreamFailed."""
+        asked = (*headers, ("Content-Type", _JSON), ("Accept", "text/event-stream"))
         response = await self._send("POST", path, query, asked, body)
         if response.status == 200 and response.content_type != _JSON:
             return UpstreamStream(response)
         return await _whole(response)
 
-    async def get(self, path: str, query: str, headers: Mapping[str, str]) -> UpstreamAnswer:
+    async def get(self, path: str, query: str, headers: Headers) -> UpstreamAnswer:
         """Raises UpstreamFailed."""
         return await _whole(await self._send("GET", path, query, headers, None))
 
     async def _send(
-        self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes | None
+        self, method: str, path: str, query: str, headers: Headers, body: bytes | None
     ) -> aiohttp.ClientResponse:
-        url = f"{self._url}{path}" + (f"?{query}" if query else "")
+        url = URL(f"{self._url}{path}" + (f"?{query}" if query else ""), encoded=True)
         try:
             return await self._session.request(
                 method,
                 url,
                 data=None if body is None else io.BytesIO(body),  # sent in pieces: it may be large
-                headers={**headers, "Accept-Encoding": "identity"},
+                headers=CIMultiDict([*headers, ("Accept-Encoding", "identity")]),
                 timeout=self._timeout,
                 allow_redirects=False,
             )
@@ -130,7 +130,12 @@ class UpstreamStream:
 
 def passed_on(headers: CIMultiDictProxy[str]) -> dict[str, str]:
     """The headers of an answer that the caller gets."""
-    return {name: value for name, value in headers.items() if name.lower() not in _NOT_PASSED}
+    kept_back = _NOT_PASSED | named_by_connection(headers)
+    passed: dict[str, str] = {}
+    for name, value in headers.items():
+        if name.lower() not in kept_back:
+            passed[name] = f"{passed[name]}, {value}" if name in passed else value
+    return passed
 
 
 def without_type(headers: Mapping[str, str]) -> dict[str, str]:

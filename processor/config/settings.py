@@ -281,6 +281,10 @@ class Settings(BaseSettings):
     bridge_max_streams: Count = Field(
         default=1000, description="Responses that the bridge writes concurrently; above it 503"
     )
+    bridge_max_buffered_bytes: Size = Field(
+        default=ByteSize(128 * MIB),
+        description="Bytes of requests that the bridge holds until the model server has answered; above it 503",
+    )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], LOWER] = Field(
         default="info", description="`debug`, `info`, `warning` or `error`"
     )

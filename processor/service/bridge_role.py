@@ -100,6 +100,7 @@ def _options(settings: Settings) -> BridgeOptions:
     return BridgeOptions(
         rules=Rules(settings.channel_template, settings.channel_pattern),
         max_streams=settings.bridge_max_streams,
+        max_bytes=settings.bridge_max_buffered_bytes,
         write_seconds=WRITE_SECONDS,
         drain_seconds=settings.drain_timeout,
         key=config_bridge.key_source(settings),

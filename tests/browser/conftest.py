@@ -64,7 +64,8 @@ def on_the_demo(demo: str) -> Outcomes:
 def fed_directly() -> Outcomes:
     async def run() -> Outcomes:
         async with lean_page() as address:
-            alone = ("hundred_at_once", "bounded_heap", "a_hole", "quick_start", "stays_on_the_page", "one_is_wrong")
-            return await run_scenarios("frame_scenarios.mjs", address, *alone, "accessible", REALTIME_KEY=DEFAULT_KEY)
+            first = ("focus_moves_along", "hundred_at_once", "bounded_heap", "a_hole")
+            then = ("quick_start", "stays_on_the_page", "one_is_wrong", "accessible")
+            return await run_scenarios("frame_scenarios.mjs", address, *first, *then, REALTIME_KEY=DEFAULT_KEY)
 
     return asyncio.run(run())

@@ -57,7 +57,6 @@ const scenarios = {
     await isIntact(page);
   },
 
-
   async folds(open) {
     const page = await opened(open);
     await page.fill('#say', 'Everyone, once more');
@@ -66,8 +65,7 @@ const scenarios = {
     assert.equal(await fold.evaluate((one) => one.open), false);
     await fold.$eval('summary', (one) => one.focus());
     await page.keyboard.press('Enter');
-    assert.equal(await fold.evaluate((one) => one.open), true);
-    assert.ok((await fold.$eval('.inner', (one) => one.textContent)).length > 0);
+    await until(page, (one) => one.open && one.querySelector('.inner').textContent, fold);
   },
 
   async reload(open) {
@@ -102,7 +100,7 @@ const scenarios = {
     await askAll(both[0]);
     const ids = await writing(both[0]);
     for (const page of both) await areProved(page, ids);
-    await until(both[1], (wanted) => wanted.every((id) => document.querySelector(`.message[data-id="${id}"]:not(.streaming)`)), ids);
+    for (const page of both) await until(page, (wanted) => wanted.every((id) => document.querySelector(`.message[data-id="${id}"]:not(.streaming)`)), ids);
     const shown = (page) =>
       page.evaluate((wanted) => {
         const articles = [...document.querySelectorAll('.message')].filter(({ dataset }) => wanted.includes(dataset.id));
@@ -192,6 +190,7 @@ const scenarios = {
     await page.keyboard.press('Tab');
     assert.equal(await page.evaluate(() => document.activeElement.className), 'skip');
     await page.keyboard.press('Enter');
+    await until(page, () => document.activeElement.id === 'say');
     await page.keyboard.type('Typed without a mouse');
     await page.keyboard.press('Enter');
     await until(page, () => [...document.querySelectorAll('.message.person')].some((one) => one.textContent.includes('without a mouse')));

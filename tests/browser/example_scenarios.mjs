@@ -1,5 +1,6 @@
 // The example chat in a browser. node example_scenarios.mjs <scenario>[+<scenario>...]...
-// UPSTREAM is the address of api and bridge, REALTIME that of a realtime server to read from; without them a gateway for tests is used.
+// UPSTREAM is the address of the api, with UPSTREAM_TOKEN as its token, UPSTREAM_BRIDGE that of the bridge, and REALTIME that of a realtime
+// server to read from; without them a gateway for tests is used, which has a model behind it.
 // DIST is the built page; without it the page is bundled here for development, where Strict Mode is strict.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -12,7 +13,7 @@ import { ModelGateway } from './example_model.mjs';
 import { runScenarios, until } from './chromium.mjs';
 
 const groups = process.argv.slice(2);
-const { UPSTREAM, REALTIME, REALTIME_KEY, JOINS = '8' } = process.env;
+const { UPSTREAM, UPSTREAM_TOKEN = '', UPSTREAM_BRIDGE, REALTIME, REALTIME_KEY, JOINS = '8' } = process.env;
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const example = join(root, 'clients/javascript/examples/chat');
 const isAbly = Boolean(REALTIME);
@@ -72,7 +73,7 @@ async function mountingPage(dist) {
 }
 
 async function serve(dist, upstream) {
-  const environment = { PORT: '0', DIST: dist, TOKENSTREAM: upstream, BRIDGE: upstream, ...(isAbly && { ABLY_KEY: REALTIME_KEY, ABLY_ENDPOINT: REALTIME.replace('127.0.0.1', 'localhost') }) };
+  const environment = { PORT: '0', DIST: dist, TOKENSTREAM: upstream, TOKEN: UPSTREAM_TOKEN, BRIDGE: UPSTREAM_BRIDGE ?? upstream, ...(isAbly && { ABLY_KEY: REALTIME_KEY, ABLY_ENDPOINT: REALTIME.replace('127.0.0.1', 'localhost') }) };
   const server = spawn(process.execPath, [join(example, 'server.mjs')], { env: { ...process.env, ...environment }, stdio: ['ignore', 'pipe', 'inherit'] });
   closing.push(() => server.kill());
   const [line] = await new Promise((resolve) => server.stdout.once('data', (data) => resolve(data.toString().split('\n'))));
@@ -121,6 +122,23 @@ function judged(wanted) {
   if (texts.some((text) => !wanted.startsWith(text))) return 'wrong';
   const isIdle = document.querySelector('[data-state="live"]')?.dataset.status === 'ready';
   return isIdle && texts.length > 0 && texts.every((text) => text === wanted) && 'whole';
+}
+
+/** In the page: counts renders that changed something, frames, and frames that were due but not drawn, at 60 a second. */
+function watchRendering() {
+  const measured = { renders: 0, frames: 0, dropped: 0, longest: 0 };
+  const counting = new MutationObserver(() => (measured.renders += 1));
+  counting.observe(document.getElementById('root'), { subtree: true, characterData: true, childList: true });
+  let last = performance.now();
+  const onFrame = (now) => {
+    measured.frames += 1;
+    measured.dropped += Math.max(0, Math.round(((now - last) * 60) / 1000) - 1);
+    measured.longest = Math.max(measured.longest, Math.round(now - last));
+    last = now;
+    requestAnimationFrame(onFrame);
+  };
+  requestAnimationFrame(onFrame);
+  globalThis.measured = measured;
 }
 
 const hasBegun = (page) => until(page, () => [...document.querySelectorAll('li.assistant p.text')].at(-1)?.textContent.length > 20);
@@ -251,18 +269,16 @@ const scenarios = {
   async many_tokens(open) {
     const page = await opened(open, newChat());
     await isIdle(page);
-    await page.evaluate(() => {
-      globalThis.commits = 0;
-      new MutationObserver(() => (globalThis.commits += 1)).observe(document.getElementById('root'), { subtree: true, characterData: true, childList: true });
-    });
+    await page.evaluate(watchRendering);
     const begun = performance.now();
     await ask(page, { tokens: 5000, pause: 0 });
     await shows(page, textOf(5000));
     await isIdle(page);
-    const commits = await page.evaluate(() => globalThis.commits);
+    const measured = await page.evaluate(() => globalThis.measured);
     const milliseconds = Math.round(performance.now() - begun);
     assert.deepEqual(page.said, []);
-    return { commits, milliseconds };
+    assert.ok(measured.renders < 5000 / 4, `${measured.renders} renders`);
+    return { ...measured, milliseconds };
   },
 
   async unmounting_leaks_no_listener(open) {

@@ -172,6 +172,30 @@ const scenarios = {
     assert.deepEqual(await zeros(page), ['0', '0', '0']);
   },
 
+  /** An answer whose time of beginning turns out to be earlier moves up; who reads it by keyboard stays in it. */
+  async focus_moves_along(open) {
+    const page = await opened(open);
+    const src = await page.evaluate(() => performance.getEntriesByType('resource').find(({ name }) => name.endsWith('/chat.js')).name);
+    await page.evaluate(async (url) => {
+      const { Chat } = await import(url);
+      const [log, messages, empty, jump] = ['div', 'section', 'p', 'button'].map((name) => document.createElement(name));
+      log.append(messages);
+      document.body.prepend(log);
+      messages.id = 'moving';
+      const chat = new Chat({ log, messages, empty, jump });
+      const parts = [{ part: 'reasoning', kind: 'reasoning', text: 'Let me see.' }];
+      globalThis.show = (id, startedAt) => chat.change({ id, startedAt, parts, status: 'streaming', complete: true, verified: null });
+      for (const startedAt of [1000, 2000, 3000]) globalThis.show(`r-${startedAt}`, startedAt);
+    }, src);
+    const order = (ids) => [...document.querySelectorAll('#moving > article')].map(({ dataset }) => dataset.id).join() === ids.join();
+    await until(page, order, ['r-1000', 'r-2000', 'r-3000']);
+    await page.focus('[data-id="r-3000"] summary');
+    await page.evaluate(() => globalThis.show('r-3000', 1));
+    await until(page, order, ['r-3000', 'r-1000', 'r-2000']);
+    await page.keyboard.press('Enter');
+    await until(page, () => document.querySelector('[data-id="r-3000"] details').open, undefined, 5000);
+  },
+
   /** The README's quick start as it is written, but that `ably` goes to the local realtime server. */
   async quick_start(open) {
     await withQuickStart(await quickStart(), open, async (page) => {

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from devtools.deployment import deployed
-from support.model_services import model_services
+from support.example_model import example_model
 from support.scenarios import Outcomes, run_scenarios
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "clients" / "javascript" / "examples" / "chat"
 SCRIPT = "example_scenarios.mjs"
 DEADLINE = 600.0
+TOKEN = "the-token-of-the-example"
 PROMISES = {
     "conversation": "an answer is shown with its reasoning and its tools",
     "strict_mode_subscribes_once": "strict mode subscribes once",
@@ -37,9 +38,13 @@ def named(promises: dict[str, str]) -> list[Any]:
     return [pytest.param(name, id=promise) for name, promise in promises.items()]
 
 
-async def on_relay(*groups: str, **environment: str) -> Outcomes:
-    async with deployed() as deployment, model_services(deployment.kafka.bootstrap, deployment.api) as services:
-        where = {"UPSTREAM": services, "REALTIME": str(deployment.realtime), "REALTIME_KEY": deployment.key}
+async def on_relay(*groups: str, direct: bool = False, **environment: str) -> Outcomes:
+    """With `direct`, a relay and a gateway in one process. The model is asked through a bridge, and Stop goes through the API."""
+    settings = {"API_TOKENS": f"{TOKEN}=chat:*"}
+    async with deployed(settings=settings, direct=direct) as deployment, example_model(deployment) as bridge:
+        where = {"UPSTREAM": deployment.api, "UPSTREAM_BRIDGE": bridge, "UPSTREAM_TOKEN": TOKEN}
+        if deployment.realtime is not None:
+            where |= {"REALTIME": deployment.realtime, "REALTIME_KEY": deployment.key}
         return await run_scenarios(SCRIPT, *groups, deadline=DEADLINE, **where, **environment)
 
 
@@ -48,18 +53,9 @@ def on_a_relay() -> Outcomes:
     return asyncio.run(on_relay(AT_ONCE, MORE_AT_ONCE, *ALONE))
 
 
-async def on_direct(*groups: str) -> Outcomes:
-    """A relay and a gateway in one process."""
-    async with (
-        deployed(direct=True) as deployment,
-        model_services(deployment.kafka.bootstrap, deployment.api) as services,
-    ):
-        return await run_scenarios(SCRIPT, *groups, deadline=DEADLINE, UPSTREAM=services)
-
-
 @pytest.fixture(scope="module")
 def on_a_direct_relay() -> Outcomes:
-    return asyncio.run(on_direct(AT_ONCE, MORE_AT_ONCE, *ALONE))
+    return asyncio.run(on_relay(AT_ONCE, MORE_AT_ONCE, *ALONE, direct=True))
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ ON_THE_DEMO = {
 FED_DIRECTLY = {
     "hundred_at_once": "a hundred responses at once without long frames",
     "bounded_heap": "the heap stays bounded",
+    "focus_moves_along": "an answer that moves keeps the focus in it",
     "a_hole": "a hole shows as one until it is filled",
     "quick_start": "the library's quick start works as written",
     "stays_on_the_page": "reading goes on where the browser seemed to leave the page",

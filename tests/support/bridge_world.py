@@ -29,6 +29,7 @@ from topics.codec import TokenRecord, decode_record
 from topics.producer import TokenProducer
 
 NO_RULES = Rules()
+MAX_BYTES = 2**27
 
 
 @dataclass
@@ -109,7 +110,7 @@ async def bridge_world(
         parts = StreamParts(
             Upstream(session, upstream or model.url, idle_seconds), link, BridgeMeasures(metrics), monotonic
         )
-        options = BridgeOptions(rules, max_streams, write_seconds, drain_seconds, given_key)
+        options = BridgeOptions(rules, max_streams, MAX_BYTES, write_seconds, drain_seconds, given_key)
         bridge = Bridge(options, BridgeAccess(given_tokens, required=bool(tokens)), parts)
         async with HttpServer(bridge.make_app(Health(metrics, list, list)), host="127.0.0.1", port=0) as server:
             if connected:

@@ -7,7 +7,6 @@ import { unloading } from './unloading.js';
 
 export { Reader };
 
-const MOST_ITEMS = 500; // of a page of the API
 const OVERTAKING = 250; // milliseconds in which frames that overtook each other fill the hole themselves
 const SPREAD = 1000; // milliseconds over which pages that lost continuity at the same moment start to load
 const SDK_TIMEOUTS = 3; // request timeouts given to ably-js, which tries other hosts before it gives up
@@ -21,7 +20,7 @@ const DEFAULTS = {
 };
 
 const pathOf = (id) => `/responses/${encodeURIComponent(id)}`;
-const historyCode = () => import('./history.js');
+const ablyCode = () => import('./ably.js');
 
 class Stream {
   #channel = { state: 'initialized', unsubscribe() {}, off() {} }; // while the code of the events is loaded
@@ -58,7 +57,7 @@ class Stream {
     this.ready.catch(() => {}); // told by 'error' as well; nobody has to wait for it
     if (isUrl) this.#loadChannel(source);
     else this.#follow();
-    if (!isUrl) historyCode().catch(() => {}); // loaded again when it is needed
+    if (!isUrl) ablyCode().catch(() => {}); // loaded again when it is needed
   }
 
   /** `live`, `catching-up` (loading what was missed), `stale` (cut off) or `closed`. */
@@ -264,31 +263,9 @@ class Stream {
     }
   }
 
-  /**
-   * The API gives open responses first, then finished ones; a page with a cursor is not the last one. Where open ones are left,
-   * finished ones in the page ended meanwhile, and count for nothing.
-   */
   async #hydrate() {
-    const { limit } = this.#options;
-    let finished = 0;
-    let before = null;
-    let next = null;
-    do {
-      before = next;
-      const asked = `limit=${Math.min(MOST_ITEMS, limit - finished)}`;
-      const page = await this.#hydration(before === null ? asked : `${asked}&before=${encodeURIComponent(before)}`);
-      for (const record of page.items.reverse()) {
-        if (record.status !== 'streaming' && !page.moreOpen) finished += 1;
-        this.#take(record);
-      }
-      next = page.next ?? null;
-    } while (next !== null && next !== before && (finished < limit || limit === 0));
-  }
-
-  async #hydration(query) {
-    const name = encodeURIComponent(this.#name);
-    const page = await this.#ask(`/channels/${name}/hydrate?${query}`, { isOptional: true });
-    return page ?? this.#ask(`/hydrate?channel=${name}&${query}`); // a proxy decoded the path: the name has a slash
+    const { hydrate } = await ablyCode();
+    await hydrate(this.#ask, this.#name, this.#options.limit, (record) => this.#take(record));
   }
 
   async #load(id) {
@@ -319,7 +296,7 @@ class Stream {
     const untilAttach = this.#untilAttach;
     this.#untilAttach = false; // a second try reads up to now
     if (this.#channel.loadsItself) return this.#channel.restart(untilAttach);
-    const { History } = await historyCode();
+    const { History } = await ablyCode();
     const ask = (what, action) => this.#sdk(what, action);
     const history = new History(this.#channel, this.#reader, this.#options, ask, (id) => this.#changed(id));
     await history.read({ everything, untilAttach });

@@ -53,7 +53,7 @@ const rangesOf = (ranges) =>
   [...new Map(ranges.map((range) => [`${range}`, range])).values()].sort((a, b) => a[0] - b[0] || a[1] - b[1]);
 
 const inOrder = (a, b) =>
-  a.seq - b.seq || a.seqEnd - b.seqEnd || a.offset - b.offset || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
+  a.seq - b.seq || a.seqEnd - b.seqEnd || a.offset - b.offset || (a.name < b.name ? -1 : 1);
 
 class Part {
   constructor(part, kind, info = null) {
@@ -313,8 +313,7 @@ export class Reader {
     } else {
       response.tokens += covered;
       response.firstTokenAt ??= frame.timestamp;
-      let part = response.parts.get(frame.part);
-      if (!part) response.parts.set(frame.part, (part = new Part(frame.part, frame.kind)));
+      const part = this.#partFor(response, frame);
       part.info ??= frame.info;
       part.write(frame);
     }

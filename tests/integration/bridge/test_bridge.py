@@ -4,6 +4,7 @@ import io
 import json
 
 import aiohttp
+from yarl import URL
 
 from devtools.kafka import LocalKafka
 from devtools.model_server import USAGE
@@ -106,6 +107,16 @@ async def test_models_pass_through(kafka: LocalKafka, topic_names: TopicNames) -
             assert (await answer.json())["seen"] == "Bearer bridge-key"
         async with world.client.get(f"{world.url}/models", headers={"Authorization": "Bearer mine"}) as answer:
             assert (await answer.json())["seen"] == "Bearer mine"
+
+
+async def test_a_query_goes_on_as_it_was_sent(kafka: LocalKafka, topic_names: TopicNames) -> None:
+    async with bridge_world(kafka, topic_names.tokens) as world:
+        query = "api-version=1%2F2&q=a%26b%20c"
+        headers = {"x-tokenstream-channel": "chat:1"}
+        url = URL(f"{world.url}/chat/completions?{query}", encoded=True)
+        async with world.client.post(url, json={"messages": [{"content": "one"}]}, headers=headers) as answer:
+            assert answer.status == 200
+        assert world.model.asked[0].query == query
 
 
 async def test_other_paths_are_not_found(kafka: LocalKafka, topic_names: TopicNames) -> None:

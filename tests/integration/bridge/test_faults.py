@@ -120,7 +120,7 @@ async def test_a_failure_is_a_502_for_who_wants_no_stream(
     async with bridge_world(kafka, topic_names.tokens) as world:
         async with world.ask(script, headers=WITH_ID) as answer:
             assert (answer.status, (await answer.json())["error"]["code"]) == (502, code)
-            assert answer.headers["x-should-retry"] == "false"
+            assert (answer.headers["x-should-retry"], answer.headers["x-tokenstream-response-id"]) == ("false", "r-1")
         assert (await world.ended("r-1"))[-1].reason == "error"
 
 

@@ -20,7 +20,10 @@ from processor.config.values import ApiToken
 from processor.telemetry.health import Health
 from processor.telemetry.metrics import Metrics
 from processor.telemetry.server import HttpServer
+from support.waiting import eventually
 from topics.producer import TokenProducer
+
+MAX_BYTES = 1000
 
 
 @contextlib.asynccontextmanager
@@ -37,7 +40,9 @@ async def serving() -> AsyncIterator[tuple[Bridge, int]]:
     async with aiohttp.ClientSession() as session:
         link = KafkaLink(lambda: TokenProducer("127.0.0.1:1"), lambda: None, Random(1))
         parts = StreamParts(Upstream(session, "http://127.0.0.1:1/v1", 5.0), link, BridgeMeasures(metrics), monotonic)
-        options = BridgeOptions(Rules(), max_streams=10, write_seconds=10.0, drain_seconds=1.0, key=no_key)
+        options = BridgeOptions(
+            Rules(), max_streams=10, max_bytes=MAX_BYTES, write_seconds=10.0, drain_seconds=1.0, key=no_key
+        )
         bridge = Bridge(options, BridgeAccess(no_tokens, required=False), parts)
         async with HttpServer(bridge.make_app(Health(metrics, list, list)), host="127.0.0.1", port=0) as server:
             yield bridge, server.port
@@ -69,3 +74,26 @@ async def test_a_body_in_an_encoding_that_it_is_not_in_is_a_400() -> None:
         async with client.post(url, data=b"not gzip at all", headers=headers) as answer:
             assert answer.status == 400
             assert (await answer.json())["error"]["code"] == "invalid_request"
+
+
+async def test_requests_that_are_too_many_bytes_together_are_a_503() -> None:
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nx-tokenstream-channel: c\r\nConnection: close\r\n"
+    body = b'{"messages":[]' + b" " * 685 + b"}"
+    async with asyncio.timeout(20), serving() as (bridge, port), aiohttp.ClientSession() as client:
+        url, headers = f"http://127.0.0.1:{port}/v1/chat/completions", {"x-tokenstream-channel": "c"}
+
+        async def refused() -> tuple[str, str | None]:
+            async with client.post(url, data=body, headers=headers) as answer:
+                assert answer.status == 503
+                return (await answer.json())["error"]["code"], answer.headers.get("Retry-After")
+
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:-1])
+        await eventually(lambda: bridge.body_bytes == len(body) - 1)
+        assert await refused() == ("too_many_request_bytes", "1")
+        writer.write(body[-1:])
+        assert b'"kafka_unavailable"' in await reader.read()
+        assert bridge.body_bytes == 0
+        assert await refused() == ("kafka_unavailable", "2")
+        writer.close()
+        await writer.wait_closed()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
-from processor.bridge.asking import BridgeRequest, Mode, Rules, make_response_id, read_request
+from processor.bridge.asking import BridgeRequest, Mode, Rules, authorized, forwarded, make_response_id, read_request
 from processor.bridge.refusals import Refusal
 from processor.config.patterns import LinearPattern
 from topics.openai_channel import ChannelTemplate
@@ -69,6 +69,20 @@ def test_the_callers_headers_go_on_but_ours_do_not() -> None:
     assert dict(asked.headers) == {"Authorization": "Bearer caller", "OpenAI-Organization": "org"}
 
 
+def test_headers_that_connection_names_stay_here() -> None:
+    given = CIMultiDict({"Connection": "close, X-Hop", "x-hop": "1", "X-Kept": "2"})
+    given.add("X-Kept", "3")
+    assert forwarded(given) == (("X-Kept", "2"), ("X-Kept", "3"))
+
+
+@pytest.mark.parametrize("given", [(), (("api-key", "k"),), (("authorization", " "),)])
+def test_the_bridges_key_is_for_callers_without_authorization(given: tuple[tuple[str, str], ...]) -> None:
+    kept = tuple(header for header in given if header[0] == "api-key")
+    assert authorized(given, "bridge") == (*kept, ("Authorization", "Bearer bridge"))
+    assert authorized(given, None) == given
+    assert authorized((("authorization", "Bearer caller"),), "bridge") == (("authorization", "Bearer caller"),)
+
+
 def test_the_trace_context_is_kept() -> None:
     parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     asked = ask(X_Tokenstream_Channel="c", Traceparent=parent, Tracestate="a=b")
@@ -90,13 +104,13 @@ def test_an_id_that_is_not_valid_is_refused(given: str) -> None:
     assert (found.status, found.code) == (400, "invalid_response_id")
 
 
-@pytest.mark.parametrize("body", [b"", b"nothing", b"[]", b"7", b"[" * 100_000, b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"nothing", b"[]", b"7", b'{"t":NaN}', b'{"t":1e400}', b"[" * 100_000, b"\xff"])
 def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
     assert refusal(body, X_Tokenstream_Channel="c").status == 400
 
 
 def test_half_a_surrogate_pair_goes_on() -> None:
-    body = b'{"messages":[{"role":"user","content":"\\ud83d"}]}'
+    body = '{"messages":[{"role":"user","content":"\\ud83d"}],"é":"é"}'.encode()
     assert sent(ask(body, X_Tokenstream_Channel="c"))["messages"][0]["content"] == "\ud83d"
 
 

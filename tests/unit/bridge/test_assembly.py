@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from processor.bridge.assembly import Assembly, CompletionTooLarge
@@ -158,6 +158,7 @@ JSON = st.recursive(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.dictionaries(st.sampled_from(NAMES), JSON, max_size=5), max_size=4))
 def test_no_choice_makes_it_raise(choices: list[Any]) -> None:
     assembled(*({"choices": [choice], "usage": choice, "object": choice.get("id")} for choice in choices))

@@ -219,7 +219,7 @@ export class Chat {
     this.#place(article.node, orderOf(response));
   }
 
-  /** By when it began, then by id. A record has the better time than the first frame, so an article may move once. */
+  /** By when it began, then by id. A record has the better time than the first frame, so an article may move once, with the focus in it. */
   #place(article, order) {
     if (article.dataset.order === String(order) && article.isConnected) return;
     article.dataset.order = order;
@@ -227,8 +227,11 @@ export class Chat {
     const isLater = ({ dataset }) =>
       Number(dataset.order) > order || (Number(dataset.order) === order && dataset.id > article.dataset.id);
     while (before && (before === article || isLater(before))) before = before.previousElementSibling;
-    if (before) before.after(article);
-    else this.messages.prepend(article);
+    const next = before ? before.nextElementSibling : this.messages.firstElementChild;
+    if (next === article) return;
+    const focused = document.activeElement;
+    this.messages.insertBefore(article, next);
+    if (article.contains(focused)) focused.focus({ preventScroll: true }); // moving an element takes its focus
   }
 }
 

@@ -1,7 +1,35 @@
 const PAGE = 500;
+const MOST_ITEMS = 500; // of a page of the API
 const RECENT = 120000; // milliseconds in which a response that ended is stored, outages aside
 
 const idOf = ({ extras }) => extras?.headers?.responseId;
+
+/**
+ * Loads a channel's responses from the API, and calls `take` for each record.
+ * The API gives open responses first, then finished ones; a page with a cursor is not the last one. Where open ones are left,
+ * finished ones in the page ended meanwhile, and count for nothing.
+ */
+export async function hydrate(ask, channel, limit, take) {
+  let finished = 0;
+  let before = null;
+  let next = null;
+  do {
+    before = next;
+    const asked = `limit=${Math.min(MOST_ITEMS, limit - finished)}`;
+    const page = await hydration(ask, channel, before === null ? asked : `${asked}&before=${encodeURIComponent(before)}`);
+    for (const record of page.items.reverse()) {
+      if (record.status !== 'streaming' && !page.moreOpen) finished += 1;
+      take(record);
+    }
+    next = page.next ?? null;
+  } while (next !== null && next !== before && (finished < limit || limit === 0));
+}
+
+async function hydration(ask, channel, query) {
+  const name = encodeURIComponent(channel);
+  const page = await ask(`/channels/${name}/hydrate?${query}`, { isOptional: true });
+  return page ?? ask(`/hydrate?channel=${name}&${query}`); // a proxy decoded the path: the name has a slash
+}
 
 /** Reads a channel's history backwards as far as a reader needs it, then applies it forwards. */
 export class History {
