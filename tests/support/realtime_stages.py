@@ -262,8 +262,8 @@ class MemoryTail:
             raise KafkaUnavailable("no broker")
         return 0, len(self._topic.records)
 
-    async def read(self, number: int, start: int, end: int) -> Sequence[FollowedRecord]:
-        return self._topic.records[start:end]
+    async def read(self, number: int, start: int, end: int, take: Callable[[Sequence[FollowedRecord]], None]) -> None:
+        take(self._topic.records[start:end])
 
     async def stop(self) -> None:
         pass
