@@ -31,6 +31,8 @@ SCENARIOS = {
     "idle": "Start, memory and processor of a relay with nothing to do.",
     "memory": "Open and ended responses and huge records beyond what may be kept of them.",
     "bridge": "Requests to a model server through a bridge, and past it.",
+    "direct": "The same load by Ably's protocol and by a gateway, in turn: how late tokens arrive by either.",
+    "gateway": "One gateway with many idle and busy readers: memory, processor, and how late events arrive.",
     "ten-million": "A backlog of ten million tokens. Takes minutes.",
 }
 
@@ -38,10 +40,19 @@ Tokens = Annotated[int | None, typer.Option(min=1, help="Tokens a response, at l
 Responses = Annotated[int | None, typer.Option(min=1, help="Responses.")]
 Open = Annotated[int | None, typer.Option("--open", min=1, help="Responses open at once.")]
 Channels = Annotated[int | None, typer.Option(min=1, help="Channels that they share.")]
-Rate = Annotated[float | None, typer.Option(min=0.1, help="Tokens a second, of all responses, where there is a pace.")]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        min=0.1,
+        help="Tokens a second, of all responses, where there is a pace; frames a second of one channel, of a gateway.",
+    ),
+]
 Seconds = Annotated[float | None, typer.Option(min=1, help="How long a run may take, or lasts where it has a length.")]
 Partitions = Annotated[int | None, typer.Option(min=1, help="Partitions of the topics.")]
 Relays = Annotated[int | None, typer.Option(min=1, help="Relay processes.")]
+IdleReaders = Annotated[int | None, typer.Option(min=0, help="Readers with nothing to read, of a gateway.")]
+BusyReaders = Annotated[int | None, typer.Option(min=1, help="Readers with something to read, of a gateway.")]
+Rounds = Annotated[int | None, typer.Option(min=1, help="How often each is measured, where several are in turn.")]
 Seed = Annotated[int, typer.Option(help="Makes the same load again.")]
 NoRollUp = Annotated[bool, typer.Option("--no-roll-up", help="Tokens that can't share a message: one token a message.")]
 Against = Annotated[bool, typer.Option("--against", help="The same backlog through a plain program, and a bare loop.")]
@@ -91,6 +102,9 @@ def _register(name: str, what: str) -> None:
         seconds: Seconds = None,
         partitions: Partitions = None,
         relays: Relays = None,
+        idle_readers: IdleReaders = None,
+        busy_readers: BusyReaders = None,
+        rounds: Rounds = None,
         seed: Seed = 1,
         *,
         no_roll_up: NoRollUp = False,
@@ -111,6 +125,9 @@ def _register(name: str, what: str) -> None:
             seconds=seconds,
             partitions=partitions,
             relays=relays,
+            idle_readers=idle_readers,
+            busy_readers=busy_readers,
+            rounds=rounds,
             seed=seed,
             no_roll_up=no_roll_up,
             against=against,
@@ -134,28 +151,6 @@ def _run(names: Sequence[str], wanted: "Wanted", outputs: "Outputs") -> None:
 
 for _name, _what in SCENARIOS.items():
     _register(_name, _what)
-
-
-@app.command()
-def gateway(
-    idle: Annotated[int, typer.Option(min=0, help="Readers of channels on which nothing happens.")] = 5_000,
-    busy: Annotated[int, typer.Option(min=1, help="Readers of channels that frames are written to.")] = 500,
-    channels: Annotated[int, typer.Option(min=1, help="Channels that the busy readers share.")] = 50,
-    rate: Annotated[float, typer.Option(min=0.1, help="Frames a second on one channel.")] = 10.0,
-    seconds: Annotated[float, typer.Option(min=1, help="How long frames are written.")] = 30.0,
-) -> None:
-    """One gateway with many readers: memory, processor, and the time from a frame's record to its readers."""
-    from rich.console import Console
-
-    from devtools.bench.gateway import ReadersWanted, measure, show
-
-    quiet_logs()
-
-    async def work() -> None:
-        wanted = ReadersWanted(idle=idle, busy=busy, channels=channels, frames_per_second=rate, seconds=seconds)
-        show(await measure(wanted), Console())
-
-    run_async(work())
 
 
 @app.command()

@@ -64,12 +64,20 @@ def _metrics() -> Iterator[tuple[str, ...]]:
             yield f"`{name}`", family.type, ", ".join(f"`{label}`" for label in labels), family.documentation
 
 
+OF_API = {"api": True, "streams": False}
+OF_GATEWAY = {"api": False, "streams": True}
+
+
 def api_paths() -> str:
-    return _table(("request", "what it does", "statuses"), _api_paths())
+    return _table(("request", "what it does", "statuses"), _paths(describe("", **OF_API)))
 
 
-def _api_paths() -> Iterator[tuple[str, ...]]:
-    for path, item in describe("")["paths"].items():
+def gateway_paths() -> str:
+    return _table(("request", "what it does", "statuses"), _paths(describe("", **OF_GATEWAY)))
+
+
+def _paths(description: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for path, item in description["paths"].items():
         for method in ("get", "delete", "post"):
             if method in item:
                 operation = item[method]
@@ -78,21 +86,34 @@ def _api_paths() -> Iterator[tuple[str, ...]]:
 
 
 def query_parameters() -> str:
-    return _table(("path", "parameter", "values", "meaning"), _query_parameters())
+    """Those of paths with a channel: the others take the same ones and `channel`."""
+    rows = (row for row in _query_parameters(describe("", **OF_API)) if "{channel}" in row[0])
+    return _table(("path", "parameter", "values", "meaning"), rows)
 
 
-def _query_parameters() -> Iterator[tuple[str, ...]]:
-    for path, item in describe("")["paths"].items():
+def gateway_parameters() -> str:
+    return _table(("path", "parameter", "values", "meaning"), _query_parameters(describe("", **OF_GATEWAY)))
+
+
+def _query_parameters(description: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for path, item in description["paths"].items():
         for parameter in item.get("get", {}).get("parameters", ()):
-            if parameter["in"] == "query" and "{channel}" in path:
+            if parameter["in"] == "query":
                 values = _values(parameter["schema"])
                 yield f"`{path}`", f"`{parameter['name']}`", values, parameter["description"]
 
 
 def _values(schema: dict[str, Any]) -> str:
-    if schema["type"] == "integer":
-        return f"{schema['minimum']}-{schema['maximum']}, default {schema['default']}"
-    return ", ".join(f"`{value}`" for value in schema["items"]["enum"]) if schema["type"] == "array" else "string"
+    match schema:
+        case {"type": "integer", "minimum": least, "maximum": most, "default": default}:
+            return f"{least}-{most}, default {default}"
+        case {"enum": values, "default": default}:
+            return f"{', '.join(f'`{value}`' for value in values)}, default `{default}`"
+        case {"type": "array", "items": {"enum": values}}:
+            return ", ".join(f"`{value}`" for value in values)
+        case {"type": "array", "minItems": least, "maxItems": most}:
+            return f"string, {least}-{most} times"
+    return "string"
 
 
 @dataclass(frozen=True, slots=True)

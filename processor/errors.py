@@ -7,7 +7,8 @@ TokenstreamError                        the root, in `topics.errors`
 │   ├── PublishRetry                    the publish is undetermined or was refused for now
 │   ├── SubscriptionUnavailable         the channel can't be followed now
 │   ├── KafkaUnavailable                no broker answered
-│   │   └── TombstoneUndetermined       sent, and not acknowledged in time
+│   │   ├── TombstoneUndetermined       sent, and not acknowledged in time
+│   │   └── WriteForbidden              Kafka does not let this client write to the topic: a person corrects that meanwhile
 │   ├── MetricsUnavailable              no process answers with metrics
 │   └── StoreUnavailable                the store did not answer
 │       └── PermissionRefused           the store's credentials do not allow it: a person corrects that meanwhile
@@ -63,6 +64,7 @@ __all__ = [
     "TokenstreamError",
     "TombstoneUndetermined",
     "TopicsUnfit",
+    "WriteForbidden",
 ]
 
 
@@ -118,6 +120,14 @@ class KafkaUnavailable(Retryable):
 
 class TombstoneUndetermined(KafkaUnavailable):
     """A deletion may be on the log, or not: asking for it again is right either way."""
+
+
+class WriteForbidden(KafkaUnavailable):
+    """Kafka does not let this client write to the topic. Nothing was written."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(f"Kafka refuses records for topic {topic}: grant its user Write and Describe on the topic")
+        self.topic = topic
 
 
 class StoreUnavailable(Retryable):

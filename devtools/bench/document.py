@@ -124,6 +124,22 @@ def _capacity_lines(rows: list[tuple[int, Capacity]]) -> list[str]:
     return lines
 
 
+def _beside(report: Report) -> str | None:
+    """A row for each figure, a column for each transport."""
+    result = report.find("direct")
+    if result is None:
+        return None
+    rows: dict[str, dict[str, str]] = {}
+    for value in result.values:
+        name, _, transport = value.name.rpartition(", ")
+        rows.setdefault(name, {})[transport] = shown(value.value, value.unit)
+    transports = list(dict.fromkeys(transport for row in rows.values() for transport in row))
+    lines = [f"{result.load[0].upper()}{result.load[1:]}.", "", f"| direct | {' | '.join(transports)} |"]
+    lines.append(f"|---|{'---:|' * len(transports)}")
+    lines += [f"| {name} | {' | '.join(row.get(one, '') for one in transports)} |" for name, row in rows.items()]
+    return "\n".join([*lines, ""])
+
+
 SECTIONS: Mapping[str, Callable[[Report], str | None]] = {
     "machine": _machine,
     "targets": _targets,
@@ -131,4 +147,5 @@ SECTIONS: Mapping[str, Callable[[Report], str | None]] = {
     "sweep": _varied("sweep"),
     "network": _varied("network"),
     "slow-store": _varied("slow-store"),
+    "direct": _beside,
 }

@@ -5,7 +5,6 @@ frames to Kafka directly.
 import asyncio
 import resource
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,9 +13,8 @@ from urllib.parse import quote
 
 import aiohttp
 import orjson
-from rich.console import Console
-from rich.table import Table
 
+from devtools.bench.results import Result, Unsound
 from devtools.bench.usage import Sample, sample
 from devtools.bench.worker_process import WorkerProcess
 from devtools.children import Child
@@ -28,7 +26,9 @@ from processor.kafka.topics_admin import TopicsWanted, apply
 from topics.specs import TopicNames
 
 MIB = 1024 * 1024
-FRAMES = "tokenstream.frames"
+FRAMES = "gateway.frames"
+NAMES = TopicNames("gateway.tokens", "gateway.responses", "gateway.dead-letters", "gateway.controls", FRAMES)
+SETTLING_SECONDS = 2.0
 TEXT = "x" * 40
 READY_SECONDS = 120.0
 OPEN_SECONDS = 600.0
@@ -45,26 +45,43 @@ class ReadersWanted:
     seconds: float = 30.0
 
 
-async def measure(wanted: ReadersWanted) -> dict[str, float]:
-    """Raises LocalKafkaFailed, ChildFailed, WorkerFailed."""
+async def run_gateway(kafka: LocalKafka, directory: Path, wanted: ReadersWanted, seed: int) -> Result:
+    """Raises Unsound where an event was lost; ChildFailed, WorkerFailed."""
     _allow_sockets(wanted.idle + wanted.busy + 1_000)
-    with tempfile.TemporaryDirectory(prefix="tokenstream-bench-") as folder:
-        directory = Path(folder)
-        kafka = LocalKafka(data=directory / "kafka")
-        await kafka.start()
-        try:
-            names = TopicNames(frames=FRAMES)
-            await apply(KafkaConnection(kafka.bootstrap), TopicsWanted(names, 4 * MIB), partitions=4)
-            return await _with_gateway(kafka, directory, wanted)
-        finally:
-            await kafka.close()
-
-
-async def _with_gateway(kafka: LocalKafka, directory: Path, wanted: ReadersWanted) -> dict[str, float]:
+    directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - before anything runs
+    await apply(KafkaConnection(kafka.bootstrap), TopicsWanted(NAMES, 4 * MIB), partitions=4)
+    result = Result(scenario="gateway", title="One gateway with many readers", load=_described(wanted), seed=seed)
     port = free_port()
+    gateway = _gateway(kafka, directory, port)
+    gateway.start()
+    try:
+        await _until_ready(gateway, port)
+        order: Mapping[str, object] = {"open": [], "port": port}
+        async with WorkerProcess("devtools.bench.stream_readers", order, directory / "readers.log") as readers:
+            await readers.answer(READY_SECONDS)
+            await _measure(kafka, gateway, readers, port, wanted, result)
+    finally:
+        await gateway.stop()
+    return result
+
+
+def _described(wanted: ReadersWanted) -> str:
+    events = wanted.busy * wanted.frames_per_second
+    return (
+        f"{wanted.idle:,} readers of channels on which nothing happens, and {wanted.busy:,} readers of {wanted.channels:,} channels "
+        f"with {wanted.frames_per_second:g} frames/s each, {events:,.0f} events/s together, for {wanted.seconds:g} s"
+    )
+
+
+def _gateway(kafka: LocalKafka, directory: Path, port: int) -> Child:
     settings = {
         "REALTIME": "direct",
         "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
+        "TOKENS_TOPIC": NAMES.tokens,
+        "RESPONSES_TOPIC": NAMES.responses,
+        "DEAD_LETTERS_TOPIC": NAMES.dead_letters,
+        "CONTROLS_TOPIC": NAMES.controls,
+        "FRAMES_TOPIC": FRAMES,
         "STORE_URL": f"sqlite:///{directory / 'store.db'}",
         "HTTP_HOST": "127.0.0.1",
         "HTTP_PORT": str(port),
@@ -72,30 +89,18 @@ async def _with_gateway(kafka: LocalKafka, directory: Path, wanted: ReadersWante
     }
     environment = {f"TOKENSTREAM_{name}": value for name, value in settings.items()}
     command = (sys.executable, "-m", "processor", "gateway")
-    gateway = Child("The gateway", *command, log=directory / "gateway.log", environment=environment)
-    gateway.start()
-    try:
-        await _until_ready(gateway, port)
-        order: Mapping[str, object] = {"open": [], "port": port}
-        async with WorkerProcess("devtools.bench.stream_readers", order, directory / "readers.log") as readers:
-            await readers.answer(READY_SECONDS)
-            return await _measure(kafka, gateway, readers, port, wanted)
-    finally:
-        await gateway.stop()
+    return Child("The gateway", *command, log=directory / "gateway.log", environment=environment)
 
 
 async def _measure(
-    kafka: LocalKafka, gateway: Child, readers: WorkerProcess, port: int, wanted: ReadersWanted
-) -> dict[str, float]:
-    figures: dict[str, float] = {}
+    kafka: LocalKafka, gateway: Child, readers: WorkerProcess, port: int, wanted: ReadersWanted, result: Result
+) -> None:
     empty = _sample(gateway)
-    idle = await _opened(readers, port, [f"idle:{number}" for number in range(wanted.idle)])
-    figures["seconds to connect the idle readers"] = idle
-    await asyncio.sleep(2)
+    connecting = await _opened(readers, port, [f"idle:{number}" for number in range(wanted.idle)])
+    await asyncio.sleep(SETTLING_SECONDS)
     resting = _sample(gateway)
-    figures["memory without readers, MiB"] = empty.rss / MIB
-    figures["memory with idle readers, MiB"] = resting.rss / MIB
-    figures["memory of an idle reader, KiB"] = (resting.rss - empty.rss) / 1024 / max(1, wanted.idle)
+    await asyncio.sleep(SETTLING_SECONDS)
+    rested = _sample(gateway)
     await _opened(readers, port, [f"busy:{number % wanted.channels}" for number in range(wanted.busy)])
     before = _sample(gateway)
     written = await _write(kafka, wanted)
@@ -103,14 +108,32 @@ async def _measure(
     after = _sample(gateway)
     await readers.tell({})
     seen = await readers.answer(READY_SECONDS)
-    figures["memory with busy readers, MiB"] = after.rss / MIB
-    figures["processor, % of a core"] = 100 * (after.cpu - before.cpu) / (after.at - before.at)
-    figures["frames written"] = written
-    figures["events received"] = seen["events"]
-    figures["connections lost"] = seen["lost"]
+    expected = _expected(written, wanted)
+    if seen["events"] != expected or seen["lost"]:
+        raise Unsound(
+            f"Readers received {seen['events']} of {expected} events, and {seen['lost']} lost their connection."
+        )
+    result.add("memory without readers", empty.rss / MIB, "MiB")
+    result.add("memory with idle readers", resting.rss / MIB, "MiB")
+    result.add("memory of an idle reader", (resting.rss - empty.rss) / 1024 / max(1, wanted.idle), "KiB")
+    result.add("memory with busy readers too", after.rss / MIB, "MiB")
+    result.add("processor, idle readers", _processor(resting, rested), "%")
+    result.add("processor, busy readers", _processor(before, after), "%")
+    result.add("events received", seen["events"])
     for name in ("p50", "p99", "max"):
-        figures[f"from record to reader, {name}, ms"] = 1_000 * (seen[name] or 0.0)
-    return figures
+        shown = "longest" if name == "max" else name
+        result.add(f"from record to reader, {shown}", 1_000 * (seen[name] or 0.0), "ms")
+    result.add("all idle readers connected", connecting, "s")
+
+
+def _processor(before: Sample, after: Sample) -> float:
+    return 100 * (after.cpu - before.cpu) / (after.at - before.at)
+
+
+def _expected(written: int, wanted: ReadersWanted) -> int:
+    """Every frame of a channel goes to all of its readers."""
+    per_channel = written // wanted.channels
+    return per_channel * wanted.busy
 
 
 async def _opened(readers: WorkerProcess, port: int, channels: list[str]) -> float:
@@ -175,12 +198,3 @@ def _allow_sockets(count: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < count:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, hard), hard))
-
-
-def show(figures: Mapping[str, float], console: Console) -> None:
-    table = Table(title="One gateway")
-    table.add_column("figure")
-    table.add_column("value", justify="right")
-    for name, value in figures.items():
-        table.add_row(name, f"{value:,.1f}")
-    console.print(table)

@@ -33,6 +33,8 @@ class Live:
     settings: Mapping[str, str] = field(default_factory=lambda: UNPACED)
     realtime_options: tuple[str, ...] = ()
     channels_per_connection: int = 200
+    gateway: bool = False
+    """Frames go to a topic, and are read from a gateway."""
 
 
 @contextlib.asynccontextmanager
@@ -45,11 +47,14 @@ async def live_stage(kafka: LocalKafka, directory: Path, live: Live) -> AsyncIte
         partitions=live.partitions,
         settings=live.settings,
         realtime_options=live.realtime_options,
+        direct=live.gateway,
     ) as stage:
         for _ in range(live.relays):
             stage.new_relay(live.role).start()
         for relay in stage.relays:
             await stage.until_ready(relay)
+        if live.gateway:
+            await stage.start_gateway()
         if live.load.tokens_per_second:
             await _warm_up(stage, live)
         yield stage
@@ -86,8 +91,9 @@ async def run_live(stage: Stage, live: Live) -> tuple[Result, Figures]:
     result.add("tokens per frame", seen.tokens_per_frame)
     result.add("messages a second", seen.frames / (seen.last_frame - seen.first_frame or 1.0), "messages/s")
     result.add("publishes refused", refused)
-    cpu = sum(sampler.cpu(relay.child.name, began) for relay in stage.relays)
-    result.add("relay processor", 100 * cpu / seconds, "%")
+    for role in dict.fromkeys(relay.role for relay in stage.relays):
+        cpu = sum(sampler.cpu(relay.child.name, began) for relay in stage.relays if relay.role == role)
+        result.add(f"{'gateway' if role == 'gateway' else 'relay'} processor", 100 * cpu / seconds, "%")
     result.add("largest memory", max(s.rss for r in stage.relays for s in sampler.samples[r.child.name]) / MIB, "MiB")
     result.series = [over_time(seen, began)]
     return result, seen

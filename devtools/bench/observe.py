@@ -6,7 +6,7 @@ nothing was wrong.
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from devtools.bench.checking import Checker
 from devtools.bench.figures import Observed, figures
 from devtools.bench.load import Load
 from devtools.bench.produce import read_times
-from devtools.bench.subscribe import Subscriber, messages_of
+from devtools.bench.subscribe import Subscriber
+from devtools.bench.subscribe_stream import MAX_CHANNELS, StreamSubscriber
 from devtools.bench.worker_process import next_order, orders, say
+from processor.reader.frames import Message
 from topics.codec import decode_response
 
 FETCH_MS = 200
@@ -39,6 +41,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str
     key: str
     load: Load
+    gateway: str | None = None
+    """`host:port` of a gateway whose streams are read instead of the realtime server's channels."""
     channels_per_connection: int = 200
     times: str | None = None
     repeats_allowed: bool = False
@@ -84,17 +88,22 @@ class RecordsReader:
             self.finished.add(key)
 
 
+def subscribers_of(order: Order) -> Sequence[Subscriber | StreamSubscriber]:
+    channels, size, gateway = order.load.all_channels(), order.channels_per_connection, order.gateway
+    if gateway is not None:
+        size = min(size, MAX_CHANNELS)
+    shares = [channels[first : first + size] for first in range(0, len(channels), size)]
+    if gateway is not None:
+        return [StreamSubscriber(gateway, share) for share in shares]
+    return [Subscriber(order.endpoint, order.key, share) for share in shares]
+
+
 class Observation:
     def __init__(self, order: Order) -> None:
         self._order = order
         self._after: list[float] = []
-        load, size = order.load, order.channels_per_connection
-        channels = load.all_channels()
         self.records = RecordsReader(order)
-        self.subscribers = [
-            Subscriber(order.endpoint, order.key, channels[first : first + size])
-            for first in range(0, len(channels), size)
-        ]
+        self.subscribers = subscribers_of(order)
 
     async def run(self, reader: asyncio.StreamReader) -> None:
         async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as tasks:
@@ -131,20 +140,19 @@ class Observation:
     def _kept(self) -> int:
         return sum(len(one.kept) for one in self.subscribers)
 
-    def frames(self) -> Iterator[tuple[float, bytes]]:
+    def messages(self) -> Iterator[tuple[float, Message]]:
         for one in self.subscribers:
-            yield from one.kept
+            yield from one.messages()
 
     def judge(self) -> dict[str, Any]:
         """The verdict, and the figures where it is good."""
         order = self._order
         checker = Checker(order.load)
         observed = Observed(snapshots=self.records.snapshots)
-        for moment, raw in self.frames():
-            for message in messages_of(raw):
-                covered = checker.feed(message)
-                if covered is not None:
-                    observed.note(message.name, moment, *covered)
+        for moment, message in self.messages():
+            covered = checker.feed(message)
+            if covered is not None:
+                observed.note(message.name, moment, *covered)
         for moment, value in self.records.finals:
             if checker.commit(decode_response(value)):
                 observed.finals.append(moment)

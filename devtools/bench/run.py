@@ -85,6 +85,7 @@ async def running(
         "topic": stage.names.responses,
         "endpoint": stage.realtime,
         "key": stage.key,
+        "gateway": stage.gateway,
         "channels_per_connection": channels_per_connection,
         "repeats_allowed": repeats_allowed,
     }

@@ -11,6 +11,8 @@ import msgspec
 from devtools.bench.backlog import Backlog, run_backlog
 from devtools.bench.bridge import run_bridge
 from devtools.bench.cancel import run_cancel
+from devtools.bench.direct import ROUNDS, Paths, run_direct
+from devtools.bench.gateway import ReadersWanted, run_gateway
 from devtools.bench.idle import IDLE_SECONDS, run_idle
 from devtools.bench.live import Live, live_stage, run_live
 from devtools.bench.load import Load
@@ -35,6 +37,9 @@ class Wanted:
     seconds: float | None = None
     partitions: int | None = None
     relays: int | None = None
+    idle_readers: int | None = None
+    busy_readers: int | None = None
+    rounds: int | None = None
     seed: int = 1
     no_roll_up: bool = False
     against: bool = False
@@ -298,6 +303,27 @@ async def bridge(scene: Scene, wanted: Wanted) -> list[Result]:
     return [await run_bridge(scene.kafka, scene.directory / "bridge", wanted.responses or BRIDGE_REQUESTS)]
 
 
+async def direct(scene: Scene, wanted: Wanted) -> list[Result]:
+    scene.say("The same load by Ably's protocol and by a gateway, in turn")
+    load = wanted.load(Load(name="direct", responses=100, tokens=100, open=50, tokens_per_second=1_000.0))
+    title = "From producer to reader by either transport"
+    paths = Paths(load, title, partitions=wanted.partitions or 12, rounds=wanted.rounds or ROUNDS)
+    return [await run_direct(scene.kafka, scene.directory / "direct", paths)]
+
+
+async def gateway(scene: Scene, wanted: Wanted) -> list[Result]:
+    scene.say("Many readers of one gateway")
+    usual = ReadersWanted()
+    readers = ReadersWanted(
+        idle=usual.idle if wanted.idle_readers is None else wanted.idle_readers,
+        busy=wanted.busy_readers or usual.busy,
+        channels=wanted.channels or usual.channels,
+        frames_per_second=wanted.rate or usual.frames_per_second,
+        seconds=wanted.seconds or usual.seconds,
+    )
+    return [await run_gateway(scene.kafka, scene.directory / "gateway", readers, wanted.seed)]
+
+
 SCENARIOS: Mapping[str, Scenario] = {
     "backlog": backlog,
     "one-token": one_token,
@@ -317,6 +343,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     "idle": idle,
     "memory": memory,
     "bridge": bridge,
+    "direct": direct,
+    "gateway": gateway,
     "ten-million": ten_million,
 }
 STANDARD = tuple(name for name in SCENARIOS if name != "ten-million")

@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -27,7 +27,7 @@ HOST = "127.0.0.1"
 READY_DEADLINE = 60.0
 POLL_SECONDS = 0.02
 MAX_RESPONSE_BYTES = 4 * 1024 * 1024
-UNPACED = {"ABLY_CHANNEL_RATE": "0", "ABLY_CONNECTION_RATE": "0"}
+UNPACED = {"ABLY_CHANNEL_RATE": "0", "ABLY_CONNECTION_RATE": "0", "DIRECT_CHANNEL_RATE": "0"}
 
 
 class StageFailed(Fatal):
@@ -36,8 +36,9 @@ class StageFailed(Fatal):
 
 @dataclass(slots=True)
 class Relay:
-    """`python -m processor relay` with its own port, and the log it writes."""
+    """`python -m processor ROLE` with its own port, and the log it writes."""
 
+    role: str
     child: Child
     log: Path
     port: int
@@ -95,6 +96,15 @@ class Stage:
     settings: Mapping[str, str]
     relays: list[Relay] = field(default_factory=list)
     key: str = DEFAULT_KEY
+    gateway: str | None = None
+    """`host:port` of the gateway whose streams are read; None where frames go to the realtime server."""
+
+    async def start_gateway(self) -> None:
+        """Returns when it is ready. The stage must have a frames topic."""
+        gateway = self.new_relay("gateway")
+        gateway.start()
+        await self.until_ready(gateway)
+        self.gateway = f"{HOST}:{gateway.port}"
 
     def new_relay(self, role: str = "relay", **changes: str) -> Relay:
         """A relay not yet started; settings are given without their prefix."""
@@ -117,13 +127,15 @@ class Stage:
             **self.settings,
             **changes,
         }
+        if self.names.frames is not None:
+            environment |= {"REALTIME": "direct", "FRAMES_TOPIC": self.names.frames}
         child = Child(
-            f"relay {len(self.relays)}",
+            f"{role} {len(self.relays)}",
             *(sys.executable, "-m", "processor", role),
             log=log,
             environment={f"TOKENSTREAM_{name}": value for name, value in environment.items()},
         )
-        relay = Relay(child, log, port)
+        relay = Relay(role, child, log, port)
         self.relays.append(relay)
         return relay
 
@@ -183,10 +195,16 @@ async def staged(
     partitions: int,
     settings: Mapping[str, str] | None = None,
     realtime_options: tuple[str, ...] = (),
+    direct: bool = False,
 ) -> AsyncIterator[Stage]:
-    """Topics called after `name` on a running broker, and a realtime server of their own. All relays are killed at the end."""
+    """Topics called after `name` on a running broker, and a realtime server of their own. All relays are killed at the end.
+
+    `direct`: relays publish frames to a topic instead of the realtime server.
+    """
     directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - before anything runs
     names = TopicNames(*(f"{name}.{topic}" for topic in ("tokens", "responses", "dead-letters", "controls")))
+    if direct:
+        names = replace(names, frames=f"{name}.frames")
     await apply(
         KafkaConnection(bootstrap_servers=kafka.bootstrap),
         TopicsWanted(names=names, max_response_bytes=MAX_RESPONSE_BYTES),

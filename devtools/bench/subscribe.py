@@ -78,6 +78,12 @@ class Subscriber:
         except TimeoutError:
             raise SubscriberFailed(f"{len(missing)} channels were not attached in {CONNECT_SECONDS:g} s.") from None
 
+    def messages(self) -> Iterator[tuple[float, Message]]:
+        """What was received, each with the moment it came. Raises SubscriberFailed where the server dropped something."""
+        for moment, raw in self.kept:
+            for message in messages_of(raw):
+                yield moment, message
+
     @staticmethod
     async def _next(socket: aiohttp.ClientWebSocketResponse, action: int) -> _Outer:
         while True:

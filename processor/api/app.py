@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -75,20 +75,22 @@ def make_app(
     app.on_response_prepare.append(_harden)
     health.add_routes(app)
     served = None if api is None else V1(metrics, api, sender, streams=streams is not None)
-    if served is not None or streams is not None:
-        app.router.add_route("*", r"/v1{tail:(?:/[\s\S]*)?}", _v1(served, streams))
+    servers: list[Streams] = [] if streams is None else [streams]
+    if served is not None:
+        servers.append(served.serve)
+    if servers:
+        app.router.add_route("*", r"/v1{tail:(?:/[\s\S]*)?}", _v1(servers))
     if served is not None:
         app.on_cleanup.append(served.close)
     return app
 
 
-def _v1(served: "V1 | None", streams: Streams | None) -> Handler:
+def _v1(servers: Sequence[Streams]) -> Handler:
     async def serve(request: web.Request) -> web.StreamResponse:
-        if streams is not None and (answer := await streams(request)) is not None:
-            return answer
-        if served is None:
-            return not_found("There is no such path. This server has only streams of events.").response()
-        return await served.serve(request)
+        for answers in servers:
+            if (answer := await answers(request)) is not None:
+                return answer
+        return not_found("There is no such path.").response()
 
     return serve
 

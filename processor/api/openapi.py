@@ -207,7 +207,7 @@ def _hydrate_path(channel: Schema, operation_id: str) -> Schema:
 _STREAM_FORMATS: Final = ("tokenstream", "openai", "ui-message")
 _MAX_STREAM_CHANNELS: Final = 100
 _ACCESS_TOKEN: Final = _query(
-    "access_token", {"type": "string"}, "the credential, for clients that cannot send the header `Authorization`"
+    "access_token", {"type": "string"}, "the credential, for `EventSource`, which cannot send headers; it is in no log"
 )
 _LAST_EVENT_ID: Final = {
     "name": "Last-Event-ID",
@@ -218,19 +218,23 @@ _LAST_EVENT_ID: Final = {
 _STREAM_LIMIT: Final = _query(
     "limit",
     {"type": "integer", "minimum": 0, "maximum": MAX_LIMIT, "default": 20},
-    "of finished responses among the snapshots",
+    "number of finished responses that the stream of a channel begins with",
 )
 
 
-def _events_path(operation_id: str, summary: str, parameters: list[Schema], *queries: Schema, **more: str) -> Schema:
+_NOT_OF_STREAMS: Final = frozenset({"429", "504"})
+
+
+def _events_path(operation_id: str, summary: str, parameters: list[Schema], *queries: Schema, **more: Schema) -> Schema:
     content = {"text/event-stream": {"schema": {"type": "string"}}}
+    refusals = {status: error for status, error in _errors().items() if status not in _NOT_OF_STREAMS}
     return {
         "parameters": parameters,
         "get": {
             "operationId": operation_id,
             "summary": summary,
             "parameters": [*queries, _ACCESS_TOKEN, _LAST_EVENT_ID],
-            "responses": {"200": {"description": "server-sent events", "content": content}, **_errors(**more)},
+            "responses": {"200": {"description": "server-sent events", "content": content}, **refusals, **more},
         },
     }
 
@@ -247,30 +251,55 @@ def _stream_paths() -> Schema:
     wanted = {"enum": list(_STREAM_FORMATS), "default": _STREAM_FORMATS[0]}
     return {
         "/v1/channels/{channel}/events": _events_path(
-            "streamChannel", "A channel's events: snapshots, then frames as they come", [_CHANNEL], _STREAM_LIMIT
+            "streamChannel", "Stream all responses of a channel", [_CHANNEL], _STREAM_LIMIT
         ),
-        "/v1/events": _events_path("streamChannels", "The events of several channels", [], several, _STREAM_LIMIT),
+        "/v1/events": _events_path(
+            "streamChannels",
+            f"Stream all responses of up to {_MAX_STREAM_CHANNELS} channels in one connection: browsers open only six to a host over HTTP/1.1",
+            [],
+            several,
+            _STREAM_LIMIT,
+        ),
         "/v1/responses/{responseId}/events": _events_path(
             "streamResponse",
-            "One response from its beginning to its end",
+            "Stream one response from its beginning to its end, and close",
             [_RESPONSE_ID],
-            _query("format", wanted, "`tokenstream`, or that of another client library"),
-            _404=_NO_RESPONSE,
+            _query(
+                "format",
+                wanted,
+                "`openai`: `chat.completion.chunk` and `[DONE]`; `ui-message`: the AI SDK's UI message stream",
+            ),
+            **{
+                "204": {"description": "it has finished and the reader has all of it: an `EventSource` stays closed"},
+                "404": _json(_NO_RESPONSE, Error),
+            },
         ),
     }
 
 
-def _schemas() -> Schema:
-    _, components = msgspec.json.schema_components(
-        [ResponsePage, ListingPage, CancelRequest, CancelRequested, _ENDED, Error],
-        ref_template="#/components/schemas/{name}",
-    )
-    require_what_is_written(components, (_PART, _RESPONSE))
+def _api_paths() -> Schema:
+    """What an api serves."""
+    return {
+        "/v1/responses/{responseId}": _response_path(),
+        "/v1/responses/{responseId}/cancel": _cancel_path(),
+        "/v1/channels/{channel}/responses": _listing_path(_CHANNEL, "listResponses"),
+        "/v1/channels/{channel}/hydrate": _hydrate_path(_CHANNEL, "hydrate"),
+        "/v1/responses": _listing_path(_CHANNEL_QUERY, "listResponsesByQuery"),
+        "/v1/hydrate": _hydrate_path(_CHANNEL_QUERY, "hydrateByQuery"),
+    }
+
+
+def _schemas(*, api: bool) -> Schema:
+    """`api`: also those of the api's answers. A gateway answers with JSON only where it refuses."""
+    of_api = [ResponsePage, ListingPage, CancelRequest, CancelRequested, _ENDED] if api else []
+    _, components = msgspec.json.schema_components([*of_api, Error], ref_template="#/components/schemas/{name}")
+    if api:
+        require_what_is_written(components, (_PART, _RESPONSE))
     return components
 
 
-def describe(version: str, *, streams: bool = False) -> Schema:
-    """The whole description; a new value at each call. `streams`: whether the server is a gateway, too."""
+def describe(version: str, *, api: bool = True, streams: bool = False) -> Schema:
+    """The whole description; a new value at each call. `api`, `streams`: whether the server is an api, a gateway, or both."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -279,17 +308,9 @@ def describe(version: str, *, streams: bool = False) -> Schema:
             "description": "Responses of language models: running and finished. Readers follow live ones on their channel.",
         },
         "security": [{"bearer": []}, {}],
-        "paths": {
-            "/v1/responses/{responseId}": _response_path(),
-            "/v1/responses/{responseId}/cancel": _cancel_path(),
-            "/v1/channels/{channel}/responses": _listing_path(_CHANNEL, "listResponses"),
-            "/v1/channels/{channel}/hydrate": _hydrate_path(_CHANNEL, "hydrate"),
-            "/v1/responses": _listing_path(_CHANNEL_QUERY, "listResponsesByQuery"),
-            "/v1/hydrate": _hydrate_path(_CHANNEL_QUERY, "hydrateByQuery"),
-            **(_stream_paths() if streams else {}),
-        },
+        "paths": {**(_api_paths() if api else {}), **(_stream_paths() if streams else {})},
         "components": {
-            "schemas": _schemas(),
+            "schemas": _schemas(api=api),
             "securitySchemes": {
                 "bearer": {
                     "type": "http",

@@ -14,14 +14,16 @@ from processor.core.backoff import Backoff
 from processor.core.framer import Frame
 from processor.core.pacing import Pace
 from processor.direct.encoding import frame_value
-from processor.errors import KafkaUnavailable, PublishRefused, PublishRetry, RecordTooLarge, RefusalKind
+from processor.errors import KafkaUnavailable, PublishRefused, PublishRetry, RecordTooLarge, RefusalKind, WriteForbidden
 from processor.ports.realtime import LinkState
 
 MAX_FRAME_BYTES = 64 * 1024
 """As with Ably, so that a response is cut alike by either."""
 RETRY = Backoff(first=0.2, cap=3.0)
 TOO_LARGE = 413
-"""The code of the one refusal there is."""
+"""The code of a frame that is refused for its size."""
+FORBIDDEN = 403
+"""The code of every frame while Kafka does not let this publisher write."""
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +62,8 @@ class DirectLink:
         try:
             while True:
                 self._show(LinkState.CONNECTING)
-                attempt = 0 if await self._use_one_producer() else attempt + 1
+                started = await self._use_one_producer()
+                attempt = 0 if started and self.refusal is None else attempt + 1
                 self._show(LinkState.DISCONNECTED)
                 await self._writer.stop()
                 await asyncio.sleep(RETRY.delay(attempt, self._random.random()))
@@ -75,13 +78,19 @@ class DirectLink:
         try:
             await self._writer.start()
         except KafkaUnavailable as error:
+            self.refusal = str(error) if isinstance(error, WriteForbidden) else None
             log.info("frames_topic_unreachable", cause=str(error))
             return False
+        self.refusal = None
         self._up.set()
         self._show(LinkState.CONNECTED)
         await self._broken.wait()
-        self._up.clear()
         return True
+
+    def _replace_producer(self) -> None:
+        """Nothing more is sent by this one: records after a lost one could not keep its numbers."""
+        self._up.clear()
+        self._broken.set()
 
     async def connected(self) -> None:
         await self._up.wait()
@@ -100,14 +109,18 @@ class DirectLink:
         except RecordTooLarge as error:
             raise PublishRefused(str(error), kind=RefusalKind.TOO_LARGE, code=TOO_LARGE) from error
         except TimeoutError:
-            self._broken.set()
+            self._replace_producer()
             raise PublishRetry("no acknowledgement in time") from None
+        except WriteForbidden as error:
+            self.refusal = str(error)
+            self._replace_producer()
+            raise PublishRetry(self.refusal, kind=RefusalKind.CREDENTIALS, code=FORBIDDEN) from error
         except KafkaUnavailable as error:
-            self._broken.set()
+            self._replace_producer()
             raise PublishRetry(str(error)) from error
 
     def recheck_credentials(self) -> None:
-        """Kafka's credentials are read for every producer; a refusal of a record never names them."""
+        """Does nothing: the producer is replaced after every refusal, and each one reads Kafka's credentials."""
 
     def _show(self, state: LinkState) -> None:
         self._state = state

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from random import Random
 
 from processor.clock import Clock
-from processor.direct.link import MAX_FRAME_BYTES, TOO_LARGE, DirectLink
+from processor.direct.link import FORBIDDEN, MAX_FRAME_BYTES, TOO_LARGE, DirectLink
 from processor.direct.tail import FramesTail
 from processor.kafka.frames_writer import FramesWriter
 from processor.kafka.log_follower import LogTail, partition_for
@@ -22,7 +22,7 @@ PROFILE = RealtimeProfile(
     ack_deadline=5.0,
     max_ack_deadline=30.0,
     channels_per_link=sys.maxsize,
-    refusal_codes=frozenset({TOO_LARGE}),
+    refusal_codes=frozenset({TOO_LARGE, FORBIDDEN}),
 )
 
 

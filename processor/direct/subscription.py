@@ -1,6 +1,7 @@
 """Follows a channel on the frames topic, as `processor.ably.subscription` does on a realtime service."""
 
 from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -49,9 +50,13 @@ class FramesSubscription:
         number = partition_for(self._channel, max(1, self._follower.partitions))
         first, end = await self._tail.bounds(number)
         found: list[Message] = []
+
+        def take(records: Sequence[FollowedRecord]) -> None:
+            for record in records:
+                found.extend(self._mine(record))
+
         for start in range(max(first, end - ENOUGH), end, BLOCK):
-            for record in await self._tail.read(number, start, min(end, start + BLOCK)):
-                found += self._mine(record)
+            await self._tail.read(number, start, min(end, start + BLOCK), take)
         return found
 
     def _mine(self, record: FollowedRecord) -> list[Message]:

@@ -14,12 +14,14 @@ from processor.errors import KafkaUnavailable, PublishRetry
 from processor.ports.followed import FollowedRecord
 
 BLOCK = 5_000
-"""Records that are read at one time, the newest first."""
+"""Records that are read in one request, the newest first."""
 FORGET_AFTER = 30.0
-"""Seconds without a question after which the records that were read are released."""
+"""Seconds without a question after which what was read of a partition is released."""
 COUNT_AGAIN = 30.0
 ENOUGH = 100_000
-"""Records of a partition that are kept in memory, at most."""
+"""Records of a partition of which the ids are kept in memory, at most."""
+ENOUGH_OF_ALL = 400_000
+"""The same for all partitions together. Beyond it less is read of each: what a history lacks is published again."""
 PUBLISHER = "tokenstream"
 
 
@@ -27,7 +29,9 @@ class TailReader(Protocol):
     """See `processor.kafka.log_follower.LogTail`, which raises KafkaUnavailable."""
 
     async def bounds(self, number: int) -> tuple[int, int]: ...
-    async def read(self, number: int, start: int, end: int) -> Sequence[FollowedRecord]: ...
+    async def read(
+        self, number: int, start: int, end: int, take: Callable[[Sequence[FollowedRecord]], None]
+    ) -> None: ...
     async def partitions(self) -> int: ...
     async def stop(self) -> None: ...
 
@@ -42,6 +46,9 @@ class ReadStretch:
     channels: dict[str, ChannelHistory] = field(default_factory=dict)
     asked: float = float("-inf")
     """When (monotonic seconds) the last reading of what is new began."""
+
+    def __len__(self) -> int:
+        return self.high - self.low
 
     def add(self, records: Sequence[FollowedRecord]) -> None:
         for record in records:
@@ -63,6 +70,11 @@ class FramesTail:
         self._stretches: dict[int, ReadStretch] = {}
         self._count = 0
         self._counted = float("-inf")
+        self._forgetting: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        """Records of which something is in memory."""
+        return sum(len(stretch) for stretch in self._stretches.values())
 
     async def read(self, channel: str, within: float) -> ChannelHistory:
         asked = asyncio.get_running_loop().time()
@@ -75,9 +87,13 @@ class FramesTail:
                         await self._extend(number, stretch, within)
         except (KafkaUnavailable, TimeoutError) as error:
             raise PublishRetry(f"the tail of the frames topic could not be read ({type(error).__name__})") from error
+        finally:
+            self._forget_later()
         return stretch.channels.get(channel, ChannelHistory())
 
     async def close(self) -> None:
+        if self._forgetting is not None:
+            self._forgetting.cancel()
         await self._reader.stop()
         self._stretches.clear()
 
@@ -87,7 +103,7 @@ class FramesTail:
         return max(1, self._count)
 
     async def _extend(self, number: int, stretch: ReadStretch, within: float) -> None:
-        """Reads what is new, and then further back for as long as there is time."""
+        """Reads what is new, and then further back for as long as there is time and room."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         until, forgotten = began + within, began - stretch.asked > FORGET_AFTER
@@ -96,12 +112,26 @@ class FramesTail:
             stretch.start_again(end)
         stretch.asked = began
         if stretch.high < end:
-            stretch.add(await self._reader.read(number, stretch.high, end))
+            await self._reader.read(number, stretch.high, end, stretch.add)
             stretch.high = end
-        while stretch.low > first and loop.time() < until and stretch.high - stretch.low < ENOUGH:
+        while stretch.low > first and loop.time() < until and len(stretch) < ENOUGH and len(self) < ENOUGH_OF_ALL:
             low = max(first, stretch.low - BLOCK)
-            stretch.add(await self._reader.read(number, low, stretch.low))
+            await self._reader.read(number, low, stretch.low, stretch.add)
             stretch.low = low
+
+    def _forget_later(self) -> None:
+        """Releases what nobody asks about any more, as a takeover is over."""
+        if self._forgetting is None:
+            self._forgetting = asyncio.get_running_loop().call_later(FORGET_AFTER + 1.0, self._forget)
+
+    def _forget(self) -> None:
+        self._forgetting = None
+        before = asyncio.get_running_loop().time() - FORGET_AFTER
+        for number, stretch in list(self._stretches.items()):
+            if stretch.asked < before and not stretch.turn.locked():
+                del self._stretches[number]
+        if self._stretches:
+            self._forget_later()
 
 
 def past_message(value: bytes | None) -> tuple[str, PastMessage] | None:

@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from random import Random
 
+import orjson
 import structlog
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -13,6 +15,7 @@ from aiohttp.abc import AbstractStreamWriter
 from processor.api.access import READ, Access, Asked, Grant, was_forwarded
 from processor.api.cors import Cors
 from processor.api.errors import forbidden, not_found, overloaded, unavailable
+from processor.api.openapi import describe
 from processor.api.refusals import Refusals
 from processor.api.routes import authority
 from processor.clock import Clock
@@ -23,7 +26,7 @@ from processor.gateway.events import KEEP_ALIVE
 from processor.gateway.formats import StreamFormat, headers_of, new_stream
 from processor.gateway.hub import Hub
 from processor.gateway.resume import BeginWithSnapshots, ResumeAfter, beginning
-from processor.gateway.routes import StreamQuery, StreamRoute, Streams, find_stream, read_query
+from processor.gateway.routes import GatewayPath, StreamQuery, StreamRoute, find_stream, read_query
 from processor.gateway.snapshots import FirstPage, Snapshots, StoredRecords
 from processor.telemetry.answers import ApiError
 from processor.telemetry.log import where
@@ -45,7 +48,10 @@ log = structlog.stdlib.get_logger("tokenstream.gateway")
 
 @dataclass(frozen=True, slots=True)
 class GatewayParts:
-    """`partition_of` returns the partition of the frames topic that has a channel's frames; `caught_up`, whether the log was read to its end."""
+    """`partition_of` returns the partition of the frames topic that has a channel's frames; `caught_up`, whether the log was read to its end.
+
+    `alone`: the process has no api, so the gateway answers every path of `/v1`.
+    """
 
     hub: Hub
     store: StoredRecords
@@ -57,6 +63,7 @@ class GatewayParts:
     caught_up: Callable[[], bool]
     cors_origins: tuple[str, ...] = ()
     max_clients: int = 10_000
+    alone: bool = False
 
 
 class HttpWire:
@@ -114,15 +121,12 @@ class EventsV1:
 
     async def serve(self, request: web.Request) -> web.StreamResponse | None:
         """Returns None for a path of others. Raises only where the request is cancelled or its connection is lost."""
+        template = "unknown"
         try:
-            route = find_stream(request.raw_path)
-        except ApiError as error:
-            return error.response()
-        return None if route is None else await self._answer(request, route)
-
-    async def _answer(self, request: web.Request, route: StreamRoute) -> web.StreamResponse:
-        template = route.streams.value
-        try:
+            route = find_stream(request.raw_path, alone=self._parts.alone)
+            if route is None:
+                return None
+            template = route.path.value
             response = await self._serve(request, route)
         except ApiError as error:
             self._refusals.note(error, template, request.remote)
@@ -145,9 +149,12 @@ class EventsV1:
             raise ApiError(405, "method_not_allowed", "This path does not take that method.", allowed)
         grant = await self._grant(request)
         query = read_query(route, request.query)
+        if route.path is GatewayPath.DESCRIPTION:
+            body = orjson.dumps(describe(version("tokenstream"), api=False, streams=True))
+            return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-store"})
         with self._place(request):
             try:
-                if route.streams is Streams.RESPONSE:
+                if route.path is GatewayPath.RESPONSE:
                     return await self._serve_response(request, grant, route.argument, query.format)
                 return await self._serve_channels(request, grant, query)
             except StoreUnavailable as error:

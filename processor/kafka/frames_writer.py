@@ -4,11 +4,17 @@ import asyncio
 import contextlib
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+)
 
-from processor.errors import KafkaUnavailable, RecordTooLarge
+from processor.errors import KafkaUnavailable, RecordTooLarge, WriteForbidden
 from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE, STOP_DEADLINE, ClientOptions
 
+FORBIDDEN = (TopicAuthorizationFailedError, ClusterAuthorizationFailedError)
 REQUEST_SECONDS = 5.0
 """After which a record that is not acknowledged is given up: no frame is sent long after its lease was checked."""
 
@@ -22,7 +28,7 @@ class FramesWriter:
         self._producer: AIOKafkaProducer | None = None
 
     async def start(self) -> None:
-        """Returns when the topic was described: a record can be written at once. Raises KafkaUnavailable."""
+        """Returns when the topic was described: a record can be written at once. Raises KafkaUnavailable, WriteForbidden."""
         producer = AIOKafkaProducer(
             **self._options(),
             acks="all",
@@ -39,6 +45,8 @@ class FramesWriter:
                 await producer.partitions_for(self._topic)
         except BaseException as error:
             await _stop_quietly(producer)
+            if isinstance(error, FORBIDDEN):
+                raise WriteForbidden(self._topic) from error
             if isinstance(error, CLIENT_ERRORS):
                 raise KafkaUnavailable(f"the producer of {self._topic} could not start: {error!r}") from error
             raise
@@ -47,7 +55,7 @@ class FramesWriter:
     async def write(self, key: str, value: bytes, written_ms: int) -> None:
         """Returns when the record is acknowledged.
 
-        Raises RecordTooLarge; KafkaUnavailable when it is not known whether the record was written.
+        Raises RecordTooLarge; WriteForbidden; KafkaUnavailable when it is not known whether the record was written.
         """
         producer = self._producer
         if producer is None:
@@ -56,6 +64,8 @@ class FramesWriter:
             await producer.send_and_wait(self._topic, value, key=key.encode(), timestamp_ms=written_ms)
         except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
             raise RecordTooLarge(self._topic, len(value)) from error
+        except FORBIDDEN as error:
+            raise WriteForbidden(self._topic) from error
         except Exception as error:
             raise KafkaUnavailable(f"a frame was not acknowledged: {error!r}") from error
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -16,6 +16,8 @@ from processor.ports.followed import FollowedRecord
 
 log = structlog.get_logger(__name__)
 
+AT_ONCE = 100
+"""Records of a stretch that are in memory at one time, beside what one fetch holds. A frame has at most 64 KiB."""
 FETCH_ROOM = 5.0
 LOOK_FOR_PARTITIONS = 30.0
 
@@ -213,23 +215,24 @@ class LogTail:
             raise KafkaUnavailable(f"reading the bounds of {self._topic} failed: {error!r}") from error
         return int(firsts[partition]), int(ends[partition])
 
-    async def read(self, number: int, start: int, end: int) -> Sequence[FollowedRecord]:
-        """The records from `start` up to `end`, which must have been written. Raises KafkaUnavailable."""
+    async def read(self, number: int, start: int, end: int, take: Callable[[Sequence[FollowedRecord]], None]) -> None:
+        """Gives `take` the records from `start` up to `end`, which must have been written, at most `AT_ONCE` each time.
+
+        Raises KafkaUnavailable; some of the records may have been given then.
+        """
         partition = TopicPartition(self._topic, number)
-        found: list[FollowedRecord] = []
         try:
             async with self._turn, asyncio.timeout(REQUEST_DEADLINE):
                 consumer = await self._started()
                 consumer.assign([partition])
                 consumer.seek(partition, start)
                 while await consumer.position(partition) < end:
-                    fetched = await consumer.getmany(partition, timeout_ms=200, max_records=2_000)
-                    found += [_followed(number, record) for record in fetched.get(partition, ()) if record.offset < end]
+                    fetched = await consumer.getmany(partition, timeout_ms=200, max_records=AT_ONCE)
+                    take([_followed(number, record) for record in fetched.get(partition, ()) if record.offset < end])
                 consumer.pause(partition)
         except CLIENT_ERRORS as error:
             await self.stop()
             raise KafkaUnavailable(f"reading the tail of {self._topic} failed: {error!r}") from error
-        return found
 
     async def partitions(self) -> int:
         """How many the topic has. Raises KafkaUnavailable."""

@@ -52,8 +52,17 @@ class GatewayRole:
 
 
 def build_gateway(
-    settings: Settings, store: ResponseStore, access: Access, metrics: Metrics, clock: Clock, random: Random
+    settings: Settings,
+    store: ResponseStore,
+    access: Access,
+    metrics: Metrics,
+    clock: Clock,
+    random: Random,
+    *,
+    alone: bool,
 ) -> GatewayRole:
+    """`alone`: the process has no api."""
+
     def delivered(ts: int, readers: int) -> None:
         metrics.gateway_events.inc(readers)
         delay = clock.wall() - ts / 1000
@@ -87,5 +96,6 @@ def build_gateway(
         caught_up=feed.caught_up,
         cors_origins=settings.cors_origins,
         max_clients=settings.gateway_max_clients,
+        alone=alone,
     )
     return GatewayRole(feed, EventsV1(parts), settings.drain_timeout)

@@ -202,7 +202,8 @@ class Service:
             return None
         from processor.service.gateway_role import build_gateway  # noqa: PLC0415 - other roles do not need it
 
-        return build_gateway(self._settings, store, access, self._metrics, self._clock, self._random)
+        alone = Role.API not in self._roles
+        return build_gateway(self._settings, store, access, self._metrics, self._clock, self._random, alone=alone)
 
     def _api(self, store: ResponseStore | None, access: Access, stack: contextlib.AsyncExitStack) -> ApiParts | None:
         if store is None or Role.API not in self._roles:

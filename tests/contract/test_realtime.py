@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import pytest
 
 from processor.core.framer import Frame
 from processor.errors import PublishRefused, PublishRetry, RefusalKind
 from processor.ports.realtime import Link, LinkState, RatePace
-from support.realtime_stages import REFUSING, STAGES, Scenario, Stage
+from support.realtime_stages import STAGES, Scenario, Stage
 from support.waiting import until
 
 DEADLINE = 10.0
@@ -21,9 +22,34 @@ def on_stage(request: pytest.FixtureRequest) -> Callable[[Scenario], None]:
     return STAGES[request.param]
 
 
-@pytest.fixture(params=REFUSING)
-def on_refusing_stage(request: pytest.FixtureRequest) -> Callable[[Scenario], None]:
-    return REFUSING[request.param]
+Fault = TypeVar("Fault")
+
+
+def possible(fault: Fault | None) -> Fault:
+    """Skips the test where the service cannot have the fault; `CAPABILITIES` says which these are."""
+    if fault is None:
+        pytest.skip("the service cannot have this fault")
+    return fault
+
+
+EVERY_FAULT = (True, True, True)
+CAPABILITIES = {
+    "simulation": EVERY_FAULT,
+    "ably-realtime": EVERY_FAULT,
+    "ably-rest": EVERY_FAULT,
+    "direct": (False, False, True),
+}
+"""Whether a service forbids channels, limits rates and checks credentials."""
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_service_has_the_faults_that_are_known_of_it(name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        await asyncio.sleep(0)
+        faults = (stage.channel_rules, stage.rate_limits, stage.credentials)
+        assert tuple(fault is not None for fault in faults) == CAPABILITIES[name]
+
+    STAGES[name](scenario)
 
 
 def frame(channel: str, number: int, data: str = "Grüße 👋") -> Frame:
@@ -127,9 +153,9 @@ def test_the_largest_frame_is_published_and_a_larger_one_refused(on_stage: Calla
     on_stage(scenario)
 
 
-def test_a_forbidden_channel_is_refused_and_others_go_on(on_refusing_stage: Callable[[Scenario], None]) -> None:
+def test_a_forbidden_channel_is_refused_and_others_go_on(on_stage: Callable[[Scenario], None]) -> None:
     async def scenario(stage: Stage) -> None:
-        stage.forbid("no")
+        possible(stage.channel_rules).forbid("no")
         async with connected(stage) as link:
             with pytest.raises(PublishRefused) as refused:
                 await link.publish(frame("no", 1), DEADLINE)
@@ -139,7 +165,7 @@ def test_a_forbidden_channel_is_refused_and_others_go_on(on_refusing_stage: Call
         assert stage.published("no") == []
         assert len(stage.published("yes")) == 1
 
-    on_refusing_stage(scenario)
+    on_stage(scenario)
 
 
 async def publish_until_refused(link: Link) -> None:
@@ -147,9 +173,9 @@ async def publish_until_refused(link: Link) -> None:
         await link.publish(frame("c", number), DEADLINE)
 
 
-def test_a_refusal_for_the_rate_asks_for_a_lower_pace(on_refusing_stage: Callable[[Scenario], None]) -> None:
+def test_a_refusal_for_the_rate_asks_for_a_lower_pace(on_stage: Callable[[Scenario], None]) -> None:
     async def scenario(stage: Stage) -> None:
-        stage.slow("c")
+        possible(stage.rate_limits).slow("c")
         async with connected(stage) as link:
             with pytest.raises(PublishRetry) as refused:
                 await publish_until_refused(link)
@@ -159,7 +185,7 @@ def test_a_refusal_for_the_rate_asks_for_a_lower_pace(on_refusing_stage: Callabl
             await publish_again(link, frame("c", 4))
         assert stage.published("c")[-1][0] == frame("c", 4).id
 
-    on_refusing_stage(scenario)
+    on_stage(scenario)
 
 
 def test_a_frame_without_an_answer_is_undetermined_and_published_once_when_repeated(
@@ -213,14 +239,15 @@ def test_each_change_of_state_is_announced(on_stage: Callable[[Scenario], None])
     on_stage(scenario)
 
 
-def test_refused_credentials_are_named_and_others_are_taken_up(on_refusing_stage: Callable[[Scenario], None]) -> None:
+def test_refused_credentials_are_named_and_others_are_taken_up(on_stage: Callable[[Scenario], None]) -> None:
     async def scenario(stage: Stage) -> None:
-        stage.refuse_credentials()
+        credentials = possible(stage.credentials)
+        credentials.refuse_credentials()
         link = stage.provider.new_link(lambda: None)
         async with running(link):
             if await says_that_it_is_refused(link):
                 assert link.state is not LinkState.CONNECTED
-            stage.change_credentials()
+            credentials.change_credentials()
             link.recheck_credentials()
             await publish_again(link, frame("c", 1))
             assert link.refusal is None
@@ -238,7 +265,7 @@ def test_refused_credentials_are_named_and_others_are_taken_up(on_refusing_stage
         assert "refuses" in link.refusal
         return True
 
-    on_refusing_stage(scenario)
+    on_stage(scenario)
 
 
 def test_a_history_shows_what_was_published(on_stage: Callable[[Scenario], None]) -> None:
@@ -268,8 +295,9 @@ def test_a_history_that_cannot_be_read_is_asked_again(on_stage: Callable[[Scenar
     on_stage(scenario)
 
 
-def test_a_pace_that_is_slowed_down_shows_it_and_recovers(on_refusing_stage: Callable[[Scenario], None]) -> None:
+def test_a_pace_that_is_slowed_down_shows_it_and_recovers(on_stage: Callable[[Scenario], None]) -> None:
     async def scenario(stage: Stage) -> None:
+        possible(stage.rate_limits)
         pace: RatePace = stage.provider.new_link(lambda: None).pace
         now = 100.0
         assert pace.share(now) == 1.0
@@ -280,7 +308,7 @@ def test_a_pace_that_is_slowed_down_shows_it_and_recovers(on_refusing_stage: Cal
         assert pace.delay(now + 100) == 0.0
         assert pace.share(now + 100) == 1.0
 
-    on_refusing_stage(scenario)
+    on_stage(scenario)
 
 
 def test_the_profile_of_a_service_is_usable(on_stage: Callable[[Scenario], None]) -> None:

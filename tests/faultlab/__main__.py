@@ -9,15 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from devtools.kafka import LocalKafka
+from faultlab.direct_rows import DIRECT_ROWS, DirectRow
+from faultlab.direct_running import run_direct
 from faultlab.report import MIN_SAMPLES, facts, render
 from faultlab.results import Result, load, save
-from faultlab.rows import ROWS, Row
+from faultlab.rows import ROWS as ABLY_ROWS
+from faultlab.rows import AblyRow, Row
 from faultlab.running import run
 from faultlab.stand import KAFKA_DEADLINE
 from support.lab import logs, tied
 
 TREE = Path(__file__).resolve().parent.parent.parent
 CACHE = TREE / ".cache" / "faults"
+ROWS: tuple[Row, ...] = (*ABLY_ROWS, *DIRECT_ROWS)
 OUT = TREE / "docs" / "results" / "reliability.md"
 
 
@@ -25,7 +29,7 @@ def main() -> int:
     options = _options()
     if options.row:
         row = next(row for row in ROWS if row.name == options.row)
-        result = run(row, plain=not options.no_plain, bootstrap=options.bootstrap)
+        result = _run(row, options)
         save(result, options.cache)
         _keep_logs(options.cache / f"{row.name}.logs")
         _tell(row, result)
@@ -42,6 +46,15 @@ def main() -> int:
         finally:
             kafka.close_blocking()
     return _report(options)
+
+
+def _run(row: Row, options: argparse.Namespace) -> Result:
+    match row:
+        case AblyRow():
+            return run(row, plain=not options.no_plain, bootstrap=options.bootstrap)
+        case DirectRow():
+            return run_direct(row, options.bootstrap)
+    raise TypeError(f"{row.name} is a row of no kind that can be run")
 
 
 def _keep_logs(directory: Path) -> None:

@@ -13,7 +13,7 @@ from devtools.kafka import LocalKafka
 from faultlab.accounting import Tally
 from faultlab.around import Around, NotHere, SkewedClock, small_disk
 from faultlab.results import Counts, Result
-from faultlab.rows import Row
+from faultlab.rows import AblyRow
 from faultlab.scenarios import gather_refused
 from faultlab.stand import KAFKA_DEADLINE, Stand, built
 from support.proxy import GroupProxy
@@ -21,7 +21,7 @@ from support.proxy import GroupProxy
 SMALL_DISK_MB = 24
 
 
-async def run_row(row: Row, *, plain: bool = True, bootstrap: str | None = None) -> Result:
+async def run_row(row: AblyRow, *, plain: bool = True, bootstrap: str | None = None) -> Result:
     """Raises nothing that the row itself does: what goes wrong in it is a problem of its result.
 
     `bootstrap`: a broker that may be used by others too. Without it, and where the row needs one of its own, it starts one.
@@ -38,7 +38,7 @@ async def run_row(row: Row, *, plain: bool = True, bootstrap: str | None = None)
     return result
 
 
-async def _load_and_judge(row: Row, stand: Stand, result: Result) -> None:
+async def _load_and_judge(row: AblyRow, stand: Stand, result: Result) -> None:
     scenario: list[str] = []
     async with stand.load.running():
         try:
@@ -80,7 +80,7 @@ def counts_of(tally: Tally, recovered: float | None, *, measured: bool, peaks: d
 
 
 @contextlib.asynccontextmanager
-async def surroundings(row: Row, bootstrap: str | None) -> AsyncIterator[Around]:
+async def surroundings(row: AblyRow, bootstrap: str | None) -> AsyncIterator[Around]:
     """The row's broker, and what else it needs."""
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faultlab-around-")))
@@ -120,5 +120,5 @@ def _broker(proxy: GroupProxy | None) -> LocalKafka:
     return kafka
 
 
-def run(row: Row, *, plain: bool = True, bootstrap: str | None = None) -> Result:
+def run(row: AblyRow, *, plain: bool = True, bootstrap: str | None = None) -> Result:
     return asyncio.run(run_row(row, plain=plain, bootstrap=bootstrap))

@@ -151,7 +151,7 @@ async def judge_tokenstream(
         tally.read(one, texts, stopped=response is not None and response.finished)
         if response is not None and response.verified is False:
             tally.say(f"read: {one.response_id} is not what its stop says")
-        texts, status = await _stored(store, one.response_id)
+        texts, status = await stored_texts(store, one.response_id)
         tally.stored(one, texts, stopped=status == "complete")
     for one in given:
         if refused is not None and one.response_id in refused:
@@ -175,7 +175,7 @@ def judge_published(tally: Tally, side: Side, given: Collection[Given]) -> None:
         tally.published(one, pieces.get(one.response_id, []), stopped=one.response_id in stopped)
 
 
-async def _stored(store: ResponseStore, response_id: str) -> tuple[dict[str, str], str | None]:
+async def stored_texts(store: ResponseStore, response_id: str) -> tuple[dict[str, str], str | None]:
     found = await store.get(response_id)
     if found is None:
         return {}, None
@@ -184,7 +184,7 @@ async def _stored(store: ResponseStore, response_id: str) -> tuple[dict[str, str
 
 async def _judge_refused(tally: Tally, given: Given, letters: list[int], store: ResponseStore) -> None:
     """The record has what was delivered, the dead letters have all that was not; together they are whole."""
-    _, status = await _stored(store, given.response_id)
+    _, status = await stored_texts(store, given.response_id)
     missing = await missing_of(given, letters, store)
     tally.lost |= {(given.response_id, number) for number in missing}
     if missing:
@@ -196,7 +196,7 @@ async def _judge_refused(tally: Tally, given: Given, letters: list[int], store: 
 
 async def missing_of(given: Given, letters: list[int], store: ResponseStore) -> frozenset[int]:
     """Numbers of the tokens that neither the record nor the dead letters have."""
-    texts, _ = await _stored(store, given.response_id)
+    texts, _ = await stored_texts(store, given.response_id)
     return given.numbers() - {number for text in texts.values() for number in _numbers(text)} - set(letters)
 
 

@@ -6,7 +6,7 @@ from devtools.kafka import LocalKafka
 from faultlab import faults
 from faultlab.load import Shape
 from faultlab.results import Result
-from faultlab.rows import Row
+from faultlab.rows import AblyRow
 from faultlab.running import run_row
 from faultlab.scenarios import poisoned_with
 from faultlab.stand import Setup, Stand
@@ -33,7 +33,7 @@ async def refused_and_poisoned(stand: Stand) -> None:
 async def test_refused_publishes_and_poison_cost_tokenstream_nothing_where_the_plain_program_loses_tokens(
     kafka: LocalKafka,
 ) -> None:
-    row = Row(name="short", title="", run=refused_and_poisoned, setup=Setup(shape=SHORT))
+    row = AblyRow(name="short", title="", run=refused_and_poisoned, setup=Setup(shape=SHORT))
     result = await run_row(row, bootstrap=kafka.bootstrap)
     assert result.passes(exact=True), explain(result)
     assert result.counts["plain"].lost > 0, "a lab that finds nothing in the plain program would find nothing anywhere"
@@ -46,7 +46,7 @@ async def storage_away_for_a_moment(stand: Stand) -> None:
 
 @pytest.mark.long  # a row of the fault lab shows the same
 async def test_a_database_that_was_away_holds_everything_in_the_end(kafka: LocalKafka) -> None:
-    row = Row(
+    row = AblyRow(
         name="short", title="", run=storage_away_for_a_moment, setup=Setup(plain=False, postgres=True, shape=SHORT)
     )
     result = await run_row(row, bootstrap=kafka.bootstrap)

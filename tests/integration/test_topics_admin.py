@@ -11,6 +11,7 @@ from devtools.kafka import LocalKafka
 from processor.errors import KafkaUnavailable, TopicsUnfit
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.topics_admin import TopicsWanted, apply, check, verify_startup
+from support.secured import AUTHORIZED
 from support.waiting import eventually
 from topics.specs import TopicNames
 
@@ -185,19 +186,8 @@ async def test_looking_at_topics_creates_none_even_where_clients_may(
     assert len(await check(connection, wanted)) == 4
 
 
-USERS = 'user_operator="o" user_relay="r" user_stranger="s"'
-SECURED = {
-    "listener.name.client.sasl.enabled.mechanisms": "PLAIN",
-    "listener.name.client.plain.sasl.jaas.config": (
-        f"org.apache.kafka.common.security.plain.PlainLoginModule required {USERS};"
-    ),
-    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-    "super.users": "User:operator;User:ANONYMOUS",  # the broker itself and its tools are anonymous
-}
-
-
 async def test_users_are_told_what_kafka_does_not_let_them_do(bare_kafka: MakeKafka, wanted: TopicsWanted) -> None:
-    broker = await bare_kafka(extra_listeners={"CLIENT": "SASL_PLAINTEXT"}, extra_properties=SECURED)
+    broker = await bare_kafka(extra_listeners={"CLIENT": "SASL_PLAINTEXT"}, extra_properties=AUTHORIZED)
     operator, relay, stranger = (
         KafkaConnection(broker.listeners["CLIENT"], security_protocol="SASL_PLAINTEXT", username=name, password=name[0])
         for name in ("operator", "relay", "stranger")

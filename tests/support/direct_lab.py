@@ -59,6 +59,12 @@ async def direct_lab(bootstrap: str, prefix: str, store: Path, *, partitions: in
         await lab.close()
 
 
+def _set() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
 @dataclass
 class StreamReader:
     """Reads streams as an `EventSource` does: after a lost connection it comes back with the last id."""
@@ -68,6 +74,8 @@ class StreamReader:
     params: tuple[tuple[str, str], ...] = ()
     pause: float = 0.0
     """Seconds it waits after each piece that it reads: a slow reader."""
+    hold: asyncio.Event = field(default_factory=_set)
+    """While it is not set, the reader takes nothing of what is sent to it."""
     state: EventReader = field(default_factory=EventReader)
     connections: int = 0
     statuses: list[int] = field(default_factory=list)
@@ -89,6 +97,7 @@ class StreamReader:
             self.statuses.append(answer.status)
             if answer.status == 200:
                 async for event in stream_events(answer, self.pause):
+                    await self.hold.wait()
                     self.state.take([event])
             return answer.status == 204
 

@@ -15,7 +15,7 @@ from processor.clock import Clock
 from processor.direct.link import DirectLink
 from processor.direct.provider import PROFILE
 from processor.direct.tail import FramesTail
-from processor.errors import KafkaUnavailable
+from processor.errors import KafkaUnavailable, WriteForbidden
 from processor.gateway.buffer import FrameBuffer
 from processor.gateway.events import read_frame
 from processor.ports.followed import FollowedRecord
@@ -31,21 +31,47 @@ CLIENT_ID = "tokenstream"
 WRONG_KEY = "local.key:wrong-secret-of-a-key"
 
 
-class Stage(Protocol):
-    """A running service. What is done to it lasts until `heal`."""
-
-    @property
-    def provider(self) -> Provider: ...
-    def published(self, channel: str) -> list[Published]:
-        """What readers of the channel received, in order."""
-        ...
+class ForbidsChannels(Protocol):
+    """A service that decides by channel who may publish."""
 
     def forbid(self, channel: str) -> None:
         """The publisher may not publish on the channel."""
         ...
 
+
+class LimitsRates(Protocol):
+    """A service that refuses what comes too fast."""
+
     def slow(self, channel: str) -> None:
         """The rate of the channel is exceeded."""
+        ...
+
+
+class ChecksCredentials(Protocol):
+    """A service that refuses a publisher altogether."""
+
+    def refuse_credentials(self) -> None:
+        """To be called before a link runs: its credentials are not taken."""
+        ...
+
+    def change_credentials(self) -> None:
+        """The publisher's credentials are taken from now on."""
+        ...
+
+
+class Stage(Protocol):
+    """A running service. What is done to it lasts until `heal`. A fault that it cannot have is None."""
+
+    @property
+    def provider(self) -> Provider: ...
+    @property
+    def channel_rules(self) -> ForbidsChannels | None: ...
+    @property
+    def rate_limits(self) -> LimitsRates | None: ...
+    @property
+    def credentials(self) -> ChecksCredentials | None: ...
+    def published(self, channel: str) -> list[Published]:
+        """What readers of the channel received, in order."""
         ...
 
     def lose_answers(self) -> None:
@@ -58,14 +84,6 @@ class Stage(Protocol):
 
     def go_away(self) -> None:
         """The service cannot be reached."""
-        ...
-
-    def refuse_credentials(self) -> None:
-        """To be called before a link runs: its credentials are not taken."""
-        ...
-
-    def change_credentials(self) -> None:
-        """The publisher gets credentials that are taken."""
         ...
 
     def lose_histories(self) -> None:
@@ -82,6 +100,7 @@ class AblyStage:
     """The adapter of Ably, with the SDK, against the local realtime server."""
 
     def __init__(self, server: LocalRealtime, *, batches: bool) -> None:
+        self.channel_rules = self.rate_limits = self.credentials = self
         self._server = server
         self._batches = batches
         self._key = DEFAULT_KEY
@@ -144,6 +163,7 @@ class SimStage:
     """The simulation's service, on virtual time."""
 
     def __init__(self, loop: VirtualLoop) -> None:
+        self.channel_rules = self.rate_limits = self.credentials = self
         self._service = Service(loop, Random(1), Coverage())
         clock = Clock(loop.time, since_boot=loop.time, wall=loop.time)
         self.provider = sim_provider(self._service, "relay-0", clock, Random(1), key=lambda: self._key)
@@ -197,7 +217,7 @@ class MemoryTopic:
 
     def __init__(self) -> None:
         self.records: list[FollowedRecord] = []
-        self.silent = self.away = self.unreadable = False
+        self.silent = self.away = self.unreadable = self.forbidden = False
         self.ends_next = False
 
     def written(self, key: str, value: bytes, written_ms: int) -> None:
@@ -217,6 +237,8 @@ class MemoryWriter:
         topic = self._topic
         if topic.away:
             raise KafkaUnavailable("no broker")
+        if topic.forbidden:
+            raise WriteForbidden("frames")
         topic.written(key, value, written_ms)
         if topic.ends_next:
             topic.ends_next = False
@@ -240,17 +262,21 @@ class MemoryTail:
             raise KafkaUnavailable("no broker")
         return 0, len(self._topic.records)
 
-    async def read(self, number: int, start: int, end: int) -> Sequence[FollowedRecord]:
-        return self._topic.records[start:end]
+    async def read(self, number: int, start: int, end: int, take: Callable[[Sequence[FollowedRecord]], None]) -> None:
+        take(self._topic.records[start:end])
 
     async def stop(self) -> None:
         pass
 
 
 class DirectStage:
-    """The adapter of the frames topic. Kafka refuses no channel, no rate and no frame of a size that a relay makes."""
+    """The adapter of the frames topic. Kafka's rules are for a topic, not for a channel, and its quotas delay and never refuse."""
+
+    channel_rules: None = None
+    rate_limits: None = None
 
     def __init__(self) -> None:
+        self.credentials = self
         self._topic = MemoryTopic()
 
         def new_link(changed: Callable[[], None]) -> Link:
@@ -269,11 +295,6 @@ class DirectStage:
         frames = [frame.read_again() for frame in buffer.following([channel], 0, len(buffer))]
         return [(each.logged.id, each.logged.name, each.frame.data) for each in frames]
 
-    def forbid(self, channel: str) -> None:
-        raise NotImplementedError
-
-    slow = forbid
-
     def lose_answers(self) -> None:
         self._topic.silent = True
 
@@ -284,9 +305,10 @@ class DirectStage:
         self._topic.away = True
 
     def refuse_credentials(self) -> None:
-        raise NotImplementedError
+        self._topic.forbidden = True
 
-    change_credentials = refuse_credentials
+    def change_credentials(self) -> None:
+        self._topic.forbidden = False
 
     def lose_histories(self) -> None:
         self._topic.unreadable = True
@@ -303,11 +325,9 @@ def on_direct(scenario: Scenario) -> None:
     asyncio.run(play())
 
 
-REFUSING: Mapping[str, Callable[[Scenario], None]] = {
+STAGES: Mapping[str, Callable[[Scenario], None]] = {
     "simulation": on_simulation,
     "ably-realtime": lambda scenario: on_ably(scenario, batches=False),
     "ably-rest": lambda scenario: on_ably(scenario, batches=True),
+    "direct": on_direct,
 }
-"""Services that refuse a channel, a rate and credentials."""
-
-STAGES: Mapping[str, Callable[[Scenario], None]] = {**REFUSING, "direct": on_direct}

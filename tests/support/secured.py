@@ -24,6 +24,16 @@ KEY_PASSWORD = "of-the-key"
 PLAIN = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_relay="a-password";'
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 BEARER = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;"
+USERS = 'user_operator="o" user_relay="r" user_stranger="s"'
+AUTHORIZED = {
+    "listener.name.client.sasl.enabled.mechanisms": "PLAIN",
+    "listener.name.client.plain.sasl.jaas.config": (
+        f"org.apache.kafka.common.security.plain.PlainLoginModule required {USERS};"
+    ),
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "super.users": "User:operator;User:ANONYMOUS",  # the broker itself and its tools are anonymous
+}
+"""Properties of a broker with a listener CLIENT (SASL_PLAINTEXT) whose users may do what an operator granted them."""
 PROTOCOLS = {"TLS": "SSL", "MUTUAL": "SSL", "EXPIRED": "SSL", "SASL": "SASL_SSL", "BEARER": "SASL_SSL"}
 
 

@@ -33,6 +33,7 @@ class Served:
     port: int = 0
     """Known once it is served."""
     caught_up: bool = True
+    alone: bool = False
     store: MemoryRecords = field(default_factory=MemoryRecords)
     metrics: Metrics = field(default_factory=Metrics)
     now: float = 100.0
@@ -53,6 +54,7 @@ class Served:
                 caught_up=lambda: self.caught_up,
                 cors_origins=self.cors_origins,
                 max_clients=self.max_clients,
+                alone=self.alone,
             )
         )
 

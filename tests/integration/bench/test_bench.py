@@ -95,6 +95,8 @@ TINY: dict[str, dict[str, Any]] = {
     "idle": {"responses": 20, "seconds": 1.0},
     "memory": {"responses": 100},
     "bridge": {"responses": 20},
+    "direct": {"responses": 6, "open": 3, "tokens": 10, "rate": 60.0, "rounds": 2},
+    "gateway": {"idle_readers": 20, "busy_readers": 10, "channels": 5, "seconds": 2.0},
     "ten-million": {"responses": 10, "tokens": 20},
 }
 

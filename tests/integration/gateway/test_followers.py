@@ -11,7 +11,8 @@ from conftest import MakeTopics
 from devtools.kafka import LocalKafka
 from processor.errors import KafkaUnavailable
 from processor.kafka.frames_writer import FramesWriter
-from processor.kafka.log_follower import LogFollower, LogTail, partition_for
+from processor.kafka.log_follower import AT_ONCE, LogFollower, LogTail, partition_for
+from processor.ports.followed import FollowedRecord
 from support.waiting import eventually
 
 CHANNELS = ("chat:1", "chat:2", "Grüße 👋", "a", "b", "c")
@@ -92,9 +93,24 @@ async def test_a_stretch_of_a_partition_is_read_as_it_is_asked_for(kafka: LocalK
     number = partition_for("a", PARTITIONS)
     first, end = await tail.bounds(number)
     assert first == 0
-    whole = await tail.read(number, first, end)
+    whole: list[FollowedRecord] = []
+    await tail.read(number, first, end, whole.extend)
     assert [record.offset for record in whole] == list(range(end))
-    assert [record.offset for record in await tail.read(number, 1, 3)] == [1, 2]
+    some: list[FollowedRecord] = []
+    await tail.read(number, 1, 3, some.extend)
+    assert [record.offset for record in some] == [1, 2]
+    await tail.stop()
+
+
+async def test_a_long_stretch_is_given_in_small_pieces(kafka: LocalKafka, topic: str) -> None:
+    await write(kafka, topic, 3 * AT_ONCE)
+    tail = LogTail(lambda: options_of(kafka), topic)
+    number = partition_for("a", PARTITIONS)
+    first, end = await tail.bounds(number)
+    pieces: list[int] = []
+    await tail.read(number, first, end, lambda records: pieces.append(len(records)))
+    assert sum(pieces) == end >= 3 * AT_ONCE
+    assert max(pieces) <= AT_ONCE
     await tail.stop()
 
 

@@ -2,17 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from processor.core.framer import Frame
 from processor.direct.encoding import frame_value as encoded
-from processor.direct.tail import BLOCK, FramesTail, past_message
+from processor.direct.tail import BLOCK, ENOUGH, ENOUGH_OF_ALL, FORGET_AFTER, FramesTail, past_message
 from processor.errors import KafkaUnavailable, PublishRetry
 from processor.gateway.events import read_frame
 from processor.ports.followed import FollowedRecord
+from simulation.loop import VirtualLoop
 from support.gateway_log import frame_value, start, stop, token
+from support.virtual_time import run_in_virtual_time
 
 
 class CountedTail:
@@ -34,10 +36,10 @@ class CountedTail:
             raise KafkaUnavailable("no broker")
         return self._first, self._first + len(self.records)
 
-    async def read(self, number: int, start: int, end: int) -> Sequence[FollowedRecord]:
+    async def read(self, number: int, start: int, end: int, take: Callable[[Sequence[FollowedRecord]], None]) -> None:
         self.reads.append((start, end))
         await asyncio.sleep(0)
-        return self.records[start - self._first : end - self._first]
+        take(self.records[start - self._first : end - self._first])
 
     async def stop(self) -> None:
         pass
@@ -79,6 +81,29 @@ async def test_many_that_ask_at_once_share_two_readings() -> None:
     await asyncio.gather(*(tail.read(f"c{number}", 5.0) for number in range(100)))
     assert len(reader.reads) <= 2
     assert reader.counts <= 100
+
+
+def test_what_nobody_asks_about_any_more_is_released() -> None:
+    async def play(_loop: VirtualLoop) -> None:
+        tail = tail_of(CountedTail([token(1, 0, "x")] * 10))
+        await tail.read("chat:1", 5.0)
+        await asyncio.sleep(FORGET_AFTER / 2)
+        await tail.read("chat:1", 5.0)
+        await asyncio.sleep(FORGET_AFTER)
+        assert len(tail) == 10
+        await asyncio.sleep(FORGET_AFTER + 2)
+        assert len(tail) == 0
+
+    run_in_virtual_time(play)
+
+
+async def test_all_partitions_together_keep_no_more_than_is_allowed() -> None:
+    value = token(1, 0, "x")
+    readers = CountedTail([value] * ENOUGH)
+    tail = FramesTail(readers, lambda channel, _count: int(channel))
+    for number in range(ENOUGH_OF_ALL // ENOUGH + 2):
+        await tail.read(str(number), 60.0)
+    assert len(tail) == ENOUGH_OF_ALL
 
 
 async def test_a_log_that_began_again_is_read_again() -> None:
