@@ -1,4 +1,4 @@
-"""The pieces of the quickstarts, run as they are on the page."""
+"""Runs the commands and programs of the quickstarts unchanged."""
 
 import asyncio
 import json

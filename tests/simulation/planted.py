@@ -1,6 +1,6 @@
-"""`python -m simulation.planted NAME`: runs the seeds, or the scenario, of a planted bug. Ends with 0 where it was found.
+"""`python -m simulation.planted NAME`: runs the seeds, or the scenario, of a planted bug. Exits with 0 if it was found.
 
-To be run in a process of its own: the bug is written into the source as it is imported, and nothing else is changed.
+Run it in a process of its own: the bug is written into the source during its import, and nothing else is changed.
 """
 
 import importlib.util
@@ -69,7 +69,7 @@ def plant(bug: Plant) -> None:
 
 
 def found_after(bug: Plant) -> int | None:
-    """How many runs it takes to see the bug; None where it is not seen within what it says."""
+    """Returns how many runs it takes to find the bug; None if it is not found within its stated number."""
     from processor.telemetry.metrics import Metrics
     from simulation.cancels import draw_cancels
     from simulation.coverage import Coverage

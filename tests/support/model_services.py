@@ -1,4 +1,6 @@
-"""What the example chat needs beside a relay: a stand-in for the bridge that writes to Kafka, and cancelling; the rest is the API's."""
+"""What the example chat needs besides a relay: a stand-in for the bridge that writes to Kafka, and cancelling; the
+rest is the API's.
+"""
 
 import asyncio
 import contextlib
@@ -14,9 +16,11 @@ from topics.producer import TokenProducer
 
 
 class ModelServices:
-    """Answers `POST /v1/chat/completions` as the bridge does, detached, and cancels what it writes. Passes other requests to the API.
+    """Answers `POST /v1/chat/completions` as the bridge does, detached, and cancels what it writes. Passes other
+    requests to the API.
 
-    What is asked for is JSON: `tokens`, the `pause` between them in milliseconds, and whether to think and to call a tool first.
+    What is asked for is JSON: `tokens`, the `pause` between them in milliseconds, and whether to think and to call a
+    tool first.
     """
 
     def __init__(self, producer: TokenProducer, api: str, http: aiohttp.ClientSession) -> None:
