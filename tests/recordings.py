@@ -62,7 +62,7 @@ async def keep(terminal: Terminal, name: str, title: str) -> None:
 
 
 def picture(screen: pyte.Screen, title: str) -> str:
-    """The screen as SVG, as high as what stands on it."""
+    """Returns the screen as SVG, as high as its contents."""
     console = Console(record=True, width=screen.columns, file=io.StringIO(), highlight=False, markup=False)
     last = max((row for row, line in enumerate(screen.display) if line.strip()), default=0)
     for row in range(last + 1):

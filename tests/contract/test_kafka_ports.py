@@ -1,4 +1,4 @@
-"""Whatever stands for Kafka keeps the contracts of `processor.ports.log`: the adapter with a broker, and the simulation's clients."""
+"""Tests every implementation of `processor.ports.log`: the adapter with a broker, and the simulation's clients."""
 
 import asyncio
 
@@ -143,7 +143,7 @@ def test_offsets_of_the_log_count_open_transactions_and_markers(on_stage: Play) 
 
 
 async def until_reached(consumer: TokensConsumer, offset: int) -> None:
-    """The position passes what no record stands for, as long as it is fetched."""
+    """The position passes offsets without a record, while it is fetched."""
     for _ in range(100):
         if consumer.reached(0) == offset:
             return

@@ -1,4 +1,4 @@
-"""Whatever stands for Kafka keeps the contracts of the writer and the readers of `processor.ports.log`."""
+"""Tests every implementation of the writer and the readers of `processor.ports.log`."""
 
 import asyncio
 from collections.abc import Sequence

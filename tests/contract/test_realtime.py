@@ -1,4 +1,4 @@
-"""Whatever stands for a realtime service keeps the contract of `processor.ports.realtime`."""
+"""Tests every implementation of `processor.ports.realtime`."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -254,7 +254,7 @@ def test_refused_credentials_are_named_and_others_are_taken_up(on_stage: Callabl
         assert len(stage.published("c")) == 1
 
     async def says_that_it_is_refused(link: Link) -> bool:
-        """By its connection, or, where there is none, by the first publish."""
+        """Connects by its connection, or, without one, by the first publish."""
         await until(lambda: link.refusal is not None or link.state is LinkState.CONNECTED)
         if link.refusal is None:
             with pytest.raises(PublishRetry) as refused:

@@ -29,7 +29,7 @@ PHRASES: Mapping[str, str] = {
     r"so many": "a number of",
     r"let(?:s|ting)? go": "release, evict",
     r"put(?:s|ting)? (?:aside|away)": "set aside, evict",
-    r"stands?|stood": "is, are",
+    r"(?:stands?|stood)(?!-)": "is, are",
     r"what (?:comes|came)": "the next record, what arrived",
     r"hand(?:s|ed|ing)? on": "pass on",
     r"in force": "valid, active",
@@ -95,14 +95,14 @@ def openapi() -> Texts:
 def _modules() -> Sequence[tuple[str, ast.Module, str]]:
     paths = [
         path
-        for folder in ("topics", "processor", "devtools", "deploy")
+        for folder in ("topics", "processor", "devtools", "deploy", "tests")
         for path in sorted((ROOT / folder).rglob("*.py"))
     ]
     return [(str(path.relative_to(ROOT)), ast.parse(path.read_text()), path.read_text()) for path in paths]
 
 
 def docstrings() -> Texts:
-    """Docstrings, also of attributes: every string that is a statement of its own."""
+    """Yields docstrings, also of attributes: every string that is a statement of its own."""
     for name, module, _ in _modules():
         for node in ast.walk(module):
             if (
@@ -121,7 +121,7 @@ def comments() -> Texts:
 
 
 def error_strings() -> Texts:
-    """Strings inside of `raise` statements."""
+    """Yields the strings of `raise` statements."""
     for name, module, _ in _modules():
         for raised in (node for node in ast.walk(module) if isinstance(node, ast.Raise)):
             for node in ast.walk(raised):

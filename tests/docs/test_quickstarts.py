@@ -1,4 +1,4 @@
-"""The pieces of the quickstarts, run as they are on the page."""
+"""Runs the commands and programs of the quickstarts unchanged."""
 
 import asyncio
 import json
@@ -8,21 +8,25 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from conftest import MakeTopics
-from devtools.documents import command_help
+from deploy.chart.values import read_values
+from devtools.documents import CommandHelp, command_help
 from devtools.emulator.auth import Key, Keyring, authorize_token
 from devtools.free_ports import free_port
 from devtools.kafka import LocalKafka
 from processor.api.capability import verified
+from processor.config.settings import Settings
 from support.direct_lab import direct_lab
 from support.lab import ROOT, laboratory
+from support.pages import FENCE
 from support.snippets import OPERATOR, PRODUCER, WEB, snippet
 from support.waiting import eventually
 
@@ -163,16 +167,54 @@ def test_the_producer_installs_without_the_relay() -> None:
     assert names == {"aiokafka", "msgspec", "orjson"}
 
 
-def test_the_operators_files_and_commands_exist() -> None:
-    compose = shlex.split(snippet(OPERATOR, "compose"), comments=True)
-    assert (ROOT / compose[compose.index("--file") + 1]).exists()
-    build = shlex.split(snippet(OPERATOR, "image"), comments=True)
-    assert (ROOT / build[build.index("--file") + 1]).exists()
-    known = {command.name for command in command_help()}
-    for line in snippet(OPERATOR, "run").splitlines():
-        words = line.partition("#")[0].split()
-        if words[:1] == ["tokenstream"]:
-            assert " ".join(word for word in words if not word.startswith("-")) in known, line
+def command_lines(page: str) -> Iterator[list[str]]:
+    """Yields the words of every command in the page's blocks of code, those behind a pipe too."""
+    for block in FENCE.finditer((ROOT / page).read_text()):
+        language, *lines = block[0].replace("\\\n", " ").splitlines()[:-1]
+        for line in lines if language in {"```", "```sh"} else ():
+            yield from (words for part in line.split(" | ") if (words := shlex.split(part, comments=True)))
+
+
+def known_command(words: Sequence[str]) -> CommandHelp:
+    """Returns the command of the longest name that the words begin with."""
+    known = {command.name: command for command in command_help() if command.runs}
+    names = [" ".join(words[:count]) for count in range(len(words), 1, -1)]
+    name = next((name for name in names if name in known), None)
+    assert name is not None, f"no such command: {' '.join(words)}"
+    return known[name]
+
+
+@pytest.mark.parametrize("page", [OPERATOR, PRODUCER, WEB])
+def test_every_tokenstream_command_and_option_on_a_page_exists(page: str) -> None:
+    seen = 0
+    for words in command_lines(page):
+        if "tokenstream" not in words or words[0] in {"helm", "npm"}:
+            continue
+        typed = words[len(words) - 1 - words[::-1].index("tokenstream") :]
+        command = known_command(typed)
+        options = " ".join(option for option, _ in command.options)
+        assert all(word in options for word in typed if word.startswith("--")), typed
+        seen += 1
+    assert seen >= 1
+
+
+def test_every_file_and_chart_value_on_the_operators_page_exists() -> None:
+    values, settings = {value.name for value in read_values()}, {row.name for row in Settings.describe()}
+    for words in command_lines(OPERATOR):
+        for flag, given in pairwise(words):
+            if flag == "--file":
+                assert (ROOT / given).exists(), given
+            elif flag in {"--set", "--set-string"}:
+                name = given.partition("=")[0]
+                group, _, setting = name.partition(".")
+                assert name in values or (group in {"settings", "secretValues"} and setting in settings), name
+    assert [words[:2] for words in command_lines(OPERATOR)].count(["docker", "build"]) == 1
+
+
+def test_the_client_installs_from_its_folder_and_bundles() -> None:
+    folder = shlex.split(snippet(WEB, "npm"))[2].removeprefix("../tokenstream/")
+    assert (ROOT / folder / "package.json").exists()
+    assert shlex.split(snippet(WEB, "bundle"))[:3] == ["npx", "esbuild", "page.js"]
 
 
 def test_the_readme_is_short() -> None:

@@ -96,7 +96,7 @@ def _chosen(options: argparse.Namespace) -> list[Row]:
 
 
 def _in_a_process(row: Row, options: argparse.Namespace, bootstrap: str) -> None:
-    """Its words go to a file beside its result; a row that breaks leaves a result that says so."""
+    """Writes its output to a file beside its result. A row that breaks leaves a result with that."""
     options.cache.mkdir(parents=True, exist_ok=True)
     (options.cache / f"{row.name}.json").unlink(missing_ok=True)
     log = options.cache / f"{row.name}.log"

@@ -1,7 +1,8 @@
-"""Counts what became of every token. Pure, and independent of what publishes: it looks at texts alone.
+"""Counts the outcome of every token. Pure, and independent of what publishes: it reads only texts.
 
-Each token's text ends with its own number (`word<17>`), so any copy of a response - frames in the order they were
-published, what a reader shows, what a store holds - tells by itself which tokens it has, which twice, and in which order.
+Each token's text ends with its own number (`word<17>`). So any copy of a response (frames in the order they were
+published, the text that a
+reader shows, the text in a store) shows which tokens it has, which twice, and in which order.
 """
 
 import re
@@ -46,7 +47,7 @@ class Seen:
 
     @property
     def out_of_order(self) -> int:
-        """Tokens that stand behind a later one and were not there before it."""
+        """Tokens that are behind a later one and were not there before it."""
         highest, before, wrong = 0, set[int](), 0
         for number in self.numbers:
             wrong += number < highest and number not in before

@@ -12,7 +12,7 @@ from support.proxy import GroupProxy
 
 
 class NotHere(Exception):
-    """This machine lacks what the row needs; the message says what."""
+    """This machine lacks what the row needs; the message has what is missing."""
 
 
 @contextlib.asynccontextmanager

@@ -197,7 +197,7 @@ async def disk_full(stand: Stand, seconds: float) -> None:
 
 
 async def archive_failures(stand: Stand) -> float:
-    """How often the archive could not store a batch; 0 while it is not there to tell."""
+    """Returns how often the archive could not store a batch; 0 while it is unreachable."""
     try:
         return await stand.tokenstream.crew.of("archive")[0].metric("tokenstream_archive_failures_total")
     except aiohttp.ClientError:

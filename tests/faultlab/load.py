@@ -1,4 +1,4 @@
-"""Model services that write responses, one after another on each of some slots, until told to stop."""
+"""Model services that write responses, one after another in each of several slots, until they are stopped."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ class Shape:
 
 
 class Load:
-    """What was written stands in `given`, the response being written included."""
+    """`given` has what was written, including the response that is being written."""
 
     def __init__(self, bootstrap: str, topic: str, seed: int, shape: Shape) -> None:
         self._bootstrap = bootstrap

@@ -1,7 +1,8 @@
-"""People who read while it happens: a real subscription for each channel, by the rules any client follows.
+"""Readers during a run: a real subscription for each channel, by the rules of any client.
 
-What comes live is fed as it comes; where continuity was lost, or something turns out to be missing, the channel's
-history is read and the API asked. A subscription that ends is made again.
+Live messages are passed on as they arrive. If continuity was lost or something is missing, the channel's history is
+read and the API asked.
+A subscription that ends is made again.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ HTTP_DEADLINE = 5.0
 
 
 class ChannelReader:
-    """Reads one channel until told to stop; `reader` is what it shows."""
+    """Reads one channel until it is stopped; `reader` is what it shows."""
 
     def __init__(self, channel: str, endpoint: str, api: str, http: aiohttp.ClientSession) -> None:
         self.channel = channel

@@ -1,4 +1,4 @@
-"""What a row came to, as it is kept on disk between runs."""
+"""The result of a row, stored on disk between runs."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +52,7 @@ class Result:
     happened: list[str] = field(default_factory=list)
     struck: dict[str, int] = field(default_factory=dict)
     interruptions: int = 0
-    """How often a reader was cut off or told that it may have missed something."""
+    """How often a reader was disconnected, or notified that it may have missed something."""
     samples: list[Sample] = field(default_factory=list)
 
     def passes(self, *, exact: bool) -> bool:

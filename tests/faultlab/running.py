@@ -90,7 +90,7 @@ async def surroundings(row: AblyRow, bootstrap: str | None) -> AsyncIterator[Aro
             around.key_file.write_text("local.key:wrong")
         if "clock" in row.needs:
             around.clock = SkewedClock(directory)
-            around.clock.environment()  # says at once whether the library is here
+            around.clock.environment()  # fails at once without the library
         if "disk" in row.needs:
             disk = directory / "disk"
             disk.mkdir()

@@ -30,7 +30,7 @@ async def steady(stand: Stand) -> None:
 
 
 def switched(spec: Mapping[str, Any], plain: Mapping[str, Any] | None = None, seconds: float = 18.0) -> Scenario:
-    """A fault of the realtime service, in force for `seconds`, and until it has struck."""
+    """Activates a fault of the realtime service for `seconds`, and until it was injected."""
 
     async def run(stand: Stand) -> None:
         await asyncio.sleep(WARM_UP)
@@ -38,7 +38,7 @@ def switched(spec: Mapping[str, Any], plain: Mapping[str, Any] | None = None, se
         stand.mark()
         stand.add_faults(spec, plain)
         await asyncio.sleep(seconds)
-        with contextlib.suppress(AssertionError):  # what never strikes is told by clear_faults
+        with contextlib.suppress(AssertionError):  # clear_faults reports faults that were never injected
             await eventually(stand.all_faults_have_struck, deadline=120, every=0.5)
         stand.clear_faults()
         stand.say("off")

@@ -105,7 +105,7 @@ def tokenstream_side(
             **settings,
             **{name: value for name, value in changes.items() if name.isupper() and not name.startswith("OS_")},
         }
-        # OS_ marks what goes to the process as it is, without the prefix of settings.
+        # OS_ marks variables that the process gets unchanged, without the prefix of settings.
         system = {name.removeprefix("OS_"): value for name, value in changes.items() if name.startswith("OS_")}
         if "ABLY_KEY_FILE" in changes:
             del wanted["ABLY_KEY"]
@@ -140,7 +140,7 @@ async def judge_tokenstream(
     store: ResponseStore,
     refused: Mapping[str, list[int]] | None = None,
 ) -> Tally:
-    """`refused`: tokens of responses whose channel refused them for good that stand in the dead letters, by response."""
+    """`refused`: tokens in the dead letters of responses whose channel refused them permanently, by response."""
     tally = Tally()
     whole = [one for one in given if one.response_id not in (refused or {})]
     tally.given(given)

@@ -111,7 +111,7 @@ class Stand:
             side.realtime.faults.clear()
 
     async def progress(self, frames: int, deadline: float = 60.0) -> None:
-        """Wait until tokenstream has published so many more frames."""
+        """Waits until tokenstream has published this many more frames."""
         before = self.tokenstream.published()
         await eventually(lambda: self.tokenstream.published() >= before + frames, deadline=deadline, every=0.1)
 
@@ -264,7 +264,7 @@ async def _start(setup: Setup, ours: Side, plain: Side | None, around: Around) -
 
 
 def _changes(around: Around) -> tuple[dict[str, str], dict[str, str]]:
-    """What the first relays of either program are told otherwise."""
+    """Other settings for the first relays of either program."""
     ours: dict[str, str] = {}
     plain: dict[str, str] = {}
     if around.proxy is not None:

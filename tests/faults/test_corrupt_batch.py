@@ -109,7 +109,7 @@ async def refused(lab: Lab) -> bool:
 
 
 async def skipped(lab: Lab) -> str:
-    """Once the relay has committed what stands before the batch."""
+    """Waits until the relay has committed the records before the batch."""
     code, output = await command(lab, "skip", "0", "3")
     assert code == 0, output
     return output

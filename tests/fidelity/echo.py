@@ -1,4 +1,6 @@
-"""A stand-in for `echo.ably.io`, the server Ably's suites use for authUrl: it says back what it is told, and makes tokens."""
+"""A stand-in for `echo.ably.io`, the server that Ably's suites use for authUrl: it echoes its parameters, and makes
+tokens.
+"""
 
 import json
 import time

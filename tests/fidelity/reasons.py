@@ -1,6 +1,7 @@
-"""Why a test of the suites fails against the emulator: the first reason whose pattern is found in `file test: failure`.
+"""Why a test of the suites fails against the emulator: the first reason whose pattern is found in `file test:
+failure`.
 
-A failing test that no reason fits is a difference to be mended, and the run says so.
+A failing test without a reason is a difference to correct, and the run reports it.
 """
 
 import re

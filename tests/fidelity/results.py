@@ -1,4 +1,4 @@
-"""What the suites' JUnit reports say, test by test."""
+"""Reads the suites' JUnit reports, test by test."""
 
 import re
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
-"""`python -m fuzz --seconds 600`: answers made at random until the time is over; says how many, and what failed.
+"""`python -m fuzz --seconds 600`: makes random answers until the time is over; prints how many, and the failures.
 
-With `--keep`, the first small input of each way of being read goes to the corpus, which `make test` reads again.
+With `--keep`, the first small input of each way of being read is added to the corpus, which `make test` reads again.
 """
 
 import argparse

@@ -1,4 +1,5 @@
-"""Answers to fetches of any bytes, read as a relay reads them: aiokafka's own fetcher, our parsing, a pipeline, dead letters.
+"""Answers to fetches of any bytes, read as a relay reads them: aiokafka's own fetcher, our parsing, a pipeline, dead
+letters.
 
 Inputs are made from right batches that are damaged, resealed with a right checksum or not, and from nothing at all.
 """
@@ -97,7 +98,7 @@ def _spoil(data: bytes, chance: random.Random) -> bytes:
 
 @dataclass
 class Reading:
-    """What came of one answer."""
+    """The outcome of one answer."""
 
     offsets: list[int] = field(default_factory=list)
     letters: list[str] = field(default_factory=list)
@@ -166,7 +167,7 @@ def _refuse(_: TopicPartition, unreadable: Unreadable) -> Refused:
 
 
 def _write(letter: Any) -> str:
-    """A dead letter must be writable; the producer's own builder says."""
+    """Checks with the producer's own builder that a dead letter can be written."""
     value, cut = value_of(letter, 1 << 20)
     headers = [*headers_of(letter, topic=TOPIC.topic, partition=0, now_ms=1), *cut]
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 24)

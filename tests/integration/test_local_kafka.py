@@ -1,4 +1,4 @@
-"""The broker that every other integration test stands on."""
+"""The broker that every other integration test uses."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""The npm package as it is published: what is in it, and that bundlers, TypeScript and Node can use it."""
+"""The published npm package: its contents, and that bundlers, TypeScript and Node can use it."""
 
 import json
 import shutil

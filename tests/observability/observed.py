@@ -135,7 +135,7 @@ async def readers(api: RelayProcess, stop: asyncio.Event) -> None:
 
 
 async def bad_producers(lab: Lab, stop: asyncio.Event) -> None:
-    """What model services do wrong: no JSON, tokens never sent, tokens sent twice, ends that say failed, ends that never come."""
+    """The faults of model services: no JSON, tokens never sent, tokens sent twice, failed ends, missing ends."""
     producer = AIOKafkaProducer(bootstrap_servers=lab.bootstrap)
     await producer.start()
     try:

@@ -31,7 +31,7 @@ class Answer:
         return any(series.points for series in self.series)
 
     def name(self, series: Series) -> str:
-        """What stands in the legend for one of the series."""
+        """Returns the legend of one of the series."""
         return re.sub(r"\{\{(\w+)\}\}", lambda found: series.labels.get(found[1], ""), self.legend).strip()
 
 

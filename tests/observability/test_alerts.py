@@ -1,4 +1,4 @@
-"""The alerts: what Prometheus' own tool says of them, and that whoever is woken finds a section to read."""
+"""The alerts: Prometheus' own tool accepts them, and each has a section in the runbook."""
 
 import re
 import shutil
@@ -36,7 +36,7 @@ def promtool(*arguments: str, directory: Path = RULES.parent) -> subprocess.Comp
 
 
 def sections(text: str) -> dict[str, str]:
-    """What stands under each heading of the third level."""
+    """Returns the text under each heading of the third level."""
     parts = re.split(r"^### (\S+)\n", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 

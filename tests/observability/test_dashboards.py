@@ -1,4 +1,4 @@
-"""The dashboards as they stand in the tree."""
+"""The committed dashboards."""
 
 import copy
 import json

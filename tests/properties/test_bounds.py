@@ -1,4 +1,4 @@
-"""What a partition keeps is counted, and let go when it is durable; decisions and cuts are the same for a successor."""
+"""What a partition keeps is counted, and released when it is durable; decisions and cuts are the same for a successor."""
 
 import json
 from typing import Any

@@ -39,7 +39,7 @@ def feed(pipeline: PartitionPipeline, *numbers: int) -> None:
 
 
 def wait(pipeline: PartitionPipeline, until: float) -> None:
-    """Time passes, and Kafka says that there is no more."""
+    """Time passes, and Kafka reports that there is no more."""
     pipeline.tick(until)
     pipeline.end_offset(until, pipeline.position, until)
 

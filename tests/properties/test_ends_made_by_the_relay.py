@@ -1,4 +1,4 @@
-"""What comes with the number that the relay's own stop took is no repeat: it was never published, so it is a dead letter."""
+"""A record with the number of the relay's own stop is not a repeat: it was never published, so it is a dead letter."""
 
 from random import Random
 

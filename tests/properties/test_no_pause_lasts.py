@@ -13,7 +13,9 @@ from support.world import World
 common = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 TEXTS = ("x", "half \ud83d", "\ude00", "y" * 300)
 ROUNDS = 400
-"""More than all timers and all records of a log take; a partition that is paused for ever takes more than any number."""
+"""More steps than all timers and all records of a log take; a partition that is paused without end takes more than
+any number.
+"""
 
 
 def response(random: Random, key: str) -> list[dict[str, Any]]:
@@ -27,7 +29,7 @@ def response(random: Random, key: str) -> list[dict[str, Any]]:
 
 
 def lacking(random: Random) -> list[bytes | None]:
-    """A log of many short responses, some of which lack records for ever."""
+    """A log of many short responses, some of which lack records permanently."""
     streams = [response(random, f"r{number}") for number in range(random.randint(5, 60))]
     waiting = streams[:]
     log: list[bytes | None] = []

@@ -37,7 +37,7 @@ def write(pipeline: PartitionPipeline, now: float) -> int:
 
 
 def pass_time(pipeline: PartitionPipeline, until: float, end: int | None) -> None:
-    """Time passes. Kafka says that the partition ends at `end`; None while it does not answer."""
+    """Time passes. Kafka reports that the partition ends at `end`; None while it does not answer."""
     now = 0.0
     while now < until:
         now += 10.0

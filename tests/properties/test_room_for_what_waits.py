@@ -1,4 +1,4 @@
-"""Nothing that waits for records to come keeps a partition paused, since they may stand in its unread part."""
+"""Records that wait for other records never keep a partition paused, since those may be in its unread part."""
 
 from random import Random
 

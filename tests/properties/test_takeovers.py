@@ -152,7 +152,7 @@ def test_readers_keep_what_they_saw_however_little_memory_an_owner_has(seed: int
 
 
 def token(response_id: str, seq: int, text: str) -> bytes:
-    """With halves of surrogate pairs as they are."""
+    """With unpaired surrogates unchanged."""
     escaped = "".join(
         f"\\u{ord(character):04x}" if "\ud800" <= character <= "\udfff" else character for character in text
     )

@@ -1,4 +1,4 @@
-"""While Kafka is away producers can't bring what is waited for: waiting begins anew when it is back."""
+"""While Kafka is unreachable, producers cannot write the awaited records: the wait starts again when it is back."""
 
 import re
 
@@ -23,7 +23,7 @@ def pipeline_of(*events: dict[str, object]) -> PartitionPipeline:
 
 
 def look(pipeline: PartitionPipeline, now: float) -> None:
-    """Time passes, and Kafka says that there is no more."""
+    """Time passes, and Kafka reports that there is no more."""
     pipeline.tick(now)
     if pipeline.wants_end_offset:
         pipeline.end_offset(now, pipeline.position, now)

@@ -1,4 +1,4 @@
-"""`python -m simulation --seeds N --first S`: run seeds, and say what was reached. Ends with 1 when one failed."""
+"""`python -m simulation --seeds N --first S`: runs seeds, and prints what was reached. Exits with 1 if one failed."""
 
 import argparse
 import sys

@@ -1,7 +1,8 @@
 """The archive's processes: the product's `Archive` on a stream and a store of this world.
 
-The stream stands for Faust's consumer as `processor.archive.stream` tames it: only what is confirmed is committed, and
-only in the generation it was read in. The store stores entries one by one, so that a crash leaves a part of a batch.
+The stream represents Faust's consumer as `processor.archive.stream` controls it: only what is confirmed is committed,
+and only in the generation it was read in. The store stores entries one by one, so that a crash leaves a part of a
+batch.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ LATEST = 2**53 - 1
 
 
 class SimStore:
-    """Keeps of every response its newest record, as `ResponseStore.upsert_batch` says."""
+    """Keeps the newest record of every response, by the rule of `ResponseStore.upsert_batch`."""
 
     def __init__(self, random: Random, coverage: Coverage) -> None:
         self._random = random
@@ -110,7 +111,7 @@ class SimStore:
 
 
 Committed = Callable[[int, int], None]
-"""Told (partition, offset) of every commit that counts."""
+"""Called with (partition, offset) of every commit that counts."""
 
 
 class SimStream:

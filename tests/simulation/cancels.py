@@ -1,4 +1,4 @@
-"""Cancels: when they are drawn, how they reach relays, and what relays tell producers."""
+"""Cancels: when they are drawn, how they reach relays, and what relays notify producers of."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ GOES_ON = 14.0
 def draw_cancels(random: Random, plan: Plan) -> Plan:
     """Of some responses, at any moment. Their producers obey or ignore it, or it is for another channel."""
     if any(fault.kind == "clock_jump" for fault in plan.faults):
-        return plan  # then nobody can say how long before its start a cancel came
+        return plan  # the time between a cancel and its start is then undetermined
     plan = replace(plan, limits=replace(plan.limits, cancel_timeout=CANCEL_TIMEOUT))
     fit = [index for index, each in enumerate(plan.responses) if _is_fit(plan, each)]
     for index in random.sample(fit, min(len(fit), random.choice((1, 2, 3)))):

@@ -1,7 +1,8 @@
 """The judges: what must hold at every committed transaction and every published frame, and at the end.
 
 They share no code with the relay. What was produced is known from the log as the brokers hold it, and from what the
-producers meant by each record; what was published, from the service; what is durable, from the committed transactions.
+producers meant by each record; what was published, from the service; what is durable, from the committed
+transactions.
 """
 
 import hashlib
@@ -221,9 +222,10 @@ class Judge:
             demand(part["length"] == utf16_length(part["text"]), f"the length of a part is wrong: {where}")
 
     def _counts_anew(self, response_id: str) -> bool:
-        """Whether its records have no numbers, and its log lost some.
+        """Returns True if its records have no numbers, and its log lost some.
 
-        Who reads the log again counts others as those that were published, and no committed offset need tell of it.
+        A relay that reads the log again counts other records as the published ones, and no committed offset can show
+        it.
         """
         return response_id in self.produced.damaged and response_id in self._unnumbered
 
@@ -284,7 +286,7 @@ class Judge:
         return unfinished or self.archive.unarchived()
 
     def final(self, *, perfect: bool) -> None:
-        """All has come to its end: what readers see is what was produced, and the records say the same."""
+        """After everything has ended: what readers see is what was produced, and the records agree."""
         by_channel: dict[str, dict[str, dict[str, str]]] = defaultdict(dict)
         for response in self._plan.responses:
             records = list(self.produced.of(response.response_id))
@@ -362,7 +364,7 @@ class Judge:
         return all(record.value in self.dead_values for record in stops)
 
     def _check_notices(self) -> None:
-        """Producers are told of what the relay ended by itself."""
+        """Checks that producers are notified of what the relay ended by itself."""
         told = {
             (record.key or b"").decode()
             for record in self._brokers.controls.read(0, len(self._brokers.controls.entries))

@@ -1,8 +1,8 @@
 """The brokers: partitions with transactions, their markers, fencing by transactional id, and committed offsets.
 
-As Kafka has it: a transaction's records are in the log at once, hidden from `read_committed` until its marker is there;
-readers stop at the first open transaction; a marker takes an offset of its own; starting a producer bumps the epoch of
-its id, ends what the one before left open, and whatever carries an older epoch is refused.
+As Kafka has it: a transaction's records are in the log at once, hidden from `read_committed` until its marker is
+there; readers stop at the first open transaction; a marker takes an offset of its own; starting a producer bumps the
+epoch of its id, ends what the one before left open, and whatever carries an older epoch is refused.
 """
 
 import asyncio
@@ -119,7 +119,7 @@ class Producing:
 
 
 class Brokers:
-    """All state of the cluster but the group's membership. `watch` is told of every committed transaction."""
+    """The state of the cluster except the group's membership. `watch` is called with every committed transaction."""
 
     def __init__(self, loop: VirtualLoop, partitions: int, wall_ms: Callable[[], int]) -> None:
         self.loop = loop

@@ -2,7 +2,8 @@
 
 Nothing waits: when no callback is ready, the clock jumps to the next timer. Callbacks run in the order in which they
 became ready, so the same seed gives the same run. Every callback belongs to the process (`Node`) in whose context it
-was scheduled; those of a frozen node are kept until it goes on, those of a dead one for ever.
+was scheduled.
+Callbacks of a frozen node are kept until it continues, those of a dead one permanently.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ T = TypeVar("T")
 
 BURIALS = 10
 RESOLUTION = 1e-6
-"""A wait takes at least so long, or one too short for a float to show would be waited for ever."""
+"""The minimum of a wait: a wait too short for a float to show would never end."""
 
 
 class Node:
@@ -29,7 +30,7 @@ class Node:
         self.alive = True
         self.frozen = False
         self.suspended = 0.0
-        """Seconds in which its machine was suspended: its monotonic clock stood still."""
+        """Seconds in which its machine was suspended: its monotonic clock did not advance."""
         self.suspended_since: float | None = None
         self.backlog: list[Callback] = []
 

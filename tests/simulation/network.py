@@ -1,4 +1,4 @@
-"""The network between clients and brokers: requests are late, or fail, as the plan says."""
+"""The network between clients and brokers: requests are late, or fail, as planned."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

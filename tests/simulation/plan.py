@@ -1,4 +1,5 @@
-"""What happens in a run, drawn from its seed: the responses that are produced, the faults that are injected, the settings.
+"""What happens in a run, drawn from its seed: the responses that are produced, the faults that are injected, the
+settings.
 
 A plan is plain values, so that a failing one can be made smaller by leaving things out.
 """
@@ -19,7 +20,7 @@ OTHER_PARTS = (("reasoning", "reasoning"), ("call_1", "tool_call"), ("call_2", "
 
 @dataclass(frozen=True, slots=True)
 class Produce:
-    """One record for the log, at a time. `truth` says what it is; None for an exact copy of an earlier one."""
+    """One record for the log, at a time. `truth` is its meaning; None for an exact copy of an earlier one."""
 
     at: float
     partition: int
@@ -34,7 +35,9 @@ class Produce:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What the producer meant. `wrong` is the reason why a record is none; `fate` the perturbations it came to."""
+    """What the producer meant. `wrong` is the reason why it is not a valid record; `fate` has the perturbations
+    applied to it.
+    """
 
     response_id: str = ""
     event: str = ""

@@ -72,7 +72,7 @@ def plant(bug: Plant) -> None:
 
 
 def found_after(bug: Plant) -> int | None:
-    """How many runs it takes to see the bug; None where it is not seen within what it says."""
+    """Returns how many runs it takes to find the bug; None if it is not found within its stated number."""
     from processor.telemetry.metrics import Metrics
     from simulation.cancels import draw_cancels
     from simulation.coverage import Coverage

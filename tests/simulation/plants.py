@@ -1,8 +1,10 @@
-"""Planted bugs: texts of the product, or of the simulation's Kafka and store, replaced by wrong ones, to show that the judges see it.
+"""Planted bugs: texts of the product, or of the simulation's Kafka and store, replaced by wrong ones, to show that
+the judges find them.
 
-Each says within how many seeds, from 0, it is found. That is a promise about the judges and the faults, not about luck:
-the same seeds give the same runs. `simulation.planted` runs one in a process of its own, whose imports read the replaced text.
-Where a text is not found any more, the product has changed: write the same bug into what is there now.
+Each has the number of seeds, from 0, within which it is found. That is a guarantee about the judges and the faults,
+not about luck: the same seeds give the same runs. `simulation.planted` runs one in a process of its own, whose
+imports read the replaced text.
+If a text is no longer found, the product has changed: write the same bug into the new source.
 """
 
 from dataclasses import dataclass

@@ -35,7 +35,7 @@ class Produced:
             self.damaged.add(truth.response_id)
 
     def is_damaged(self, number: int, offset: int) -> bool:
-        """Whether nobody can say what is right for this record."""
+        """Returns True if the correct outcome of this record is undetermined."""
         return (number, offset) in self._reused or self.truths[number, offset].response_id in self.damaged
 
     def lose_end(self, number: int, end: int, longest: int) -> None:
@@ -53,7 +53,7 @@ class Produced:
         for record in log.read(self._counted[log.number], until):
             truth = self.truths[log.number, record.offset]
             numbered = self._numbered[truth.response_id]
-            # What comes before its start is no token of it: without numbers it can't be held until the start comes.
+            # A record before the start is not a token of the response: without a number it cannot be held until the start arrives.
             if truth.seq is None and truth.wrong is None and (numbered or truth.event == "start"):
                 numbered.append(record.offset)
         self._counted[log.number] = max(until, self._counted[log.number])

@@ -1,8 +1,8 @@
 """The realtime service and its SDK: what `processor.ably.ably.Connection` talks to.
 
-The service keeps order per connection, drops repeats by id for two minutes, refuses by rate, size and channel, and has
-a history that may lag or be gone. The SDK, as the real one does when a connection fails under it, may forget a publish
-that waits for its answer, raise, or believe the next connection's answer to be this one's.
+The service keeps order per connection, drops repeats by id for two minutes, refuses by rate, size and channel, and
+has a history that may lag or be gone. The SDK, as the real one does when a connection fails under it, may forget a
+publish that waits for its answer, raise, or believe the next connection's answer to be this one's.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ class Trouble:
 
 
 class Service:
-    """`watch` is told of every message that takes its place on a channel, before it does."""
+    """`watch` is called with every message before it takes its place on a channel."""
 
     def __init__(self, loop: VirtualLoop, random: Random, coverage: Coverage) -> None:
         self.loop = loop
@@ -86,9 +86,9 @@ class Service:
         self.refused_keys: frozenset[str] = frozenset()
         self.watch: Callable[[str, Message, str], None] = lambda _channel, _message, _sender: None
         self.sending: Callable[[str], None] = lambda _sender: None
-        """Told of every message that leaves a node, and of each that arrives."""
+        """Called with every message that leaves a node, and with each that arrives."""
         self.leaving: Callable[[str, str], None] = lambda _response_id, _sender: None
-        """Told of every message that leaves a node."""
+        """Called with every message that leaves a node."""
 
     def channel(self, name: str) -> Channel:
         return self.channels.setdefault(name, Channel())

@@ -30,7 +30,7 @@ from simulation.realtime import Service
 from topics.controls import ControlEvent, ControlRecord
 
 FINISH_WITHIN = 90.0
-"""When faults end, everything is finished so many (virtual) seconds later."""
+"""Virtual seconds after the end of the faults by which everything is finished."""
 WATCH_INTERVAL = 0.25
 EPOCH = 1_763_860_000.0
 
@@ -241,7 +241,7 @@ class World:
     finished_at = 0.0
 
     def _settled(self) -> str | None:
-        """What is not finished yet, or not even produced: what comes after the judgement would be missing from it."""
+        """Returns what is not finished yet, or not even produced: records after the judgement would be missing from it."""
         return f"{self.unwritten} writes are still to come" if self.unwritten else self.judge.settled()
 
     def alive_state(self) -> str:

@@ -1,4 +1,4 @@
-"""The judges can fail: every planted bug is found within the seeds, or by the scenario, that it says."""
+"""The judges can fail: every planted bug is found within its stated number of seeds, or by its scenario."""
 
 import subprocess
 import sys

@@ -84,7 +84,7 @@ class Api:
     async def cancel(
         self, response_id: str, body: bytes | None = None, *, token: str | None = "anything"
     ) -> tuple[int, Any, CIMultiDictProxy[str]]:
-        """`body` as it is."""
+        """`body` unchanged."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         url = URL(f"{self.url}/v1/responses/{response_id}/cancel", encoded=True)
         async with self.http.post(url, data=body, headers=headers) as response:

@@ -1,7 +1,8 @@
-"""The independent checker: what was published on a channel, against what was produced. Import it as `from checker import check`.
+"""The independent checker: what was published on a channel, against what was produced. Import it as `from checker
+import check`.
 
-It shares no code with the relay. It looks at the raw publish log (order as published, repeats included), and reads the
-log with `processor.reader.reader`, as a browser would.
+It shares no code with the relay. It looks at the raw publish log (order as published, repeats included), and reads
+the log with `processor.reader.reader`, as a browser would.
 """
 
 import json
@@ -27,7 +28,7 @@ class Report:
     lost: int = 0
     """Sequence numbers that no frame covers, an announced gap being cover."""
     holes: int = 0
-    """Frames whose text stands beyond what was published of its part by then."""
+    """Frames whose text is beyond what was published of its part by then."""
     repeated_as_published: int = 0
     """Frames of which something had been published before."""
     repeated_for_reader: int = 0
@@ -123,7 +124,7 @@ def _check_frame(report: Report, one: _Seen, frame: ReceivedFrame) -> None:
 
 
 def _is_repeated(one: _Seen, frame: ReceivedFrame) -> bool:
-    """Pieces of one large token share their number; what tells them apart is their place."""
+    """Pieces of one large token share their number; their position distinguishes them."""
     is_piece = frame.has_text and bool(frame.data) and frame.offset >= one.positions.get(frame.part, 0)
     return not is_piece and not one.covered.isdisjoint(range(frame.seq, frame.seq_end + 1))
 
@@ -160,7 +161,7 @@ def _check_as_read(report: Report, messages: Sequence[Message], produced: Mappin
         reader.feed(message)
         response_id = message.headers.get("responseId", "")
         response = reader.responses.get(response_id)
-        if last[response_id] == index and response is not None:  # looked at before it is let go
+        if last[response_id] == index and response is not None:  # read before it is dropped
             shown[response_id] = {name: part.text for name, part in response.parts.items()}
     for response_id, texts in produced.items():
         for part, text in texts.items():

@@ -81,7 +81,7 @@ class StreamReader:
     statuses: list[int] = field(default_factory=list)
 
     async def run(self, session: aiohttp.ClientSession) -> None:
-        """Until it is cancelled, or the server says that nothing more comes (204)."""
+        """Until it is cancelled, or the server answers that nothing more follows (204)."""
         while True:
             port = self.ports[self.connections % len(self.ports)]
             self.connections += 1

@@ -1,4 +1,4 @@
-"""Frames and records as they are on the topics that a gateway reads."""
+"""Frames and records as on the topics that a gateway reads."""
 
 import hashlib
 import json

@@ -69,7 +69,7 @@ def _data(text: str) -> Any:
 
 
 class KeptWire:
-    """`full` stands for a reader that takes nothing."""
+    """`full` makes a reader that takes nothing."""
 
     def __init__(self) -> None:
         self.written = b""

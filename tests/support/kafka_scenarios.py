@@ -40,7 +40,7 @@ class Owner:
 
 
 async def fetched(consumer: TokensConsumer, count: int, within: float = 30.0) -> dict[int, list[Raw]]:
-    """So many records, and no more."""
+    """Returns exactly this many records."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within
     found: dict[int, list[Raw]] = {}

@@ -1,4 +1,5 @@
-"""The lab of the delivery tests: real Kafka, relays as processes of their own, the local realtime server, and a checker.
+"""The lab of the delivery tests: real Kafka, relays as processes of their own, the local realtime server, and a
+checker.
 
 The checker reads what was published on each channel (the server's log, without what it dropped for its id), once
 strictly as published and once as a reader by the rules.
@@ -243,7 +244,7 @@ class Lab:
                 produced.tokens += 1
 
     async def progress(self, frames: int, deadline: float = 60.0) -> None:
-        """Wait until so many more frames have been published."""
+        """Waits until this many more frames have been published."""
         before = self.published()
         await eventually(lambda: self.published() >= before + frames, deadline=deadline)
 
@@ -292,7 +293,7 @@ class Lab:
         return newest
 
     async def dead_letters(self, response_id: str) -> list[dict[str, Any]]:
-        """The dead-lettered token records of a response, as they stand in their topic."""
+        """Returns the dead-lettered token records of a response, as on their topic."""
         values = [json.loads(record.value) async for record in self.read(self.names.dead_letters)]
         return [value for value in values if value["responseId"] == response_id]
 

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a broker that can hold back what a client says to its group's coordinator, and nothing else."""
+"""A TCP proxy in front of a broker that can hold back only what a client sends to its group's coordinator."""
 
 import asyncio
 import struct

@@ -1,4 +1,4 @@
-"""Record batches as bytes: made, damaged, sealed with a right checksum, and sent to a broker as they are."""
+"""Record batches as bytes: made, damaged, sealed with a correct checksum, and sent to a broker unchanged."""
 
 import struct
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def around(payload: bytes, *, count: int, codec: int = 0, last_delta: int | None
 
 
 class RawBatch(BatchBuilder):  # type: ignore[misc]  # aiokafka is untyped
-    """A batch that goes to the broker as it is given."""
+    """A batch that is sent to the broker unchanged."""
 
     def __init__(self, data: bytes, count: int) -> None:
         super().__init__(1 << 30, 0)
@@ -49,7 +49,7 @@ class RawBatch(BatchBuilder):  # type: ignore[misc]  # aiokafka is untyped
 
 
 async def send_raw(bootstrap: str, topic: str, partition: int, data: bytes, count: int) -> int:
-    """Produce a batch as it is; the offset of its first record."""
+    """Produces a batch unchanged. Returns the offset of its first record."""
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=False) as producer:
         metadata = await (await producer.send_batch(RawBatch(data, count), topic, partition=partition))
         return int(metadata.offset)

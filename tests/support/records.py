@@ -1,4 +1,4 @@
-"""Response records for tests that need some, as they stand on the `responses` topic."""
+"""Response records for tests, as on the `responses` topic."""
 
 from typing import Any
 

@@ -81,7 +81,7 @@ async def serving(served: Served) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 class CuttingProxy:
-    """Forwards connections to a port, and resets all of them when told to."""
+    """Forwards connections to a port, and resets all of them on request."""
 
     def __init__(self, target: int) -> None:
         self._target = target

@@ -129,7 +129,7 @@ class LocalS3:
     def create_bucket(self) -> str:
         name = f"t{uuid.uuid4().hex}"
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/{name}", method="PUT")
-        # moto wants to be told a region, not to check a signature
+        # moto needs a region, and checks no signature
         request.add_header("Authorization", "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request")
         urllib.request.urlopen(request, timeout=10).close()
         return f"s3://{name}/some/prefix"

@@ -52,7 +52,7 @@ class World:
     faulty: bool = True
     plant: Callable[[PartitionPipeline], None] = lambda _: None
     refusing: frozenset[str] = frozenset()
-    """Channels that refuse every frame for good."""
+    """Channels that refuse every frame permanently."""
     chunk_format: ChunkFormat = ANY_FORMAT
     shares: tuple[int, ...] = (1,)
     """Among how many partitions an owner may have to split `limits`."""

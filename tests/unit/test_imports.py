@@ -1,4 +1,4 @@
-"""How the house is arranged, held by tests: pyproject.toml has the layers, this file what layers can't say."""
+"""The structure of the packages: pyproject.toml has the layers, this file what layers cannot express."""
 
 import ast
 import subprocess

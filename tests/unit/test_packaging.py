@@ -1,4 +1,6 @@
-"""What is published: the wheel holds the product alone, and the command line says what is missing without the development tools."""
+"""What is published: the wheel has only the product, and the command line reports what is missing without the
+development tools.
+"""
 
 import subprocess
 import sys

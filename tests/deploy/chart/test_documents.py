@@ -74,7 +74,7 @@ def test_the_schema_refuses(wrong: dict[str, object]) -> None:
 
 
 def test_settings_that_hold_secrets_are_those_the_program_hides() -> None:
-    """A new secret setting must be told to the chart, or people would write it into values."""
+    """The chart must know a new secret setting, or people would write it into values."""
     hidden = {
         name.upper()
         for name, field in Settings.model_fields.items()

@@ -1,4 +1,4 @@
-"""What only Helm can tell: that the renderings are its own, and what the chart refuses. Run by `make chart-test`."""
+"""Checks that need Helm: that the renderings are Helm's own, and what the chart refuses. Run by `make chart-test`."""
 
 import os
 import re

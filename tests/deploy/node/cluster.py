@@ -13,7 +13,7 @@ Object = dict[str, Any]
 
 
 class CommandFailed(AssertionError):
-    """Its message is the command, its exit code and what it said."""
+    """Its message is the command, its exit code and its output."""
 
 
 async def run(*command: str, given: str | None = None, deadline: float = 120.0) -> str:

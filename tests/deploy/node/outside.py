@@ -211,7 +211,7 @@ class Outside:
         await eventually(is_done, deadline=deadline, every=0.1)
 
     async def more_answers(self, count: int, deadline: float = 300.0) -> None:
-        """Wait until so many more answers are complete."""
+        """Waits until `count` more answers are complete."""
         wanted = len(self.work.produced) + count
         await eventually(lambda: len(self.work.produced) >= wanted, deadline=deadline, every=0.1)
 

@@ -139,7 +139,7 @@ async def gone(namespace: Namespace, kinds: str, selector: str = "", deadline: f
 
 
 async def ready_pods(namespace: Namespace, selector: str, count: int, deadline: float = 300.0) -> list[Object]:
-    """Exactly so many pods, all ready, none on its way out."""
+    """Waits for exactly `count` pods, all ready, and no ending one."""
 
     async def all_ready() -> list[Object]:
         pods = await namespace.pods(selector)

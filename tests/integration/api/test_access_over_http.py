@@ -1,4 +1,4 @@
-"""Who is let in, and what the rest are told, as HTTP clients see it."""
+"""Which clients are admitted, and what the others get, as HTTP clients see it."""
 
 import orjson
 from structlog.testing import capture_logs

@@ -161,7 +161,7 @@ async def test_a_client_that_reads_nothing_loses_its_connection(store: ResponseS
             client.sendall(b"GET /v1/channels/chat:1/hydrate HTTP/1.1\r\nHost: x\r\n\r\n")
 
             def ended() -> bool:
-                """Whether the server has reset the connection, which the system tells without a byte being read."""
+                """Returns True if the server has reset the connection. The system reports that without reading a byte."""
                 return client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
 
             await eventually(ended)

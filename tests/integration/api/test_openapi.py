@@ -1,4 +1,4 @@
-"""The server and its description say the same: schemathesis drives one by the other."""
+"""The server and its description agree: schemathesis drives one by the other."""
 
 import subprocess
 import sys

@@ -1,7 +1,7 @@
 """The archive in a process of its own, for tests that kill it: `run_archive.py <options as JSON>`.
 
-Options: bootstrap, group, responses, dead_letters, store, and `die_after_batches`: kill -9 oneself between a store's commit
-and the acknowledgement of that batch.
+Options: bootstrap, group, responses, dead_letters, store, and `die_after_batches`: kill -9 oneself between a store's
+commit and the acknowledgement of that batch.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from processor.telemetry.metrics import Metrics
 
 
 class DyingStore:
-    """Stores, and dies before it can say so."""
+    """Stores, and dies before it can confirm."""
 
     batches_left = -1
 

@@ -1,4 +1,4 @@
-"""Schemas: made, brought up to date, and refused with the command that mends them."""
+"""Schemas: created, migrated, and refused with the command that corrects them."""
 
 import asyncio
 from pathlib import Path

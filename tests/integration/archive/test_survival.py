@@ -46,7 +46,7 @@ async def whole(kafka: LocalKafka, names: TopicNames, store: ResponseStore, coun
 
 
 class BreakingStore(Around):
-    """Stores half of a batch, then fails, `failures` times; `entered` tells of each attempt."""
+    """Stores half of a batch, then fails, `failures` times; `entered` counts the attempts."""
 
     failures = 0
     delay = 0.0

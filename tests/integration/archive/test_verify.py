@@ -1,4 +1,4 @@
-"""Comparing the log with the store, and mending."""
+"""Compares the log with the store, and repairs."""
 
 from pathlib import Path
 

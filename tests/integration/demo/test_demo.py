@@ -1,4 +1,4 @@
-"""`tokenstream demo` from outside: it checks itself, leaves nothing behind, and says in a sentence what is wrong."""
+"""`tokenstream demo` from outside: it checks itself, leaves nothing behind, and reports a failure in a sentence."""
 
 import signal
 import socket

@@ -1,4 +1,4 @@
-"""A process whose event loop stands still, twice: `python blocked_loop.py`."""
+"""A process whose event loop hangs, twice: `python blocked_loop.py`."""
 
 import asyncio
 import sys

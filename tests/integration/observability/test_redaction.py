@@ -1,6 +1,7 @@
 """No text and no credential is in any log, at any level: real processes, with marked texts and secrets, made to fail.
 
-Everything a model or a person wrote holds TEXT, every credential holds SECRET. What the processes print is searched for both.
+Everything a model or a person wrote holds TEXT, every credential holds SECRET. What the processes print is searched
+for both.
 """
 
 import asyncio
@@ -182,7 +183,7 @@ async def say(port: int, request: bytes) -> None:
 
 
 def break_the_store(path: Path) -> None:
-    """As a full disk or a wrong migration would: every insert fails, and SQLAlchemy would say with which values."""
+    """As a full disk or a wrong migration would: every insert fails, and SQLAlchemy would log its values."""
     with sqlite3.connect(path, timeout=30) as database:
         database.execute(
             "CREATE TRIGGER broken BEFORE INSERT ON responses BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"

@@ -1,4 +1,4 @@
-"""A loop that stands still says where."""
+"""A loop that hangs reports where."""
 
 import contextlib
 import itertools

@@ -1,6 +1,6 @@
 """`python unfiltered.py ROLE`: the product with the standard library's plain logging in place of its own.
 
-What the canaries are told from: with this they must be found.
+It is the control: with this logging the canaries must be found.
 """
 
 import logging

@@ -141,7 +141,7 @@ async def test_a_transport_that_ends_late_costs_one_connect(server: LocalRealtim
 async def test_a_message_in_flight_is_sent_again_at_once_where_the_service_disconnects(
     server: LocalRealtime, connection: Connection
 ) -> None:
-    """However it is said: with a status the SDK looks for other hosts at, another one, or without an error."""
+    """Whatever form it has: with a status for which the SDK tries other hosts, another one, or without an error."""
     errors: tuple[dict[str, object], ...] = ({"code": 80003}, {"code": 50003, "status": 503}, {"code": None})
     for number, error in enumerate(errors):
         server.faults.add({"disconnected": {"publishes": 1, "times": 1, **error}})

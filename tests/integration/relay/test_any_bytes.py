@@ -1,4 +1,4 @@
-"""Whatever bytes stand in a record, the relay goes on, and what can't be taken is a dead letter."""
+"""For any bytes in a record the relay continues, and what it cannot accept is a dead letter."""
 
 import json
 from typing import Any

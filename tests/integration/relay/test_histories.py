@@ -39,7 +39,7 @@ async def test_every_channel_gets_its_own_history_and_nothing_is_kept_of_it(
             }
             await client.request("POST", f"/channels/c{number}/messages", "3", body=body)
     histories = []
-    for first in range(0, MANY, HISTORIES_AT_ONCE):  # so many that none waits for its turn
+    for first in range(0, MANY, HISTORIES_AT_ONCE):  # a number of which none waits for its turn
         asked = [reader.read(f"c{number}", WITHIN) for number in range(first, first + HISTORIES_AT_ONCE)]
         histories += await asyncio.gather(*asked)
     assert [history.ids for history in histories[:6]] == [*(frozenset({f"{n}"}) for n in range(5)), frozenset()]

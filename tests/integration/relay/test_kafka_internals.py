@@ -128,7 +128,7 @@ async def test_the_end_offset_is_the_logs_even_behind_an_open_transaction(
     assert await consumer.end_offset(0) == 1
     await producer.commit_transaction()
     await producer.stop()
-    # The marker has an offset of its own, and no record: the position must come to stand behind it.
+    # The marker has an offset of its own, and no record: the position must pass it.
     await eventually(lambda: at_end(consumer), deadline=60)
 
 

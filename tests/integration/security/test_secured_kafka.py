@@ -1,4 +1,6 @@
-"""Relay, archive, api and the command line against a broker behind TLS, mutual TLS and SASL; and what they say where it refuses."""
+"""Relay, archive, api and the command line against a broker with TLS, mutual TLS and SASL; and their errors when it
+refuses.
+"""
 
 import asyncio
 import json
@@ -176,7 +178,7 @@ async def started(lab: Lab, role: str, settings: Mapping[str, str], *, ready: bo
 
 
 async def failing_kafka(process: RelayProcess) -> str:
-    """What `/readyz` says of Kafka; empty until it fails for a reason."""
+    """Returns what `/readyz` reports of Kafka; empty until it fails for a reason."""
     lines = (await process.text("/readyz")).splitlines()
     return next((line for line in lines if line.startswith("kafka: failing") and "not verified" not in line), "")
 

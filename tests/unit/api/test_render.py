@@ -1,4 +1,4 @@
-"""Pages as they are written."""
+"""Rendered pages."""
 
 import msgspec
 import orjson

@@ -1,4 +1,4 @@
-"""What of a batch is stored, and what is put aside."""
+"""Which records of a batch are stored, and which are set aside."""
 
 import orjson
 

@@ -1,4 +1,4 @@
-"""What two looks at the metrics tell."""
+"""The figures from two readings of the metrics."""
 
 import pytest
 from prometheus_client.exposition import generate_latest

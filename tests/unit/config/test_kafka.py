@@ -1,4 +1,4 @@
-"""Kafka's credentials and certificates come from the settings, and a wrong file is told by name."""
+"""Kafka's credentials and certificates are read from the settings, and an error names the wrong file."""
 
 import asyncio
 import ssl

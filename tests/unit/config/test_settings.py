@@ -1,4 +1,4 @@
-"""Settings come from the environment over a file, and a wrong one is told in a line that names it."""
+"""The environment overrides a file, and each wrong setting is reported in a line with its name."""
 
 import time
 from pathlib import Path

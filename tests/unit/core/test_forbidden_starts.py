@@ -1,4 +1,4 @@
-"""Whoever starts a response in a channel that is not allowed is told that nobody gets it."""
+"""A producer that starts a response in a forbidden channel is notified that no reader gets it."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What a frame says of the tokens that it carries."""
+"""The fields of a frame about the tokens that it carries."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""A part's text and what is told of it, however often the text leaves memory and comes back."""
+"""A part's text, length and hash, however often the text is evicted and read back."""
 
 import hashlib
 

@@ -24,7 +24,7 @@ LOG = [
 
 
 def taken_over() -> PartitionPipeline:
-    """The successor of one that crashed with seq 1 acknowledged, and seq 2, which stands before it in the log, waiting."""
+    """The successor of one that crashed with seq 1 acknowledged, and seq 2, which is before it in the log, waiting."""
     first = PartitionPipeline(Decoder(), Limits())
     first.begin(0, 0, clean=True)
     first.consume(LOG, 5, 0.0)

@@ -1,4 +1,4 @@
-"""Timers of what has ended do nothing, and keep nothing of it in memory."""
+"""Timers of ended responses do nothing, and keep none of their memory."""
 
 from processor.core.response import Response
 from processor.core.timers import END_OFFSET_SECONDS, Kind, Timers

@@ -165,7 +165,7 @@ async def test_a_credential_is_asked_for_on_every_connection(
             shown = await metrics.text()
     for secret in ("secret-of-the-reader", "wrong-as-can-be"):
         assert secret not in shown
-        # aiohttp's client, which is the test's, says what it asks for.
+        # The test's own client, aiohttp, logs what it requests.
         assert not [line for line in heard if secret in line and "aiohttp.client" not in line]
 
 

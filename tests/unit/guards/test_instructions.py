@@ -1,7 +1,7 @@
-"""A regression of the hot path shows here without a clock: the core's bytecode instructions a record are counted.
+"""Detects a regression of the hot path without a clock: counts the core's bytecode instructions per record.
 
-The counts are the same in every run of one Python; `instructions.json` beside this file records them. A change that
-moves them on purpose records them anew, and shows in its diff what it costs or saves:
+The counts are the same in every run of one Python; `instructions.json` beside this file has them. A change that
+alters them deliberately records them again, and shows its cost in the diff:
 
     PYTHONPATH=.:tests python tests/unit/guards/test_instructions.py
 """

@@ -1,4 +1,4 @@
-"""What a coordinator says of a group as a whole is never taken for "nothing was committed"."""
+"""A coordinator's error about a group as a whole is never taken for "nothing was committed"."""
 
 from typing import Any
 

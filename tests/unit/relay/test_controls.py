@@ -25,7 +25,7 @@ class Partition:
 
 @dataclass
 class Topic:
-    """The `controls` topic, as it is written to."""
+    """The `controls` topic, as a writer sees it."""
 
     refusals: int = 0
     attempts: int = 0

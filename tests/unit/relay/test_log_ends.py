@@ -15,7 +15,7 @@ HEALTHY, LEADERLESS = TopicPartition("tokens", 0), TopicPartition("tokens", 1)
 
 
 class HalfAway:
-    """Knows the end of one partition; asked for the other's it fails, once told to."""
+    """Knows the end of one partition; for the other's it fails, once configured to."""
 
     def __init__(self) -> None:
         self.fail = asyncio.Event()

@@ -1,4 +1,4 @@
-"""One token with an impossible time does not spoil what the metrics say of all others."""
+"""One token with an impossible time does not spoil the metrics of all others."""
 
 import asyncio
 from typing import Any

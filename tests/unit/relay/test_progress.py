@@ -1,4 +1,6 @@
-"""A relay that publishes nothing though it connects says so; one whose service is away, or refuses, says that instead."""
+"""A relay that connects and publishes nothing reports that; one whose service is unreachable, or refuses, reports
+that instead.
+"""
 
 import pytest
 

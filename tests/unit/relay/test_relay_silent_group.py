@@ -1,4 +1,6 @@
-"""A group that is silent because Kafka is away is waited for; only one that is silent while Kafka answers is joined anew."""
+"""A group that is silent because Kafka is unreachable is waited for; only one that is silent while Kafka answers is
+joined again.
+"""
 
 import asyncio
 from random import Random
@@ -77,7 +79,7 @@ class Closable:
 
 
 async def turn_until(kafka_is_up: bool, seconds: float, *, ended: bool = False) -> SilentGroup:
-    """The relay runs for so many seconds of a group's silence."""
+    """Runs the relay for this many seconds of a group's silence."""
     clock = Hands()
     group = SilentGroup(clock, kafka_is_up=kafka_is_up)
     group.ended = ended

@@ -1,4 +1,4 @@
-"""What readiness says of publishing: a service that answers nothing is named, and no process is restarted for it."""
+"""Readiness reports a realtime service that does not answer by name, and no process is restarted for it."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What probes are told."""
+"""The answers to probes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""A block is left by its own cancellation alone, whatever stands in it or around it."""
+"""A block is left only by its own cancellation, whatever is in it or around it."""
 
 import asyncio
 from types import TracebackType

@@ -1,4 +1,4 @@
-"""What a broker says about the limit of a topic."""
+"""A broker's answers about the limit of a topic."""
 
 import asyncio
 import contextlib

@@ -34,7 +34,7 @@ from topics.records import Event
 
 Value = bytes | dict[str, Any]
 
-# Whole responses: what is said, cut anywhere, in any order of parts, with any end.
+# Whole responses: any texts, cut anywhere, in any order of parts, with any end.
 
 said = st.text(alphabet=st.sampled_from('aé\U0001f600漢"\\\n'), min_size=1, max_size=8)
 

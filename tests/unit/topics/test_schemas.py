@@ -1,4 +1,4 @@
-"""The JSON Schemas and the codec say the same of a record."""
+"""The JSON Schemas and the codec agree about a record."""
 
 import json
 from importlib.resources import files

@@ -1,4 +1,4 @@
-"""What the sample models say is made from a seed, and adds up to whole text."""
+"""The texts of the sample models are computed from a seed, and their tokens join to whole texts."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Each fault does what it says, when it should, and as often; the same seed, the same faults."""
+"""Each fault is injected as specified, when it should be, and as often; the same seed gives the same faults."""
 
 from typing import Any
 

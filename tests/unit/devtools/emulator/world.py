@@ -1,4 +1,4 @@
-"""A realtime protocol without sockets, driven by hand: time stands until moved."""
+"""A realtime protocol without sockets, driven by hand: time advances only when moved."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ KEY = "local.key:secret"
 
 
 class World:
-    """`frames[link]` is what a link was sent; `closed` says which were closed, and whether abruptly."""
+    """`frames[link]` has what a link was sent; `closed` has the closed links, and whether each was closed abruptly."""
 
     def __init__(self, bounds: Bounds | None = None) -> None:
         self.now = 1000.0

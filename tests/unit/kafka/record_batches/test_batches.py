@@ -1,4 +1,4 @@
-"""Records of one batch: what is regular as it is, what is not as itself or as a fault, never as an exception."""
+"""Records of one batch: regular ones unchanged, irregular ones as themselves or as a fault, never as an exception."""
 
 import pytest
 

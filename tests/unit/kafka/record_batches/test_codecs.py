@@ -1,4 +1,4 @@
-"""Decompression stops at its bound, for every codec, and says why it stopped."""
+"""Decompression stops at its bound, for every codec, and reports why it stopped."""
 
 import gzip
 import tracemalloc

@@ -1,4 +1,4 @@
-"""A partition is called unreadable for as long as its newest answer says so."""
+"""A partition is reported unreadable for as long as its newest answer is a fault."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +28,7 @@ async def test_a_broker_that_answers_again_can_read_again(code: int, data: bytes
     fetches = reading()
     answer(fetches, code)
     assert fetches.troubles[PLACE].of_broker
-    answer(fetches, 6)  # not the leader: says nothing of its log
+    answer(fetches, 6)  # not the leader: no information about its log
     assert PLACE in fetches.troubles
     answer(fetches, 0, data=data)
     assert fetches.troubles == {}

@@ -1,4 +1,4 @@
-"""A refusal that is not known to pass is tried again for five minutes, and then taken for one that is for good."""
+"""An unknown refusal is retried for five minutes, and then counts as permanent."""
 
 import asyncio
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ class Time:
 
 
 class RefusingChannel:
-    """Answers as `answers` says, a message at a time, the last one for ever; every answer takes ten seconds."""
+    """Returns `answers`, one per message, and the last one repeatedly; every answer takes ten seconds."""
 
     published: Mapping[str, Published] = {}
     ids: frozenset[str] = frozenset()
