@@ -4,7 +4,7 @@ A batch holds final records, snapshots, decisions and dead letters, and leaves i
 offset that `commit_point` names. One batch is under way at a time; a batch that failed is written again as it is.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -131,6 +131,15 @@ class Book:
 
     def decide(self, response: Response) -> None:
         self._decided[response.id] = response
+
+    def undecided(self) -> Collection[Response]:
+        """The responses with decisions that may be in no committed record."""
+        found = dict(self._decided)
+        found.update({parked.response.id: parked.response for parked in self._parked.values()})
+        if self._batch is not None:
+            saves = self._batch.saves
+            found.update({save.response.id: save.response for save in saves if save.gaps or save.end or save.closed})
+        return found.values()
 
     def snapshot_due(self, response: Response) -> None:
         if response.phase in {Phase.OPEN, Phase.ENDING} and response.unsaved:

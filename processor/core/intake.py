@@ -54,6 +54,7 @@ class Intake:
         "open",
         "position",
         "relief",
+        "reread_before",
         "unknown_before",
     )
 
@@ -88,6 +89,8 @@ class Intake:
         """The next offset to come."""
         self.unknown_before = 0
         """Offsets below this may have been published by a predecessor that ended uncleanly."""
+        self.reread_before = 0
+        """Of those, the offsets that a predecessor may have read: lower once it is known that none read further. See `relief`."""
         actions = Actions(
             open=self._open_response,
             start=self._start,
@@ -100,8 +103,18 @@ class Intake:
         )
         self.chunks = Chunks(chunk_format, limits, book, outflow, timers, self.open, actions)
 
+    def begin(self, position: int, unknown_before: int) -> None:
+        """Consumes from `position`. What is below `unknown_before` may have been read and published already."""
+        self.position = position
+        self.unknown_before = self.reread_before = unknown_before
+
     def feed(self, raws: Sequence[Raw], position: int, now: float) -> None:
-        """Take consumed records, in offset order. `position` is the next offset that will be fetched."""
+        """Take consumed records, in offset order. `position` is the next offset that will be fetched.
+
+        Where it becomes overfull, the records from its own position on are not taken.
+        """
+        if raws and self.overfull:
+            return
         self._batch_number += 1
         self.counts.consumed += len(raws)
         plain, followed = self._plain, self._followed
@@ -111,10 +124,14 @@ class Intake:
                 token = plain(value)
             except Exception:  # noqa: BLE001 - mostly NOT_PLAIN; whatever else a value makes the decoder raise is a dead letter
                 self._take_odd(raw, now)
+                if self.overfull:
+                    break
                 continue
             following = followed.get(token.response_id) or self._follow(token, raw)
             if following is None:
                 self._take_odd(raw, now)
+                if self.overfull:
+                    break
                 continue
             size = len(value)
             room = following.room - size
@@ -137,17 +154,23 @@ class Intake:
                 run.records.append(raw)
             else:
                 self._take_odd(raw, now)
+                if self.overfull:
+                    break
+        else:
+            self.position = max(position, raws[-1].offset + 1 if raws else self.position)
+            raws = ()
         for following in followed.values():
             self._unfollow(following, now)
         followed.clear()
-        self.position = max(position, raws[-1].offset + 1) if raws else max(position, self.position)
+        if raws:
+            self.position = raw.offset + 1
         if (
-            self.position > self.unknown_before and self.relief.orphans.bytes
+            self.position > self.reread_before and self.relief.orphans.bytes
         ):  # plain tokens, too, can be what is read first beyond it
-            self._relieve_orphans(unknown=False)
+            self._relieve_orphans(reread=False)
         if len(self.open) > self.relief.most_open:
             self._bound_open(now)
-        self.relieve(self.position, now)
+        self._relieve(now)
 
     def _bound_open(self, now: float) -> None:
         for idle in self.relief.too_many(unknown=self.position < self.unknown_before):
@@ -196,7 +219,7 @@ class Intake:
             chunk = self.chunks.recognized_after_all(raw) if isinstance(record, Invalid) else None
         if chunk is not None:
             self.chunks.take(chunk, raw, now)
-            self._relieve_orphans(unknown=raw.offset < self.unknown_before)
+            self._relieve_orphans(reread=raw.offset < self.reread_before)
             return
         if isinstance(record, TokenRecord) and (following := self._followed.pop(record.response_id, None)) is not None:
             self._unfollow(following, now)
@@ -223,7 +246,7 @@ class Intake:
             self.advancer.settle(judge_after_end(finished, record, raw, _digest(raw), replayed), raw)
         else:
             self._meet(record, raw, now)
-        self._relieve_orphans(unknown=raw.offset < self.unknown_before)
+        self._relieve_orphans(reread=raw.offset < self.reread_before)
 
     def _meet(self, record: TokenRecord, raw: Raw, now: float) -> None:
         """The first record of a response that is not known."""
@@ -294,16 +317,20 @@ class Intake:
 
     # What waits for other records
 
-    def relieve(self, offset: int, now: float) -> None:
-        """Give up what full memory has no room for, the records up to the one at `offset` being taken: see `relief`."""
-        while (found := self.relief.response(self.held_bytes, unknown=offset < self.unknown_before)) is not None:
+    def _relieve(self, now: float) -> None:
+        """Give up what full memory has no room for: see `relief`."""
+        if self.position < self.reread_before:
+            if self._waiting_started_bytes <= self.limits.whole_buffered:
+                return
+            self.reread_before = self.position
+        while (found := self.relief.response(self.held_bytes)) is not None:
             if found.early:
                 self.advancer.give_up(found, now)
             else:
                 self.advancer.close(found, EndReason.TOO_LARGE)
 
-    def _relieve_orphans(self, *, unknown: bool) -> None:
-        while (orphan := self.relief.orphan(unknown=unknown)) is not None:
+    def _relieve_orphans(self, *, reread: bool) -> None:
+        while (orphan := self.relief.orphan(reread=reread)) is not None:
             self.advancer.give_up_orphan(*orphan)
 
     def release_offset(self, committed_offset: int, now: float) -> None:
@@ -335,6 +362,20 @@ class Intake:
     def waiting_bytes(self) -> int:
         """Cost of all that is held until other records come."""
         return self.held_bytes + self.relief.torn.bytes()
+
+    @property
+    def _waiting_started_bytes(self) -> int:
+        """Of that, of responses that have started."""
+        return self.waiting_bytes - self.relief.orphans.bytes
+
+    @property
+    def overfull(self) -> bool:
+        """Whether no record may be taken, because too much is undetermined: see `relief`."""
+        most = self.limits.whole_buffered
+        if self._outflow.queued_bytes + self.early.bytes + self._book.held_bytes <= most:
+            return False
+        undecided = sum(response.queued_bytes for response in self._book.undecided())
+        return self._waiting_started_bytes + undecided + self._book.held_bytes > most
 
     def arm_idle(self, response: Response, since: float) -> None:
         """Abandon the response unless something comes of it within the idle timeout from `since`."""

@@ -122,8 +122,8 @@ class PartitionPipeline:
         `lost`: the committed offset is not in the log. Numbered responses find their gaps; those without numbers
         can't, and fail.
         """
-        self._intake.position = self._committed_offset = position
-        self._intake.unknown_before = 0 if clean else end_offset
+        self._committed_offset = position
+        self._intake.begin(position, 0 if clean else end_offset)
         self._book.finished.begin(position, end_offset)
         for response in list(self._open.values()):
             # A log that lost its end, or began again, holds other records at the offsets beyond.
@@ -135,13 +135,19 @@ class PartitionPipeline:
 
     # Input: what is consumed
 
-    def feed(self, raws: Sequence[Raw], position: int, now: float) -> None:
-        """Take consumed records, in offset order. `position` is the next offset that will be fetched."""
+    def feed(self, raws: Sequence[Raw], position: int, now: float) -> Sequence[Raw]:
+        """Take consumed records, in offset order. `position` is the next offset that will be fetched.
+
+        Returns those for which there is no room: to be fed again when the partition is not paused any more.
+        """
         self._intake.feed(raws, position, now)
         self._arm_snapshots(now)
         if raws:
             self._reads.note(self._intake.position, now)
         self._expiry.expire(now)
+        if not raws or self._intake.position > raws[-1].offset:
+            return ()
+        return [raw for raw in raws if raw.offset >= self._intake.position]
 
     def cancel(self, control: ControlRecord, cancel: Cancel) -> None:
         """Takes a cancel that is new to the process and in its memory.
@@ -193,11 +199,11 @@ class PartitionPipeline:
     def paused(self) -> bool:
         """Whether fetching should stop: above the budget, until half of it is free again."""
         held = self._held_bytes
-        if held > self.limits.low_water and self._intake.position <= self._intake.unknown_before:
+        if held > self.limits.low_water and self._intake.position <= self._intake.reread_before:
             # See `relief`: more of it may be held here than elsewhere, until a record beyond is taken.
             held -= self._intake.waiting_bytes
         self._paused = held > self.limits.buffered or (self._paused and held > self.limits.low_water)
-        return self._paused or (self._book.finished.overfull and self._waits_for_commits)
+        return self._paused or self._intake.overfull or (self._book.finished.overfull and self._waits_for_commits)
 
     @property
     def _waits_for_commits(self) -> bool:
@@ -242,7 +248,6 @@ class PartitionPipeline:
     def history(self, channel: str, findings: Mapping[str, Published], now: float) -> None:
         """What the channel's history told of its responses; empty when it could not be had."""
         self._outflow.history(channel, findings)
-        self._intake.relieve(self._intake.position, now)
         self._arm_snapshots(now)
 
     def done(self, frame: Frame, now: float) -> None:

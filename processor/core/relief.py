@@ -4,11 +4,20 @@ Early tokens wait so, and tokens that end in half a pair: reading on could bring
 them reads no further. So the oldest gap is given up; without a gap, a response that waits for a half is ended: the log does
 not tell that it will not come, so nothing may be published in its place.
 
-A successor reads the same records again, and must give up nothing that its predecessor published. So among records that a predecessor may have
-read, it gives up nothing before the budget of a whole process is full, whatever share of it that one had; no part of a response before the
-history of its channel was asked; and no part of one that the history shows to go on. Without an answer the first alone holds.
-What waits for a start, and so has no channel to ask, is given up record by record, the oldest first, and not where a fetch ends. What is held
-is then decided by what came after it: a successor keeps all that its predecessor kept.
+A successor reads the same records again, and must give up no number that a predecessor published, although what that one read was cut into
+other fetches, and its share of memory was another. Two rules of every owner ensure it, without any answer of the channel's history:
+
+1. It reads no record, not even of the same fetch, while more is undetermined than the budget of a whole process. A record of a started
+   response is undetermined where a successor could not learn from what is durable what became of it: it is early, or ends in half a pair, or
+   is queued behind a decision that is not durable, or is a dead letter that is not written.
+2. Of the records that a predecessor may have read, it gives up none before more than that budget waits.
+
+What waits in a successor was undetermined in each predecessor that had read as far. So when more than the budget waits, rule 1 had
+stopped each predecessor here, or before: what was published stands in what the successor has read, and no missing number is among it. From
+then on the partition gives up what is above its own share, as it does where no predecessor ended uncleanly.
+
+What waits for a start is bounded apart. It is given up record by record, the oldest first, and not where a fetch ends. What is held is then
+decided by what came after it: a successor, which has the room of a whole process for it, keeps all that its predecessor kept.
 
 A partition is also paused where too much has ended since its committed offset. Then what holds that offset back is given up, where that waits
 for records.
@@ -99,39 +108,24 @@ class Relief:
         self.orphans = Orphans()
         self.torn = Torn()
 
-    def _room(self, *, unknown: bool) -> int:
-        """Bytes that may wait for records."""
-        return self._limits.whole_low_water if unknown else self._limits.low_water
+    def orphan(self, *, reread: bool) -> tuple[Response, int] | None:
+        """The record whose start is not waited for any longer. `reread`: a predecessor may have read what is read."""
+        room = self._limits.whole_low_water if reread else self._limits.low_water
+        return self.orphans.oldest() if self.orphans.bytes > room else None
 
-    def orphan(self, *, unknown: bool) -> tuple[Response, int] | None:
-        """The record whose start is not waited for any longer. `unknown`: a predecessor may have published what is read."""
-        return self.orphans.oldest() if self.orphans.bytes > self._room(unknown=unknown) else None
-
-    def response(self, early_bytes: int, *, unknown: bool) -> Response | None:
+    def response(self, early_bytes: int) -> Response | None:
         """The response whose gap is given up; where it holds nothing early, one to be ended. `early_bytes` is of all.
 
         Where more than half of it waits for starts, no gap of a response that has started is given up for that.
         """
-        room = self._room(unknown=unknown)
+        room = self._limits.low_water
         if early_bytes + self._outflow.queued_bytes <= room or early_bytes + self.torn.bytes() <= room:
             return None
-        if not unknown and 2 * self.orphans.bytes > early_bytes:
+        if 2 * self.orphans.bytes > early_bytes:
             return self.orphans.oldest()[0]
-        known = self._known(unknown=unknown)
-        if (response := _oldest_gap(known)) is not None:
+        if (response := _oldest_gap(self._open.values())) is not None:
             return response
-        if self.orphans.bytes and not unknown:
-            return self.orphans.oldest()[0]
-        return _oldest_torn(known) if early_bytes == self.orphans.bytes else None
-
-    def _known(self, *, unknown: bool) -> list[Response]:
-        """The responses of which no more is published than was read. Asks the histories about the others."""
-        if not unknown:
-            return list(self._open.values())
-        for each in self._open.values():
-            if not each.asked_history and (each.early or each.torn) and each.channel:
-                self._outflow.ask(each)
-        return [each for each in self._open.values() if each.nothing_unknown]
+        return self.orphans.oldest()[0] if self.orphans.bytes else _oldest_torn(self._open.values())
 
     def too_many(self, *, unknown: bool) -> list[Response]:
         """The responses to end: those beyond `most_open`, where more are live by a 64th, so that few need be looked for among all.

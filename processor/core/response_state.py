@@ -282,7 +282,7 @@ class ResponseState:
             self.phase is Phase.OPEN
             and self.decoding is None
             and not self.early
-            and not self.to_obey
+            and not self.decided_gaps
             and self.decided_end is None
             and self.torn is None
         )

@@ -17,7 +17,10 @@ from processor.relay.takeover import Beginning
 class OwnerActions:
     """What the worker does for it, and what it asks of the worker."""
 
-    feed: Callable[[Sequence[Raw], int], None]
+    feed: Callable[[Sequence[Raw], int], Sequence[Raw]]
+    """Returns the records for which there is no room now."""
+    feed_as_usual: Callable[[Sequence[Raw], int], None]
+    """Feeds records, of which those without room are fetched again."""
     write: Callable[[], Awaitable[None]]
     commit_trying: Callable[[], Awaitable[None]]
     """Makes durable what is tried, and nothing else."""
@@ -105,7 +108,9 @@ class CarefulReading:
             if not self._owner.running():
                 return
             end = end_of(records)
-            self._owner.feed(records, end)
+            if left := self._owner.feed(records, end):
+                end = left[0].offset
+                care.put_back(left)
             await asyncio.sleep(0)
             self.trying = None
             care.survived(end)
@@ -123,7 +128,7 @@ class CarefulReading:
             if not self._owner.running():
                 return
         self._care = self._care_after_error = None
-        self._owner.feed(care.rest(), care.position)
+        self._owner.feed_as_usual(care.rest(), care.position)
         await self._owner.write()
 
     async def _announce(self, care: Caution, records: Sequence[Raw], *, suspected: bool) -> None:
