@@ -320,7 +320,7 @@ class Intake:
     def _relieve(self, now: float) -> None:
         """Give up what full memory has no room for: see `relief`."""
         if self.position < self.reread_before:
-            if self._waiting_started_bytes <= self.limits.whole_buffered:
+            if not self.relief.waits_beyond_predecessors(self._waiting_started_bytes):
                 return
             self.reread_before = self.position
         while (found := self.relief.response(self.held_bytes)) is not None:
@@ -375,7 +375,7 @@ class Intake:
         if self._outflow.queued_bytes + self.early.bytes + self._book.held_bytes <= most:
             return False
         undecided = sum(response.queued_bytes for response in self._book.undecided())
-        return self._waiting_started_bytes + undecided + self._book.held_bytes > most
+        return self.relief.overfull(self._waiting_started_bytes, undecided + self._book.held_bytes)
 
     def arm_idle(self, response: Response, since: float) -> None:
         """Abandon the response unless something comes of it within the idle timeout from `since`."""

@@ -4,20 +4,22 @@ Early tokens wait so, and tokens that end in half a pair: reading on could bring
 them reads no further. So the oldest gap is given up; without a gap, a response that waits for a half is ended: the log does
 not tell that it will not come, so nothing may be published in its place.
 
-A successor reads the same records again, and must give up no number that a predecessor published, although what that one read was cut into
-other fetches, and its share of memory was another. Two rules of every owner ensure it, without any answer of the channel's history:
+A successor reads the same records again, and must give up no number that a predecessor published, although that one may have had other
+fetches and another share of memory. Every owner keeps two rules for this, and needs no answer of a channel's history:
 
-1. It reads no record, not even of the same fetch, while more is undetermined than the budget of a whole process. A record of a started
-   response is undetermined where a successor could not learn from what is durable what became of it: it is early, or ends in half a pair, or
-   is queued behind a decision that is not durable, or is a dead letter that is not written.
-2. Of the records that a predecessor may have read, it gives up none before more than that budget waits.
+1. It reads no record, not even the next one of the same fetch, while more than the budget of a whole process is undetermined. A record is
+   undetermined where a successor could not learn from what is durable what became of it: it came after its response's start, and is
+   early, or ends in half a pair, or is queued behind a decision that is not durable, or is a dead letter that is not written.
+2. Among records that a predecessor may have read, it gives up nothing before more than that budget is early or ends in half a pair.
 
-What waits in a successor was undetermined in each predecessor that had read as far. So when more than the budget waits, rule 1 had
-stopped each predecessor here, or before: what was published stands in what the successor has read, and no missing number is among it. From
-then on the partition gives up what is above its own share, as it does where no predecessor ended uncleanly.
+What waits so in a successor was undetermined in each predecessor that had read as far. Where more than the budget does, each predecessor
+had stopped by rule 1: all that was published stands in what the successor has read, and no missing number is among it. From there on the
+partition has its own share, as if no predecessor had ended uncleanly.
 
-What waits for a start is bounded apart. It is given up record by record, the oldest first, and not where a fetch ends. What is held is then
-decided by what came after it: a successor, which has the room of a whole process for it, keeps all that its predecessor kept.
+Records that came before their start count in neither rule, since a predecessor may have given them up as never started. They are given up
+record by record, the oldest first, and not where a fetch ends. What is held of them is then decided by what came after it: a successor, which
+has half the budget of a process for them, keeps what its predecessor kept. Once their start has come, they may take as much again as rule 2
+allows the others.
 
 A partition is also paused where too much has ended since its committed offset. Then what holds that offset back is given up, where that waits
 for records.
@@ -107,6 +109,23 @@ class Relief:
         self.most_open = limits.open_responses
         self.orphans = Orphans()
         self.torn = Torn()
+
+    def waits_beyond_predecessors(self, waiting_bytes: int) -> bool:
+        """Whether no predecessor can have read as far, since more waits than any reads on with.
+
+        `waiting_bytes` are those of all responses that have started.
+        """
+        most = self._limits.whole_buffered
+        return waiting_bytes > 2 * most or (waiting_bytes > most and self._since_start_bytes() > most)
+
+    def overfull(self, waiting_bytes: int, other_bytes: int) -> bool:
+        """Whether no record may be read. `other_bytes` are those of what is undetermined and waits for no record."""
+        most = self._limits.whole_buffered
+        return waiting_bytes + other_bytes > most and self._since_start_bytes() + other_bytes > most
+
+    def _since_start_bytes(self) -> int:
+        """Of what came after the start of its response, and waits for records."""
+        return sum(cost(raw) for each in self._open.values() for raw in each.waits_since_start())
 
     def orphan(self, *, reread: bool) -> tuple[Response, int] | None:
         """The record whose start is not waited for any longer. `reread`: a predecessor may have read what is read."""

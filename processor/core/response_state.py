@@ -98,6 +98,7 @@ class ResponseState:
         "acked_offset",
         "acked_seq",
         "asked_history",
+        "begun_offset",
         "cancel",
         "channel",
         "covered_mark",
@@ -188,6 +189,8 @@ class ResponseState:
         """When its newest frame was; None before the first of this owner."""
         self.tokens = 0
         self.gaps: list[tuple[int, int]] = []
+        self.begun_offset = -1
+        """All records from here on were read after its start, by a predecessor too."""
         self.started_at = 0
         self.first_token_at: int | None = None
         self.updated_at = 0
@@ -286,6 +289,15 @@ class ResponseState:
             and self.decided_end is None
             and self.torn is None
         )
+
+    def waits_since_start(self) -> Iterator[Raw]:
+        """The records that came after its start and are held until others come."""
+        if self.phase is Phase.AWAITING_START:
+            return iter(())
+        raws = [early.raw for early in self.early.values()]
+        if self.torn is not None:
+            raws += self.torn.raws()
+        return (raw for raw in raws if raw.offset > self.begun_offset)
 
     def waiting_raws(self) -> Iterator[Raw]:
         """The consumed records not acknowledged yet, in sequence order, the early ones last."""
