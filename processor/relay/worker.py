@@ -77,7 +77,7 @@ class PartitionWorker:
         self._careful = CarefulReading(
             OwnerActions(
                 feed=self._feed,
-                feed_as_usual=self._feed_or_fetch_again,
+                feed_as_usual=self.feed,
                 write=self._write,
                 commit_trying=self._commit_trying,
                 running=lambda: self.running,
@@ -217,11 +217,7 @@ class PartitionWorker:
             return
         if self._careful.keep(records, position):
             self._alarm.ring()
-        else:
-            self._feed_or_fetch_again(records, position)
-
-    def _feed_or_fetch_again(self, records: Sequence[Raw], position: int) -> None:
-        if left := self._feed(records, position):
+        elif left := self._feed(records, position):
             self._parts.consumer.seek(self.number, left[0].offset)
 
     def _feed(self, records: Sequence[Raw], position: int) -> Sequence[Raw]:
