@@ -16,7 +16,17 @@ pytest.register_assert_rewrite("support")
 MakeTopics = Callable[..., Awaitable[TopicNames]]
 MakeKafka = Callable[..., Awaitable[LocalKafka]]
 
-LONGEST_FIRST = ("simulation", "observability", "faults", "browser", "integration", "js", "docs", "contract", "properties")
+LONGEST_FIRST = (
+    "simulation",
+    "observability",
+    "faults",
+    "browser",
+    "integration",
+    "js",
+    "docs",
+    "contract",
+    "properties",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -54,6 +54,7 @@ class Intake:
         "open",
         "position",
         "relief",
+        "reread_before",
         "unknown_before",
     )
 
@@ -96,6 +97,10 @@ class Intake:
         """The next offset to read."""
         self.unknown_before = 0
         """Offsets below this may have been published by a predecessor that ended uncleanly."""
+        self.reread_before = 0
+        """Offsets below this may have been read by a predecessor. Lower than `unknown_before` once it is known that none
+        read further: see `relief`.
+        """
         actions = Actions(
             open=self._open_response,
             start=self._start,
@@ -108,8 +113,18 @@ class Intake:
         )
         self.chunks = Chunks(chunk_format, limits, write_queue, outflow, timers, self.open, actions)
 
+    def begin(self, position: int, unknown_before: int) -> None:
+        """Starts at `position`. Records below `unknown_before` may have been read and published already."""
+        self.position = position
+        self.unknown_before = self.reread_before = unknown_before
+
     def consume(self, raws: Sequence[Raw], position: int, now: float) -> None:
-        """Consumes records, in offset order. `position` is the next offset that will be fetched."""
+        """Consumes records, in offset order. `position` is the next offset that will be fetched.
+
+        Stops when it becomes overfull: the records from `self.position` on are not consumed.
+        """
+        if raws and self.overfull:
+            return
         self._batch_number += 1
         self.counts.consumed += len(raws)
         plain, followed = self._plain, self._followed
@@ -119,10 +134,14 @@ class Intake:
                 token = plain(value)
             except Exception:  # noqa: BLE001 - mostly NOT_PLAIN; whatever else a value makes the decoder raise is a dead letter
                 self._take_odd(raw, now)
+                if self.overfull:
+                    break
                 continue
             following = followed.get(token.response_id) or self._follow(token, raw)
             if following is None:
                 self._take_odd(raw, now)
+                if self.overfull:
+                    break
                 continue
             size = len(value)
             room = following.room - size
@@ -145,17 +164,23 @@ class Intake:
                 run.records.append(raw)
             else:
                 self._take_odd(raw, now)
+                if self.overfull:
+                    break
+        else:
+            self.position = max(position, raws[-1].offset + 1 if raws else self.position)
+            raws = ()
         for following in followed.values():
             self._unfollow(following, now)
         followed.clear()
-        self.position = max(position, raws[-1].offset + 1) if raws else max(position, self.position)
+        if raws:
+            self.position = raw.offset + 1
         if (
-            self.position > self.unknown_before and self.relief.startless.bytes
+            self.position > self.reread_before and self.relief.startless.bytes
         ):  # plain tokens, too, can be what is read first beyond it
-            self._give_up_startless(unknown=False)
+            self._give_up_startless(reread=False)
         if len(self.open) > self.relief.most_open:
             self._bound_open(now)
-        self.relieve(self.position, now)
+        self._relieve(now)
 
     def _bound_open(self, now: float) -> None:
         for idle in self.relief.too_many(unknown=self.position < self.unknown_before):
@@ -204,7 +229,7 @@ class Intake:
             chunk = self.chunks.recognized_after_all(raw) if isinstance(record, Invalid) else None
         if chunk is not None:
             self.chunks.consume(chunk, raw, now)
-            self._give_up_startless(unknown=raw.offset < self.unknown_before)
+            self._give_up_startless(reread=raw.offset < self.reread_before)
             return
         if isinstance(record, TokenRecord) and (following := self._followed.pop(record.response_id, None)) is not None:
             self._unfollow(following, now)
@@ -231,7 +256,7 @@ class Intake:
             self.advancer.settle(judge_after_end(finished, record, raw, _digest(raw), replayed), raw)
         else:
             self._meet(record, raw, now)
-        self._give_up_startless(unknown=raw.offset < self.unknown_before)
+        self._give_up_startless(reread=raw.offset < self.reread_before)
 
     def _meet(self, record: TokenRecord, raw: Raw, now: float) -> None:
         """Handles the first record of an unknown response."""
@@ -302,16 +327,20 @@ class Intake:
 
     # What waits for other records
 
-    def relieve(self, offset: int, now: float) -> None:
-        """Gives up what exceeds memory, up to the record at `offset`, which is being consumed: see `relief`."""
-        while (found := self.relief.response(self.held_bytes, unknown=offset < self.unknown_before)) is not None:
+    def _relieve(self, now: float) -> None:
+        """Gives up what exceeds memory: see `relief`."""
+        if self.position < self.reread_before:
+            if not self.relief.waits_beyond_predecessors(self._waiting_started_bytes):
+                return
+            self.reread_before = self.position
+        while (found := self.relief.response(self.held_bytes)) is not None:
             if found.early:
                 self.advancer.give_up(found, now)
             else:
                 self.advancer.end(found, EndReason.TOO_LARGE)
 
-    def _give_up_startless(self, *, unknown: bool) -> None:
-        while (startless := self.relief.startless_record(unknown=unknown)) is not None:
+    def _give_up_startless(self, *, reread: bool) -> None:
+        while (startless := self.relief.startless_record(reread=reread)) is not None:
             self.advancer.give_up_startless(*startless)
 
     def release_offset(self, committed_offset: int, now: float) -> None:
@@ -348,6 +377,20 @@ class Intake:
     def waiting_bytes(self) -> int:
         """The cost of everything that is held until other records arrive."""
         return self.held_bytes + self.relief.unpaired.bytes()
+
+    @property
+    def _waiting_started_bytes(self) -> int:
+        """The part of `waiting_bytes` that belongs to responses that have started."""
+        return self.waiting_bytes - self.relief.startless.bytes
+
+    @property
+    def overfull(self) -> bool:
+        """Whether too much is undetermined to consume a record: see `relief`."""
+        most = self.limits.whole_buffered
+        if self._outflow.queued_bytes + self.early.bytes + self._write_queue.held_bytes <= most:
+            return False
+        undecided = sum(response.queued_bytes for response in self._write_queue.undecided())
+        return self.relief.overfull(self._waiting_started_bytes, undecided + self._write_queue.held_bytes)
 
     def arm_idle(self, response: Response, since: float) -> None:
         """Arms the timer that abandons the response if no record of it arrives within the idle timeout from `since`."""

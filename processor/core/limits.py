@@ -96,6 +96,11 @@ class Limits:
         return self.buffered // 2
 
     @property
+    def whole_buffered(self) -> int:
+        """Of the whole process."""
+        return self.buffered if self.whole is None else self.whole
+
+    @property
     def whole_low_water(self) -> int:
         """Of the whole process."""
-        return (self.buffered if self.whole is None else self.whole) // 2
+        return self.whole_buffered // 2

@@ -127,8 +127,8 @@ class PartitionPipeline:
         `lost`: the committed offset is not in the log. Responses with numbers detect their gaps; responses without
         numbers cannot, and fail.
         """
-        self._intake.position = self._committed_offset = position
-        self._intake.unknown_before = 0 if clean else end_offset
+        self._committed_offset = position
+        self._intake.begin(position, 0 if clean else end_offset)
         self._write_queue.finished.begin(position, end_offset)
         for response in list(self._open.values()):
             # A log that lost its end, or began again, holds other records at the offsets beyond.
@@ -140,13 +140,19 @@ class PartitionPipeline:
 
     # Input: what is consumed
 
-    def consume(self, raws: Sequence[Raw], position: int, now: float) -> None:
-        """Consumes records, in offset order. `position` is the next offset that will be fetched."""
+    def consume(self, raws: Sequence[Raw], position: int, now: float) -> Sequence[Raw]:
+        """Consumes records, in offset order. `position` is the next offset that will be fetched.
+
+        Returns the records for which there is no room. Pass them again when the partition is no longer paused.
+        """
         self._intake.consume(raws, position, now)
         self._arm_snapshots(now)
         if raws:
             self._reads.note(self._intake.position, now)
         self._expiry.expire(now)
+        if not raws or self._intake.position > raws[-1].offset:
+            return ()
+        return [raw for raw in raws if raw.offset >= self._intake.position]
 
     def cancel(self, control: ControlRecord, cancel: Cancel) -> None:
         """Applies a cancel that is new to the process and in its memory.
@@ -202,11 +208,13 @@ class PartitionPipeline:
     def paused(self) -> bool:
         """Whether to stop fetching: True above the budget, until half of it is free."""
         held = self._held_bytes
-        if held > self.limits.low_water and self._intake.position <= self._intake.unknown_before:
+        if held > self.limits.low_water and self._intake.position <= self._intake.reread_before:
             # See `relief`: more of it may be held here than elsewhere, until a record beyond is taken.
             held -= self._intake.waiting_bytes
         self._paused = held > self.limits.buffered or (self._paused and held > self.limits.low_water)
-        return self._paused or (self._write_queue.finished.overfull and self._waits_for_commits)
+        return (
+            self._paused or self._intake.overfull or (self._write_queue.finished.overfull and self._waits_for_commits)
+        )
 
     @property
     def _waits_for_commits(self) -> bool:
@@ -253,7 +261,6 @@ class PartitionPipeline:
     def history(self, channel: str, findings: Mapping[str, Published], now: float) -> None:
         """Reports the published frames of a channel's history, by response; empty if the history is unavailable."""
         self._outflow.history(channel, findings)
-        self._intake.relieve(self._intake.position, now)
         self._arm_snapshots(now)
 
     def done(self, frame: Frame, now: float) -> None:

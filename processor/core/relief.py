@@ -5,16 +5,25 @@ partition that is paused because of them reads no further. Therefore the oldest 
 Without a gap, a response that waits for the second half of a pair is ended. The log does not determine that the half
 never arrives, so nothing may be published in its place.
 
-A successor reads the same records again, and must not give up what its predecessor published. Among records that a
-predecessor may have read, it therefore gives up
-- nothing before the budget of a whole process is full, whatever share the predecessor had;
-- no part of a response before its channel's history was asked;
-- no part of a response that the history shows to continue.
+A successor reads the same records again. It must give up no number that a predecessor published, although that
+predecessor may have had other fetches and another share of memory. Every owner keeps two rules for this, which need no
+answer of a channel's history:
 
-Without an answer from the history, only the first rule holds.
-Records that wait for a start have no channel to ask. They are given up one by one, the oldest first, and not at the
-end of a fetch.
-The later records then determine what is held, so a successor keeps everything that its predecessor kept.
+1. It reads no record, not even the next one of the same fetch, while more than the budget of a whole process is
+   undetermined. A record is undetermined if a successor could not learn its fate from what is durable: it came after
+   the start of its response and is early, or ends in an unpaired surrogate, or is queued behind a decision that is
+   not durable, or is a dead letter that is not written.
+2. Among records that a predecessor may have read, it gives up nothing before more than that budget is early or ends
+   in an unpaired surrogate.
+
+The records that wait in a successor were undetermined in each predecessor that had read as far. If they exceed the
+budget, rule 1 had stopped each predecessor: the successor has read everything that was published, and no missing
+number is among it. From there on the partition has its own share, as if no predecessor had ended uncleanly.
+
+Records that came before their start count in neither rule, since a predecessor may have given them up as never
+started. They are given up one by one, the oldest first, and not at the end of a fetch. The later records then
+determine what is held. A successor has half the budget of a process for them, so it keeps what its predecessor kept.
+Once their start arrives, they may take as much again as rule 2 allows the others.
 
 A partition is also paused when too many responses have ended since its committed offset. Then whatever holds that
 offset back is given up, if it waits for records.
@@ -105,42 +114,43 @@ class Relief:
         self.startless = StartlessRecords()
         self.unpaired = UnpairedTails()
 
-    def _room(self, *, unknown: bool) -> int:
-        """Returns how many bytes may wait for records."""
-        return self._limits.whole_low_water if unknown else self._limits.low_water
+    def waits_beyond_predecessors(self, waiting_bytes: int) -> bool:
+        """Whether more waits than any predecessor reads on with, so that none can have read as far.
 
-    def startless_record(self, *, unknown: bool) -> tuple[Response, int] | None:
-        """Returns the record whose start is no longer awaited. `unknown`: a predecessor may have published what is
-        read.
+        `waiting_bytes` are those of all responses that have started.
         """
-        return self.startless.oldest() if self.startless.bytes > self._room(unknown=unknown) else None
+        most = self._limits.whole_buffered
+        return waiting_bytes > 2 * most or (waiting_bytes > most and self._since_start_bytes() > most)
 
-    def response(self, early_bytes: int, *, unknown: bool) -> Response | None:
-        """Returns the response whose gap is given up. If it has no early record, it is to be ended. `early_bytes` is
-        of all responses.
+    def overfull(self, waiting_bytes: int, other_bytes: int) -> bool:
+        """Whether no record may be read. `other_bytes` is the size of what is undetermined without waiting for records."""
+        most = self._limits.whole_buffered
+        return waiting_bytes + other_bytes > most and self._since_start_bytes() + other_bytes > most
+
+    def _since_start_bytes(self) -> int:
+        """Returns the size of the records that came after the start of their response and wait for others."""
+        return sum(cost(raw) for each in self._open.values() for raw in each.waits_since_start())
+
+    def startless_record(self, *, reread: bool) -> tuple[Response, int] | None:
+        """Returns the record whose start is no longer awaited. `reread`: a predecessor may have read what is read."""
+        room = self._limits.whole_low_water if reread else self._limits.low_water
+        return self.startless.oldest() if self.startless.bytes > room else None
+
+    def response(self, early_bytes: int) -> Response | None:
+        """Returns the response whose gap is given up. If it has no early record, it is to be ended.
+
+        `early_bytes` is of all responses.
 
         If more than half of the bytes wait for starts, no gap of a started response is given up for them.
         """
-        room = self._room(unknown=unknown)
+        room = self._limits.low_water
         if early_bytes + self._outflow.queued_bytes <= room or early_bytes + self.unpaired.bytes() <= room:
             return None
-        if not unknown and 2 * self.startless.bytes > early_bytes:
+        if 2 * self.startless.bytes > early_bytes:
             return self.startless.oldest()[0]
-        known = self._known(unknown=unknown)
-        if (response := _oldest_gap(known)) is not None:
+        if (response := _oldest_gap(self._open.values())) is not None:
             return response
-        if self.startless.bytes and not unknown:
-            return self.startless.oldest()[0]
-        return _oldest_unpaired(known) if early_bytes == self.startless.bytes else None
-
-    def _known(self, *, unknown: bool) -> list[Response]:
-        """Returns the responses of which no more is published than was read. Asks the histories about the others."""
-        if not unknown:
-            return list(self._open.values())
-        for each in self._open.values():
-            if not each.asked_history and (each.early or each.unpaired) and each.channel:
-                self._outflow.ask(each)
-        return [each for each in self._open.values() if each.nothing_unknown]
+        return self.startless.oldest()[0] if self.startless.bytes else _oldest_unpaired(self._open.values())
 
     def too_many(self, *, unknown: bool) -> list[Response]:
         """Returns the live responses beyond `most_open` to end, the longest unread first.

@@ -213,7 +213,7 @@ class Response(ReceivedResponse):
         self.unnumbered = bool(relay.get("seqless", False))
         self.next_seq = record.seq + 1
         self.acked_seq = self.covered_seq = self.saved_seq = record.seq
-        self.acked_offset = int(relay.get("offset", -1))
+        self.acked_offset = self.begun_offset = int(relay.get("offset", -1))
         # Numbered records may have overtaken each other: those before that offset are not all covered.
         self.last_offset = self.acked_offset if self.unnumbered else -1
         self.tokens = record.tokens

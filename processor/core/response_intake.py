@@ -54,6 +54,7 @@ class ReceivedResponse(ResponseState):
         self.metadata = record.metadata
         self.metadata_size = encoded_size(record.metadata)
         self.start_digest = digest
+        self.begun_offset = raw.offset
         self.unnumbered = record.seq is None
         self.started_at = time_of(record.ts, raw)
         self.size = RECORD_OVERHEAD + json_length(self.id) + json_length(self.channel) + self.metadata_size

@@ -100,6 +100,7 @@ class ResponseState:
         "acked_offset",
         "acked_seq",
         "asked_history",
+        "begun_offset",
         "cancel",
         "channel",
         "covered_mark",
@@ -190,6 +191,8 @@ class ResponseState:
         """The time of its newest frame; None before the first frame of this owner."""
         self.tokens = 0
         self.gaps: list[tuple[int, int]] = []
+        self.begun_offset = -1
+        """All records from here on were read after its start, by a predecessor too."""
         self.started_at = 0
         self.first_token_at: int | None = None
         self.updated_at = 0
@@ -290,10 +293,19 @@ class ResponseState:
             self.phase is Phase.OPEN
             and self.decoding is None
             and not self.early
-            and not self.to_obey
+            and not self.decided_gaps
             and self.decided_end is None
             and self.unpaired is None
         )
+
+    def waits_since_start(self) -> Iterator[Raw]:
+        """Returns the records that came after its start and are held until others arrive."""
+        if self.phase is Phase.AWAITING_START:
+            return iter(())
+        raws = [early.raw for early in self.early.values()]
+        if self.unpaired is not None:
+            raws += self.unpaired.raws()
+        return (raw for raw in raws if raw.offset > self.begun_offset)
 
     def waiting_raws(self) -> Iterator[Raw]:
         """Returns the unacknowledged records in sequence order, the early ones last."""

@@ -5,7 +5,7 @@ It is written in one transaction together with the offset of `commit_point`.
 One batch is under way at a time; a batch that failed is written again unchanged.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -132,6 +132,15 @@ class WriteQueue:
 
     def decide(self, response: Response) -> None:
         self._decided[response.id] = response
+
+    def undecided(self) -> Collection[Response]:
+        """The responses with decisions that may be in no committed record."""
+        found = dict(self._decided)
+        found.update({parked.response.id: parked.response for parked in self._parked.values()})
+        if self._batch is not None:
+            saves = self._batch.saves
+            found.update({save.response.id: save.response for save in saves if save.gaps or save.end or save.closed})
+        return found.values()
 
     def snapshot_due(self, response: Response) -> None:
         if response.phase in {Phase.OPEN, Phase.ENDING} and response.unsaved:

@@ -19,7 +19,10 @@ from processor.relay.takeover import Beginning
 class OwnerActions:
     """What the worker does for it, and what it asks of the worker."""
 
-    consume: Callable[[Sequence[Raw], int], None]
+    consume: Callable[[Sequence[Raw], int], Sequence[Raw]]
+    """Returns the records for which there is no room yet."""
+    consume_as_usual: Callable[[Sequence[Raw], int], None]
+    """Consumes records. Those for which there is no room are fetched again."""
     write: Callable[[], Awaitable[None]]
     commit_trying: Callable[[], Awaitable[None]]
     """Makes durable what is tried, and nothing else."""
@@ -107,7 +110,9 @@ class CarefulReading:
             if not self._owner.running():
                 return
             end = end_of(records)
-            self._owner.consume(records, end)
+            if left := self._owner.consume(records, end):
+                end = left[0].offset
+                care.put_back(left)
             await asyncio.sleep(0)
             self.trying = None
             care.survived(end)
@@ -125,7 +130,7 @@ class CarefulReading:
             if not self._owner.running():
                 return
         self._care = self._care_after_error = None
-        self._owner.consume(care.rest(), care.position)
+        self._owner.consume_as_usual(care.rest(), care.position)
         await self._owner.write()
 
     async def _announce(self, care: Caution, records: Sequence[Raw], *, suspected: bool) -> None:

@@ -70,6 +70,10 @@ class Caution:
             taken.append(self._waiting.popleft())
         return taken
 
+    def put_back(self, records: Sequence[Raw]) -> None:
+        """Records that were taken wait again, before all others."""
+        self._waiting.extendleft(reversed(records))
+
     def rest(self) -> list[Raw]:
         """What waits when all that needs care was fed."""
         rest = list(self._waiting)

@@ -77,6 +77,7 @@ class PartitionWorker:
         self._careful = CarefulReading(
             OwnerActions(
                 consume=self._consume,
+                consume_as_usual=self.consume,
                 write=self._write,
                 commit_trying=self._commit_trying,
                 running=lambda: self.running,
@@ -216,19 +217,21 @@ class PartitionWorker:
             return
         if self._careful.keep(records, position):
             self._alarm.ring()
-        else:
-            self._consume(records, position)
+        elif left := self._consume(records, position):
+            self._parts.consumer.seek(self.number, left[0].offset)
 
-    def _consume(self, records: Sequence[Raw], position: int) -> None:
+    def _consume(self, records: Sequence[Raw], position: int) -> Sequence[Raw]:
+        """Returns the records for which there is no room yet."""
         try:
-            self.pipeline.consume(self._careful.without_poison(records), position, self._clock.monotonic())
+            left = self.pipeline.consume(self._careful.without_poison(records), position, self._clock.monotonic())
         except Exception as error:
             if not records or records[0].offset in self._careful.poison:
                 raise
             self._take_over_with_care(records, error)
-            return
+            return ()
         self._lanes.wake()
         self.progressed()
+        return [record for record in records if record.offset >= left[0].offset] if left else ()
 
     def _take_over_with_care(self, records: Sequence[Raw], error: Exception) -> None:
         """Begin again from what is durable: what the pipeline holds after an error can't be trusted."""

@@ -49,7 +49,7 @@ def test_of_two_halves_given_up_at_once_neither_is_published_before_that_is_dura
         b'{"event":"token","responseId":"r0","seq":3,"text":"y\\ud83d"}',
     ]
     log = [start("r0"), *unpaired, record("r0", 5, "z" * 600)]
-    world = World(list(log), Random(3), Limits(gap_timeout=2, idle_timeout=20, snapshot_interval=1, buffered=400))
+    world = World(list(log), Random(3), Limits(gap_timeout=2, idle_timeout=20, snapshot_interval=1, buffered=800))
     world.faulty = False
     world.pipeline.consume(world.log, len(world.log), world.now)
     world.position = len(world.log)

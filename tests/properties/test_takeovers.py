@@ -115,8 +115,10 @@ def test_every_token_of_a_refused_channel_is_in_the_record_or_a_dead_letter(seed
 
 
 @common
-@given(st.integers(0, 2**32), st.sampled_from((2_000, 6_000, 20_000, 80_000)))
-def test_readers_keep_what_they_saw_however_little_memory_an_owner_has(seed: int, buffered: int) -> None:
+@given(
+    st.integers(0, 2**32), st.sampled_from((2_000, 6_000, 20_000, 80_000)), st.sampled_from(("right", "stale", "none"))
+)
+def test_readers_keep_what_they_saw_however_little_memory_an_owner_has(seed: int, buffered: int, history: str) -> None:
     random = Random(seed)
     streams = []
     for number in range(5):
@@ -133,7 +135,9 @@ def test_readers_keep_what_they_saw_however_little_memory_an_owner_has(seed: int
     while any(streams):
         log.append(random.choice([each for each in streams if each]).pop(0))
     limits = Limits(gap_timeout=1e6, idle_timeout=30, snapshot_interval=0.5, buffered=buffered)
-    world = World(log, random, limits, shares=(1, 4, 12))
+    world = World(
+        log, random, limits, ask_history=history != "none", stale_history=history == "stale", shares=(1, 4, 12)
+    )
     for _ in range(150):
         world.step()
         if random.random() < 0.04:

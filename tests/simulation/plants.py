@@ -41,7 +41,7 @@ _TAKES_UP = """        finished = self._write_queue.finished
         if record is None:
             finished.restore_deleted(response_id, offset, now)
 """
-_BEGINS = "        self._intake.position = self._committed_offset = position\n"
+_BEGINS = "        self._committed_offset = position\n"
 _LOOP_OF_DELIVER = """        first_sent = self._clock.monotonic()
         while {condition}:
             try:
@@ -331,13 +331,24 @@ PLANTS = (
         "relieves as if nothing were published",
         40,
         "processor.core.intake",
+        (("        if self.position < self.reread_before:\n", "        if False:\n"),),
+        scenario="early_tokens_given_up_after_a_takeover_1",
+    ),
+    Plant(
+        "gives up by what its own fetches left waiting",
+        40,
+        "processor.core.relief",
         (
             (
-                "unknown=offset < self.unknown_before)) is not None:\n            if found.early",
-                "unknown=False)) is not None:\n            if found.early",
+                "return waiting_bytes > 2 * most or (waiting_bytes > most and self._since_start_bytes() > most)",
+                "return waiting_bytes > self._limits.whole_low_water",
+            ),
+            (
+                "return waiting_bytes + other_bytes > most and self._since_start_bytes() + other_bytes > most",
+                "return False",
             ),
         ),
-        scenario="early_tokens_given_up_after_a_takeover_1",
+        scenario="early_tokens_given_up_after_a_stale_history",
     ),
     Plant(
         "forgets by the clock",

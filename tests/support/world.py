@@ -40,6 +40,8 @@ class World:
     random: Random
     limits: Limits = field(default_factory=lambda: Limits(gap_timeout=2, idle_timeout=60, snapshot_interval=1))
     ask_history: bool = True
+    stale_history: bool = False
+    """Whether an answer may lack the newest frames of its channel."""
     now: float = 0.0
     published: list[Frame] = field(default_factory=list)
     """Frames in the order in which the channel accepted them, without those it dropped for their id."""
@@ -132,8 +134,8 @@ class World:
         if self.pipeline.paused or self.position >= len(self.log):
             return
         until = min(len(self.log), self.position + self.random.randint(1, 8))
-        self.pipeline.consume(self.log[self.position : until], until, self.now)
-        self.position = until
+        left = self.pipeline.consume(self.log[self.position : until], until, self.now)
+        self.position = left[0].offset if left else until
 
     def pump(self) -> None:
         self.pipeline.tick(self.now)
@@ -202,9 +204,9 @@ class World:
 
     def findings(self, channel: str) -> dict[str, Published]:
         found: dict[str, Published] = {}
-        for frame in self.published:
-            if frame.channel != channel:
-                continue
+        frames = [frame for frame in self.published if frame.channel == channel]
+        shown = self.random.randint(0, len(frames)) if self.stale_history else len(frames)
+        for frame in frames[:shown]:
             before = found.get(frame.response_id, Published(-1, {}, False))
             end = int(frame.headers.get("seqEnd", frame.headers["seq"]))
             lengths = dict(before.lengths)

@@ -64,6 +64,8 @@ REORDERED = log_of(
         (WHOLE.share(100), WHOLE.share(100)),
         (WHOLE.share(100), WHOLE),
         (Limits(buffered=1_300_000), Limits(buffered=1_300_000)),
+        (Limits(buffered=500_000), Limits(buffered=500_000)),
+        (Limits(buffered=500_000).share(3), Limits(buffered=500_000).share(12)),
     ],
 )
 def test_a_successor_gives_up_nothing_that_was_published(cut: int, shares: tuple[Limits, Limits]) -> None:
@@ -81,6 +83,49 @@ def test_a_successor_gives_up_nothing_that_was_published(cut: int, shares: tuple
         write(second)
         text += publish(second, "r")
     assert text.startswith(shown)
+
+
+def test_nothing_is_read_of_a_fetch_while_too_much_is_undetermined() -> None:
+    pipeline = PartitionPipeline(Decoder(), Limits(buffered=300_000))
+    pipeline.begin(0, 0, clean=True)
+    rest = pipeline.consume(REORDERED, 6, 0.0)
+    assert [raw.offset for raw in rest] == [4, 5]
+    assert pipeline.position == 4
+    assert pipeline.paused
+    assert pipeline.consume(rest, 6, 0.0) == rest
+    publish(pipeline, "r")
+    publish(pipeline, "b")
+    write(pipeline)
+    publish(pipeline, "r")
+    publish(pipeline, "b")
+    assert not pipeline.paused
+    assert not pipeline.consume(rest, 6, 0.0)
+    assert pipeline.position == 6
+
+
+def test_a_successor_gives_up_gaps_where_every_predecessor_had_stopped() -> None:
+    limits = Limits(buffered=300_000)
+    first = PartitionPipeline(Decoder(), limits)
+    first.begin(0, 0, clean=True)
+    first.consume(REORDERED, 6, 0.0)
+    assert publish(first, "r") + publish(first, "b") == "", "the gaps are not durable"
+    second = PartitionPipeline(Decoder(), limits)
+    second.begin(0, 6, clean=False)
+    second.consume(REORDERED[:3], 3, 0.0)
+    assert second._open["r"].early, "as much may have waited in the first"
+    rest = second.consume(REORDERED[3:], 6, 0.0)
+    assert [raw.offset for raw in rest] == [4, 5]
+    assert not second._open["r"].early
+
+
+def test_what_came_before_its_start_ends_no_wait_of_a_successor_before_twice_as_much_waits() -> None:
+    log = log_of(*(event for name in "rstuvw" for event in (token(name, 2, BIG), start(name))))
+    pipeline = PartitionPipeline(Decoder(), Limits(buffered=500_000).share(2))
+    pipeline.begin(0, len(log) + 1, clean=False)
+    assert not pipeline.consume(log[:8], 8, 0.0)
+    assert [name for name, response in pipeline._open.items() if response.early] == ["r", "s", "t", "u"]
+    pipeline.consume(log[8:], 12, 0.0)
+    assert not pipeline._open["r"].early
 
 
 def test_owners_have_the_same_room_for_what_a_predecessor_read_however_it_is_split() -> None:

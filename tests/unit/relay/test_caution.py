@@ -55,6 +55,15 @@ def stretches(care: Caution) -> list[tuple[int, int]]:
     return found
 
 
+def test_what_found_no_room_is_consumed_next() -> None:
+    care = Caution(2, 9)
+    care.add(RECORDS, 9)
+    taken = care.next_records()
+    care.put_back(taken[1:])
+    assert [raw.offset for raw in care.next_records()] == [6, 7]
+    assert not care.over
+
+
 def test_where_nothing_is_unread_there_is_nothing_to_be_careful_with() -> None:
     assert caution(CommitMetadata(), 100, 5, 5) is None
 
