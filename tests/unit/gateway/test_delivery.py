@@ -328,7 +328,7 @@ async def test_frames_that_leave_the_buffer_before_a_reader_resumes_are_no_hole(
     connection = Connection(gateway, "chat:1")
     gateway.hub.buffer.trim(1_001)  # while the headers are sent
     publish(gateway, token(4, 3, "d"))
-    serving = asyncio.create_task(connection.delivery.run_channels(begin, [], 20))
+    serving = asyncio.create_task(connection.delivery.run_channels(begin, None, 20))
     await live(connection)
     connection.delivery.close()
     await serving
