@@ -97,13 +97,14 @@ class StreamDelivery:
         self, begin: ResumeAfter | BeginWithSnapshots, first: Once[FirstPage] | None, limit: int
     ) -> None:
         """Serves all frames of the client's channels until it is closed. Raises ConnectionError, ReaderStalled."""
+        whole = True
         try:
             outcome = await self._serve_channels(begin, first, limit)
         except StoreUnavailable as error:
             log.warning("gateway_store_unavailable", error=str(error))
-            outcome = Outcome.CLOSING
+            outcome, whole = Outcome.CLOSING, False
         if outcome is not Outcome.ENDED:
-            await self._say_bye()
+            await self._say_bye(whole=whole)
 
     async def _serve_channels(
         self, begin: ResumeAfter | BeginWithSnapshots, first: Once[FirstPage] | None, limit: int
@@ -129,14 +130,15 @@ class StreamDelivery:
             first.take()
             self._resume(begin)
         self._place.give_back()
+        whole = True
         while (outcome := await self._follow()) is Outcome.LOST_PLACE:
             await self._let_drain()
             self.client.move_to(self._hub.buffer.ends, self._hub.buffer.serial)
             if not await self._send_current():
-                outcome = Outcome.CLOSING
+                outcome, whole = Outcome.CLOSING, False
                 break
         if outcome is not Outcome.ENDED and self.client.stream is not None and self.client.stream.resumable:
-            await self._say_bye()
+            await self._say_bye(whole=whole)
 
     async def _send_current(self) -> bool:
         """Returns False where nothing is known of the response now."""
@@ -242,9 +244,10 @@ class StreamDelivery:
     def _ended(self) -> bool:
         return self.client.stream is not None and self.client.stream.ended
 
-    async def _say_bye(self) -> None:
+    async def _say_bye(self, *, whole: bool) -> None:
+        """`whole`: nothing before the stream's position is missing."""
         line = event_line(None, "bye", None, None)
-        await self._send(event("bye", None, line, retry_ms=self.retry_ms()))
+        await self._send(event("bye", self.client.position(whole=whole), line, retry_ms=self.retry_ms()))
 
     async def _send(self, block: bytes) -> None:
         if block:

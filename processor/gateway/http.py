@@ -145,21 +145,21 @@ class EventsV1:
             log.error("gateway_failed", route=template, error=type(error).__name__, where=where(error))  # noqa: TRY400
             response = ApiError(500, "internal", "The server failed. Its log has the reason.").response()
         if not response.prepared:
-            response.headers.update(self._cors.headers(request))
+            response.headers.update({"Cache-Control": "no-store"} | self._cors.headers(request))
         self._parts.metrics.count_api_request(template, response.status)
         return response
 
     async def _serve(self, request: web.Request, route: StreamRoute) -> web.StreamResponse:
         if request.method == "OPTIONS":
             return web.Response(status=204, headers=self._cors.preflight(request, route))
-        if request.method not in ("GET", "HEAD"):
-            allowed = {"Allow": "GET, HEAD, OPTIONS"}
+        if request.method not in route.methods:
+            allowed = {"Allow": ", ".join([*route.methods, "OPTIONS"])}
             raise ApiError(405, "method_not_allowed", "This path does not take that method.", allowed)
         grant = await self._grant(request)
         query = read_query(route, request.query)
         if route.path is GatewayPath.DESCRIPTION:
             body = orjson.dumps(describe(version("tokenstream"), api=False, streams=True))
-            return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-store"})
+            return web.Response(body=body, content_type="application/json")
         with self._place(request):
             try:
                 if route.path is GatewayPath.RESPONSE:
