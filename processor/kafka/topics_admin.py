@@ -1,4 +1,4 @@
-"""Create, correct and check the four topics, through aiokafka's admin client.
+"""Create, correct and check the topics, through aiokafka's admin client.
 
 What is known of that client (0.14), and handled here: it raises for almost nothing, so every answer's error code is
 read; `describe_topics(names)` asks the broker to *create* what is missing, so all topics are listed instead;
