@@ -46,7 +46,9 @@ class Cors:
         valid = len(asked) <= _LONGEST and _HEADER_NAMES.fullmatch(asked.strip()) is not None
         return headers | {
             "Access-Control-Allow-Methods": ", ".join(methods),
-            "Access-Control-Allow-Headers": asked.strip() if valid else "Authorization, Content-Type, If-None-Match",
+            "Access-Control-Allow-Headers": asked.strip()
+            if valid
+            else "Authorization, Content-Type, If-None-Match, Last-Event-ID",
             "Access-Control-Max-Age": "600",
         }
 

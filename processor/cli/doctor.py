@@ -73,7 +73,7 @@ async def kafka_findings(kafka: KafkaConnection, wanted: TopicsWanted) -> list[C
     others = [sentence for sentence in differences if SIZES not in sentence]
     return [
         CheckResult("kafka", True, f"{kafka.bootstrap_servers} answers"),
-        _all_well("topics", others, "all four are as they should be", APPLY),
+        _all_well("topics", others, "all are as they should be", APPLY),
         _all_well("sizes", sizes, f"{SIZES} is large enough everywhere", APPLY),
     ]
 

@@ -17,6 +17,7 @@ from processor.gateway.clients import StreamClient, StreamState, Wire
 from processor.gateway.deltas import FrameMissing
 from processor.gateway.events import event, event_line, snapshot_line
 from processor.gateway.hub import Hub
+from processor.gateway.places import Once, SnapshotPlace, SnapshotPlaces
 from processor.gateway.resume import BeginWithSnapshots, ResumeAfter
 from processor.gateway.snapshots import FirstPage, Snapshots
 from processor.gateway.transcripts import ResponseSnapshot
@@ -41,6 +42,10 @@ class StreamWire(Wire, Protocol):
         """Returns when most of what was written is on its way. Raises ConnectionError where the reader is gone."""
         ...
 
+    def abort(self) -> None:
+        """Ends the connection at once: `drained` raises then."""
+        ...
+
 
 class Outcome(Enum):
     LOST_PLACE = auto()
@@ -54,6 +59,7 @@ class DeliveryParts:
 
     hub: Hub
     snapshots: Snapshots
+    places: SnapshotPlaces
     clock: Clock
     random: Random
     counted: Callable[[int], None]
@@ -61,9 +67,14 @@ class DeliveryParts:
 
 
 class StreamDelivery:
-    """One stream. `close` ends it with `bye`."""
+    """One stream. `close` ends it with `bye`. `place` may be held already, with the first record in memory."""
 
-    def __init__(self, parts: DeliveryParts, client: StreamClient, wire: StreamWire) -> None:
+    def __init__(
+        self, parts: DeliveryParts, client: StreamClient, wire: StreamWire, place: SnapshotPlace | None = None
+    ) -> None:
+        self._place = place or SnapshotPlace(parts.places)
+        self._place.leave = wire.abort
+        self._clock = parts.clock
         self._hub = parts.hub
         self._snapshots = parts.snapshots
         self._random = parts.random
@@ -83,23 +94,24 @@ class StreamDelivery:
         return RETRY_MS + int(self._random.random() * RETRY_JITTER_MS)
 
     async def run_channels(
-        self, begin: ResumeAfter | BeginWithSnapshots, pages: Sequence[FirstPage], limit: int
+        self, begin: ResumeAfter | BeginWithSnapshots, first: Once[FirstPage] | None, limit: int
     ) -> None:
         """Serves all frames of the client's channels until it is closed. Raises ConnectionError, ReaderStalled."""
+        whole = True
         try:
-            outcome = await self._serve_channels(begin, pages, limit)
+            outcome = await self._serve_channels(begin, first, limit)
         except StoreUnavailable as error:
             log.warning("gateway_store_unavailable", error=str(error))
-            outcome = Outcome.CLOSING
+            outcome, whole = Outcome.CLOSING, False
         if outcome is not Outcome.ENDED:
-            await self._say_bye()
+            await self._say_bye(whole=whole)
 
     async def _serve_channels(
-        self, begin: ResumeAfter | BeginWithSnapshots, pages: Sequence[FirstPage], limit: int
+        self, begin: ResumeAfter | BeginWithSnapshots, first: Once[FirstPage] | None, limit: int
     ) -> Outcome:
         """Raises StoreUnavailable: the reader had better come back to another gateway, or later."""
         if isinstance(begin, BeginWithSnapshots):
-            await self._send_snapshots(pages, limit, returning=begin.returning)
+            await self._send_snapshots(first, limit, returning=begin.returning)
         else:
             self._resume(begin)
         while (outcome := await self._follow()) is Outcome.LOST_PLACE:
@@ -107,32 +119,41 @@ class StreamDelivery:
             self._reset()
             self.client.move_to(self._hub.buffer.ends, self._hub.buffer.serial)
             await self._send(event("reset", self.client.position(whole=False), event_line(None, "reset", None, None)))
-            again = [await self._snapshots.first_page(channel, limit) for channel in sorted(self.client.channels)]
-            await self._send_snapshots(again, limit, returning=True)
+            await self._send_snapshots(None, limit, returning=True)
         return outcome
 
-    async def run_response(self, begin: ResumeAfter | None, first: ResponseSnapshot) -> None:
+    async def run_response(self, begin: ResumeAfter | None, first: Once[ResponseSnapshot]) -> None:
         """Serves one response until its end. Raises ConnectionError, ReaderStalled."""
         if begin is None:
-            await self._send_record(first)
+            await self._send_record(first.take())
         else:
+            first.take()
             self._resume(begin)
+        self._place.give_back()
+        whole = True
         while (outcome := await self._follow()) is Outcome.LOST_PLACE:
             await self._let_drain()
             self.client.move_to(self._hub.buffer.ends, self._hub.buffer.serial)
-            if (snapshot := await self._current()) is None:
-                outcome = Outcome.CLOSING
+            if not await self._send_current():
+                outcome, whole = Outcome.CLOSING, False
                 break
-            await self._send_record(snapshot)
         if outcome is not Outcome.ENDED and self.client.stream is not None and self.client.stream.resumable:
-            await self._say_bye()
+            await self._say_bye(whole=whole)
 
-    async def _current(self) -> ResponseSnapshot | None:
+    async def _send_current(self) -> bool:
+        """Returns False where nothing is known of the response now."""
         assert self.client.only is not None, "a stream of one response"
         try:
-            return await self._snapshots.current(self.client.only)
+            await self._snapshots.settle(self.client.only)
+            await self._place.take()
+            snapshot = await self._snapshots.current(self.client.only)
+            if snapshot is not None:
+                await self._send_record(snapshot)
         except StoreUnavailable:
-            return None
+            return False
+        finally:
+            self._place.give_back()
+        return snapshot is not None
 
     async def _send_record(self, snapshot: ResponseSnapshot) -> None:
         client = self.client
@@ -147,21 +168,37 @@ class StreamDelivery:
         held = buffer.holds(begin.offsets, client.partitions)
         client.move_to(begin.offsets, buffer.serial_at(client.channels, begin.offsets) if held else 0)
 
-    async def _send_snapshots(self, pages: Sequence[FirstPage], limit: int, *, returning: bool) -> None:
+    async def _send_snapshots(self, first: Once[FirstPage] | None, limit: int, *, returning: bool) -> None:
+        """`first` is the page of the first channel in alphabetical order, where it was read already."""
         client = self.client
         client.state = StreamState.LOADING
         ids = self._hub.begin_with_snapshots(client)
         ended = self._hub.ended_lately(client) if returning else []
-        for page in pages:
-            async for snapshot in self._snapshots.of_channel(page, limit):
-                await self._send_snapshot(snapshot)
-        for response_id in [*ended, *ids]:
-            if response_id not in client.covered:
-                current = await self._snapshots.current(response_id)
-                if current is not None:
-                    await self._send_snapshot(current)
+        try:
+            for number, channel in enumerate(sorted(client.channels)):
+                await self._send_stored(first if number == 0 else None, channel, limit)
+            for response_id in [*ended, *ids]:
+                if response_id not in client.covered:
+                    await self._send_known(response_id)
+        finally:
+            self._place.give_back()
         only = next(iter(client.channels)) if len(client.channels) == 1 else None
         await self._send(event("ready", client.position(), event_line(only, "ready", None, None)))
+
+    async def _send_stored(self, first: Once[FirstPage] | None, channel: str, limit: int) -> None:
+        await self._place.take()
+        page = await self._snapshots.first_page(channel, limit) if first is None else first.take()
+        async for snapshot in self._snapshots.of_channel(page, limit):
+            await self._send_snapshot(snapshot)
+
+    async def _send_known(self, response_id: str) -> None:
+        if self._snapshots.lacks(response_id):
+            self._place.give_back()  # others need not wait until it is complete
+            await self._snapshots.settle(response_id)
+        await self._place.take()
+        current = await self._snapshots.current(response_id)
+        if current is not None:
+            await self._send_snapshot(current)
 
     async def _send_snapshot(self, snapshot: ResponseSnapshot) -> None:
         client = self.client
@@ -207,9 +244,10 @@ class StreamDelivery:
     def _ended(self) -> bool:
         return self.client.stream is not None and self.client.stream.ended
 
-    async def _say_bye(self) -> None:
+    async def _say_bye(self, *, whole: bool) -> None:
+        """`whole`: nothing before the stream's position is missing."""
         line = event_line(None, "bye", None, None)
-        await self._send(event("bye", None, line, retry_ms=self.retry_ms()))
+        await self._send(event("bye", self.client.position(whole=whole), line, retry_ms=self.retry_ms()))
 
     async def _send(self, block: bytes) -> None:
         if block:
@@ -218,11 +256,14 @@ class StreamDelivery:
             await self._let_drain()
 
     async def _let_drain(self) -> None:
+        self._place.sending = self._clock.monotonic()
         try:
             async with asyncio.timeout(STALLED_SECONDS):
                 await self._wire.drained()
         except TimeoutError:
             raise ReaderStalled from None
+        finally:
+            self._place.sending = None
 
 
 async def spread(

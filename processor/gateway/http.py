@@ -25,6 +25,7 @@ from processor.gateway.delivery import DeliveryParts, ReaderStalled, StreamDeliv
 from processor.gateway.events import KEEP_ALIVE
 from processor.gateway.formats import StreamFormat, headers_of, new_stream
 from processor.gateway.hub import Hub
+from processor.gateway.places import Once, SnapshotPlace, SnapshotPlaces
 from processor.gateway.resume import BeginWithSnapshots, ResumeAfter, beginning
 from processor.gateway.routes import GatewayPath, StreamQuery, StreamRoute, find_stream, read_query
 from processor.gateway.snapshots import FirstPage, Snapshots, StoredRecords
@@ -37,6 +38,8 @@ KEEP_ALIVE_SECONDS = 15.0
 SWEEP_SECONDS = 0.5
 POSITION_SECONDS = 225.0
 """Seconds between two `id:` lines of an idle reader. A position of 15 minutes ago would no longer be in the buffer."""
+PLACE_SECONDS = 30.0
+"""Seconds that a reader waits for a place to be sent snapshots, before it is refused."""
 CLOSING_SHARE = 0.8
 """Of the time of a drain: `bye` is sent to all readers."""
 LEAVING_SHARE = 0.9
@@ -81,6 +84,9 @@ class HttpWire:
         if not self._transport.is_closing():
             self._transport.write(b"%x\r\n%b\r\n" % (len(block), block) if self._chunked else block)
 
+    def abort(self) -> None:
+        abort(self._transport)
+
     async def drained(self) -> None:
         if self._transport.is_closing():
             raise ConnectionResetError("the reader is gone")
@@ -110,9 +116,11 @@ class EventsV1:
         self._streams: set[OpenStream] = set()
         self._readers: dict[int, web.Request] = {}
         self._draining = False
+        self._places = SnapshotPlaces()
         self._delivery = DeliveryParts(
             parts.hub,
             self._snapshots,
+            self._places,
             parts.clock,
             parts.random,
             counted=parts.metrics.gateway_events.inc,
@@ -137,21 +145,21 @@ class EventsV1:
             log.error("gateway_failed", route=template, error=type(error).__name__, where=where(error))  # noqa: TRY400
             response = ApiError(500, "internal", "The server failed. Its log has the reason.").response()
         if not response.prepared:
-            response.headers.update(self._cors.headers(request))
+            response.headers.update({"Cache-Control": "no-store"} | self._cors.headers(request))
         self._parts.metrics.count_api_request(template, response.status)
         return response
 
     async def _serve(self, request: web.Request, route: StreamRoute) -> web.StreamResponse:
         if request.method == "OPTIONS":
             return web.Response(status=204, headers=self._cors.preflight(request, route))
-        if request.method not in ("GET", "HEAD"):
-            allowed = {"Allow": "GET, HEAD, OPTIONS"}
+        if request.method not in route.methods:
+            allowed = {"Allow": ", ".join([*route.methods, "OPTIONS"])}
             raise ApiError(405, "method_not_allowed", "This path does not take that method.", allowed)
         grant = await self._grant(request)
         query = read_query(route, request.query)
         if route.path is GatewayPath.DESCRIPTION:
             body = orjson.dumps(describe(version("tokenstream"), api=False, streams=True))
-            return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-store"})
+            return web.Response(body=body, content_type="application/json")
         with self._place(request):
             try:
                 if route.path is GatewayPath.RESPONSE:
@@ -199,13 +207,15 @@ class EventsV1:
                 raise forbidden(f"The credential does not grant `{READ}` on this channel.")
         partitions = frozenset(self._parts.partition_of(channel) for channel in query.channels)
         begin = beginning(request.headers.get("Last-Event-ID", ""), partitions, self._hub.buffer)
-        pages: list[FirstPage] = []
-        if isinstance(begin, BeginWithSnapshots):
-            # Before any header, so that a store that is down is a 503.
-            pages = [await self._snapshots.first_page(channel, query.limit) for channel in sorted(query.channels)]
-        async with self._stream(request, query, partitions) as (response, delivery):
-            if delivery is not None:
-                await delivery.run_channels(begin, pages, query.limit)
+        first: Once[FirstPage] | None = None
+        with self._snapshot_place() as place:
+            if isinstance(begin, BeginWithSnapshots):
+                # Before any header, so that a store that is down is a 503.
+                await _taken(place)
+                first = Once(await self._snapshots.first_page(min(query.channels), query.limit))
+            async with self._stream(request, query, partitions, place) as (response, delivery):
+                if delivery is not None:
+                    await delivery.run_channels(begin, first, query.limit)
         return response
 
     # One response
@@ -213,29 +223,52 @@ class EventsV1:
     async def _serve_response(
         self, request: web.Request, grant: Grant, response_id: str, wanted: StreamFormat
     ) -> web.StreamResponse:
-        snapshot = await self._snapshots.current(response_id)
-        if snapshot is None or not grant.allows(READ, snapshot.channel):
-            raise not_found()
-        partitions = frozenset({self._parts.partition_of(snapshot.channel)})
-        begin: ResumeAfter | None = None
-        if wanted is StreamFormat.TOKENSTREAM:
-            asked = beginning(request.headers.get("Last-Event-ID", ""), partitions, self._hub.buffer)
-            begin = asked if isinstance(asked, ResumeAfter) else None
-        if begin is not None and snapshot.finished:
-            left = self._hub.buffer.of_response(snapshot.channel, response_id)
-            if not any(frame.offset > begin.offsets.get(frame.partition, -1) for frame in left):
+        await self._snapshots.settle(response_id)
+        with self._snapshot_place() as place:
+            await _taken(place)
+            snapshot = await self._snapshots.current(response_id)
+            if snapshot is None or not grant.allows(READ, snapshot.channel):
+                raise not_found()
+            channel, finished, first = snapshot.channel, snapshot.finished, Once(snapshot)
+            del snapshot  # nobody but the stream holds it
+            partitions = frozenset({self._parts.partition_of(channel)})
+            begin = self._resumed(request, partitions) if wanted is StreamFormat.TOKENSTREAM else None
+            if begin is not None and finished and not self._has_more(channel, response_id, begin):
                 return web.Response(status=204)  # an EventSource then connects no more
-        query = StreamQuery(frozenset({snapshot.channel}), 0, wanted)
-        async with self._stream(request, query, partitions, only=response_id) as (response, delivery):
-            if delivery is not None:
-                # Read again: frames came meanwhile.
-                latest = snapshot if snapshot.finished else await self._snapshots.current(response_id)
-                await delivery.run_response(begin, latest or snapshot)
-        return response
+            query = StreamQuery(frozenset({channel}), 0, wanted)
+            async with self._stream(request, query, partitions, place, only=response_id) as (response, delivery):
+                if delivery is not None:
+                    if not finished and (latest := await self._snapshots.current(response_id)) is not None:
+                        first, latest = Once(latest), None  # frames came meanwhile
+                    await delivery.run_response(begin, first)
+            return response
+
+    def _resumed(self, request: web.Request, partitions: frozenset[int]) -> ResumeAfter | None:
+        asked = beginning(request.headers.get("Last-Event-ID", ""), partitions, self._hub.buffer)
+        return asked if isinstance(asked, ResumeAfter) else None
+
+    def _has_more(self, channel: str, response_id: str, begin: ResumeAfter) -> bool:
+        left = self._hub.buffer.of_response(channel, response_id)
+        return any(frame.offset > begin.offsets.get(frame.partition, -1) for frame in left)
+
+    @contextlib.contextmanager
+    def _snapshot_place(self) -> Iterator[SnapshotPlace]:
+        """A place that is not taken yet, and is given back in the end."""
+        place = SnapshotPlace(self._places)
+        try:
+            yield place
+        finally:
+            place.give_back()
 
     @contextlib.asynccontextmanager
     async def _stream(
-        self, request: web.Request, query: StreamQuery, partitions: frozenset[int], *, only: str | None = None
+        self,
+        request: web.Request,
+        query: StreamQuery,
+        partitions: frozenset[int],
+        place: SnapshotPlace,
+        *,
+        only: str | None = None,
     ) -> AsyncIterator[tuple[web.StreamResponse, StreamDelivery | None]]:
         """A stream whose headers are sent, and whose client the hub knows. Without a delivery only headers were asked for."""
         response = web.StreamResponse(headers=HEADERS | headers_of(query.format) | self._cors.headers(request))
@@ -248,7 +281,7 @@ class EventsV1:
         stream = new_stream(query.format, only) if only is not None else None
         client = StreamClient(query.channels, partitions, wire, only=only, stream=stream)
         client.move_to(self._hub.buffer.ends, self._hub.buffer.serial)
-        delivery = StreamDelivery(self._delivery, client, wire)
+        delivery = StreamDelivery(self._delivery, client, wire, place)
         if stream is None or stream.resumable:
             wire.write(b"retry: %d\n\n" % delivery.retry_ms())
         now = self._parts.clock.monotonic()
@@ -279,6 +312,7 @@ class EventsV1:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             now = self._parts.clock.monotonic()
+            self._places.relieve(now)
             for stream in self._streams:
                 if now >= stream.next_comment:
                     stream.next_comment = now + KEEP_ALIVE_SECONDS
@@ -325,3 +359,12 @@ class EventsV1:
     async def _all_left(self) -> None:
         while self._readers:
             await asyncio.sleep(0.02)
+
+
+async def _taken(place: SnapshotPlace) -> None:
+    """Raises ApiError 503 where so many readers wait for snapshots that this one would wait for too long."""
+    try:
+        async with asyncio.timeout(PLACE_SECONDS):
+            await place.take()
+    except TimeoutError:
+        raise overloaded("Too many readers wait for snapshots. Try again later.") from None

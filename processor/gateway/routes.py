@@ -43,7 +43,7 @@ class StreamRoute:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        return ("GET",)
+        return ("GET", "HEAD")
 
 
 def find_stream(target: str, *, alone: bool) -> StreamRoute | None:

@@ -31,7 +31,7 @@ class StoredRecords(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FirstPage:
-    """What the store has of a channel, begun to be read before anything is answered."""
+    """What the store has of a channel, up to `PAGE_BYTES`, begun to be read before anything is answered."""
 
     channel: str
     items: Sequence[StoredResponse]
@@ -74,25 +74,37 @@ class Snapshots:
             if (snapshot := await self._ended(response_id, ended)) is not None:
                 yield snapshot
 
-    async def current(self, response_id: str) -> ResponseSnapshot | None:
-        """What is known of a response now, open or finished; None where nothing is. Raises StoreUnavailable."""
+    def lacks(self, response_id: str) -> bool:
+        """Whether a record has to come before the response can be shown."""
+        transcript = self._hub.transcripts.transcript(response_id)
+        return transcript is not None and transcript.lacks
+
+    async def settle(self, response_id: str) -> None:
+        """Returns once nothing lacks, or when a text that is in memory has waited long enough for what it lacks."""
         deadline = self._clock.monotonic() + COMPLETE_WITHIN
-        while True:
-            transcript = self._hub.transcripts.transcript(response_id)
-            if transcript is None:
-                ended = self._hub.transcripts.ended(response_id)
-                if ended is not None and ended.value is not None:
-                    return await self._ended(response_id, ended)
-                stored = await self._get(response_id)
-                return None if stored is None else await rendered(_snapshot(stored.value))
-            if not transcript.lacks:
-                return await rendered(transcript.snapshot(self._hub.buffer.serial))
+        while (transcript := self._hub.transcripts.transcript(response_id)) is not None and transcript.lacks:
             await self._complete(response_id, transcript.channel)
-            late = self._clock.monotonic() > deadline
-            if late and transcript.in_memory and self._hub.transcripts.transcript(response_id) is transcript:
-                return await rendered(transcript.snapshot(self._hub.buffer.serial))
+            if transcript.in_memory and self._clock.monotonic() > deadline:
+                return
             if transcript.lacks:
                 await asyncio.sleep(ASK_AGAIN)
+
+    async def current(self, response_id: str) -> ResponseSnapshot | None:
+        """What is known of a response now, open or finished; None where nothing is. To be called once it is settled.
+
+        Raises StoreUnavailable.
+        """
+        transcript = self._hub.transcripts.transcript(response_id)
+        if transcript is not None and not transcript.in_memory:  # evicted since it was settled
+            await self.settle(response_id)
+            transcript = self._hub.transcripts.transcript(response_id)
+        if transcript is not None:
+            return await rendered(transcript.snapshot(self._hub.buffer.serial))
+        ended = self._hub.transcripts.ended(response_id)
+        if ended is not None and ended.value is not None:
+            return await self._ended(response_id, ended)
+        stored = await self._get(response_id)
+        return None if stored is None else await rendered(_snapshot(stored.value))
 
     async def _complete(self, response_id: str, channel: str) -> None:
         stored: StoredResponse | None = None

@@ -1,4 +1,4 @@
-"""Creates, corrects and checks the four topics, with aiokafka's admin client.
+"""Creates, corrects and checks the topics, with aiokafka's admin client.
 
 Known defects of that client (0.14) that are handled here:
 

@@ -1,6 +1,7 @@
 """The rows of the table without a realtime service: readers follow the streams of gateways."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -18,6 +19,9 @@ HELD = 20.0
 """Seconds in which slow readers take nothing. What is published meanwhile is more than sockets hold."""
 SLOW_READERS = 4
 RETURNING = 8
+JOINING = 100
+KILLS = 8
+EVERY = 15.0
 FEW_BYTES = "20000"
 
 DirectScenario = Callable[[DirectStand], Awaitable[None]]
@@ -126,6 +130,41 @@ async def gateways_roll(stand: DirectStand) -> None:
     stand.strike("bye", sum(reader.events.names.count("bye") for reader in stand.readers))
 
 
+async def crowd(stand: DirectStand) -> None:
+    """Readers join, reload and reconnect at random while a relay or a gateway is killed every 15 s."""
+    chance = random.Random(stand.setup.seed)
+    stand.others = stand.new_readers(JOINING)
+    over = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_move_about(stand, chance, over))
+        for turn in range(KILLS):
+            await asyncio.sleep(EVERY)
+            role, processes = ("relay", stand.relays) if turn % 2 == 0 else ("gateway", stand.gateways)
+            stand.say(f"kill -9 of a {role}")
+            stand.strike(f"kill -9 of a {role}", 1)
+            await stand.crew.kill_and_restart(chance.choice(processes))
+        over.set()
+    await asyncio.sleep(EVERY)
+
+
+async def _move_about(stand: DirectStand, chance: random.Random, over: asyncio.Event) -> None:
+    """Returns once it is over and everyone has joined."""
+    waiting = list(stand.others)
+    while waiting or not over.is_set():
+        await asyncio.sleep(chance.uniform(0.0, 0.2))
+        if waiting and chance.random() < 0.3:
+            waiting.pop().come()
+            stand.strike("join", 1)
+            continue
+        reader = chance.choice(stand.readers)
+        if chance.random() < 0.5:
+            await reader.reload()
+            stand.strike("reload", 1)
+        else:
+            await reader.reconnect()
+            stand.strike("reconnect", 1)
+
+
 STEADY = Shape(slots=8, channels=4, pause=0.08)
 
 DIRECT_ROWS = (
@@ -167,5 +206,17 @@ DIRECT_ROWS = (
             shape=Shape(slots=10, channels=10, pause=0.25, shortest=30, longest=90),
             settings={"DRAIN_TIMEOUT": "10"},
         ),
+    ),
+    DirectRow(
+        name="direct-crowd",
+        title="Without a realtime service: 500 readers join, reload and reconnect at random, a relay or a gateway killed every 15 s",
+        run=crowd,
+        setup=DirectSetup(
+            relays=2,
+            gateways=3,
+            readers=400,
+            shape=Shape(slots=10, channels=10, pause=0.25, shortest=30, longest=90),
+        ),
+        exact=False,
     ),
 )

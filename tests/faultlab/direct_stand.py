@@ -90,6 +90,17 @@ class DirectReader:
             if not self._task.cancelled():
                 self._task.result()
 
+    async def reload(self) -> None:
+        """As a page that is loaded again: it knows nothing, and asks from the beginning."""
+        await self.leave()
+        self.events = self.stream.state = TimedEvents()
+        self.come()
+
+    async def reconnect(self) -> None:
+        """As a page whose connection was lost: it goes on after the last id."""
+        await self.leave()
+        self.come()
+
     def text_hashes(self, response_id: str) -> Mapping[str, str]:
         return self.stream.texts({response_id}).get(response_id, {})
 

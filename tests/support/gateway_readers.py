@@ -12,7 +12,8 @@ from processor.gateway.clients import StreamClient
 from processor.gateway.delivery import DeliveryParts, StreamDelivery
 from processor.gateway.formats import StreamFormat, new_stream
 from processor.gateway.hub import Hub, HubLimits
-from processor.gateway.resume import BeginWithSnapshots, beginning
+from processor.gateway.places import Once, SnapshotPlaces
+from processor.gateway.resume import beginning
 from processor.gateway.snapshots import Snapshots
 from processor.ports.store import Page, Position, StoredResponse
 from processor.reader.reader import Message, Reader, ReaderLimits
@@ -73,6 +74,7 @@ class KeptWire:
 
     def __init__(self) -> None:
         self.written = b""
+        self.aborted = False
         self._taken = 0
         self._room = asyncio.Event()
         self._room.set()
@@ -97,6 +99,12 @@ class KeptWire:
 
     async def drained(self) -> None:
         await self._room.wait()
+        if self.aborted:
+            raise ConnectionResetError("the reader is gone")
+
+    def abort(self) -> None:
+        self.aborted = True
+        self._room.set()
 
 
 class EventReader:
@@ -137,6 +145,7 @@ class Gateway:
     buffer_bytes: int = MIB
     transcript_bytes: int = MIB
     partitions: int = 1
+    places_count: int = 8
     hub: Hub = field(init=False)
     store: MemoryRecords = field(default_factory=MemoryRecords)
     events: int = 0
@@ -147,7 +156,8 @@ class Gateway:
         for partition in range(self.partitions):
             self.hub.buffer.begin(partition, 0)
         self.snapshots = Snapshots(self.hub, self.store, Clock())
-        self.parts = DeliveryParts(self.hub, self.snapshots, Clock(), Random(1), self._count, self._reset)
+        self.places = SnapshotPlaces(self.places_count)
+        self.parts = DeliveryParts(self.hub, self.snapshots, self.places, Clock(), Random(1), self._count, self._reset)
 
     def _count(self, events: int) -> None:
         self.events += events
@@ -185,14 +195,12 @@ class Connection:
         begin = beginning(self._last_id, self._partitions, self._gateway.hub.buffer)
         if self._only is not None:
             self.client.move_to(self._gateway.hub.buffer.ends, self._gateway.hub.buffer.serial)
+            await self._gateway.snapshots.settle(self._only)
             first = await self._gateway.snapshots.current(self._only)
             assert first is not None
-            await self.delivery.run_response(None, first)
+            await self.delivery.run_response(None, Once(first))
             return
-        fresh = isinstance(begin, BeginWithSnapshots)
-        channels = sorted(self.client.channels) if fresh else []
-        pages = [await self._gateway.snapshots.first_page(channel, self._limit) for channel in channels]
-        await self.delivery.run_channels(begin, pages, self._limit)
+        await self.delivery.run_channels(begin, None, self._limit)
 
     async def __aenter__(self) -> Self:
         self._gateway.hub.add(self.client)

@@ -216,6 +216,7 @@ async def test_a_store_that_is_down_ends_a_reset_reader_with_bye() -> None:
         gateway.hub.skip_to(0, 50)
         await eventually(lambda: connection.task is not None and connection.task.done())
         assert connection.names() == ["ready", "reset", "bye"]
+        assert str(connection.read()[-1].id).startswith("s"), "it needs snapshots when it comes back"
 
 
 async def test_closing_says_bye_with_a_time_to_come_back() -> None:
@@ -225,6 +226,21 @@ async def test_closing_says_bye_with_a_time_to_come_back() -> None:
         await eventually(lambda: connection.task is not None and connection.task.done())
         assert connection.names() == ["ready", "bye"]
         assert b"retry: " in connection.wire.written
+
+
+async def test_a_reader_goes_on_after_bye_where_it_was() -> None:
+    gateway = Gateway()
+    publish(gateway, start(), token(1, 0, "a"))
+    async with Connection(gateway, "chat:1") as connection:
+        await live(connection)
+        publish(gateway, token(2, 1, "b"))
+        connection.delivery.close()
+        await eventually(lambda: connection.names()[-1] == "bye")
+        last_id = connection.read()[-1].id
+    publish(gateway, token(3, 2, "c"))
+    async with Connection(gateway, "chat:1", last_id=last_id) as connection:
+        await live(connection)
+        assert [event.data["data"] for event in connection.read()] == ["c"]
 
 
 @pytest.mark.parametrize("wanted", list(StreamFormat))
@@ -328,7 +344,7 @@ async def test_frames_that_leave_the_buffer_before_a_reader_resumes_are_no_hole(
     connection = Connection(gateway, "chat:1")
     gateway.hub.buffer.trim(1_001)  # while the headers are sent
     publish(gateway, token(4, 3, "d"))
-    serving = asyncio.create_task(connection.delivery.run_channels(begin, [], 20))
+    serving = asyncio.create_task(connection.delivery.run_channels(begin, None, 20))
     await live(connection)
     connection.delivery.close()
     await serving

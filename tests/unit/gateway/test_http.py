@@ -126,9 +126,12 @@ async def test_other_methods_are_refused_and_a_preflight_is_answered() -> None:
     async with serving(Served()) as session:
         async with session.post("/v1/channels/a/events") as answer:
             assert answer.status == 405
+            assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
+            assert answer.headers["Cache-Control"] == "no-store"
         headers = {"Origin": "https://app.example", "Access-Control-Request-Headers": "authorization,last-event-id"}
         async with session.options("/v1/channels/a/events", headers=headers) as answer:
             assert answer.status == 204
+            assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
             assert answer.headers["Access-Control-Allow-Headers"] == "authorization,last-event-id"
         async with session.head("/v1/channels/a/events", headers=headers) as answer:
             assert answer.status == 200
@@ -314,6 +317,7 @@ async def test_a_reader_that_has_all_of_a_response_need_not_come_back() -> None:
         for last, status in (("p1.0-3", 204), ("p1.0-2", 200), ("", 200)):
             async with session.get("/v1/responses/r1/events", headers={"Last-Event-ID": last}) as answer:
                 assert answer.status == status
+                assert answer.headers["Cache-Control"] == "no-store"
                 assert (await answer.read() == b"") == (status == 204)
 
 
