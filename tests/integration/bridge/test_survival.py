@@ -48,6 +48,7 @@ async def ask(world: World, lab: Lab, number: int, tokens: int) -> None:
 
 def assert_readers_have_all(lab: Lab) -> None:
     verdict = lab.verdict()
+    print(verdict)
     assert verdict.faultless_for_readers(), verdict
     assert verdict.tokens == sum(produced.tokens for produced in lab.produced)
 
