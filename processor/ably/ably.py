@@ -320,7 +320,7 @@ class HistoryReader:
         self._asked = 0
         self._failures = 0
         self._hopeless = 0
-        """Who asked before so many others has nothing to hope for."""
+        """Requests numbered below this fail immediately: history reads are not being answered."""
 
     async def read(self, channel: str, within: float) -> ChannelHistory:
         """The newest messages, as many as can be read in `within` seconds of its turn. Raises PublishRetry when none can."""
