@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import CorruptRecordException, KafkaError
 
 from topics.controls import REMEMBERED_SECONDS, ControlRecord, decode_control
 from topics.delivery import uncancelled
@@ -21,6 +22,8 @@ _REQUEST_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 5.0
 _CHECK_SECONDS: Final = 30.0
 """A client that gets no answer to a request it makes this often is replaced."""
+_LOOK_MILLISECONDS: Final = 1000
+"""How long a partition is read alone to see whether it is the one that can't be read."""
 
 TakeControl = Callable[[ControlRecord, float], None]
 """(record, age): age in seconds since it was written; 0 for a record that has just arrived."""
@@ -29,6 +32,8 @@ TakeControl = Callable[[ControlRecord, float], None]
 class ControlsReader:
     """Calls `take` with each control record, possibly more than once. `run` retries every failure of Kafka.
 
+    An unreadable batch is skipped, with the records after it that its partition holds by then. Other partitions miss
+    nothing.
     `options` returns aiokafka's keyword arguments of a client (servers, security). It is called for each connection.
     """
 
@@ -46,6 +51,8 @@ class ControlsReader:
         self._lookback = lookback
         self._read_at: float | None = None
         """Wall time up to which everything was read; None before the first time."""
+        self._passed_over: dict[TopicPartition, int] = {}
+        """Offsets before which something can't be read."""
         self.trouble: str | None = "not connected yet"
         """Why controls are not read, as a sentence; None while they are."""
 
@@ -68,7 +75,7 @@ class ControlsReader:
             self.trouble = None
             checked = time.monotonic()
             while True:
-                fetched = await consumer.getmany(timeout_ms=1000)
+                fetched = await self._fetch(consumer)
                 if fetched:
                     self._read_at = time.time()
                 for partition, records in fetched.items():
@@ -79,6 +86,23 @@ class ControlsReader:
                         await consumer.end_offsets(list(consumer.assignment()))
                     checked = time.monotonic()
                     self._read_at = time.time()
+
+    async def _fetch(self, consumer: AIOKafkaConsumer) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
+        try:
+            fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]] = await consumer.getmany(timeout_ms=1000)
+        except Exception as error:
+            if _is_unreadable(error):
+                await self._pass_over(consumer)
+            raise
+        return fetched
+
+    async def _pass_over(self, consumer: AIOKafkaConsumer) -> None:
+        """Notes the end of each partition that can't be read on: reading begins there the next time."""
+        async with asyncio.timeout(_REQUEST_SECONDS):
+            ends: dict[TopicPartition, int] = await consumer.end_offsets(list(consumer.assignment()))
+            for partition, end in ends.items():
+                if await consumer.position(partition) < end and await _stops_reading(consumer, partition):
+                    self._passed_over[partition] = end
 
     @contextlib.asynccontextmanager
     async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
@@ -109,8 +133,9 @@ class ControlsReader:
             since = int((self._read_from() - self._lookback) * 1000)
             found = await consumer.offsets_for_times(dict.fromkeys(partitions, since))
         for partition in partitions:
-            newer = found.get(partition)
-            consumer.seek(partition, ends[partition] if newer is None else newer.offset)
+            newer, end = found.get(partition), ends[partition]
+            passed_over = min(self._passed_over.get(partition, 0), end)
+            consumer.seek(partition, end if newer is None else max(newer.offset, passed_over))
         return ends
 
     def _read_from(self) -> float:
@@ -129,6 +154,21 @@ class ControlsReader:
         if control.ts is None and 0 <= record.timestamp <= MAX_TIME_MS:
             control = msgspec.structs.replace(control, ts=record.timestamp)
         self._take(control, age)
+
+
+def _is_unreadable(error: Exception) -> bool:
+    """Whether what was fetched is at fault, and not Kafka: the library raises anything for bytes that make no sense."""
+    return isinstance(error, CorruptRecordException) or not isinstance(error, KafkaError | OSError)
+
+
+async def _stops_reading(consumer: AIOKafkaConsumer, partition: TopicPartition) -> bool:
+    try:
+        await consumer.getmany(partition, timeout_ms=_LOOK_MILLISECONDS)
+    except Exception as error:
+        if not _is_unreadable(error):
+            raise
+        return True
+    return False
 
 
 async def _start(consumer: AIOKafkaConsumer) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from processor.ports.store import ResponseStore
-from support.records import DAY_MS, START, entry
+from support.records import DAY_MS, START, entry, tombstone
 from support.stores import ids, opened
 from topics.records import Status
 
@@ -30,8 +30,21 @@ async def begin(store: ResponseStore, operation: str, n: int) -> object:
             return await store.delete(f"r-{n}")
         case "prune":
             return await store.prune(older_than=START + DAY_MS, channel=lambda _: True, dry_run=False)
+        case "tombstone":
+            await store.upsert_batch([tombstone(f"r-{n}", offset=100 + n)])
+            return None
+        case "repair":
+            await store.upsert_batch([entry(f"r-{n}", offset=100 + n)], force=True)
+            return None
         case "get":
             return await store.get(f"r-{n}")
+        case "summary":
+            return await store.summary(f"r-{n}")
+        case "iterate":
+            return [one.response_id async for one in store.iterate()]
+        case "ping":
+            await store.ping()
+            return None
         case "list":
             return await store.list_channel("chat:1", limit=9)
         case "hydrate":
@@ -40,7 +53,13 @@ async def begin(store: ResponseStore, operation: str, n: int) -> object:
             return [one async for one in store.held([f"r-{n}" for n in range(40)])]
 
 
-@pytest.mark.parametrize("operation", ["upsert", "delete", "prune", "get", "list", "hydrate", "held"])
+OPERATIONS = (
+    *("upsert", "tombstone", "repair", "delete", "prune"),
+    *("get", "summary", "list", "hydrate", "held", "iterate", "ping"),
+)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
 async def test_a_cancelled_operation_blocks_nobody(url: str, operation: str) -> None:
     chance = random.Random(operation)
     async with opened(url) as api, opened(url) as archive:

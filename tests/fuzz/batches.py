@@ -141,22 +141,34 @@ class Reader:
         (topic, ((number, _, _),)) = request.topics[0]
         return SimpleNamespace(API_VERSION=4, topics=[(topic, [(number, 0, 1 << 50, 1 << 50, [], self._answer)])])
 
-    async def read(self, answer: bytes, start: int = 0) -> Reading:
-        """Raises whatever a relay would have to bear."""
+    @property
+    def position(self) -> int:
+        return int(self._assignment.state_value(TOPIC).position)
+
+    async def fetch(self, answer: bytes, start: int = 0) -> None:
+        """Makes the answer what is there to be taken."""
         self._answer = answer
         self._fetches.troubles.clear()
         self._fetches._held.clear()
         self._troubles = []
-        state = self._assignment.state_value(TOPIC)
-        state.seek(start)
+        self._assignment.state_value(TOPIC).seek(start)
         request = FetchRequest(0, 1, 1 << 20, 1, [(TOPIC.topic, [(0, start, 1 << 20)])])
         await self._fetcher._proc_fetch_request(self._assignment, 0, request)
+
+    async def take(self, most: int | None = None) -> list[Any]:
+        """What one call of the consumer gives."""
+        records: list[Any] = (await self._fetcher.fetched_records((), 0, most)).get(TOPIC, [])
+        return records
+
+    async def read(self, answer: bytes, start: int = 0) -> Reading:
+        """Raises whatever a relay would have to bear."""
+        await self.fetch(answer, start)
         pipeline, reading = PartitionPipeline(Decoder(None), Limits()), Reading()
-        while records := (await self._fetcher.fetched_records((), 0, 2)).get(TOPIC):
+        while records := await self.take(2):
             pipeline.consume(records, records[-1].offset + 1, 0.0)
             reading.offsets += [record.offset for record in records]
         self._fetcher._records.clear()
-        reading.position, reading.troubles = state.position, self._troubles
+        reading.position, reading.troubles = self.position, self._troubles
         reading.letters = [_write(letter) for letter in pipeline.collect(1).dead_letters]
         _judge(reading, answer, start)
         return reading

@@ -1,6 +1,7 @@
 """A producer leaves the block of a response that a control record cancels; the broker is real."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -8,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from conftest import MakeKafka, MakeTopics
 from devtools.kafka import LocalKafka
+from support.raw_batches import batch, sealed, send_raw
 from support.waiting import eventually
 from topics import TokenProducer
 from topics.codec import TokenRecord, decode_record
@@ -96,6 +98,23 @@ async def test_old_cancels_those_of_other_channels_and_nonsense_are_ignored(
         assert ended.cancelled
         assert not response.cancelled
     assert (await events(kafka, topic_names, "r-1"))[-1].reason == "stop"
+
+
+async def test_a_record_that_can_not_be_read_stops_no_later_cancel(kafka: LocalKafka, make_topics: MakeTopics) -> None:
+    names = await make_topics(partitions=2)
+    written = batch([(b"k", b"{}", [("zqzq", b"x")])], timestamp=int(time.time() * 1000))
+    odd_header_name = sealed(written.replace(b"zqzq", b"\xff\xfezq"))
+    async with producing(kafka, names) as producer:
+        async with producer.response("chat:1", response_id="r-1") as response:
+            for partition in (0, 1):
+                await send_raw(kafka.bootstrap, names.controls, partition, odd_header_name, 1)
+            await eventually(lambda: producer.controls_trouble is not None, deadline=30)
+            await eventually(lambda: producer.controls_trouble is None, deadline=30)
+            sent = asyncio.create_task(send(kafka, names.controls, cancel("r-1")))
+            async with asyncio.timeout(30):
+                await asyncio.Event().wait()
+        await sent
+        assert response.cancelled
 
 
 async def test_unwanted_is_treated_as_a_cancel(kafka: LocalKafka, topic_names: TopicNames) -> None:

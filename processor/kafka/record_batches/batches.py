@@ -106,6 +106,7 @@ class RecordBatch:
         "base_offset",
         "last_offset",
         "producer_id",
+        "size",
     )
 
     def __init__(self, data: bytes) -> None:
@@ -120,6 +121,8 @@ class RecordBatch:
         self._attributes, self._count = attributes, count
         self._first_timestamp, self._max_timestamp = first, newest
         self.base_offset, self.last_offset, self.producer_id = base, base + last_delta, producer_id
+        self.size = len(data)
+        """Bytes of it in memory: once its records are read, decompressed."""
 
     @property
     def is_transactional(self) -> bool:
@@ -145,6 +148,7 @@ class RecordBatch:
             detail = f"the batch of offsets {self.base_offset} to {last} can't be decompressed ({error})"
             yield Unreadable(position, last, Fault.INVALID, detail)
             return
+        self.size = len(payload)
         try:
             for record in MemoryRecords(self._plain(payload)).next_batch():
                 offset = record.offset

@@ -1,14 +1,16 @@
 """Replaces aiokafka's reading of batches by the safe one, for one consumer, from its start on.
 
 It uses these internals of the library: `Fetcher._records`, which keeps every answer's records until they are taken;
-`FetchResult._partition_records`, the iterator over them with its `next_fetch_offset`; and the client's `send`, whose
-answers to fetches are inspected. `tests/integration/relay/test_kafka_internals.py` fails when they change.
+`FetchResult._partition_records`, the iterator over them with its `next_fetch_offset`; `FetchResult.getall` and
+`Fetcher.fetched_records`, which take them; and the client's `send`, whose answers to fetches are inspected.
+`tests/integration/relay/test_kafka_internals.py` fails when they change.
 """
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -28,7 +30,7 @@ from processor.kafka.record_batches.batches import (
     frames,
 )
 from processor.kafka.record_batches.legacy import LegacyBatch
-from processor.kafka.record_batches.limits import DEFAULT_MAX_BATCH_BYTES
+from processor.kafka.record_batches.limits import DEFAULT_MAX_BATCH_BYTES, TAKEN_BYTES
 
 PLACEHOLDER: Final = bytes(11) + b"\x0e" + bytes(14)
 """A batch that aiokafka takes for one and never looks into: it passes over an answer that it finds cut off."""
@@ -52,6 +54,8 @@ class Fetches:
         self.make = make
         self.refuse = refuse
         self.committed_only = False
+        self.room = 0
+        """Bytes of batches that may still be taken in this call."""
         self._noted = noted
         self._answers: dict[TopicPartition, bytes] = {}
         self._held: dict[TopicPartition, tuple[int, float]] = {}
@@ -61,6 +65,7 @@ class Fetches:
         fetcher, client = consumer._fetcher, consumer._client  # noqa: SLF001 - see above
         self.committed_only = fetcher._isolation_level == READ_COMMITTED  # noqa: SLF001
         fetcher._records = _Results(self)  # noqa: SLF001
+        fetcher.fetched_records = _with_room(fetcher.fetched_records, self)
         client.send = _looking_at_fetches(client.send, self)
 
     async def asked(self, request: Any) -> bool:
@@ -139,7 +144,36 @@ class _Results(OrderedDict[TopicPartition, Any]):
     def __setitem__(self, partition: TopicPartition, result: Any) -> None:
         if isinstance(result, FetchResult):
             result._partition_records = self._fetches.take(partition, result._partition_records)  # noqa: SLF001
+            result.getall = _while_there_is_room(result, partition, self._fetches)
         super().__setitem__(partition, result)
+
+
+def _with_room(fetched_records: Any, fetches: Fetches) -> Any:
+    async def taken(*arguments: Any, **options: Any) -> Any:
+        fetches.room = TAKEN_BYTES
+        return await fetched_records(*arguments, **options)
+
+    return taken
+
+
+def _while_there_is_room(result: FetchResult, partition: TopicPartition, fetches: Fetches) -> Any:
+    """As `FetchResult.getall`, which could decompress a whole answer at once. What there is no room for is left for the next call."""
+
+    def within_room(records: Iterator[Any]) -> Iterator[Any]:
+        while fetches.room > 0 and (record := next(records, None)) is not None:
+            yield record
+
+    def getall(max_records: int | None = None) -> list[Any]:
+        if not result.check_assignment(partition) or not result.has_more():
+            return []
+        records: Fetched = result._partition_records  # noqa: SLF001
+        found = list(islice(within_room(records), max_records))
+        result._update_position()  # noqa: SLF001
+        if records.ended:
+            result._partition_records = None  # noqa: SLF001
+        return found
+
+    return getall
 
 
 class Fetched:
@@ -154,6 +188,7 @@ class Fetched:
         self._aborting: set[int] = set()
         self._end: int | None = None
         self.next_fetch_offset = start
+        self.ended = False
         self._records = self._read(data)
 
     def __iter__(self) -> Iterator[Any]:
@@ -168,6 +203,7 @@ class Fetched:
         except Corrupt as error:
             topic, number = self._partition
             self._fetches.note(Trouble(topic, number, self.next_fetch_offset, self._end, str(error)))
+        self.ended = True
 
     def _read_on(self, data: bytes) -> Iterator[Any]:
         troubles, start = self._fetches.troubles, self.next_fetch_offset
@@ -184,7 +220,10 @@ class Fetched:
 
     def _records_of(self, batch: RecordBatch | LegacyBatch) -> Iterator[Any]:
         fetches, partition, make = self._fetches, self._partition, self._fetches.make
-        for record in batch.records(self.next_fetch_offset, fetches.limit):
+        records = batch.records(self.next_fetch_offset, fetches.limit)
+        first = list(islice(records, 1))
+        fetches.room -= batch.size
+        for record in chain(first, records):
             self.next_fetch_offset = record.offset + 1
             if record.__class__ is Unreadable:
                 self.next_fetch_offset = record.last + 1

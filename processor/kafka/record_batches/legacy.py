@@ -6,7 +6,7 @@ from typing import Any
 from aiokafka.record.memory_records import MemoryRecords
 
 from processor.kafka.record_batches.batches import CODEC_MASK, MAGIC_AT, Corrupt, Fault, Unreadable
-from processor.kafka.record_batches.codecs import TooLarge, Undecodable, decompress
+from processor.kafka.record_batches.codecs import TooLarge, decompress
 
 ATTRIBUTES_AT = MAGIC_AT + 1
 KEY_AT = (18, 26)
@@ -24,6 +24,7 @@ class LegacyBatch:
         self._data = data
         batch = _parsed(data)
         self.last_offset: int = batch.next_offset - 1
+        self.size = len(data)
         if not batch.validate_crc():
             raise Corrupt("the checksum of the message is wrong")
 
@@ -31,7 +32,7 @@ class LegacyBatch:
         """As `Batch.records`."""
         position = min(start, self.last_offset)
         try:
-            _measure(self._data, limit)
+            self.size = _measure(self._data, limit)
             for record in MemoryRecords(self._data).next_batch():
                 if record.offset >= start:
                     position = record.offset
@@ -51,13 +52,12 @@ def _parsed(data: bytes) -> Any:
         raise Corrupt(f"the message can't be read ({error!r})") from error
 
 
-def _measure(data: bytes, limit: int) -> None:
-    """Raises TooLarge or Undecodable where the library could not decompress the set within the limit."""
+def _measure(data: bytes, limit: int) -> int:
+    """Returns the size of the set, decompressed. Raises TooLarge or Undecodable where the library could not decompress it within the limit."""
     codec = data[ATTRIBUTES_AT] & CODEC_MASK
     if not codec:
-        return
+        return len(data)
     at = KEY_AT[data[MAGIC_AT]]
     key_length = int.from_bytes(data[at : at + 4], signed=True)
     value = data[at + 4 + max(0, key_length) + 4 :]
-    if len(decompress(codec, value, limit)) > limit:  # pragma: no cover - decompress raises before
-        raise Undecodable("too large")
+    return len(decompress(codec, value, limit))

@@ -11,14 +11,14 @@ import pytest
 from msgspec.structs import replace
 
 from processor.archive.bucket import Bucket, Stored
-from processor.archive.directory import STAGED, STAGED_SECONDS
+from processor.archive.directory import LOCK_FILE, STAGED, STAGED_SECONDS
 from processor.archive.object_names import pointer_key
 from processor.archive.object_pointers import decode_pointer, encode_pointer
 from processor.archive.objects import ObjectStore
 from processor.clock import Clock
 from processor.ports.store import Deletion, Entry
 from support.around import Around
-from support.records import START, entry
+from support.records import START, entry, tombstone
 from support.stores import new_store_url, opened
 from topics.records import Status
 
@@ -43,6 +43,50 @@ async def test_what_is_made_is_for_its_owner_alone(kind: str, tmp_path: Path) ->
         made = await asyncio.to_thread(modes, tmp_path)
     assert made <= {"-rw-------", "drwx------"}
     assert "-rw-------" in made
+
+
+class Synced:
+    """What a power failure would leave: of each file and folder, its size or its names as of its last sync."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._held: dict[int, object] = {}
+        self._sync = os.fsync
+        monkeypatch.setattr(os, "fsync", self.sync)
+
+    def sync(self, handle: int) -> None:
+        self._sync(handle)
+        state = os.fstat(handle)
+        self._held[state.st_ino] = (
+            names(Path(f"/proc/self/fd/{handle}")) if stat.S_ISDIR(state.st_mode) else state.st_size
+        )
+
+    def lost(self, root: Path) -> list[str]:
+        paths = (path for path in (root, *root.rglob("*")) if path.name not in (STAGED, LOCK_FILE))
+        return [str(path) for path in paths if self._held.get(path.stat().st_ino) != held_by(path)]
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} - {STAGED, LOCK_FILE}
+
+
+def held_by(path: Path) -> object:
+    return names(path) if path.is_dir() else path.stat().st_size
+
+
+async def test_a_write_returns_when_its_files_and_folders_are_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = await new_store_url("files", tmp_path)
+    synced = Synced(monkeypatch)
+    writes: tuple[list[Entry], ...] = (
+        [entry("r-1"), entry("open", offset=1, status=Status.STREAMING)],
+        [entry("open", offset=2)],
+        [tombstone("r-1", offset=3)],
+    )
+    async with opened(url) as store:
+        for entries in writes:
+            await store.upsert_batch(entries)
+            assert await asyncio.to_thread(synced.lost, tmp_path / "objects") == []
 
 
 async def test_a_start_removes_what_a_crash_left_half_written(tmp_path: Path) -> None:
