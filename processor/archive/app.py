@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -18,6 +18,7 @@ from processor.archive.stream import Receive, ResponseStream, describe
 from processor.clock import Clock
 from processor.core.backoff import Backoff
 from processor.errors import CredentialsChanged, Fatal, KafkaUnavailable, StoreRefused, StoreUnavailable
+from processor.kafka.connection import ConnectionSource
 from processor.kafka.dead_letter_writer import DeadLetterWriter, SourcedLetter
 from processor.ports.store import Entry, ResponseStore
 from processor.telemetry.metrics import Metrics
@@ -79,16 +80,16 @@ class ArchiveSettings:
 
 
 class Archive:
-    """Call `run()` in a task group, or `start()` and `stop()`. `client_options` is asked anew for every connection.
+    """Call `run()` in a task group, or `start()` and `stop()`. `source` is called for each connection.
 
-    `credentials` differs from before when the secrets in those options changed: then Kafka is connected to anew.
+    `credentials` differs from before once its secrets have changed: then the archive connects again.
     """
 
     def __init__(
         self,
         settings: ArchiveSettings,
         *,
-        client_options: Callable[[], Mapping[str, Any]],
+        source: ConnectionSource,
         store: ResponseStore,
         metrics: Metrics,
         clock: Clock | None = None,
@@ -101,15 +102,13 @@ class Archive:
         """`new_stream` and `letters` are Kafka's unless others are given."""
         self._settings = settings
         self._credentials = credentials
-        self._client_options = client_options
+        self._source = source
         self._store = store
         self._metrics = metrics
         self._clock = clock or Clock()
         self._backoff = backoff
         self._intake = ArrivalQueue(settings.limits)
-        self._letters = letters or DeadLetterWriter(
-            client_options, topic=settings.dead_letters_topic, clock=self._clock
-        )
+        self._letters = letters or DeadLetterWriter(source, topic=settings.dead_letters_topic, clock=self._clock)
         self._new_stream = new_stream or self._faust_stream
         self._chance = chance
         self._stream: ArchiveStream | None = None
@@ -218,7 +217,7 @@ class Archive:
 
     def _faust_stream(self, receive: Receive) -> ArchiveStream:
         return ResponseStream(
-            self._client_options(),
+            self._source(),
             group_id=self._settings.group_id,
             topic=self._settings.responses_topic,
             session_timeout=self._settings.session_timeout,

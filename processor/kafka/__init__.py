@@ -6,15 +6,15 @@ report, and asks for a rejoin; `consumer` asks the subscription for positions; `
 `tests/integration/relay/test_kafka_internals.py` fails when they change.
 """
 
+from processor.kafka.connection import ConnectionSource
 from processor.kafka.consumer import Consumer
 from processor.kafka.membership import GroupMembership
-from processor.kafka.options import ClientOptions
 from processor.kafka.readers import CommittedOffsets, LogEnds, ResponsesReader
 from processor.kafka.writer import TransactionalWriter, transactional_writers
 
 __all__ = [
-    "ClientOptions",
     "CommittedOffsets",
+    "ConnectionSource",
     "Consumer",
     "GroupMembership",
     "LogEnds",

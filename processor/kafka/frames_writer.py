@@ -7,7 +7,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
 
 from processor.errors import KafkaUnavailable, RecordTooLarge
-from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE, STOP_DEADLINE, ClientOptions
+from processor.kafka.connection import ConnectionSource
+from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE, STOP_DEADLINE
 
 REQUEST_SECONDS = 5.0
 """After which a record that is not acknowledged is given up: no frame is sent long after its lease was checked."""
@@ -16,15 +17,15 @@ REQUEST_SECONDS = 5.0
 class FramesWriter:
     """One producer. After KafkaUnavailable it has to be stopped, and can be started again."""
 
-    def __init__(self, options: ClientOptions, topic: str) -> None:
-        self._options = options
+    def __init__(self, source: ConnectionSource, topic: str) -> None:
+        self._source = source
         self._topic = topic
         self._producer: AIOKafkaProducer | None = None
 
     async def start(self) -> None:
         """Returns when the topic was described: a record can be written at once. Raises KafkaUnavailable."""
         producer = AIOKafkaProducer(
-            **self._options(),
+            **self._source().arguments(),
             acks="all",
             enable_idempotence=True,
             linger_ms=0,

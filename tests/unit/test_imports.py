@@ -19,7 +19,6 @@ HOMES = {
         "topics/delivery.py",
         "topics/controls_reader.py",
         "processor/archive/stream.py",  # Faust's client is this one
-        "processor/config/kafka.py",  # a token provider has to be of the client's own class
     ),
     "aiohttp": (
         "processor/api/",
