@@ -1,6 +1,7 @@
 """How the house is arranged, held by tests: pyproject.toml has the layers, this file what layers can't say."""
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,7 +37,12 @@ HOMES = {
 OF_PORTS = ("processor.core", "processor.errors", "processor.ports", "topics")
 
 
-def imported(path: Path) -> Iterator[str]:
+@functools.cache
+def imported(path: Path) -> frozenset[str]:
+    return frozenset(_imported(path))
+
+
+def _imported(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         match node:
             case ast.Import(names=names):
