@@ -94,8 +94,9 @@ types: setup ## mypy --strict over product and tests
 	$(BIN)/mypy
 
 .PHONY: unit
-unit: setup ## the pure part: no network, no processes, seconds; prints the branch coverage of topics, core and ports
-	$(BIN)/pytest -q -n 2 tests/unit tests/properties --cov --cov-report=term:skip-covered $(ARGS)
+unit: setup ## the pure part, few examples of each property: half a minute; prints the branch coverage of topics, core and ports
+	$(BIN)/pytest -q -n 2 -m 'not costly and not long' --hypothesis-profile few -p no:schemathesis \
+	  tests/unit tests/properties --cov --cov-report=term:skip-covered $(ARGS)
 
 # More than the cores of a small machine, as most tests wait for other processes.
 # A module is run by one process, as what it sets up serves all its tests.

@@ -5,11 +5,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from devtools.kafka import LocalKafka
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.topics_admin import TopicsWanted, apply
 from topics.specs import TopicNames
+
+settings.register_profile("all", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("few", settings.get_profile("all"), max_examples=10, derandomize=True)
+settings.load_profile("all")
+"""How long an example takes depends on what else runs. `make unit` runs few examples, the same each time."""
 
 pytest.register_assert_rewrite("support")
 

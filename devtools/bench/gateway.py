@@ -144,7 +144,7 @@ async def _opened(readers: WorkerProcess, port: int, channels: list[str]) -> flo
 
 async def _write(kafka: LocalKafka, wanted: ReadersWanted) -> int:
     """Writes frames to all channels at the pace asked for; returns how many."""
-    writer = FramesWriter(lambda: {"bootstrap_servers": kafka.bootstrap}, FRAMES)
+    writer = FramesWriter(lambda: KafkaConnection(kafka.bootstrap), FRAMES)
     await writer.start()
     count = max(1, int(wanted.seconds * wanted.frames_per_second))
     try:

@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -19,6 +19,7 @@ from processor.archive.stream import Receive, ResponseStream, describe
 from processor.clock import Clock
 from processor.core.backoff import Backoff
 from processor.errors import CredentialsChanged, Fatal, KafkaUnavailable, StoreRefused, StoreUnavailable
+from processor.kafka.connection import ConnectionSource
 from processor.kafka.dead_letter_writer import DeadLetterWriter, SourcedLetter
 from processor.ports.store import Entry, ResponseStore
 from processor.telemetry.metrics import Metrics
@@ -80,16 +81,16 @@ class ArchiveSettings:
 
 
 class Archive:
-    """Call `run()` in a task group, or `start()` and `stop()`. `client_options` is called for every connection.
+    """Call `run()` in a task group, or `start()` and `stop()`. `source` is called for each connection.
 
-    `credentials` returns another value when the secrets in those options change; then the archive reconnects to Kafka.
+    `credentials` returns another value when the secrets change; then the archive reconnects to Kafka.
     """
 
     def __init__(
         self,
         settings: ArchiveSettings,
         *,
-        client_options: Callable[[], Mapping[str, Any]],
+        source: ConnectionSource,
         store: ResponseStore,
         metrics: Metrics,
         clock: Clock | None = None,
@@ -102,15 +103,13 @@ class Archive:
         """`new_stream` and `letters` are Kafka's unless others are given."""
         self._settings = settings
         self._credentials = credentials
-        self._client_options = client_options
+        self._source = source
         self._store = store
         self._metrics = metrics
         self._clock = clock or Clock()
         self._backoff = backoff
         self._intake = ArrivalQueue(settings.limits)
-        self._letters = letters or DeadLetterWriter(
-            client_options, topic=settings.dead_letters_topic, clock=self._clock
-        )
+        self._letters = letters or DeadLetterWriter(source, topic=settings.dead_letters_topic, clock=self._clock)
         self._new_stream = new_stream or self._faust_stream
         self._chance = chance
         self._stream: ArchiveStream | None = None
@@ -219,7 +218,7 @@ class Archive:
 
     def _faust_stream(self, receive: Receive) -> ArchiveStream:
         return ResponseStream(
-            self._client_options(),
+            self._source(),
             group_id=self._settings.group_id,
             topic=self._settings.responses_topic,
             session_timeout=self._settings.session_timeout,

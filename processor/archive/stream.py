@@ -25,6 +25,7 @@ from faust.types import TP
 
 from processor.archive.batch import Arrival
 from processor.errors import TokenstreamError, TopicsUnfit
+from processor.kafka.connection import KafkaConnection
 from processor.kafka.record_batches import SafeConsumer, Trouble, Unreadable, report_trouble, report_unreadable
 from processor.ports.store import Position
 
@@ -37,7 +38,6 @@ QUEUED_RECORDS = 64
 log = structlog.stdlib.get_logger("tokenstream.archive")
 
 Receive = Callable[[Arrival], Awaitable[None]]
-ClientOptions = Mapping[str, Any]
 
 
 class ResponseConsumer(driver.Consumer):
@@ -121,7 +121,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         conf = self.app.conf
         self._assignor = RoundRobinPartitionAssignor
         consumer = SafeConsumer(
-            **cast("ResponseApp", self.app).client_options,
+            **cast("ResponseApp", self.app).connection.arguments(),
             group_id=conf.id,
             partition_assignment_strategy=(RoundRobinPartitionAssignor,),
             enable_auto_commit=False,
@@ -161,7 +161,7 @@ class ConsumerOnly(BootStrategy):
 
 class ResponseApp(faust.App):
     BootStrategy = ConsumerOnly
-    client_options: ClientOptions
+    connection: KafkaConnection
 
     def _create_directories(self) -> None:
         """There are no tables to keep on disk."""
@@ -172,7 +172,7 @@ class ResponseStream:
 
     def __init__(
         self,
-        client_options: ClientOptions,
+        connection: KafkaConnection,
         *,
         group_id: str,
         topic: str,
@@ -181,7 +181,7 @@ class ResponseStream:
         rebalanced: Callable[[set[int]], None],
     ) -> None:
         self._topic = topic
-        self._app = _build(client_options, group_id, topic, session_timeout, receive)
+        self._app = _build(connection, group_id, topic, session_timeout, receive)
         self._rebalanced = rebalanced
 
     @property
@@ -191,7 +191,7 @@ class ResponseStream:
 
     async def start(self) -> None:
         """Returns when the app runs; partitions come later. Raises what aiokafka raises where no broker answers."""
-        await _look_for_topic(self._app.client_options, self._topic)
+        await _look_for_topic(self._app.connection, self._topic)
         consumer = cast("ResponseConsumer", self._app.consumer)
         consumer.rebalanced = self._rebalanced
         await self._app.maybe_start()
@@ -234,11 +234,11 @@ class ResponseStream:
         return {partition: _lag(consumer, TP(self._topic, partition)) for partition in self.assigned}
 
 
-async def _look_for_topic(client_options: ClientOptions, topic: str) -> None:
+async def _look_for_topic(connection: KafkaConnection, topic: str) -> None:
     """Checks broker and topic first: Faust logs long tracebacks if no broker answers, and would wait silently for a
     topic.
     """
-    client = AIOKafkaClient(**{name: value for name, value in client_options.items() if name != "group_id"})
+    client = AIOKafkaClient(**connection.arguments())
     try:
         async with asyncio.timeout(30):
             await client.bootstrap()
@@ -263,12 +263,12 @@ def _lag(consumer: ResponseConsumer, tp: TP) -> int:
 
 
 def _build(
-    client_options: ClientOptions, group_id: str, topic: str, session_timeout: float, receive: Receive
+    connection: KafkaConnection, group_id: str, topic: str, session_timeout: float, receive: Receive
 ) -> ResponseApp:
     app = ResponseApp(
         group_id,
-        # Only its scheme matters: the consumer's options have the brokers.
-        broker="kafka://from-options",
+        # Only its scheme matters: the consumer is made from the connection.
+        broker="kafka://from-connection",
         store="memory://",
         cache="memory://",
         autodiscover=False,
@@ -284,7 +284,7 @@ def _build(
         stream_processing_timeout=10**9,
         broker_commit_livelock_soft_timeout=10**9,
     )
-    app.client_options = client_options
+    app.connection = connection
     app.transport = ResponseTransport(app.conf.broker_consumer, app)
     channel = app.topic(topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 

@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import AsyncIterable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from processor.kafka.connection import ConnectionSource
 from processor.kafka.log_reader import LogEntry, read_log
-from processor.kafka.options import ClientOptions
 from processor.ports.store import Entry, Held, Position, Progress, ResponseStore, last_changed, outdoes
 
 CHUNK = 500
@@ -53,7 +53,7 @@ class VerifyReport:
 
 async def verify(
     store: ResponseStore,
-    client_options: ClientOptions,
+    source: ConnectionSource,
     *,
     responses_topic: str,
     since: int | None = None,
@@ -66,13 +66,13 @@ async def verify(
     StoreUnavailable.
     """
     report = VerifyReport()
-    expected = await newest_on_log(read_log(client_options, responses_topic, since=since, progress=progress), report)
+    expected = await newest_on_log(read_log(source, responses_topic, since=since, progress=progress), report)
     await compare(store, expected, report)
     if repair and not report.whole:
         report.repaired += await _tombstone(store, expected, report.undeleted)
         for ids, force in ((report.missing, False), (report.different, True)):
             wanted = {expected[one].position for one in ids}
-            log = read_log(client_options, responses_topic, since=since)
+            log = read_log(source, responses_topic, since=since)
             report.repaired += await _store_again(store, log, wanted, force=force) if wanted else 0
     return report
 

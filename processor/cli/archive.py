@@ -118,6 +118,7 @@ def verify(
 ) -> None:
     """Compare Kafka's finished responses with the store; exit code 1 if they differ and were not repaired."""
     from processor.archive.verify import verify as verify_store
+    from processor.service.kafka_connection import kafka_connection
 
     start = _moment(since)
     settings = store_settings(config)
@@ -129,7 +130,7 @@ def verify(
             with _progress("Reading the log") as progress:
                 report = await verify_store(
                     store,
-                    settings.kafka_client_options,
+                    lambda: kafka_connection(settings),
                     responses_topic=settings.responses_topic,
                     since=start,
                     repair=repair,

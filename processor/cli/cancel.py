@@ -48,6 +48,7 @@ def _check(response: str, channel: str | None, reason: str | None) -> None:
 async def _cancel(settings: "Settings", response: str, channel: str | None, reason: str | None) -> None:
     from processor.clock import Clock
     from processor.kafka.controls import KafkaControls
+    from processor.service.kafka_connection import kafka_connection
     from topics.controls import ControlEvent, ControlRecord
 
     if channel is None:
@@ -60,7 +61,7 @@ async def _cancel(settings: "Settings", response: str, channel: str | None, reas
             print(f"The response {visible(response)} has ended: nothing to cancel.")
             return
         channel = found.channel
-    controls = KafkaControls(settings.kafka_client_options, controls_topic=settings.controls_topic)
+    controls = KafkaControls(lambda: kafka_connection(settings), controls_topic=settings.controls_topic)
     try:
         await controls.write(ControlRecord(ControlEvent.CANCEL, response, channel, Clock().wall_ms(), reason))
     finally:

@@ -121,14 +121,14 @@ def _settings(config: "Path | None") -> "Settings":
 
 def _reader(settings: "Settings") -> "DeadLetterReader":
     from processor.kafka.dead_letter_reader import DeadLetterReader
-    from processor.service.service import kafka_connection
+    from processor.service.kafka_connection import kafka_connection
 
     return DeadLetterReader(kafka_connection(settings), settings.dead_letters_topic)
 
 
 def _replayer(settings: "Settings") -> "Replayer":
     from processor.kafka.replay import Replayer
-    from processor.service.service import kafka_connection
+    from processor.service.kafka_connection import kafka_connection
 
     return Replayer(
         kafka_connection(settings), tokens_topic=settings.tokens_topic, responses_topic=settings.responses_topic

@@ -179,7 +179,8 @@ def topics_apply(
 ) -> None:
     """Create or correct the topics, and print what changed."""
     from processor.kafka.topics_admin import apply
-    from processor.service.service import kafka_connection, topics_wanted
+    from processor.service.kafka_connection import kafka_connection
+    from processor.service.service import topics_wanted
 
     settings = read_settings(config)
 
@@ -202,7 +203,8 @@ def topics_apply(
 def topics_check(config: Config = None) -> None:
     """Compare the topics with their specification: one line per difference, and exit code 1 if there is any."""
     from processor.kafka.topics_admin import check
-    from processor.service.service import kafka_connection, topics_wanted
+    from processor.service.kafka_connection import kafka_connection
+    from processor.service.service import topics_wanted
 
     settings = read_settings(config)
     differences = asyncio.run(check(kafka_connection(settings), topics_wanted(settings)))

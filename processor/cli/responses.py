@@ -103,8 +103,9 @@ def delete(
     async def work() -> None:
         from processor.archive.retention import delete_response
         from processor.kafka.tombstones import KafkaTombstones
+        from processor.service.kafka_connection import kafka_connection
 
-        tombstones = KafkaTombstones(settings.kafka_client_options, responses_topic=settings.responses_topic)
+        tombstones = KafkaTombstones(lambda: kafka_connection(settings), responses_topic=settings.responses_topic)
         async with opened_store(settings) as store:
             try:
                 await delete_response(store, tombstones, response, force=force)

@@ -53,15 +53,14 @@ def produce(
     quiet_logs()
 
     async def work() -> None:
+        from processor.service.kafka_connection import kafka_connection
         from topics.producer import DeliveryError, TokenProducer
 
-        options = settings.kafka_client_options()
         try:
             async with TokenProducer(
-                options.pop("bootstrap_servers"),
-                settings.tokens_topic,
+                **kafka_connection(settings).arguments(),
+                topic=settings.tokens_topic,
                 controls_topic=settings.controls_topic,
-                **options,
             ) as producer:
                 response = producer.response(channel, metadata=given, response_id=response_id)
                 async with response:
@@ -94,7 +93,7 @@ def skip(
 
     async def work() -> None:
         from processor.kafka.skip import skip as give_up
-        from processor.service.service import kafka_connection
+        from processor.service.kafka_connection import kafka_connection
 
         group_id = None if force else settings.kafka_group_id
         connection = kafka_connection(settings)
@@ -191,9 +190,9 @@ def tail(
 def _subscription(settings: "Settings", channel: str) -> "Subscription | FramesSubscription":
     if settings.realtime == "direct":
         from processor.direct.subscription import FramesSubscription
-        from processor.service.kafka_clients import client_options
+        from processor.service.kafka_connection import connection_source
 
-        return FramesSubscription(client_options(settings), settings.frames_topic, channel)
+        return FramesSubscription(connection_source(settings), settings.frames_topic, channel)
     from processor.ably.subscription import Subscription
 
     options = _ably(settings)
@@ -247,7 +246,8 @@ def doctor(
 
     async def work() -> None:
         from processor.cli.doctor import examine
-        from processor.service.service import kafka_connection, topics_wanted
+        from processor.service.kafka_connection import kafka_connection
+        from processor.service.service import topics_wanted
 
         about = channel or settings.probe_channel or EXAMINED_CHANNEL
         findings.extend(

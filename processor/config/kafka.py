@@ -1,6 +1,5 @@
-"""Kafka's TLS and bearer tokens, from settings. Secrets and certificates are read at each call."""
+"""Kafka's TLS, from settings. Certificates are read at each call."""
 
-import asyncio
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,14 +39,3 @@ def _bad_chain(settings: "Settings", error: OSError) -> str:
 def _bad_file(name: str, path: Path | None, expected: str, error: OSError) -> str:
     why = f"it holds no valid {expected}" if isinstance(error, ssl.SSLError) else error.strerror or type(error).__name__
     return f"{PREFIX}{name}: can't use {path}: {why}"
-
-
-def bearer(settings: "Settings") -> object:
-    """A token provider whose token is the password setting, read for each connection: brokers end those of old tokens."""
-    from aiokafka.abc import AbstractTokenProvider  # noqa: PLC0415 - only who uses OAUTHBEARER needs it here
-
-    class Bearer(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
-        async def token(self) -> str:
-            return await asyncio.to_thread(settings.current_secret, "kafka_sasl_password") or ""
-
-    return Bearer()

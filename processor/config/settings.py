@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import ByteSize, Field, PrivateAttr, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from processor.config import kafka as config_kafka
 from processor.config.secrets import KnownSecrets
 from processor.config.sources import (
     PREFIX,
@@ -319,27 +318,6 @@ class Settings(BaseSettings):
     def names(cls) -> tuple[str, ...]:
         """Returns the names of all settings, without prefix."""
         return tuple(name.upper() for name, field in cls.model_fields.items() if not field.exclude)
-
-    def kafka_client_options(self) -> dict[str, Any]:
-        """Returns keyword arguments for every aiokafka client: servers and security. Reads secrets and certificates
-        at each call.
-
-        Raises SettingsError if a file is unreadable or holds no certificate or key.
-        """
-        options: dict[str, Any] = {
-            "bootstrap_servers": self.kafka_bootstrap_servers,
-            "security_protocol": self.kafka_security_protocol,
-        }
-        if self.kafka_security_protocol.endswith("SSL"):
-            options["ssl_context"] = config_kafka.ssl_context(self)
-        if self.kafka_security_protocol.startswith("SASL"):
-            options["sasl_mechanism"] = self.kafka_sasl_mechanism
-            if self.kafka_sasl_mechanism == "OAUTHBEARER":
-                options["sasl_oauth_token_provider"] = config_kafka.bearer(self)
-            else:
-                options["sasl_plain_username"] = self.kafka_sasl_username
-                options["sasl_plain_password"] = self.current_secret("kafka_sasl_password")
-        return options
 
     def kafka_credentials(self) -> object:
         """Another when a secret or certificate for Kafka changed; not OAUTHBEARER's token, which every connection reads."""

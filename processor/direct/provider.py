@@ -7,9 +7,9 @@ from random import Random
 from processor.clock import Clock
 from processor.direct.link import FORBIDDEN, MAX_FRAME_BYTES, TOO_LARGE, DirectLink
 from processor.direct.tail import FramesTail
+from processor.kafka.connection import ConnectionSource
 from processor.kafka.frames_writer import FramesWriter
 from processor.kafka.log_follower import LogTail, partition_for
-from processor.kafka.options import ClientOptions
 from processor.ports.realtime import Link, Provider, RealtimeProfile
 
 DUPLICATE_WINDOW = 120.0
@@ -26,8 +26,8 @@ PROFILE = RealtimeProfile(
 )
 
 
-def direct_provider(options: ClientOptions, topic: str, clock: Clock, random: Random) -> Provider:
+def direct_provider(source: ConnectionSource, topic: str, clock: Clock, random: Random) -> Provider:
     def new_link(changed: Callable[[], None]) -> Link:
-        return DirectLink(FramesWriter(options, topic), clock, random, changed)
+        return DirectLink(FramesWriter(source, topic), clock, random, changed)
 
-    return Provider(profile=PROFILE, new_link=new_link, histories=FramesTail(LogTail(options, topic), partition_for))
+    return Provider(profile=PROFILE, new_link=new_link, histories=FramesTail(LogTail(source, topic), partition_for))

@@ -6,8 +6,8 @@ from types import TracebackType
 from typing import Self
 
 from processor.direct.tail import BLOCK, ENOUGH, PUBLISHER, past_message
+from processor.kafka.connection import ConnectionSource
 from processor.kafka.log_follower import LogFollower, LogTail, partition_for
-from processor.kafka.options import ClientOptions
 from processor.ports.followed import FollowedRecord
 from processor.reader.frames import Message
 
@@ -17,10 +17,10 @@ AT_ONCE = 500
 class FramesSubscription:
     """Messages from when it is entered on. Raises KafkaUnavailable."""
 
-    def __init__(self, options: ClientOptions, topic: str, channel: str) -> None:
+    def __init__(self, source: ConnectionSource, topic: str, channel: str) -> None:
         self._channel = channel
-        self._follower = LogFollower(options, topic)
-        self._tail = LogTail(options, topic)
+        self._follower = LogFollower(source, topic)
+        self._tail = LogTail(source, topic)
         self._waiting: deque[Message] = deque()
 
     async def __aenter__(self) -> Self:

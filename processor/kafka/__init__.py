@@ -6,15 +6,15 @@ for offsets; `processor.kafka.record_batches` reads what was fetched.
 `tests/integration/relay/test_kafka_internals.py` fails when they change.
 """
 
+from processor.kafka.connection import ConnectionSource
 from processor.kafka.consumer import Consumer
 from processor.kafka.membership import GroupMembership
-from processor.kafka.options import ClientOptions
 from processor.kafka.readers import CommittedOffsets, LogEnds, ResponsesReader
 from processor.kafka.writer import TransactionalWriter, transactional_writers
 
 __all__ = [
-    "ClientOptions",
     "CommittedOffsets",
+    "ConnectionSource",
     "Consumer",
     "GroupMembership",
     "LogEnds",

@@ -1,10 +1,22 @@
 """The connection options of Kafka: one value that every aiokafka client is made from."""
 
+import asyncio
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypedDict
+from typing import TypeAlias, TypedDict
 
 from aiokafka.abc import AbstractTokenProvider
+
+
+class BearerToken(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
+    """`read` returns the token. A thread calls it for each connection: brokers end the connections of old tokens."""
+
+    def __init__(self, read: Callable[[], str]) -> None:
+        self._read = read
+
+    async def token(self) -> str:
+        return await asyncio.to_thread(self._read)
 
 
 class ClientArguments(TypedDict):
@@ -32,7 +44,7 @@ class KafkaConnection:
     token_provider: AbstractTokenProvider | None = field(default=None, repr=False)
 
     def arguments(self) -> ClientArguments:
-        """For AIOKafkaConsumer, AIOKafkaProducer and AIOKafkaAdminClient alike."""
+        """Returns the keyword arguments that every aiokafka client takes."""
         return {
             "bootstrap_servers": self.bootstrap_servers,
             "client_id": self.client_id,
@@ -43,3 +55,7 @@ class KafkaConnection:
             "sasl_plain_password": self.password,
             "sasl_oauth_token_provider": self.token_provider,
         }
+
+
+ConnectionSource: TypeAlias = Callable[[], KafkaConnection]
+"""Returns how Kafka is reached now. Called for each client: secrets and certificates rotate. Raises KafkaUnavailable."""

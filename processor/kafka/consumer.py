@@ -13,8 +13,9 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 from processor.clock import Clock
 from processor.core.items import Raw, Refused
 from processor.errors import KafkaUnavailable, RecordsGone
+from processor.kafka.connection import ConnectionSource
 from processor.kafka.membership import GroupMembership
-from processor.kafka.options import CLIENT_ERRORS, STOP_DEADLINE, ClientOptions
+from processor.kafka.options import CLIENT_ERRORS, STOP_DEADLINE
 from processor.kafka.readers import LogEnds
 from processor.kafka.record_batches import (
     DEFAULT_MAX_BATCH_BYTES,
@@ -53,7 +54,7 @@ class Consumer:
 
     def __init__(
         self,
-        options: ClientOptions,
+        source: ConnectionSource,
         *,
         topic: str,
         group_id: str,
@@ -68,11 +69,11 @@ class Consumer:
         self.patience = rebalance_timeout + 2 * session_timeout
         """Seconds of silence after which a consumer is given up: joining a group may take the rebalance timeout."""
         self.membership = GroupMembership(session_timeout, clock)
-        self._ends = LogEnds(options)
-        self._options = options
+        self._ends = LogEnds(source)
+        self._source = source
         self._new: Callable[[], Any] = (
             lambda: AIOKafkaConsumer(
-                **options(),
+                **source().arguments(),
                 group_id=group_id,
                 group_instance_id=instance_id,
                 enable_auto_commit=False,
@@ -116,7 +117,7 @@ class Consumer:
     async def reachable(self) -> bool:
         """Whether a new connection to Kafka can be made now; answers within seconds."""
         try:
-            return await why_unreachable(self._options()) is None
+            return await why_unreachable(self._source()) is None
         except KafkaUnavailable:  # a secret's file can't be read
             return False
 

@@ -6,8 +6,9 @@ from typing import Final
 
 from aiokafka import AIOKafkaProducer
 
-from processor.errors import KafkaUnavailable, SettingsError
-from processor.kafka.options import CLIENT_ERRORS, ClientOptions
+from processor.errors import KafkaUnavailable
+from processor.kafka.connection import ConnectionSource
+from processor.kafka.options import CLIENT_ERRORS
 from topics.controls import ControlRecord, encode_control
 
 WRITE_SECONDS: Final = 8.0
@@ -15,10 +16,10 @@ CLOSE_SECONDS: Final = 5.0
 
 
 class KafkaControls:
-    """Connects with the first record, or with `connect`. `client_options` is called for each connection."""
+    """Connects with the first record, or with `connect`. `source` is called for each connection."""
 
-    def __init__(self, client_options: ClientOptions, *, controls_topic: str) -> None:
-        self._client_options = client_options
+    def __init__(self, source: ConnectionSource, *, controls_topic: str) -> None:
+        self._source = source
         self._topic = controls_topic
         self._producer: AIOKafkaProducer | None = None
         self._connecting = asyncio.Lock()
@@ -28,8 +29,6 @@ class KafkaControls:
         try:
             async with asyncio.timeout(WRITE_SECONDS):
                 await self._connected()
-        except SettingsError:
-            raise
         except Exception as error:
             raise KafkaUnavailable(f"Kafka can't be connected to: {type(error).__name__}") from error
 
@@ -50,7 +49,7 @@ class KafkaControls:
         async with self._connecting:
             if self._producer is None:
                 producer = AIOKafkaProducer(
-                    **self._client_options(), acks="all", enable_idempotence=True, request_timeout_ms=5000
+                    **self._source().arguments(), acks="all", enable_idempotence=True, request_timeout_ms=5000
                 )
                 try:
                     await producer.start()

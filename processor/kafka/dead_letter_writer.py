@@ -12,8 +12,8 @@ from processor.clock import Clock
 from processor.core.dead_letters import CUT_ROOM, headers_of, value_of
 from processor.core.write_queue import DeadLetter
 from processor.errors import KafkaUnavailable
+from processor.kafka.connection import ConnectionSource
 from processor.kafka.lazy import LazyClient
-from processor.kafka.options import ClientOptions
 
 SEND_SECONDS = 30
 WHOLE_BYTES = 1024 * 1024
@@ -33,12 +33,12 @@ class SourcedLetter:
 class DeadLetterWriter:
     """Connects with the first letter: most processes never write one."""
 
-    def __init__(self, client_options: ClientOptions, *, topic: str, clock: Clock) -> None:
+    def __init__(self, source: ConnectionSource, *, topic: str, clock: Clock) -> None:
         self._topic = topic
         self._clock = clock
         self._client: LazyClient[Any] = LazyClient(
             lambda: AIOKafkaProducer(
-                **client_options(), acks="all", enable_idempotence=True, max_request_size=2 * WHOLE_BYTES
+                **source().arguments(), acks="all", enable_idempotence=True, max_request_size=2 * WHOLE_BYTES
             )
         )
 

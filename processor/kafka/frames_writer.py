@@ -12,7 +12,8 @@ from aiokafka.errors import (
 )
 
 from processor.errors import KafkaUnavailable, RecordTooLarge, WriteForbidden
-from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE, STOP_DEADLINE, ClientOptions
+from processor.kafka.connection import ConnectionSource
+from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE, STOP_DEADLINE
 
 FORBIDDEN = (TopicAuthorizationFailedError, ClusterAuthorizationFailedError)
 REQUEST_SECONDS = 5.0
@@ -22,15 +23,15 @@ REQUEST_SECONDS = 5.0
 class FramesWriter:
     """One producer. After KafkaUnavailable it has to be stopped, and can be started again."""
 
-    def __init__(self, options: ClientOptions, topic: str) -> None:
-        self._options = options
+    def __init__(self, source: ConnectionSource, topic: str) -> None:
+        self._source = source
         self._topic = topic
         self._producer: AIOKafkaProducer | None = None
 
     async def start(self) -> None:
         """Returns when the topic was described: a record can be written at once. Raises KafkaUnavailable, WriteForbidden."""
         producer = AIOKafkaProducer(
-            **self._options(),
+            **self._source().arguments(),
             acks="all",
             enable_idempotence=True,
             linger_ms=0,

@@ -10,7 +10,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.partitioner import murmur2
 
 from processor.errors import KafkaUnavailable
-from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE, STOP_DEADLINE, ClientOptions
+from processor.kafka.connection import ConnectionSource
+from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE, STOP_DEADLINE
 from processor.kafka.record_batches import DEFAULT_MAX_BATCH_BYTES, Trouble, Unreadable, read_safely, report_unreadable
 from processor.ports.followed import FollowedRecord
 
@@ -32,13 +33,13 @@ class LogFollower:
 
     def __init__(
         self,
-        options: ClientOptions,
+        source: ConnectionSource,
         topic: str,
         *,
         isolation_level: str = "read_committed",
         max_batch_bytes: int = DEFAULT_MAX_BATCH_BYTES,
     ) -> None:
-        self._options = options
+        self._source = source
         self._topic = topic
         self._isolation_level = isolation_level
         self._max_batch_bytes = max_batch_bytes
@@ -72,7 +73,7 @@ class LogFollower:
 
     async def _started(self) -> AIOKafkaConsumer:
         consumer = self._consumer = AIOKafkaConsumer(
-            **self._options(),
+            **self._source().arguments(),
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -196,8 +197,8 @@ def _passed_over(partition: TopicPartition, unreadable: Unreadable) -> None:
 class LogTail:
     """Reads stretches of a topic's partitions, by one consumer that has no group. One read at a time."""
 
-    def __init__(self, options: ClientOptions, topic: str) -> None:
-        self._options = options
+    def __init__(self, source: ConnectionSource, topic: str) -> None:
+        self._source = source
         self._topic = topic
         self._turn = asyncio.Lock()
         self._consumer: AIOKafkaConsumer | None = None
@@ -248,7 +249,7 @@ class LogTail:
     async def _started(self) -> AIOKafkaConsumer:
         if self._consumer is None:
             consumer = AIOKafkaConsumer(
-                **self._options(),
+                **self._source().arguments(),
                 group_id=None,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",

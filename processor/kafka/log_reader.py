@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from processor.errors import KafkaUnavailable
-from processor.kafka.options import ClientOptions
+from processor.kafka.connection import ConnectionSource
 from processor.kafka.record_batches import Trouble, read_safely
 from processor.ports.store import Position, Progress
 
@@ -24,12 +24,12 @@ class LogEntry:
 
 
 async def read_log(
-    client_options: ClientOptions, topic: str, *, since: int | None, progress: Progress | None = None
+    source: ConnectionSource, topic: str, *, since: int | None, progress: Progress | None = None
 ) -> AsyncIterator[LogEntry]:
     """Committed records of all partitions, each partition in order, from `since` (ms; None: from the start) to the
     end as it was when this began. `progress` is called with how many offsets were passed. Raises KafkaUnavailable.
     """
-    async with _consumer(client_options) as (consumer, troubles):
+    async with _consumer(source) as (consumer, troubles):
         begins, ends = await _bounds(consumer, topic, since)
         partitions = [partition for partition, end in ends.items() if begins[partition] < end]
         consumer.assign(partitions)
@@ -72,10 +72,10 @@ async def _bounds(
 
 @asynccontextmanager
 async def _consumer(
-    client_options: ClientOptions,
+    source: ConnectionSource,
 ) -> AsyncIterator[tuple[AIOKafkaConsumer, Mapping[TopicPartition, Trouble]]]:
     consumer = AIOKafkaConsumer(
-        **client_options(), enable_auto_commit=False, isolation_level="read_committed", auto_offset_reset="earliest"
+        **source().arguments(), enable_auto_commit=False, isolation_level="read_committed", auto_offset_reset="earliest"
     )
     try:
         async with asyncio.timeout(ANSWER_SECONDS):

@@ -1,12 +1,8 @@
 """The common options of all these clients."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from aiokafka.errors import KafkaError
-
-ClientOptions = Callable[[], Mapping[str, Any]]
-"""Keyword arguments of every aiokafka client: servers and security. Called for each client, because secrets rotate."""
 
 STOP_DEADLINE: Final = 5.0
 REQUEST_DEADLINE: Final = 30.0

@@ -11,8 +11,9 @@ from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFai
 from aiokafka.protocol.commit import OffsetFetchRequest
 
 from processor.errors import KafkaUnavailable
+from processor.kafka.connection import ConnectionSource
 from processor.kafka.lazy import LazyClient
-from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE, ClientOptions
+from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE
 from processor.kafka.record_batches import DEFAULT_MAX_BATCH_BYTES, Trouble, Unreadable, read_safely, report_unreadable
 
 log = structlog.get_logger(__name__)
@@ -26,10 +27,10 @@ LOST_CLIENT = 3
 class LogEnds:
     """Reads high watermarks, by a consumer that fetches nothing. A partition without a leader does not keep others waiting."""
 
-    def __init__(self, options: ClientOptions, client: LazyClient[Any] | None = None) -> None:
+    def __init__(self, source: ConnectionSource, client: LazyClient[Any] | None = None) -> None:
         self._client = client or LazyClient(
             lambda: AIOKafkaConsumer(
-                **options(), group_id=None, enable_auto_commit=False, isolation_level="read_uncommitted"
+                **source().arguments(), group_id=None, enable_auto_commit=False, isolation_level="read_uncommitted"
             )
         )
         self._failures = 0
@@ -58,9 +59,9 @@ class CommittedOffsets:
     """Reads what a group committed, metadata included."""
 
     def __init__(
-        self, options: ClientOptions, group_id: str, topic: str, client: LazyClient[Any] | None = None
+        self, source: ConnectionSource, group_id: str, topic: str, client: LazyClient[Any] | None = None
     ) -> None:
-        self._client = client or LazyClient(lambda: AIOKafkaAdminClient(**options()))
+        self._client = client or LazyClient(lambda: AIOKafkaAdminClient(**source().arguments()))
         self._group_id = group_id
         self._topic = topic
 
@@ -120,14 +121,14 @@ class ResponsesReader:
 
     def __init__(
         self,
-        options: ClientOptions,
+        source: ConnectionSource,
         topic: str,
         *,
         patience: float = REQUEST_DEADLINE,
         max_batch_bytes: int = DEFAULT_MAX_BATCH_BYTES,
         client: LazyClient[Any] | None = None,
     ) -> None:
-        self._client = client or LazyClient(lambda: _committed_reader(options), self._read_safely)
+        self._client = client or LazyClient(lambda: _committed_reader(source), self._read_safely)
         self._topic = topic
         self._patience = patience
         self._max_batch_bytes = max_batch_bytes
@@ -194,9 +195,9 @@ class ResponsesReader:
         await self._client.close()
 
 
-def _committed_reader(options: ClientOptions) -> Any:
+def _committed_reader(source: ConnectionSource) -> Any:
     return AIOKafkaConsumer(
-        **options(),
+        **source().arguments(),
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",

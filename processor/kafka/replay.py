@@ -6,7 +6,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 from processor.errors import Fatal, KafkaUnavailable
 from processor.kafka import ResponsesReader
@@ -148,10 +147,10 @@ class Replayer:
 
         Raises KafkaUnavailable (a part of it may have been written: it then has a gap or no end), ReplayImpossible.
         """
-        options: dict[str, Any] = {**self._connection.arguments()}
-        servers = options.pop("bootstrap_servers")
         try:
-            async with TokenProducer(servers, self._tokens_topic, controls_topic=None, **options) as producer:
+            async with TokenProducer(
+                **self._connection.arguments(), topic=self._tokens_topic, controls_topic=None
+            ) as producer:
                 response = producer.response(plan.channel or "", metadata=plan.new_metadata)
                 async with response:
                     await _write(response, plan)
@@ -172,7 +171,7 @@ class Replayer:
             if key == wanted:
                 newest = value  # None where it was deleted: then nothing is known of it any more
 
-        reader = ResponsesReader(self._connection.arguments, self._responses_topic)
+        reader = ResponsesReader(lambda: self._connection, self._responses_topic)
         try:
             await reader.read(plan.partition, 0, take)
         finally:

@@ -69,7 +69,7 @@ async def skip(
 
 
 async def _check_committed(connection: KafkaConnection, place: TopicPartition, offset: int, group_id: str) -> None:
-    reader = CommittedOffsets(connection.arguments, group_id, place.topic)
+    reader = CommittedOffsets(lambda: connection, group_id, place.topic)
     try:
         committed = await reader.read(place.partition)
     finally:

@@ -6,17 +6,17 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from processor.errors import KafkaUnavailable, TombstoneUndetermined
+from processor.kafka.connection import ConnectionSource
 from processor.kafka.lazy import LazyClient
-from processor.kafka.options import ClientOptions
 
 WRITE_SECONDS = 8.0
 
 
 class KafkaTombstones:
-    """Connects with the first tombstone. `client_options` are aiokafka's, called for every connection."""
+    """Connects with the first tombstone. `source` is called for each connection."""
 
-    def __init__(self, client_options: ClientOptions, *, responses_topic: str) -> None:
-        self._client = LazyClient(lambda: AIOKafkaProducer(**client_options(), acks="all", enable_idempotence=True))
+    def __init__(self, source: ConnectionSource, *, responses_topic: str) -> None:
+        self._client = LazyClient(lambda: AIOKafkaProducer(**source().arguments(), acks="all", enable_idempotence=True))
         self._topic = responses_topic
 
     async def connect(self) -> None:

@@ -186,7 +186,7 @@ async def _admin(connection: KafkaConnection) -> AsyncIterator[AIOKafkaAdminClie
             await admin.start()
             yield admin
     except (KafkaError, TimeoutError) as failure:
-        why = await why_unreachable(connection.arguments())
+        why = await why_unreachable(connection)
         raise KafkaUnavailable(
             why or f"Kafka at {connection.bootstrap_servers} did not do what was asked: {failure!r}."
         ) from failure

@@ -19,6 +19,8 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
+from processor.kafka.connection import KafkaConnection
+
 ATTEMPT_SECONDS = 5.0
 
 WANTS_CERTIFICATE = (
@@ -38,17 +40,17 @@ ALERTS = (
 )
 
 
-async def why_unreachable(options: Mapping[str, Any]) -> str | None:
+async def why_unreachable(connection: KafkaConnection) -> str | None:
     """A sentence for each bootstrap server that refuses, never with a secret; None where one lets us in.
 
-    `options` are those of any aiokafka client. Takes at most `ATTEMPT_SECONDS` for each server; raises nothing.
+    Takes at most `ATTEMPT_SECONDS` for each server; raises nothing.
     """
     wanted = {
         name: value
-        for name, value in options.items()
+        for name, value in connection.arguments().items()
         if name in ("security_protocol", "ssl_context") or name.startswith("sasl_")
     }
-    servers = collect_hosts(options["bootstrap_servers"], randomize=False)
+    servers = collect_hosts(connection.bootstrap_servers, randomize=False)
     reasons = await asyncio.gather(*(_try(host, port, wanted) for host, port, _family in servers))
     if any(reason is None for reason in reasons):
         return None

@@ -16,7 +16,8 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 
 from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge
-from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE, STOP_DEADLINE, ClientOptions
+from processor.kafka.connection import ConnectionSource
+from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE, STOP_DEADLINE
 from processor.ports.log import Committed, Record, WriterFactory
 
 log = structlog.get_logger(__name__)
@@ -24,12 +25,12 @@ log = structlog.get_logger(__name__)
 TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 
-def transactional_writers(options: ClientOptions, *, group_id: str, topic: str, max_bytes: int) -> WriterFactory:
+def transactional_writers(source: ConnectionSource, *, group_id: str, topic: str, max_bytes: int) -> WriterFactory:
     """Writers of the group's partitions. Each has a transactional id of its own, the same in every process."""
 
     def writer_of(number: int) -> TransactionalWriter:
         return TransactionalWriter(
-            options,
+            source,
             transactional_id=f"{group_id}-{topic}-{number}",
             group_id=group_id,
             topic=topic,
@@ -45,7 +46,7 @@ class TransactionalWriter:
 
     def __init__(
         self,
-        options: ClientOptions,
+        source: ConnectionSource,
         *,
         transactional_id: str,
         group_id: str,
@@ -54,10 +55,10 @@ class TransactionalWriter:
         max_bytes: int,
     ) -> None:
         """`topic` and `partition` are what offsets are committed of; `max_bytes` bounds a request."""
-        self._options = options
+        self._source = source
         self._transactional_id = transactional_id
         self._group_id = group_id
-        self._source = TopicPartition(topic, partition)
+        self._tokens = TopicPartition(topic, partition)
         self._max_bytes = max_bytes
         self._producer: AIOKafkaProducer | None = None
 
@@ -68,7 +69,7 @@ class TransactionalWriter:
     async def start(self) -> None:
         """Fence predecessors; their open transaction is aborted when this returns. Raises KafkaUnavailable."""
         producer = AIOKafkaProducer(
-            **self._options(),
+            **self._source().arguments(),
             transactional_id=self._transactional_id,
             acks="all",
             linger_ms=0,
@@ -106,7 +107,7 @@ class TransactionalWriter:
                 offsets = await self._send(producer, records)
                 point = commit(offsets)
                 await producer.send_offsets_to_transaction(
-                    {self._source: OffsetAndMetadata(point[0], point[1])}, self._group_id
+                    {self._tokens: OffsetAndMetadata(point[0], point[1])}, self._group_id
                 )
                 await producer.commit_transaction()
         except (ProducerFenced, InvalidProducerEpoch) as error:

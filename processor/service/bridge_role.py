@@ -23,6 +23,7 @@ from processor.config.plain_text import plain_text_warnings
 from processor.config.rules import is_loopback
 from processor.config.settings import Settings
 from processor.errors import SettingsError
+from processor.service.kafka_connection import kafka_connection
 from processor.service.service import in_background, spare_the_collector, stop_on_signals
 from processor.telemetry.health import Check, Health
 from processor.telemetry.loop_watch import LoopWatch
@@ -79,14 +80,11 @@ async def run_bridge(settings: Settings, stop: asyncio.Event) -> None:
 
 def _producer_of(settings: Settings) -> Callable[[], TokenProducer]:
     def make() -> TokenProducer:
-        client = settings.kafka_client_options()
-        servers = client.pop("bootstrap_servers")
         return TokenProducer(
-            servers,
-            settings.tokens_topic,
+            **kafka_connection(settings).arguments(),
+            topic=settings.tokens_topic,
             deadline=PRODUCER_SECONDS,
             controls_topic=settings.controls_topic,
-            **client,
         )
 
     return make

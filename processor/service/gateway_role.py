@@ -14,7 +14,7 @@ from processor.gateway.http import EventsV1, GatewayParts
 from processor.gateway.hub import Hub, HubLimits
 from processor.kafka.log_follower import LogFollower, partition_for
 from processor.ports.store import ResponseStore
-from processor.service.kafka_clients import client_options
+from processor.service.kafka_connection import connection_source
 from processor.telemetry.metrics import Metrics
 from topics.specs import FRAMES_RETENTION_MS
 
@@ -77,8 +77,8 @@ def build_gateway(
     hub = Hub(limits, delivered)
     feed = Feed(
         hub,
-        LogFollower(client_options(settings), settings.frames_topic, max_batch_bytes=settings.max_batch_bytes),
-        LogFollower(client_options(settings), settings.responses_topic, max_batch_bytes=settings.max_batch_bytes),
+        LogFollower(connection_source(settings), settings.frames_topic, max_batch_bytes=settings.max_batch_bytes),
+        LogFollower(connection_source(settings), settings.responses_topic, max_batch_bytes=settings.max_batch_bytes),
         partition_for=partition_for,
         clock=clock,
         random=random,

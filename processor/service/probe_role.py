@@ -13,6 +13,7 @@ from processor.config.settings import Settings
 from processor.config.values import ApiToken
 from processor.errors import SettingsError
 from processor.probe.probe import Plan, Probe, ProbeParts
+from processor.service.kafka_connection import kafka_connection
 from processor.telemetry.metrics import Metrics
 from topics.producer import TokenProducer
 
@@ -36,9 +37,12 @@ def build_probe(
         return secret
 
     def producer() -> TokenProducer:
-        client = settings.kafka_client_options()
-        servers = client.pop("bootstrap_servers")
-        return TokenProducer(servers, settings.tokens_topic, deadline=PRODUCER_SECONDS, controls_topic=None, **client)
+        return TokenProducer(
+            **kafka_connection(settings).arguments(),
+            topic=settings.tokens_topic,
+            deadline=PRODUCER_SECONDS,
+            controls_topic=None,
+        )
 
     ably = AblyOptions(
         key=key, client_id=settings.ably_client_id, endpoint=settings.ably_endpoint, tls=settings.ably_tls

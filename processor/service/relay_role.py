@@ -19,7 +19,7 @@ from processor.relay.measures import Measures
 from processor.relay.parts import PartitionLanes, WorkerParts
 from processor.relay.pool import ConnectionPool, PoolOptions
 from processor.relay.relay import Relay, RelayOptions
-from processor.service.kafka_clients import client_options
+from processor.service.kafka_connection import connection_source
 from processor.telemetry.metrics import Metrics
 from topics.codec import Decoder
 from topics.controls_reader import ControlsReader
@@ -52,7 +52,7 @@ def realtime_provider(settings: Settings, clock: Clock, random: Random) -> Provi
     if settings.realtime == "direct":
         from processor.direct.provider import direct_provider  # noqa: PLC0415 - only one of the two is needed
 
-        return direct_provider(client_options(settings), settings.frames_topic, clock, random)
+        return direct_provider(connection_source(settings), settings.frames_topic, clock, random)
     return _ably(settings, clock, random)
 
 
@@ -100,7 +100,7 @@ def build_relay(
     random: Random,
     tasks: asyncio.TaskGroup,
 ) -> Relay:
-    client = client_options(settings)
+    source = connection_source(settings)
     lane_parts = LaneParts(
         realtime=pool, metrics=metrics, clock=clock, random=random, duplicate_window=profile.duplicate_window
     )
@@ -111,7 +111,7 @@ def build_relay(
         return Lanes(lane_parts, pipeline, may_publish, progressed, tasks)
 
     consumer = Consumer(
-        client,
+        source,
         topic=settings.tokens_topic,
         group_id=settings.kafka_group_id,
         instance_id=settings.kafka_group_instance_id,
@@ -122,15 +122,15 @@ def build_relay(
         max_batch_bytes=settings.max_batch_bytes,
     )
     writer_of = transactional_writers(
-        client,
+        source,
         group_id=settings.kafka_group_id,
         topic=settings.tokens_topic,
         max_bytes=settings.max_response_bytes + RECORD_ROOM,
     )
     parts = WorkerParts(
         consumer=consumer,
-        committed=CommittedOffsets(client, settings.kafka_group_id, settings.tokens_topic),
-        responses=ResponsesReader(client, settings.responses_topic, max_batch_bytes=settings.max_batch_bytes),
+        committed=CommittedOffsets(source, settings.kafka_group_id, settings.tokens_topic),
+        responses=ResponsesReader(source, settings.responses_topic, max_batch_bytes=settings.max_batch_bytes),
         writer_of=writer_of,
         lanes_of=lanes_of,
         decoder=Decoder(settings.channel_pattern),
@@ -145,14 +145,16 @@ def build_relay(
         controls=RelayControls(
             clock,
             random,
-            source=lambda take: ControlsReader(client, settings.controls_topic, take, lookback=LOOKBACK),
-            sink=KafkaControls(client, controls_topic=settings.controls_topic),
+            source=lambda take: ControlsReader(
+                lambda: source().arguments(), settings.controls_topic, take, lookback=LOOKBACK
+            ),
+            sink=KafkaControls(source, controls_topic=settings.controls_topic),
             retried=metrics.retries.labels("notice").inc,
         ),
     )
     options = RelayOptions(
         credentials=settings.kafka_credentials,
-        check_credentials=client,
+        check_credentials=source,
         limits=limits_of(settings, profile.max_frame_bytes),
         drain_timeout=settings.drain_timeout,
     )

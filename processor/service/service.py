@@ -29,13 +29,13 @@ from processor.config import api as config_api
 from processor.config.plain_text import plain_text_warnings
 from processor.config.settings import Settings
 from processor.core.backoff import Backoff
-from processor.errors import KafkaUnavailable, SettingsError
-from processor.kafka.connection import KafkaConnection
+from processor.errors import KafkaUnavailable
 from processor.kafka.controls import KafkaControls
 from processor.kafka.tombstones import KafkaTombstones
 from processor.kafka.topics_admin import TopicsWanted, verify_startup
 from processor.ports.controls import Controls
 from processor.ports.store import ResponseStore
+from processor.service.kafka_connection import connection_source, kafka_connection
 from processor.telemetry.health import Check, Health
 from processor.telemetry.loop_watch import LoopWatch
 from processor.telemetry.metrics import Metrics
@@ -75,20 +75,6 @@ def topics_wanted(settings: Settings) -> TopicsWanted:
         names=topic_names(settings),
         max_response_bytes=settings.max_response_bytes,
         replication_factor=settings.topics_replication_factor,
-    )
-
-
-def kafka_connection(settings: Settings) -> KafkaConnection:
-    """Raises SettingsError where a secret or certificate can't be read."""
-    options = settings.kafka_client_options()
-    return KafkaConnection(
-        bootstrap_servers=options["bootstrap_servers"],
-        security_protocol=options["security_protocol"],
-        ssl_context=options.get("ssl_context"),
-        sasl_mechanism=options.get("sasl_mechanism") or "PLAIN",
-        username=options.get("sasl_plain_username"),
-        password=options.get("sasl_plain_password"),
-        token_provider=options.get("sasl_oauth_token_provider"),
     )
 
 
@@ -209,9 +195,9 @@ class Service:
         if store is None or Role.API not in self._roles:
             return None
         settings = self._settings
-        tombstones = KafkaTombstones(settings.kafka_client_options, responses_topic=settings.responses_topic)
+        tombstones = KafkaTombstones(connection_source(settings), responses_topic=settings.responses_topic)
         stack.push_async_callback(tombstones.close)
-        controls = KafkaControls(settings.kafka_client_options, controls_topic=settings.controls_topic)
+        controls = KafkaControls(connection_source(settings), controls_topic=settings.controls_topic)
         stack.push_async_callback(controls.close)
         limits = ApiLimits(
             settings.api_max_buffered_bytes,
@@ -275,7 +261,7 @@ class Service:
                 dead_letters_topic=settings.dead_letters_topic,
                 session_timeout=settings.kafka_session_timeout,
             ),
-            client_options=settings.kafka_client_options,
+            source=connection_source(settings),
             credentials=settings.kafka_credentials,
             store=store,
             metrics=self._metrics,
@@ -340,7 +326,7 @@ class Service:
 
 async def _connect(controls: Controls) -> None:
     """Connects before the first cancel needs it. A failure is ignored: the first cancel then connects."""
-    with contextlib.suppress(KafkaUnavailable, SettingsError):
+    with contextlib.suppress(KafkaUnavailable):
         await controls.connect()
 
 

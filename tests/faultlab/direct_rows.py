@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from faultlab.direct_stand import DirectSetup, DirectStand
 from faultlab.load import Shape
 from faultlab.rows import Row
+from processor.kafka.connection import KafkaConnection
 from processor.kafka.log_follower import LogFollower
 
 WARM_UP = 5.0
@@ -102,7 +103,7 @@ async def frames_trimmed(stand: DirectStand) -> None:
 async def delete_frames(stand: DirectStand) -> int:
     """Deletes all that is on the topic now. Returns the number of records."""
     topic, bootstrap = str(stand.lab.names.frames), stand.lab.bootstrap
-    follower = LogFollower(lambda: {"bootstrap_servers": bootstrap}, topic)
+    follower = LogFollower(lambda: KafkaConnection(bootstrap), topic)
     begins = await follower.start({})
     ends = await follower.ends()
     await follower.stop()

@@ -17,6 +17,7 @@ from faultlab.load import Load, Shape
 from faultlab.processes import Crew
 from processor.errors import KafkaUnavailable
 from processor.gateway.events import read_frame
+from processor.kafka.connection import KafkaConnection
 from processor.kafka.log_follower import LogFollower
 from processor.ports.store import ResponseStore
 from support.direct_lab import DirectLab, StreamReader, direct_lab, hashes
@@ -109,7 +110,7 @@ class FrameLog:
     """Everything that is published, as it stands on the frames topic, also what is deleted there later."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:
-        self._follower = LogFollower(lambda: {"bootstrap_servers": bootstrap}, topic)
+        self._follower = LogFollower(lambda: KafkaConnection(bootstrap), topic)
         self.pieces: dict[str, list[str]] = {}
         self.stopped: set[str] = set()
 

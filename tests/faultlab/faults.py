@@ -14,6 +14,7 @@ from aiokafka.structs import RecordMetadata
 from faultlab.lag import PARTITIONS
 from faultlab.sides import Side
 from faultlab.stand import KAFKA_DEADLINE, Stand, lab_of
+from processor.kafka.connection import KafkaConnection
 from processor.kafka.tombstones import KafkaTombstones
 from support.raw_batches import batch, sealed, send_raw
 
@@ -85,8 +86,7 @@ async def pause_again_and_again(stand: Stand, times: int, stopped: float, runnin
 
 async def delete_finished(stand: Stand) -> set[str]:
     """Delete all responses that are stored as finished, as the API does: by a tombstone, which the archive follows."""
-    options = {"bootstrap_servers": stand.around.bootstrap}
-    tombstones = KafkaTombstones(lambda: options, responses_topic=stand.names.responses)
+    tombstones = KafkaTombstones(lambda: KafkaConnection(stand.around.bootstrap), responses_topic=stand.names.responses)
     deleted: set[str] = set()
     try:
         for one in list(stand.load.given):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from processor.core.limits import Limits
 from processor.core.write_queue import Unwanted
+from support.examples import examples
 from support.world import LogRecord, World
 from topics.records import Reason, Status
 
@@ -210,7 +211,7 @@ def test_the_decision_is_durable_before_it_is_published() -> None:
     assert world.dead == [(Reason.LATE, 2)]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.randoms(use_true_random=False), st.booleans(), st.sampled_from([None, "cancelled", "stop"]))
 def test_whenever_it_comes_and_owners_crash_each_response_ends_once(
     random: Random, numbered: bool, reason: str | None

@@ -8,12 +8,13 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processor.core.chunks import ChunkFormat
 from processor.core.limits import Limits
 from properties.test_partition import events, read
+from support.examples import examples
 from support.openai_feed import DONE, USAGE, Outcome, chat, chunk_of, delta, tool
 from support.world import LogRecord, World
 from topics.openai import Format
@@ -22,7 +23,7 @@ from topics.records import Reason, Status
 
 LIMITS = Limits(gap_timeout=2, idle_timeout=60, snapshot_interval=0.5)
 TEXT = 'Hi 👩‍👩‍👧 "日本"\n\U0001f600 né '
-common = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+common = settings(max_examples=examples(150), derandomize=True)
 
 
 def record(value: bytes | dict[str, Any], response_id: str, channel: str | None = None) -> LogRecord:
@@ -157,7 +158,7 @@ def check(world: World, response_id: str, outcome: Outcome) -> None:
     assert (shown["reason"], shown["usage"], shown["error"]) == (outcome.reason, outcome.usage, outcome.error)
 
 
-@settings(common, max_examples=300)
+@settings(common, max_examples=examples(300))
 @given(st.integers(0, 2**32))
 def test_an_end_by_the_gap_timeout_holds_whatever_comes_after_it(seed: int) -> None:
     """The log grows while the relay runs, so that text may come before or after the end that it decides."""

@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from support.examples import examples
 from support.gateway_log import logged, record_value, response_record, start, stop, token
 from support.gateway_readers import Connection, EventReader, Gateway
 
@@ -106,7 +107,7 @@ async def run(seed: int, buffer_bytes: int) -> tuple[WrittenLog, EventReader]:
 
 
 @pytest.mark.parametrize("buffer_bytes", [2_000, 6_000, 1_000_000])
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(examples(25)))
 async def test_a_reader_that_keeps_the_offset_rule_needs_nothing_else(seed: int, buffer_bytes: int) -> None:
     log, reader = await run(seed, buffer_bytes)
     assert {key: reader.text(key) for key in log.texts} == log.texts
@@ -114,7 +115,7 @@ async def test_a_reader_that_keeps_the_offset_rule_needs_nothing_else(seed: int,
     assert all(response.verified is not False for response in reader.reader.responses.values())
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(examples(25)))
 async def test_one_connection_repeats_and_misses_nothing(seed: int) -> None:
     """Without a reset even a reader that only appends has every text."""
     random = Random(seed)

@@ -4,13 +4,14 @@ import json
 from random import Random
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processor.core.limits import Limits
+from support.examples import examples
 from support.world import World
 
-common = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+common = settings(max_examples=examples(300), derandomize=True)
 TEXTS = ("x", "half \ud83d", "\ude00", "y" * 300)
 ROUNDS = 400
 """More steps than all timers and all records of a log take; a partition that is paused without end takes more than

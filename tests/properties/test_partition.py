@@ -5,13 +5,14 @@ from random import Random
 from typing import Any
 
 import orjson
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processor.core.framer import Frame
 from processor.core.limits import Limits
 from processor.core.text import utf16_length
 from processor.core.write_queue import CommitPoint
+from support.examples import examples
 from support.world import World
 
 TEXTS = ["", "a", "Hel", "lo ", "naïve", "日本", "👩‍👩‍👧", "\U0001f600", "line\n", '"q"\\', "\u0000x", "a" * 900]
@@ -120,7 +121,7 @@ def check(world: World, produced: dict[str, list[tuple[str, str]]]) -> None:
     assert not world.pipeline.status().open_responses
 
 
-common = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+common = settings(max_examples=examples(150), derandomize=True)
 
 
 @common

@@ -5,17 +5,18 @@ from random import Random
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processor.core.limits import Limits
 from properties.test_partition import check, events, read, shuffle_within, workloads
+from support.examples import examples
 from support.world import World
 from topics.records import ResponseRecord, Status
 
 Workload = tuple[list[bytes], dict[str, list[tuple[str, str]]], int]
 
-common = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+common = settings(max_examples=examples(150), derandomize=True)
 PATIENT = Limits(gap_timeout=1e6, idle_timeout=1e6, snapshot_interval=1)
 FORGETFUL = Limits(gap_timeout=1e6, idle_timeout=1e6, snapshot_interval=1, finals=1, finished_ttl=0.5)
 """Knows nearly all ends by their ids alone."""
@@ -80,7 +81,7 @@ def is_told(world: World, response_id: str, record: ResponseRecord) -> bool:
     return numbers <= told
 
 
-@settings(common, max_examples=500)
+@settings(common, max_examples=examples(500))
 @given(st.integers(0, 2**32), st.booleans())
 def test_every_token_of_a_refused_channel_is_in_the_record_or_a_dead_letter(seed: int, history: bool) -> None:
     random = Random(seed)

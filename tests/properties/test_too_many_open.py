@@ -4,14 +4,15 @@ from random import Random
 from typing import Any
 
 import orjson
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processor.core.limits import Limits
 from properties.test_partition import read
+from support.examples import examples
 from support.world import World
 
-common = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+common = settings(max_examples=examples(300), derandomize=True)
 
 
 def interleaved(random: Random, count: int) -> tuple[list[bytes], list[str]]:

@@ -17,6 +17,7 @@ from processor.archive.stream import Receive
 from processor.clock import Clock
 from processor.core.backoff import Backoff
 from processor.errors import KafkaUnavailable, StoreUnavailable
+from processor.kafka.connection import KafkaConnection
 from processor.kafka.dead_letter_writer import SourcedLetter
 from processor.ports.store import Entry, Page, Position, StoredResponse, merge_hydration, outdoes
 from processor.telemetry.metrics import Metrics
@@ -233,7 +234,7 @@ class ArchiveProcess:
         store: Any = parts.store
         self._archive = Archive(
             ArchiveSettings("relay-archive", "responses", "dead-letters"),
-            client_options=dict,
+            source=lambda: KafkaConnection("nowhere"),
             store=store,
             metrics=parts.metrics,
             clock=parts.clock,

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaProducer
 from devtools.kafka import LocalKafka
 from processor.archive.app import Archive, ArchiveSettings
 from processor.core.backoff import Backoff
+from processor.kafka.connection import KafkaConnection
 from processor.ports.store import ResponseStore
 from processor.telemetry.metrics import Metrics
 from topics.codec import encode_response
@@ -29,7 +30,7 @@ async def archiving(
     settings = ArchiveSettings(f"{names.responses}-archive", names.responses, names.dead_letters, session_timeout=6.0)
     archive = Archive(
         settings,
-        client_options=lambda: {"bootstrap_servers": kafka.bootstrap},
+        source=lambda: KafkaConnection(kafka.bootstrap),
         store=store,
         metrics=metrics or Metrics(),
         backoff=Backoff(first=0.1, cap=1.0),

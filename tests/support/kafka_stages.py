@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaProducer
 
 from processor.clock import Clock
 from processor.kafka import CommittedOffsets, Consumer, ResponsesReader, transactional_writers
+from processor.kafka.connection import KafkaConnection
 from processor.ports.log import OffsetsReader, RecordsReader, TokensConsumer, WriterFactory
 from simulation.clients import SimConsumer, SimOffsets, SimResponses, SimWriter
 from simulation.coverage import Coverage
@@ -62,16 +63,14 @@ class RealStage:
         self._names = names
         self._bootstrap = bootstrap
         self.responses_topic = names.responses
+        self._source = lambda: KafkaConnection(bootstrap)
         self.writer_of = transactional_writers(
-            self._options, group_id=names.tokens, topic=names.tokens, max_bytes=1 << 20
+            self._source, group_id=names.tokens, topic=names.tokens, max_bytes=1 << 20
         )
-
-    def _options(self) -> dict[str, str]:
-        return {"bootstrap_servers": self._bootstrap}
 
     def consumer(self) -> TokensConsumer:
         return Consumer(
-            self._options,
+            self._source,
             topic=self._names.tokens,
             group_id=self._names.tokens,
             instance_id=None,
@@ -82,10 +81,10 @@ class RealStage:
         )
 
     def offsets(self) -> OffsetsReader:
-        return CommittedOffsets(self._options, self._names.tokens, self._names.tokens)
+        return CommittedOffsets(self._source, self._names.tokens, self._names.tokens)
 
     def responses(self) -> RecordsReader:
-        return ResponsesReader(self._options, self._names.responses)
+        return ResponsesReader(self._source, self._names.responses)
 
     def now(self) -> float:
         return Clock().monotonic()

@@ -44,6 +44,7 @@ def product_bases(text: str) -> Iterator[tuple[str, str]]:
                     yield node.name, full
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("area", sorted({path.relative_to(ROOT / "tests").parts[0] for path in TESTS}))
 def test_no_fake_derives_from_the_product(area: str) -> None:
     found = [

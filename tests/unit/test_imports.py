@@ -1,6 +1,7 @@
 """The structure of the packages: pyproject.toml has the layers, this file what layers cannot express."""
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,6 @@ HOMES = {
         "topics/delivery.py",
         "topics/controls_reader.py",
         "processor/archive/stream.py",  # Faust's client is this one
-        "processor/config/kafka.py",  # a token provider has to be of the client's own class
     ),
     "aiohttp": (
         "processor/api/",
@@ -37,7 +37,12 @@ HOMES = {
 OF_PORTS = ("processor.core", "processor.errors", "processor.ports", "topics")
 
 
-def imported(path: Path) -> Iterator[str]:
+@functools.cache
+def imported(path: Path) -> frozenset[str]:
+    return frozenset(_imported(path))
+
+
+def _imported(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         match node:
             case ast.Import(names=names):

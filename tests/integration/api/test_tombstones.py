@@ -9,13 +9,14 @@ from conftest import MakeTopics
 from devtools.free_ports import free_port
 from devtools.kafka import LocalKafka
 from processor.errors import KafkaUnavailable, TombstoneUndetermined
+from processor.kafka.connection import KafkaConnection
 from processor.kafka.tombstones import KafkaTombstones
 
 MakeKafka = Callable[..., Awaitable[LocalKafka]]
 
 
 def tombstones(bootstrap: str, topic: str = "t.responses") -> KafkaTombstones:
-    return KafkaTombstones(lambda: {"bootstrap_servers": bootstrap}, responses_topic=topic)
+    return KafkaTombstones(lambda: KafkaConnection(bootstrap), responses_topic=topic)
 
 
 async def written(bootstrap: str, topic: str, partitions: int) -> list[tuple[int, bytes, bytes | None]]:

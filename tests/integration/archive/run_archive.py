@@ -16,6 +16,7 @@ import orjson
 from processor.archive.app import Archive, ArchiveSettings
 from processor.archive.sql import SqlStore
 from processor.clock import Clock
+from processor.kafka.connection import KafkaConnection
 from processor.ports.store import Entry
 from processor.telemetry.metrics import Metrics
 
@@ -44,7 +45,7 @@ async def main(options: dict[str, str]) -> None:
     settings = ArchiveSettings(options["group"], options["responses"], options["dead_letters"], session_timeout=6.0)
     archive = Archive(
         settings,
-        client_options=lambda: {"bootstrap_servers": options["bootstrap"]},
+        source=lambda: KafkaConnection(options["bootstrap"]),
         store=store,
         metrics=Metrics(),
     )

@@ -15,6 +15,7 @@ from processor.archive.sql import SqlStore
 from processor.archive.verify import VerifyReport, verify
 from processor.clock import Clock
 from processor.errors import StoreUnavailable
+from processor.kafka.connection import KafkaConnection
 from processor.ports.store import Entry, ResponseStore
 from processor.telemetry.metrics import Metrics
 from support.archives import archive_process, archiving, producing, send
@@ -34,7 +35,7 @@ def records(count: int, start: int = 0) -> list[ResponseRecord]:
 
 
 async def compare(kafka: LocalKafka, names: TopicNames, store: ResponseStore) -> VerifyReport:
-    return await verify(store, lambda: {"bootstrap_servers": kafka.bootstrap}, responses_topic=names.responses)
+    return await verify(store, lambda: KafkaConnection(kafka.bootstrap), responses_topic=names.responses)
 
 
 async def whole(kafka: LocalKafka, names: TopicNames, store: ResponseStore, count: int) -> bool:

@@ -9,6 +9,7 @@ from devtools.kafka import LocalKafka
 from processor.archive.retention import NotDeletable, delete_response
 from processor.archive.verify import verify
 from processor.clock import Clock
+from processor.kafka.connection import KafkaConnection
 from processor.kafka.tombstones import KafkaTombstones
 from processor.ports.store import STALE_MS
 from support.records import START, entry, record
@@ -41,27 +42,27 @@ async def test_verify_finds_and_mends_what_the_store_lacks(
     await producer.stop()
 
     steps: list[int] = []
-    options = {"bootstrap_servers": kafka.bootstrap}
+    connection = KafkaConnection(kafka.bootstrap)
     async with opened(f"sqlite:///{tmp_path}/s.db") as store:
         await store.upsert_batch([entry(f"r-{n}", partition=n % 4, offset=0, text=f"text {n}") for n in range(10, 40)])
         await store.upsert_batch([entry("r-5", offset=0, text="other"), entry("gone", offset=0)])
         report = await verify(
-            store, lambda: options, responses_topic=topic, progress=lambda done, _total: steps.append(done)
+            store, lambda: connection, responses_topic=topic, progress=lambda done, _total: steps.append(done)
         )
         assert (report.finished, report.equal, report.unreadable, report.whole) == (40, 30, 1, False)
         assert report.missing == ["r-0", "r-1", "r-2", "r-3", "r-4", "r-6", "r-7", "r-8", "r-9"]
         assert (report.different, report.undeleted) == (["r-5"], ["gone"])
         assert sum(steps) >= 84
-        mended = await verify(store, lambda: options, responses_topic=topic, repair=True)
+        mended = await verify(store, lambda: connection, responses_topic=topic, repair=True)
         assert mended.repaired == 11
-        again = await verify(store, lambda: options, responses_topic=topic)
+        again = await verify(store, lambda: connection, responses_topic=topic)
         assert again.whole
         assert again.equal == 40
 
-        tombstones = KafkaTombstones(lambda: options, responses_topic=topic)
+        tombstones = KafkaTombstones(lambda: connection, responses_topic=topic)
         await delete_response(store, tombstones, "r-7")
         await tombstones.close()
-        after = await verify(store, lambda: options, responses_topic=topic)
+        after = await verify(store, lambda: connection, responses_topic=topic)
         assert (after.whole, after.finished) == (True, 39)
 
 
@@ -101,8 +102,8 @@ async def test_the_first_final_record_is_right_though_compaction_kept_a_later_on
     kafka: LocalKafka, topic_names: TopicNames, tmp_path: Path
 ) -> None:
     topic = topic_names.responses
-    options = {"bootstrap_servers": kafka.bootstrap}
-    producer = AIOKafkaProducer(**options)
+    connection = KafkaConnection(kafka.bootstrap)
+    producer = AIOKafkaProducer(**connection.arguments())
     await producer.start()
     later = [record(f"r-{n}", status=Status.ABANDONED, text="", updated_at=START + 900_000) for n in range(2)]
     for one in later:
@@ -115,7 +116,7 @@ async def test_the_first_final_record_is_right_though_compaction_kept_a_later_on
     ]
     async with opened(f"sqlite:///{tmp_path}/s.db") as store:
         await store.upsert_batch(whole)
-        report = await verify(store, lambda: options, responses_topic=topic, repair=True)
+        report = await verify(store, lambda: connection, responses_topic=topic, repair=True)
         assert (report.finished, report.equal, report.earlier, report.repaired) == (2, 0, 2, 0)
         assert report.whole
         for kept in whole:

@@ -1,8 +1,6 @@
 """The followers and the writer of frames, on a real Kafka."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -10,6 +8,7 @@ from aiokafka import AIOKafkaProducer
 from conftest import MakeTopics
 from devtools.kafka import LocalKafka
 from processor.errors import KafkaUnavailable
+from processor.kafka.connection import KafkaConnection
 from processor.kafka.frames_writer import FramesWriter
 from processor.kafka.log_follower import AT_ONCE, LogFollower, LogTail, partition_for
 from processor.ports.followed import FollowedRecord
@@ -25,12 +24,8 @@ async def topic(make_topics: MakeTopics) -> str:
     return (await make_topics(partitions=PARTITIONS)).tokens
 
 
-def options_of(kafka: LocalKafka) -> Mapping[str, Any]:
-    return {"bootstrap_servers": kafka.bootstrap}
-
-
 async def write(kafka: LocalKafka, topic: str, count: int, written_ms: int = 1_000) -> None:
-    writer = FramesWriter(lambda: options_of(kafka), topic)
+    writer = FramesWriter(lambda: KafkaConnection(kafka.bootstrap), topic)
     await writer.start()
     try:
         for number in range(count):
@@ -43,7 +38,7 @@ async def write(kafka: LocalKafka, topic: str, count: int, written_ms: int = 1_0
 async def test_records_are_followed_in_the_order_and_the_partition_of_their_channel(
     kafka: LocalKafka, topic: str
 ) -> None:
-    follower = LogFollower(lambda: options_of(kafka), topic)
+    follower = LogFollower(lambda: KafkaConnection(kafka.bootstrap), topic)
     begins = await follower.start({})
     assert begins == dict.fromkeys(range(PARTITIONS), 0)
     await write(kafka, topic, 5)
@@ -64,7 +59,7 @@ async def test_records_are_followed_in_the_order_and_the_partition_of_their_chan
 
 async def test_following_begins_at_a_position_or_a_time(kafka: LocalKafka, topic: str) -> None:
     await write(kafka, topic, 5)
-    follower = LogFollower(lambda: options_of(kafka), topic)
+    follower = LogFollower(lambda: KafkaConnection(kafka.bootstrap), topic)
     number = partition_for("a", PARTITIONS)
     begins = await follower.start({number: 2}, since_ms=1_004)
     assert begins[number] == 2
@@ -81,14 +76,14 @@ async def test_following_begins_at_a_position_or_a_time(kafka: LocalKafka, topic
 
 
 async def test_a_topic_that_is_not_there_is_said(kafka: LocalKafka, topics_prefix: str) -> None:
-    follower = LogFollower(lambda: options_of(kafka), f"{topics_prefix}.none")
+    follower = LogFollower(lambda: KafkaConnection(kafka.bootstrap), f"{topics_prefix}.none")
     with pytest.raises(KafkaUnavailable, match="topics apply"):
         await follower.start({})
 
 
 async def test_a_stretch_of_a_partition_is_read_as_it_is_asked_for(kafka: LocalKafka, topic: str) -> None:
     await write(kafka, topic, 5)
-    tail = LogTail(lambda: options_of(kafka), topic)
+    tail = LogTail(lambda: KafkaConnection(kafka.bootstrap), topic)
     assert await tail.partitions() == PARTITIONS
     number = partition_for("a", PARTITIONS)
     first, end = await tail.bounds(number)
@@ -104,7 +99,7 @@ async def test_a_stretch_of_a_partition_is_read_as_it_is_asked_for(kafka: LocalK
 
 async def test_a_long_stretch_is_given_in_small_pieces(kafka: LocalKafka, topic: str) -> None:
     await write(kafka, topic, 3 * AT_ONCE)
-    tail = LogTail(lambda: options_of(kafka), topic)
+    tail = LogTail(lambda: KafkaConnection(kafka.bootstrap), topic)
     number = partition_for("a", PARTITIONS)
     first, end = await tail.bounds(number)
     pieces: list[int] = []

@@ -12,6 +12,7 @@ from devtools.kafka import LocalKafka
 from processor.clock import Clock
 from processor.core.items import Raw
 from processor.kafka import Consumer
+from processor.kafka.connection import KafkaConnection
 from support.guards import Partition, token_values
 from support.waiting import eventually
 
@@ -61,7 +62,7 @@ async def bare_loop(kafka: LocalKafka, topic: str, count: int) -> float:
 async def relay(kafka: LocalKafka, topic: str, group: str, count: int) -> float:
     """Processor seconds to fetch, sequence, frame and record all of them; what sending and writing cost is left out."""
     consumer = Consumer(
-        lambda: {"bootstrap_servers": kafka.bootstrap},
+        lambda: KafkaConnection(kafka.bootstrap),
         topic=topic,
         group_id=group,
         instance_id=None,

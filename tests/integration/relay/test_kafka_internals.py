@@ -11,6 +11,7 @@ from devtools.kafka import LocalKafka
 from processor.clock import Clock
 from processor.core.items import Raw
 from processor.kafka import Consumer
+from processor.kafka.connection import KafkaConnection
 from support.waiting import eventually
 from topics.specs import TopicNames
 
@@ -43,7 +44,7 @@ async def joined(kafka: LocalKafka, make_topics: MakeTopics) -> AsyncIterator[tu
     names = await make_topics(partitions=1)
     listener = Assignments(hold=SESSION)
     consumer = listener.consumer = Consumer(
-        lambda: {"bootstrap_servers": kafka.bootstrap},
+        lambda: KafkaConnection(kafka.bootstrap),
         topic=names.tokens,
         group_id=names.tokens,
         instance_id=None,

@@ -68,7 +68,7 @@ async def test_an_owner_cut_off_from_the_coordinator_alone_stops_publishing(
 
 def writer_of(kafka: LocalKafka, names: TopicNames) -> TransactionalWriter:
     return TransactionalWriter(
-        lambda: {"bootstrap_servers": kafka.bootstrap},
+        lambda: KafkaConnection(kafka.bootstrap),
         transactional_id=names.tokens,
         group_id=names.tokens,
         topic=names.tokens,

@@ -141,6 +141,7 @@ def test_a_partition_beyond_its_share_is_relieved_once_all_that_was_published_is
     assert pipeline._intake.early.bytes <= pipeline.limits.low_water
 
 
+@pytest.mark.costly
 def test_beyond_the_bound_the_idlest_of_the_open_responses_are_abandoned() -> None:
     limits = Limits(open_responses=100)
     pipeline = PartitionPipeline(Decoder(), limits)
@@ -175,6 +176,7 @@ def test_partitions_share_what_may_be_open_by_what_they_have() -> None:
     assert allowances([], 100) == []
 
 
+@pytest.mark.costly
 def test_starts_that_can_not_be_published_pause_the_partition() -> None:
     pipeline = PartitionPipeline(Decoder(), Limits())
     pipeline.begin(0, 0, clean=True)
@@ -215,6 +217,7 @@ def test_a_gap_that_is_filled_from_below_is_linear_in_what_waits() -> None:
     assert looks.count <= 4 * waiting
 
 
+@pytest.mark.costly
 def test_repeats_of_a_response_with_many_gaps_are_linear() -> None:
     def seconds(gaps: int) -> float:
         pipeline = PartitionPipeline(Decoder(), Limits())

@@ -75,6 +75,7 @@ def test_ends_that_are_not_acknowledged_abandon_nothing_more() -> None:
     assert phases[Phase.OPEN] >= 100
 
 
+@pytest.mark.costly
 def test_records_without_a_start_abandon_nothing() -> None:
     partition = started(Limits(open_responses=600), 500)
     for number in range(9_520):

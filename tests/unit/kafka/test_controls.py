@@ -6,6 +6,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from processor.errors import KafkaUnavailable
+from processor.kafka.connection import KafkaConnection
 from processor.kafka.controls import KafkaControls
 from topics.controls import ControlEvent, ControlRecord
 
@@ -21,7 +22,7 @@ class FailingProducer:
 
 
 async def test_a_producer_that_can_not_even_stop_is_no_other_error() -> None:
-    controls = KafkaControls(dict, controls_topic="c")
+    controls = KafkaControls(lambda: KafkaConnection("nowhere"), controls_topic="c")
     failing: Any = FailingProducer()
     controls._producer = failing
     with pytest.raises(KafkaUnavailable):

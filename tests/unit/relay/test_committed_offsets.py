@@ -7,6 +7,7 @@ from aiokafka.errors import for_code
 
 from processor.errors import KafkaUnavailable
 from processor.kafka import CommittedOffsets
+from processor.kafka.connection import KafkaConnection
 from processor.kafka.lazy import LazyClient
 
 Partitions = list[tuple[int, int, str, int]]
@@ -37,7 +38,7 @@ def coordinator_of(partitions: Partitions, code: int = 0) -> Coordinator:
 
 
 def reader_of(coordinator: Coordinator) -> CommittedOffsets:
-    return CommittedOffsets(dict, "group", "tokens", LazyClient(lambda: coordinator))
+    return CommittedOffsets(lambda: KafkaConnection("nowhere"), "group", "tokens", LazyClient(lambda: coordinator))
 
 
 def offsets(partitions: Partitions, code: int = 0) -> CommittedOffsets:

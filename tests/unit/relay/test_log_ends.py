@@ -8,6 +8,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
 from processor.errors import KafkaUnavailable
+from processor.kafka.connection import KafkaConnection
 from processor.kafka.lazy import LazyClient
 from processor.kafka.readers import LOST_CLIENT, LogEnds
 
@@ -35,7 +36,7 @@ class HalfAway:
 
 async def test_a_healthy_partition_is_answered_while_another_waits() -> None:
     half = HalfAway()
-    ends = LogEnds(dict, LazyClient(lambda: half))
+    ends = LogEnds(lambda: KafkaConnection("nowhere"), LazyClient(lambda: half))
     waiting = asyncio.create_task(ends.read(LEADERLESS))
     await asyncio.sleep(0)
     assert await ends.read(HEALTHY) == 7
@@ -46,7 +47,7 @@ async def test_a_healthy_partition_is_answered_while_another_waits() -> None:
 
 async def test_the_client_is_kept_as_long_as_anyone_is_answered_and_given_up_after_that() -> None:
     half = HalfAway()
-    ends = LogEnds(dict, LazyClient(lambda: half))
+    ends = LogEnds(lambda: KafkaConnection("nowhere"), LazyClient(lambda: half))
     half.fail.set()
     for _ in range(3 * LOST_CLIENT):
         with pytest.raises(KafkaUnavailable):

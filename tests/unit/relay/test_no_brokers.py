@@ -8,6 +8,7 @@ import pytest
 
 from processor.errors import KafkaUnavailable
 from processor.kafka import TransactionalWriter
+from processor.kafka.connection import KafkaConnection
 
 API_VERSIONS, METADATA = 18, 3
 
@@ -37,7 +38,7 @@ async def bootstrap() -> AsyncIterator[str]:
 
 async def test_a_writer_that_finds_no_broker_says_that_kafka_is_unavailable(bootstrap: str) -> None:
     writer = TransactionalWriter(
-        lambda: {"bootstrap_servers": bootstrap},
+        lambda: KafkaConnection(bootstrap),
         transactional_id="t",
         group_id="g",
         topic="tokens",

@@ -9,6 +9,7 @@ from aiokafka import TopicPartition
 
 from processor.errors import KafkaUnavailable
 from processor.kafka import ResponsesReader
+from processor.kafka.connection import KafkaConnection
 from processor.kafka.lazy import LazyClient
 from support.virtual_time import in_virtual_time
 
@@ -63,7 +64,9 @@ class SlowConsumer:
 
 
 def reader_of(slow: SlowConsumer) -> ResponsesReader:
-    return ResponsesReader(dict, "responses", patience=PATIENCE, client=LazyClient(lambda: slow))
+    return ResponsesReader(
+        lambda: KafkaConnection("nowhere"), "responses", patience=PATIENCE, client=LazyClient(lambda: slow)
+    )
 
 
 @in_virtual_time

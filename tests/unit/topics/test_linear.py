@@ -81,12 +81,14 @@ def seconds(value: bytes) -> float:
     return best
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 def test_sixteen_times_the_bytes_take_no_square_of_the_time(family: Callable[[int], bytes]) -> None:
     small, large = seconds(family(SMALL)), seconds(family(SMALL * TIMES))
     assert large < max(small, 0.0005) * TIMES * 5  # a square would be 16 times as much, not 5
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("name", ["escaped quotes after brackets", "a cut record of JSON in JSON"])
 def test_a_cut_megabyte_is_refused_at_once(name: str) -> None:
     value = FAMILIES[name](MEGABYTE)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.examples import examples
 from support.openai_feed import (
     DONE,
     USAGE,
@@ -88,7 +89,7 @@ def responses(draw: st.DrawFn) -> tuple[list[Value], dict[str, str], str]:
 
 
 @given(st.lists(responses(), min_size=1, max_size=3), st.randoms(use_true_random=False))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 def test_mixed_responses_keep_their_texts_and_end_once(
     given_: list[tuple[list[Value], dict[str, str], str]], random: Any
 ) -> None:
@@ -228,7 +229,7 @@ def assert_valid(records: list[TokenRecord]) -> None:
 
 
 @given(values)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400))
 def test_whatever_the_fields_hold_the_events_are_valid(given_: list[Any]) -> None:
     outcome = Outcome()
     for each in chunks(given_):
@@ -244,7 +245,7 @@ def test_whatever_the_fields_hold_the_events_are_valid(given_: list[Any]) -> Non
 
 
 @given(values, st.integers(0, 11))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 def test_a_replay_from_any_kept_state_gives_the_same_events(given_: list[Any], cut: int) -> None:
     all_chunks = chunks(given_)
     steps = [begin(all_chunks[0], "chat:42")]
@@ -262,7 +263,7 @@ def test_a_replay_from_any_kept_state_gives_the_same_events(given_: list[Any], c
 
 
 @given(values)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 def test_a_record_does_not_change_the_state_it_is_given(given_: list[Any]) -> None:
     state = State()
     for each in chunks(given_):
@@ -342,6 +343,7 @@ def seconds(value: dict[str, Any]) -> float:
     return best
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 def test_sixteen_times_the_bytes_take_no_square_of_the_time(family: Any) -> None:
     small, large = seconds(family(8 * 1024)), seconds(family(128 * 1024))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from topics.codec import TokenRecord, decode_record, encode_response, encode_token_event
 from topics.records import Event, Part, ResponseRecord, Status
+from topics.wire import json_schemas
 
 EXAMPLES = (
     '{"v":1,"event":"start","responseId":"r-8f2c","seq":0,"channel":"chat:42","ts":1763860000000,"metadata":{"model":"m-large","userId":"u1"}}',
@@ -106,3 +107,9 @@ def test_response_records_written_are_valid(status: Status) -> None:
 )  # fmt: skip
 def test_frame_headers_are_strings_by_the_frames_name(name: str, headers: dict[str, object], valid: bool) -> None:
     assert FRAME.is_valid({"name": name, "headers": headers}) is valid
+
+
+@pytest.mark.parametrize("name", json_schemas())
+def test_the_schemas_are_those_of_the_types(name: str) -> None:
+    written = json.loads(files("topics").joinpath(f"schemas/{name}.json").read_text(encoding="utf-8"))
+    assert json_schemas()[name] == written

@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from devtools.bench.plots import PLOTS, draw
 from devtools.bench.results import Machine, Report, Result, Series
 
@@ -24,12 +26,14 @@ def report(*scenarios: str) -> Report:
     return Report(at="now", machine=MACHINE, results=[result(scenario) for scenario in scenarios])
 
 
+@pytest.mark.costly
 def test_every_plot_is_drawn_from_its_scenarios(tmp_path: Path) -> None:
     scenarios = {scenario for needed, _ in PLOTS.values() for scenario in needed}
     written = draw(report(*sorted(scenarios)), tmp_path)
     assert {file.name for file in written} == {f"bench-{name}.svg" for name in PLOTS}
 
 
+@pytest.mark.costly
 def test_what_was_not_measured_is_not_drawn_and_drawing_again_changes_nothing(tmp_path: Path) -> None:
     written = draw(report("crash"), tmp_path)
     assert [file.name for file in written] == ["bench-recovery.svg"]

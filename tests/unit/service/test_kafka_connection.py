@@ -9,29 +9,38 @@ from typing import Any
 import pytest
 
 from processor.config.settings import Settings
-from processor.errors import SettingsError
+from processor.errors import KafkaUnavailable, SettingsError
+from processor.kafka.connection import KafkaConnection
+from processor.service.kafka_connection import connection_source, kafka_connection
 from support.settings import SASL, loaded
 
 
 def test_plain_clients_need_servers_only() -> None:
-    assert Settings().kafka_client_options() == {
-        "bootstrap_servers": "localhost:9092",
-        "security_protocol": "PLAINTEXT",
-    }
+    assert kafka_connection(Settings()) == KafkaConnection("localhost:9092")
 
 
 def test_sasl_reads_its_password_anew_for_each_client(tmp_path: Path) -> None:
     path = tmp_path / "password"
     path.write_text("one\n")
     settings = loaded(**SASL, KAFKA_SASL_USERNAME="u", KAFKA_SASL_PASSWORD_FILE=str(path))
-    options = settings.kafka_client_options()
-    assert (options["sasl_mechanism"], options["sasl_plain_username"], options["sasl_plain_password"]) == (
-        "SCRAM-SHA-512",
-        "u",
-        "one",
-    )
+    source = connection_source(settings)
+    connection = source()
+    assert (connection.sasl_mechanism, connection.username, connection.password) == ("SCRAM-SHA-512", "u", "one")
     path.write_text("two\n")
-    assert settings.kafka_client_options()["sasl_plain_password"] == "two"
+    assert source().arguments()["sasl_plain_password"] == "two"
+
+
+def test_a_file_that_is_gone_makes_kafka_unavailable(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_text("one\n")
+    settings = loaded(**SASL, KAFKA_SASL_USERNAME="u", KAFKA_SASL_PASSWORD_FILE=str(path))
+    path.unlink()
+    with pytest.raises(KafkaUnavailable, match="KAFKA_SASL_PASSWORD_FILE: can't read"):
+        connection_source(settings)()
+
+
+def test_no_secret_shows_in_a_connection() -> None:
+    assert "hunter2" not in repr(KafkaConnection("b:1", password="hunter2"))
 
 
 async def test_a_bearer_token_is_read_anew_for_each_connection(tmp_path: Path) -> None:
@@ -40,7 +49,7 @@ async def test_a_bearer_token_is_read_anew_for_each_connection(tmp_path: Path) -
     settings = loaded(
         KAFKA_SECURITY_PROTOCOL="SASL_SSL", KAFKA_SASL_MECHANISM="OAUTHBEARER", KAFKA_SASL_PASSWORD_FILE=str(path)
     )
-    provider: Any = settings.kafka_client_options()["sasl_oauth_token_provider"]
+    provider: Any = kafka_connection(settings).arguments()["sasl_oauth_token_provider"]
     assert await provider.token() == "one"
     await asyncio.to_thread(path.write_text, "two\n")
     assert await provider.token() == "two"
@@ -68,7 +77,7 @@ def test_certificates_and_keys_are_loaded(certificate: tuple[Path, Path]) -> Non
         KAFKA_SSL_KEYFILE=str(key),
         KAFKA_SSL_KEY_PASSWORD="opensesame",
     )
-    context = settings.kafka_client_options()["ssl_context"]
+    context = kafka_connection(settings).ssl_context
     assert isinstance(context, ssl.SSLContext)
     assert len(context.get_ca_certs()) == 1
     assert context.check_hostname
@@ -88,5 +97,5 @@ def test_files_that_are_no_certificates_are_told_by_name(certificate: tuple[Path
     ):  # fmt: skip
         settings = Settings.model_validate({"kafka_security_protocol": "SSL", **changes})
         with pytest.raises(SettingsError) as raised:
-            settings.kafka_client_options()
+            kafka_connection(settings)
         assert told in str(raised.value)
