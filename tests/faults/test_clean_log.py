@@ -23,7 +23,7 @@ def warnings(process: RelayProcess) -> list[str]:
 
 def is_of_the_load(line: dict[str, Any]) -> bool:
     late = line["event"] == "dependency_failing" and str(line["why"]).startswith("no answer within")
-    return late or line["event"] in ("event_loop_stalled", "event_loop_goes_on")
+    return late or line["event"] in ("event_loop_stalled", "event_loop_resumed")
 
 
 async def stored(lab: Lab) -> bool:
