@@ -56,7 +56,7 @@ def _machine(report: Report) -> str:
 
 
 def _targets(report: Report) -> str:
-    lines = ["| target | wanted | measured | |", "|---|---|---|---|"]
+    lines = ["| target | required | measured | |", "|---|---|---|---|"]
     missed: dict[str, list[str]] = {}
     for target in TARGETS:
         measured = target.measured(report)
@@ -70,8 +70,8 @@ def _targets(report: Report) -> str:
         )
         if not met:
             missed.setdefault(target.missed, []).append(target.what)
-    told = [f"- {'; '.join(what)}: {why}." for why, what in missed.items()]
-    return "\n".join([*lines, *(["", "What was missed, and why:", "", *told] if told else []), ""])
+    reasons = [f"- {'; '.join(what)}: {why}." for why, what in missed.items()]
+    return "\n".join([*lines, *(["", "Missed targets, and the reasons:", "", *reasons] if reasons else []), ""])
 
 
 def _table(result: Result) -> str:
@@ -107,13 +107,13 @@ def _capacity(report: Report) -> str:
 
 def _assumptions(measured: Measured) -> str:
     return (
-        f"One relay is taken to do {measured.tokens_per_relay:,.0f} tokens/s and {measured.messages_per_relay:,.0f} messages/s, "
-        f"as measured, and is loaded to {measured.utilisation:.0%} of that."
+        f"One relay is assumed to process {measured.tokens_per_relay:,.0f} tokens/s and {measured.messages_per_relay:,.0f} messages/s, "
+        f"as measured, and is used to {measured.utilisation:.0%} of that."
     )
 
 
 def _capacity_lines(rows: list[tuple[int, Capacity]]) -> list[str]:
-    head = "responses open | tokens/s | relays | partitions | brokers | Ably connections | messages a month | one token a message"
+    head = "open responses | tokens/s | relays | partitions | brokers | Ably connections | messages per month | with one token per message"
     lines = [f"| {head} |", f"|{'---:|' * 8}"]
     for size, need in rows:
         cells = (size, need.tokens_per_second, need.relays, need.partitions, need.brokers, need.connections)

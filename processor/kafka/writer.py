@@ -166,7 +166,7 @@ async def _stop_quietly(producer: AIOKafkaProducer) -> None:
             await producer.stop()
         stopped = True
     except Exception as error:  # noqa: BLE001 - it is discarded in any case
-        log.debug("stopping a producer failed", error=type(error).__name__)
+        log.debug("producer_stop_failed", error=type(error).__name__)
     finally:
         if not stopped:
             await _cut(producer)

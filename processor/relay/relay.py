@@ -141,7 +141,7 @@ class Relay:
         self._metrics.rebalances.inc()
         if self.state in {RelayState.LEAVING, RelayState.STOPPING}:
             # The group may still assign while this member gives back what it had: nobody would end those workers.
-            log.info("assignment_not_taken", partitions=list(numbers))
+            log.info("assignment_refused", partitions=list(numbers))
             return
         self._become(RelayState.MEMBER)
         self._consumer.pause(*numbers)
@@ -196,7 +196,7 @@ class Relay:
         await asyncio.gather(*(worker.close() for worker in workers.values()))
         for number in workers:
             self._measures.forget(number)
-        log.info("partitions_given_back", partitions=sorted(workers), clean=sum(drained))
+        log.info("partitions_released", partitions=sorted(workers), clean=sum(drained))
 
     # Fetching
 
@@ -276,7 +276,7 @@ class Relay:
         for number, offset in gone.positions.items():
             worker = self._workers.get(number)
             if worker is not None and worker.running and worker.position <= offset:
-                log.error("records_gone_unread", partition=number, position=offset)
+                log.error("records_lost", partition=number, position=offset)
                 self._consumer.membership.rejoin()
 
     async def _join_again(self) -> None:

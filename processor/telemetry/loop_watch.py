@@ -65,7 +65,7 @@ class LoopWatch:
             metrics.event_loop_lag_now.set(late)
             if self._stalled_at is not None:
                 self._stalled_at = None
-                log.warning("event_loop_goes_on", seconds=round(late, 1))
+                log.warning("event_loop_resumed", seconds=round(late, 1))
 
     # In the thread
 

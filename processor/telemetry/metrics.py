@@ -215,23 +215,27 @@ class Metrics:
         self.rebalances = self._counter("rebalances", "Assignments received from the consumer group.")
         self.takeovers = self._counter("takeovers", "Partitions taken over.")
         self.transaction_retries = self._counter("transaction_retries", "Kafka transactions that were retried.")
-        self.retries = self._counter("retries", "Operations tried once more.", operation=RETRIED)
+        self.retries = self._counter("retries", "Operations that were retried.", operation=RETRIED)
         self.event_loop_stalls = self._counter("event_loop_stalls", "Times the event loop was blocked for seconds.")
         self.probe_responses = self._counter("probe_responses", "Probes sent, by result.", result=PROBE_RESULTS)
         self.probe_tokens = self._counter("probe_tokens", "Tokens of probes received.")
         self.probe_lost = self._counter("probe_lost", "Tokens of probes that never reached the reader.")
         self.probe_repeated = self._counter("probe_repeated", "Tokens of probes that the reader showed more than once.")
         self.probe_out_of_order = self._counter("probe_out_of_order", "Tokens of probes shown before an earlier one.")
-        self.gateway_events = self._counter("gateway_events", "Events written to readers, repeats of snapshots too.")
-        self.gateway_resets = self._counter("gateway_resets", "Readers that lost their place and got snapshots again.")
-        self.bridge_requests = self._counter("bridge_requests", "Requests the bridge answered.", status=BRIDGE_STATUSES)
+        self.gateway_events = self._counter(
+            "gateway_events", "Events written to readers, including repeated snapshots."
+        )
+        self.gateway_resets = self._counter("gateway_resets", "Readers that lost their position and got snapshots.")
+        self.bridge_requests = self._counter(
+            "bridge_requests", "Requests that the bridge answered.", status=BRIDGE_STATUSES
+        )
         self.bridge_upstream_failures = self._counter(
             "bridge_upstream_failures",
-            "Answers of the model server that were refused or not whole.",
+            "Answers of the model server that were refusals or incomplete.",
             cause=BRIDGE_CAUSES,
         )
         self.bridge_responses_lost = self._counter(
-            "bridge_responses_lost", "Responses whose records Kafka did not all take."
+            "bridge_responses_lost", "Responses of which Kafka did not accept every record."
         )
         self.api_requests = Counter(
             "tokenstream_api_requests", "HTTP requests answered.", ("route", "status"), registry=self.registry
@@ -246,9 +250,9 @@ class Metrics:
         self.buffered_bytes = self._gauge("buffered_bytes", "Unsent text and held early tokens.")
         self.transcript_bytes = self._gauge("transcript_bytes", "Texts of open responses held in memory.")
         self.publishes_in_flight = self._gauge("publishes_in_flight", "Frames sent and not acknowledged.")
-        self.owned_partitions = self._gauge("owned_partitions", "Partitions this process relays.")
+        self.owned_partitions = self._gauge("owned_partitions", "Partitions that this process relays.")
         self.paused_partitions = self._gauge(
-            "paused_partitions", "Partitions not read for now, their budget being used."
+            "paused_partitions", "Partitions paused because their memory budget is used up."
         )
         self.consumer_lag_records = self._gauge(
             "consumer_lag_records", "Records between the position and the log's end.", partition
@@ -256,12 +260,14 @@ class Metrics:
         self.consumed_offset = self._gauge(
             "consumed_offset", "Next offset to read; does not advance on a partition that is stuck.", partition
         )
-        self.committed_offset = self._gauge("committed_offset", "Offset below which all is durable.", partition)
+        self.committed_offset = self._gauge(
+            "committed_offset", "Offset below which every record is durable.", partition
+        )
         self.partition_open_responses = self._gauge(
             "partition_open_responses", "Responses open, by partition.", partition
         )
         self.oldest_unsent_seconds = self._gauge(
-            "oldest_unsent_seconds", "Since the oldest token not yet acknowledged was read; 0 without one.", partition
+            "oldest_unsent_seconds", "Time since the oldest unacknowledged token was read; 0 without one.", partition
         )
         self.of_a_partition = (
             self.consumer_lag_records,
@@ -293,45 +299,55 @@ class Metrics:
         self.gateway_transcript_bytes = self._gauge(
             "gateway_transcript_bytes", "Texts and records that the gateway holds in memory."
         )
-        self.ready = self._gauge("ready", "Whether the dependencies of this process work.", ("dependency",))
-        self.event_loop_lag_now = self._gauge("event_loop_lag_now_seconds", "The newest of event_loop_lag_seconds.")
-        self.probe_last_ok = self._gauge("probe_last_ok_timestamp_seconds", "When the last successful probe ended.")
-        self.bridge_streams = self._gauge("bridge_streams", "Responses the bridge is writing.")
+        self.ready = self._gauge("ready", "1 if the dependencies of this process work.", ("dependency",))
+        self.event_loop_lag_now = self._gauge("event_loop_lag_now_seconds", "Latest value of event_loop_lag_seconds.")
+        self.probe_last_ok = self._gauge(
+            "probe_last_ok_timestamp_seconds", "Time at which the last successful probe ended."
+        )
+        self.bridge_streams = self._gauge("bridge_streams", "Responses that the bridge is writing.")
         self.build_info = self._gauge("build_info", "1, for the running version.", ("version",))
         self.build_info.labels(version("tokenstream")).set(1)
 
     def _declare_histograms(self) -> None:
         """Of tokens, each frame's oldest is measured: what a reader waited longest for."""
         histogram = self._histogram
-        self.consume_seconds = histogram("consume_seconds", "From a token's ts until it is read.", _DELIVERY)
-        self.queue_seconds = histogram("queue_seconds", "From reading a token until its frame is sent.", _DELIVERY)
-        self.publish_seconds = histogram("publish_seconds", "From sending a frame to its acknowledgement.", _STEP)
+        self.consume_seconds = histogram("consume_seconds", "Time from a token's ts until it is read.", _DELIVERY)
+        self.queue_seconds = histogram("queue_seconds", "Time from reading a token until its frame is sent.", _DELIVERY)
+        self.publish_seconds = histogram("publish_seconds", "Time from sending a frame to its acknowledgement.", _STEP)
         self.delivery_seconds = histogram(
-            "delivery_seconds", "From a token's ts to its frame's acknowledgement: the sum of the three.", _DELIVERY
+            "delivery_seconds",
+            "Time from a token's ts to its frame's acknowledgement: the sum of the three.",
+            _DELIVERY,
         )
         self.first_token_seconds = histogram(
-            "first_token_seconds", "From reading a start to the acknowledgement of the first token.", (*_STEP, 30)
+            "first_token_seconds", "Time from reading a start to the acknowledgement of the first token.", (*_STEP, 30)
         )
-        self.stall_seconds = histogram("stall_seconds", "Between two acknowledged frames of an open response.", _STALL)
-        self.response_seconds = histogram("response_seconds", "From a response's start to its end.", _RESPONSE)
+        self.stall_seconds = histogram(
+            "stall_seconds", "Time between two acknowledged frames of an open response.", _STALL
+        )
+        self.response_seconds = histogram("response_seconds", "Time from a response's start to its end.", _RESPONSE)
         self.cancel_seconds = histogram(
-            "cancel_seconds", "From the request for a cancel to the acknowledgement of the stop it led to.", _PROBE
+            "cancel_seconds", "Time from the request for a cancel to the acknowledgement of the stop it led to.", _PROBE
         )
         self.tokens_per_frame = histogram("tokens_per_frame", "Tokens rolled up into one frame.", _TOKENS)
         Saved(self.registry, self.tokens_per_frame)
         self.takeover_seconds = histogram("takeover_seconds", "Time to take over a partition.", _STORE)
         self.transaction_seconds = histogram("transaction_seconds", "Duration of a Kafka transaction.", _STORE)
         self.gateway_delivery_seconds = histogram(
-            "gateway_delivery_seconds", "From a frame's ts until it is written to its last reader's socket.", _DELIVERY
+            "gateway_delivery_seconds",
+            "Time from a frame's ts until it is written to its last reader's socket.",
+            _DELIVERY,
         )
         self.archive_seconds = histogram("archive_seconds", "Time to store a batch.", _STORE)
         self.bridge_first_byte_seconds = histogram(
-            "bridge_first_byte_seconds", "From a request to the model server's first byte.", (*_STEP, 30, 60)
+            "bridge_first_byte_seconds", "Time from a request to the model server's first byte.", (*_STEP, 30, 60)
         )
         self.event_loop_lag_seconds = histogram("event_loop_lag_seconds", "How late the event loop ran a timer.", _LOOP)
-        self.probe_seconds = histogram("probe_seconds", "From producing a probe's token until a reader has it.", _PROBE)
+        self.probe_seconds = histogram(
+            "probe_seconds", "Time from producing a probe's token until a reader has it.", _PROBE
+        )
         self.probe_store_seconds = histogram(
-            "probe_store_seconds", "From producing a probe's stop until its final record is in the store.", _PROBE
+            "probe_store_seconds", "Time from producing a probe's stop until its final record is in the store.", _PROBE
         )
 
     def _counter(self, name: str, help_text: str, /, **values: Iterable[str]) -> Counter:

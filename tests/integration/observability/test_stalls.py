@@ -21,7 +21,7 @@ PAUSES = 50
 def test_each_stall_is_logged_once_with_the_stacks_and_no_values() -> None:
     done = subprocess.run([sys.executable, PROGRAM], capture_output=True, text=True, check=True, timeout=60)
     events = [json.loads(line) for line in done.stderr.splitlines()]
-    assert [event["event"] for event in events] == ["event_loop_stalled", "event_loop_goes_on"] * 2
+    assert [event["event"] for event in events] == ["event_loop_stalled", "event_loop_resumed"] * 2
     for event in events[::2]:
         assert event["level"] == "error"
         assert "block_the_loop" in event["stacks"]
