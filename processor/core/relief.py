@@ -14,7 +14,7 @@ fetches and another share of memory. Every owner keeps two rules for this, and n
 
 What waits so in a successor was undetermined in each predecessor that had read as far. Where more than the budget does, each predecessor
 had stopped by rule 1: all that was published stands in what the successor has read, and no missing number is among it. From there on the
-partition has its own share, as if no predecessor had ended uncleanly.
+partition has its own share, as if no predecessor had ended uncleanly. Owners need the same budget of a process for this.
 
 Records that came before their start count in neither rule, since a predecessor may have given them up as never started. They are given up
 record by record, the oldest first, and not where a fetch ends. What is held of them is then decided by what came after it: a successor, which
