@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from ably import AblyRealtime, AblyRest
+from ably import AblyRest
 from ably.types.connectionstate import ConnectionState
 from ably.types.message import Message as AblyMessage
 from ably.util.exceptions import AblyException
 
 from processor.ably.ably import AblyOptions
+from processor.ably.client import Client
 from processor.ably.pages import history_pages
 from processor.errors import Fatal, Retryable, SettingsError
 from processor.reader.frames import Message
 
 ATTACH_SECONDS = 10.0
-CLOSE_SECONDS = 2.0
 HISTORY_SECONDS = 10.0
 HISTORY_PAGE = 1_000
 WAITING_MESSAGES = 20_000
@@ -43,7 +43,7 @@ class Subscription:
         self._options = options
         self._channel = channel
         self._waiting: asyncio.Queue[Message | Interrupted | SubscriptionRefused] = asyncio.Queue(WAITING_MESSAGES + 1)
-        self._client: AblyRealtime | None = None
+        self._client: Client | None = None
         self._failed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -82,9 +82,9 @@ class Subscription:
 
     async def _attach(self) -> None:
         try:
-            client = self._client = AblyRealtime(**self._options.realtime())
-            client.connection.on(self._on_connection)
-            channel = client.channels.get(self._channel)
+            client = self._client = Client(self._options.realtime(), asyncio.get_running_loop())
+            client.connect(self._on_connection, _ignore)
+            channel = client.sdk.channels.get(self._channel)
             channel.on("update", lambda _change: self._put(Interrupted()))
             channel.on("attached", lambda change: None if change.resumed else self._put(Interrupted()))
             async with asyncio.timeout(ATTACH_SECONDS):
@@ -92,7 +92,7 @@ class Subscription:
         except AblyException as error:
             raise SubscriptionRefused(f"Channel {self._channel} can't be followed: {_told(error)}.") from error
         except TimeoutError as error:
-            reason = self._client.connection.error_reason if self._client else None
+            reason = self._client.sdk.connection.error_reason if self._client else None
             why = _told(reason) if reason else f"no answer within {ATTACH_SECONDS:g} s"
             raise SubscriptionUnavailable(f"Channel {self._channel} can't be followed: {why}.") from error
         except ValueError as error:
@@ -108,7 +108,7 @@ class Subscription:
         try:
             await asyncio.wait({attached, failed}, return_when=asyncio.FIRST_COMPLETED)
             if not attached.done():
-                reason = self._client.connection.error_reason if self._client else None
+                reason = self._client.sdk.connection.error_reason if self._client else None
                 raise SubscriptionRefused(f"Channel {self._channel} can't be followed: {_told(reason)}.")
             await attached
         finally:
@@ -129,13 +129,8 @@ class Subscription:
 
     async def _close(self) -> None:
         client, self._client = self._client, None
-        if client is None:
-            return
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await client.close()
-        except Exception:  # noqa: BLE001, S110 - it is discarded in any case
-            pass
+        if client is not None:
+            await client.discard()
 
 
 async def _pages(rest: AblyRest, channel: str) -> AsyncIterator[Message]:
@@ -155,6 +150,10 @@ def received(message: Any) -> Message:
         client_id=message.client_id,
         id=message.id,
     )
+
+
+def _ignore(_reason: object) -> None:
+    """The SDK connects again by itself: what was missed is in the channel's history."""
 
 
 def _told(error: BaseException | None) -> str:

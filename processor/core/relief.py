@@ -19,6 +19,7 @@ answer of a channel's history:
 The records that wait in a successor were undetermined in each predecessor that had read as far. If they exceed the
 budget, rule 1 had stopped each predecessor: the successor has read everything that was published, and no missing
 number is among it. From there on the partition has its own share, as if no predecessor had ended uncleanly.
+Owners need the same budget of a process for this.
 
 Records that came before their start count in neither rule, since a predecessor may have given them up as never
 started. They are given up one by one, the oldest first, and not at the end of a fetch. The later records then
