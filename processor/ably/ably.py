@@ -26,7 +26,6 @@ from ably.util.helper import validate_message_size
 from processor.ably.answers import UNREADABLE, number, refusal_of
 from processor.ably.client import Client
 from processor.ably.deadlines import Deadlines
-from processor.ably.gathering import gather_writes
 from processor.ably.pages import history_pages
 from processor.core.backoff import Backoff
 from processor.core.channel_history import ChannelHistory, PastMessage
@@ -184,7 +183,6 @@ class Connection:
         if change.current == ConnectionState.CONNECTED:
             client.was_connected()
             self.refusal = None
-            gather_writes(client.sdk)
             self._up.set()
             self._show(state)
         elif self._up.is_set() or change.current in {ConnectionState.FAILED, ConnectionState.SUSPENDED}:
@@ -253,8 +251,9 @@ class Connection:
         if client is None or not self._up.is_set():
             raise PublishRetry("the connection is down")
         try:
-            sent = client.manager.send_protocol_message(self._protocol_message(frame))
-            await self._deadlines.within(deadline, sent)
+            answer = client.send(self._protocol_message(frame))
+            self._deadlines.set(answer, deadline)
+            await answer
         except AblyException as error:
             if epoch != self._epoch:
                 raise PublishRetry("the connection failed before the answer came") from None
