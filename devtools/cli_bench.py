@@ -31,6 +31,7 @@ SCENARIOS = {
     "idle": "Start, memory and processor of a relay with nothing to do.",
     "memory": "Open and ended responses and huge records beyond what may be kept of them.",
     "bridge": "Requests to a model server through a bridge, and past it.",
+    "peers": "The same loads through Centrifugo, beside the relay. Needs `make centrifugo`.",
     "ten-million": "A backlog of ten million tokens. Takes minutes.",
 }
 
