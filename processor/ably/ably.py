@@ -46,6 +46,8 @@ KEY_CHECK = 1.0
 CLOSE_DEADLINE = 2.0
 HISTORY_PAGE = 1_000
 HISTORIES_AT_ONCE = 16
+HISTORY_LINE = 48
+"""Histories that wait for their turn. What asks beyond them is published again at once, which costs less than to wait and ask."""
 HISTORY_QUEUE = 2.0
 """Seconds a history waits for its turn at most: without it, readers drop what is published again."""
 HOPELESS = 3
@@ -317,18 +319,24 @@ class HistoryReader:
         self._client: AblyRest | None = None
         self._turns = asyncio.Semaphore(HISTORIES_AT_ONCE)
         self._asked = 0
+        self._waiting = 0
         self._failures = 0
         self._hopeless = 0
         """Who asked before so many others has nothing to hope for."""
 
     async def read(self, channel: str, within: float) -> ChannelHistory:
         """The newest messages, as many as can be read in `within` seconds of its turn. Raises PublishRetry when none can."""
+        if self._waiting >= HISTORY_LINE:
+            raise PublishRetry("too many histories are asked for")
         number, self._asked = self._asked, self._asked + 1
+        self._waiting += 1
         try:
             async with asyncio.timeout(HISTORY_QUEUE):
                 await self._turns.acquire()
         except TimeoutError:
             raise PublishRetry("too many histories are asked for") from None
+        finally:
+            self._waiting -= 1
         try:
             if number < self._hopeless:
                 raise PublishRetry("the histories of channels can't be read")

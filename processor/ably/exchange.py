@@ -41,16 +41,16 @@ _decode = msgspec.msgpack.Decoder(Received).decode
 class Exchange:
     """Numbers the messages of one connection, as the SDK does, and knows which of them are unanswered."""
 
-    __slots__ = ("_manager", "_put", "_received", "_socket", "_transport", "_unanswered")
+    __slots__ = ("_manager", "_put", "_socket", "_transport", "_unanswered")
 
     def __init__(self, manager: Any, transport: Any) -> None:
         """`transport` is the manager's, and connected."""
         self._manager = manager
         self._transport = transport
         self._socket = transport.websocket
-        self._received = self._socket.recv_messages
-        self._put = self._received.put
-        self._received.put = self._take
+        received = self._socket.recv_messages
+        self._put = received.put
+        received.put = self._take
         self._unanswered: dict[int, Answer] = {}
         gather_writes(self._socket)
 
@@ -78,8 +78,8 @@ class Exchange:
             self._put(frame)
 
     def _answers(self, frame: Any) -> bool:
-        """Whether the frame is an answer that follows nothing that the SDK has not read yet; it is taken then."""
-        if frame.opcode != BINARY or not frame.fin or len(self._received.frames):
+        """Whether the frame is an answer, which is taken then: the SDK knows of no message that it could be for."""
+        if frame.opcode != BINARY or not frame.fin:
             return False
         try:
             message = _decode(frame.data)
