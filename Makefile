@@ -140,6 +140,15 @@ helm: ## build helm into the cache (Go; minutes, once)
 	  GOBIN=$(HELM).$$$$ CGO_ENABLED=0 nice go install -ldflags '-s -w' helm.sh/helm/v4/cmd/helm@v$(HELM_VERSION) && \
 	  mkdir -p $(dir $(HELM)) && mv $(HELM).$$$$/helm $(HELM) && rmdir $(HELM).$$$$; }
 
+CENTRIFUGO_VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' devtools/bench/centrifugo.py)
+CENTRIFUGO := $(CACHE_OF_TOKENSTREAM)/centrifugo-$(CENTRIFUGO_VERSION)/centrifugo
+.PHONY: centrifugo
+centrifugo: ## build Centrifugo into the cache, for `tokenstream bench peers` (Go; minutes, once)
+	@[ -x $(CENTRIFUGO) ] || { echo "Building Centrifugo $(CENTRIFUGO_VERSION) into $(CENTRIFUGO)"; \
+	  go version >/dev/null 2>&1 || { echo "Go is missing: install Go 1.26 or newer." >&2; exit 1; }; \
+	  GOBIN=$(CENTRIFUGO).$$$$ CGO_ENABLED=0 nice go install -ldflags '-s -w' github.com/centrifugal/centrifugo/v6@v$(CENTRIFUGO_VERSION) && \
+	  mkdir -p $(dir $(CENTRIFUGO)) && mv $(CENTRIFUGO).$$$$/centrifugo $(CENTRIFUGO) && rmdir $(CENTRIFUGO).$$$$; }
+
 # What a real node needs: Debian's packages, and Kubernetes' own programs, built once from their published modules.
 .PHONY: kubernetes
 kubernetes: ## build the programs of a Kubernetes node into the cache (Go; ten minutes, once)

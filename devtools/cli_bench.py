@@ -33,6 +33,7 @@ SCENARIOS = {
     "bridge": "Requests to a model server through a bridge, and past it.",
     "direct": "The same load by Ably's protocol and by a gateway, in turn: how late tokens arrive by either.",
     "gateway": "One gateway with many idle and busy readers: memory, processor, and how late events arrive.",
+    "peers": "The same loads through Centrifugo, beside the relay. Needs `make centrifugo`.",
     "ten-million": "A backlog of ten million tokens. Takes minutes.",
 }
 

@@ -74,9 +74,15 @@ class Run:
 
 @contextlib.asynccontextmanager
 async def running(
-    stage: Stage, load: Load, *, timed: bool = False, channels_per_connection: int = 200, repeats_allowed: bool = False
+    stage: Stage,
+    load: Load,
+    *,
+    timed: bool = False,
+    channels_per_connection: int = 200,
+    repeats_allowed: bool = False,
+    produce: str = PRODUCE,
 ) -> AsyncIterator[Run]:
-    """`timed`: the producer notes when it handed over each record, and so the figures have latencies."""
+    """`timed`: the producer notes when it handed over each record, and so the figures have latencies. `produce` is the producer's module."""
     times = str(stage.directory / f"{load.name}.times") if timed else None
     common = {"bootstrap": stage.kafka.bootstrap, "load": msgspec.to_builtins(load), "times": times}
     producing = {**common, "topic": stage.names.tokens, "partitions": stage.partitions}
@@ -90,7 +96,7 @@ async def running(
         "repeats_allowed": repeats_allowed,
     }
     async with (
-        WorkerProcess(PRODUCE, producing, stage.directory / "producer.log") as producer,
+        WorkerProcess(produce, producing, stage.directory / "producer.log") as producer,
         WorkerProcess(OBSERVE, observing, stage.directory / "observer.log") as observer,
     ):
         await producer.answer(READY_SECONDS)

@@ -17,6 +17,7 @@ from devtools.bench.idle import IDLE_SECONDS, run_idle
 from devtools.bench.live import Live, live_stage, run_live
 from devtools.bench.load import Load
 from devtools.bench.memory import run_memory
+from devtools.bench.peers import run_peers
 from devtools.bench.results import Result, Series
 from devtools.bench.takeover import Takeover, run_takeover
 from devtools.children import Child
@@ -78,6 +79,7 @@ PLAIN_SECONDS = 8.0
 CANCELS = 500
 MEMORY_RESPONSES = 10_000
 BRIDGE_REQUESTS = 500
+PEER_SECONDS = 10.0
 SWEEP_SECONDS = 4.0
 SLOW_STORE = "devtools.bench.slow_store"
 OVER = (
@@ -324,6 +326,11 @@ async def gateway(scene: Scene, wanted: Wanted) -> list[Result]:
     return [await run_gateway(scene.kafka, scene.directory / "gateway", readers, wanted.seed)]
 
 
+async def peers(scene: Scene, wanted: Wanted) -> list[Result]:
+    scene.say("The same loads through the relay, and through Centrifugo")
+    return [await run_peers(scene.kafka, scene.directory / "peers", wanted.seed, wanted.seconds or PEER_SECONDS)]
+
+
 SCENARIOS: Mapping[str, Scenario] = {
     "backlog": backlog,
     "one-token": one_token,
@@ -345,7 +352,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     "bridge": bridge,
     "direct": direct,
     "gateway": gateway,
+    "peers": peers,
     "ten-million": ten_million,
 }
-STANDARD = tuple(name for name in SCENARIOS if name != "ten-million")
-"""What runs when nothing is named: all but the one that takes minutes."""
+STANDARD = tuple(name for name in SCENARIOS if name not in {"peers", "ten-million"})
+"""What runs when nothing is named: all but the one that takes minutes, and the one that needs another program."""

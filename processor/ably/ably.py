@@ -30,7 +30,6 @@ from ably.util.helper import validate_message_size
 from processor.ably.answers import UNREADABLE, number, refusal_of
 from processor.ably.client import Client
 from processor.ably.deadlines import Deadlines
-from processor.ably.gathering import gather_writes
 from processor.ably.pages import history_pages
 from processor.core.backoff import Backoff
 from processor.core.channel_history import ChannelHistory, PastMessage
@@ -51,6 +50,8 @@ KEY_CHECK = 1.0
 CLOSE_DEADLINE = 2.0
 HISTORY_PAGE = 1_000
 HISTORIES_AT_ONCE = 16
+HISTORY_LINE = 48
+"""Histories that wait for their turn. What asks beyond them is published again at once, which costs less than to wait and ask."""
 HISTORY_QUEUE = 2.0
 """Seconds a history waits for its turn at most: without it, readers drop what is published again."""
 HOPELESS = 3
@@ -188,7 +189,6 @@ class Connection:
         if change.current == ConnectionState.CONNECTED:
             client.was_connected()
             self.refusal = None
-            gather_writes(client.sdk)
             self._up.set()
             self._show(state)
         elif self._up.is_set() or change.current in {ConnectionState.FAILED, ConnectionState.SUSPENDED}:
@@ -257,8 +257,9 @@ class Connection:
         if client is None or not self._up.is_set():
             raise PublishRetry("the connection is down")
         try:
-            sent = client.manager.send_protocol_message(self._protocol_message(frame))
-            await self._deadlines.within(deadline, sent)
+            answer = client.send(self._protocol_message(frame))
+            self._deadlines.set(answer, deadline)
+            await answer
         except AblyException as error:
             if epoch != self._epoch:
                 raise PublishRetry("the connection failed before the answer came") from None
@@ -322,18 +323,24 @@ class HistoryReader:
         self._client: AblyRest | None = None
         self._turns = asyncio.Semaphore(HISTORIES_AT_ONCE)
         self._asked = 0
+        self._waiting = 0
         self._failures = 0
         self._hopeless = 0
         """Requests numbered below this fail immediately: history reads are not being answered."""
 
     async def read(self, channel: str, within: float) -> ChannelHistory:
         """The newest messages, as many as can be read in `within` seconds of its turn. Raises PublishRetry when none can."""
+        if self._waiting >= HISTORY_LINE:
+            raise PublishRetry("too many histories are asked for")
         number, self._asked = self._asked, self._asked + 1
+        self._waiting += 1
         try:
             async with asyncio.timeout(HISTORY_QUEUE):
                 await self._turns.acquire()
         except TimeoutError:
             raise PublishRetry("too many histories are asked for") from None
+        finally:
+            self._waiting -= 1
         try:
             if number < self._hopeless:
                 raise PublishRetry("the histories of channels can't be read")

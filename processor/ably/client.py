@@ -11,19 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from ably import AblyRealtime, AblyRest
-from ably.realtime.connectionmanager import PendingMessageQueue
 from ably.util.exceptions import AblyException
 
+from processor.ably.exchange import Answer, Exchange, keep_one_timer
+
 CLOSE_DEADLINE = 2.0
-
-
-class _AnsweredMessages(PendingMessageQueue):  # type: ignore[misc]  # the SDK is untyped
-    """The messages that wait for an answer. Retrieves the error of one whose sender no longer waits for it."""
-
-    def push(self, pending_message: Any) -> None:
-        if pending_message.future is not None:
-            pending_message.future.add_done_callback(_retrieve)
-        super().push(pending_message)
 
 
 class Client:
@@ -34,19 +26,18 @@ class Client:
         self.sdk = AblyRealtime(**options, loop=loop, auto_connect=False)
         self.manager: Any = self.sdk.connection.connection_manager
         self._transports: list[Any] = []
-        self._connected = False
+        self._exchange: Exchange | None = None
 
     def connect(self, changed: Callable[[Any], None], disconnected: Callable[[Any], None]) -> None:
         """Connects. Calls `changed` with every change of the SDK's state."""
         manager, ask_sdk = self.manager, self.manager.on_disconnected
 
         async def on_disconnected(reason: Any) -> None:
-            if self._connected:
+            if self._exchange is not None:
                 disconnected(reason)
             else:
                 await ask_sdk(reason)  # it tries other hosts
 
-        manager.pending_message_queue = _AnsweredMessages()
         manager.on_disconnected = on_disconnected
         manager.check_connection = lambda: (
             True
@@ -57,10 +48,18 @@ class Client:
 
     def _made(self, transport: Any) -> None:
         self._transports.append(transport)
+        keep_one_timer(transport)
 
     def was_connected(self) -> None:
-        """Makes the next DISCONNECTED the end of this client."""
-        self._connected = True
+        """Makes the next DISCONNECTED the end of this client. Messages can be sent from now on."""
+        if self._exchange is None:
+            self._exchange = Exchange(self.manager, self.manager.transport)
+
+    def send(self, message: dict[str, Any]) -> Answer:
+        """Sends a message at once, or raises. Returns its answer: see `Exchange.send`."""
+        if self._exchange is None:
+            raise AblyException("the client is not connected", 400, 80003)
+        return self._exchange.send(message)
 
     async def discard(self) -> None:
         """Closes every transport and stops every timer, within about `CLOSE_DEADLINE` seconds. Never raises."""
@@ -72,7 +71,8 @@ class Client:
         manager.cancel_retry_timer()
         if manager.connect_base_task is not None:
             manager.connect_base_task.cancel()
-        self._fail_unanswered()
+        if self._exchange is not None:
+            self._exchange.fail(AblyException("the connection was discarded", 400, 80003))
         closing = [_close(each) for each in self._transports]
         try:
             async with asyncio.timeout(CLOSE_DEADLINE):
@@ -82,13 +82,6 @@ class Client:
         finally:
             for each in self._transports:
                 _cut(each)
-
-    def _fail_unanswered(self) -> None:
-        for waiting in (*self.manager.queued_messages, *self.manager.pending_message_queue.messages):
-            if waiting.future is not None and not waiting.future.done():
-                waiting.future.set_exception(AblyException("the connection was discarded", 400, 80003))
-        self.manager.queued_messages.clear()
-        self.manager.pending_message_queue.clear()
 
 
 async def _close(transport: Any) -> None:
@@ -107,8 +100,3 @@ def _cut(transport: Any) -> None:
 
 def _ignore(*_arguments: Any, **_named: Any) -> None:
     """Replaces the methods by which a discarded client would connect again."""
-
-
-def _retrieve(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()

@@ -42,9 +42,8 @@ class GatheringTransport:
         self._transport.close()
 
 
-def gather_writes(client: Any) -> None:
-    """Let a connected `AblyRealtime` write to its socket once a turn. Where the SDK is built differently, nothing changes."""
-    socket: Any = getattr(client.connection.connection_manager.transport, "websocket", None)
+def gather_writes(socket: Any) -> None:
+    """Lets a websocket connection write once a turn. Where the library is built differently, nothing changes."""
     transport: Any = getattr(socket, "transport", None)
     if hasattr(transport, "is_closing") and not isinstance(transport, GatheringTransport):
         socket.transport = GatheringTransport(transport)

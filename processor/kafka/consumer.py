@@ -8,12 +8,13 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from processor.clock import Clock
 from processor.core.items import Raw, Refused
 from processor.errors import KafkaUnavailable, RecordsGone
 from processor.kafka.connection import ConnectionSource
+from processor.kafka.fetching import Fetching
 from processor.kafka.membership import GroupMembership
 from processor.kafka.options import CLIENT_ERRORS, STOP_DEADLINE
 from processor.kafka.readers import LogEnds
@@ -34,6 +35,8 @@ log = structlog.get_logger(__name__)
 
 HEARTBEAT_INTERVAL = 0.25
 FETCH_ROOM = 5.0
+GATHERING = 0.004
+"""Seconds between two fetches while records trickle: half of it is added to a token's latency at most, on average."""
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
@@ -83,8 +86,6 @@ class Consumer:
                 heartbeat_interval_ms=int(min(HEARTBEAT_INTERVAL, session_timeout / 4) * 1000),
                 rebalance_timeout_ms=int(rebalance_timeout * 1000),
                 partition_assignment_strategy=(StickyPartitionAssignor,),
-                max_partition_fetch_bytes=2 * 1024 * 1024,
-                fetch_max_wait_ms=250,
                 retry_backoff_ms=100,
                 metadata_max_age_ms=30_000,
             )
@@ -92,6 +93,7 @@ class Consumer:
         self._max_batch_bytes = max_batch_bytes
         self._consumer = self._new()
         self._fetches: Fetches | None = None
+        self._fetching: Fetching | None = None
         self._stopped = False
 
     async def start(self, listener: RebalanceListener) -> None:
@@ -126,6 +128,8 @@ class Consumer:
         with contextlib.suppress(KafkaError, TimeoutError):
             async with asyncio.timeout(STOP_DEADLINE):
                 await self._ends.close()
+                if self._fetching is not None:
+                    await self._fetching.close()
                 await self._consumer.stop()
 
     def _partition(self, number: int) -> TopicPartition:
@@ -136,11 +140,11 @@ class Consumer:
 
         Raises KafkaUnavailable; RecordsGone where a partition's next records were deleted before they could be read.
         """
+        if self._fetching is None:
+            raise KafkaUnavailable("the consumer is not started")
         try:
             async with asyncio.timeout(wait + FETCH_ROOM):
-                fetched = await self._consumer.getmany(timeout_ms=int(wait * 1000), max_records=max_records)
-        except NoOffsetForPartitionError:
-            return {}  # newly assigned, and nothing was ever committed: its takeover has not set the start yet
+                fetched = await self._fetching.fetch(max_records, wait)
         except OffsetOutOfRangeError as error:
             raise RecordsGone({partition.partition: offset for partition, offset in error.args[0].items()}) from error
         except Exception as error:
@@ -152,8 +156,14 @@ class Consumer:
 
     def _read_safely(self) -> None:
         self._fetches = read_safely(
-            self._consumer, limit=self._max_batch_bytes, as_read=True, refuse=_refuse, noted=_log_trouble
+            self._consumer,
+            limit=self._max_batch_bytes,
+            as_read=True,
+            refuse=_refuse,
+            noted=_log_trouble,
+            patience=GATHERING,
         )
+        self._fetching = Fetching(self._consumer, self._fetches)
 
     @property
     def troubles(self) -> Mapping[int, str]:

@@ -72,6 +72,7 @@ class Lanes:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._closing = False
         self._spans = ResponseSpans(parts.tracer)
+        self._misses_histories = False
 
     def wake(self) -> None:
         """Start a task for every channel that has become ready."""
@@ -128,9 +129,15 @@ class Lanes:
             history = await self._realtime.history(channel, HISTORY_WITHIN)
             published = history.published
         except PublishRetry as error:
-            log.warning("history_unavailable", cause=str(error))
+            self._note_missing_history(error)
             published = {}
         self._pipeline.history(channel, published, self._clock.monotonic())
+
+    def _note_missing_history(self, error: PublishRetry) -> None:
+        """Reports the first one: after a crash it may be every open response's, all at once."""
+        if not self._misses_histories:
+            log.warning("history_unavailable", cause=str(error))
+        self._misses_histories = True
 
     async def _deliver(self, slot: Slot, frame: Frame) -> None:
         first_sent = self._clock.monotonic()

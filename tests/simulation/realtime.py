@@ -179,11 +179,6 @@ class SimClient:
         """Grows when the connection ends: what was on the way back then is lost."""
         self.connected = False
         self.closed = False
-        self.connection = self
-        self.connection_manager = self
-        self.sdk = self.manager = self
-        self.transport = None
-        """No socket, whose writes could be gathered."""
         self.request_state: Any = None
         service.clients.append(self)
 
@@ -255,7 +250,7 @@ class SimClient:
         if self in self._service.clients:
             self._service.clients.remove(self)
 
-    async def send_protocol_message(self, sent: Mapping[str, Any]) -> None:
+    def send(self, sent: Mapping[str, Any]) -> asyncio.Future[None]:
         if not self.connected:
             raise AblyException("Connection to server unavailable", 400, 80003)
         channel, (message,) = sent["channel"], sent["messages"]
@@ -265,7 +260,7 @@ class SimClient:
         self._pending.append(answer)
         self._line = max(self._line, self._loop.now + self._random.uniform(0.002, 0.03) + self._slowness())
         self._loop.outside(self._line - self._loop.now, self._arrive, channel, message, answer, self._life)
-        await answer
+        return answer
 
     def _slowness(self) -> float:
         slow = self._service.trouble.slow

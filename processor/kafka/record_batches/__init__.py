@@ -5,7 +5,7 @@ is unreadable.
 """
 
 from processor.kafka.record_batches.batches import BatchedRecord, Fault, Trouble, Unreadable
-from processor.kafka.record_batches.fetches import HOLD, Fetches, SafeConsumer, read_safely
+from processor.kafka.record_batches.fetches import HOLD, Fetched, Fetches, SafeConsumer, read_safely
 from processor.kafka.record_batches.limits import DEFAULT_MAX_BATCH_BYTES
 from processor.kafka.record_batches.reports import report_trouble, report_unreadable
 
@@ -14,6 +14,7 @@ __all__ = [
     "HOLD",
     "BatchedRecord",
     "Fault",
+    "Fetched",
     "Fetches",
     "SafeConsumer",
     "Trouble",

@@ -31,6 +31,7 @@ from processor.kafka.record_batches.batches import (
 )
 from processor.kafka.record_batches.legacy import LegacyBatch
 from processor.kafka.record_batches.limits import DEFAULT_MAX_BATCH_BYTES, TAKEN_BYTES
+from processor.kafka.record_batches.sessions import FetchAnswer, FetchSession, SessionRequest
 
 PLACEHOLDER: Final = bytes(11) + b"\x0e" + bytes(14)
 """A batch that aiokafka takes for one and never looks into: it passes over an answer that it finds cut off."""
@@ -40,6 +41,8 @@ FAILED_READS: Final = frozenset({-1, 2, 56})
 HOLD: Final = 5.0
 """Seconds before what could not be read is asked for again: the log may be restored by then, or another broker lead."""
 IDLE: Final = 0.25
+TRICKLE: Final = 16 * 1024
+"""Bytes of an answer below which the next fetch may wait for more records: above, a backlog is read."""
 
 Make = Callable[[TopicPartition, Any], Any]
 Refuse = Callable[[TopicPartition, Unreadable], Any]
@@ -48,7 +51,15 @@ Refuse = Callable[[TopicPartition, Unreadable], Any]
 class Fetches:
     """What one consumer reads. `troubles` names partitions that can't be read on, as of their newest answer."""
 
-    def __init__(self, *, limit: int, make: Make | None, refuse: Refuse, noted: Callable[[Trouble], None]) -> None:
+    def __init__(
+        self,
+        *,
+        limit: int,
+        make: Make | None,
+        refuse: Refuse,
+        noted: Callable[[Trouble], None],
+        patience: float = 0.0,
+    ) -> None:
         self.troubles: dict[TopicPartition, Trouble] = {}
         self.limit = limit
         self.make = make
@@ -56,8 +67,13 @@ class Fetches:
         self.committed_only = False
         self.room = 0
         """Bytes of batches that may still be taken in this call."""
+        self._patience = patience
+        self._gather_until: dict[int, float] = {}
+        """By node: records that come until a time of the loop's are fetched together."""
         self._noted = noted
         self._answers: dict[TopicPartition, bytes] = {}
+        self._sessions: dict[int, FetchSession] = {}
+        """By node of the cluster."""
         self._held: dict[TopicPartition, tuple[int, float]] = {}
         """Offsets that are not asked for until a time of the loop's."""
 
@@ -92,13 +108,45 @@ class Fetches:
         self._held.pop(partition, None)
         return False
 
-    def answered(self, request: Any, response: Any) -> None:
-        """Keep the bytes of an answer, and give the library what it can't stumble over."""
+    async def ask(self, send: Any, node_id: int, request: Any, **options: Any) -> Any:
+        """Sends a fetch in the node's session. Returns the answer as the library can take it."""
+        session = self._sessions.get(node_id)
+        if session is None:
+            session = self._sessions[node_id] = FetchSession()
+        if self._patience:
+            await self._gather(node_id)
+        try:
+            response = await send(node_id, SessionRequest(session, request), **options)
+        except BaseException:
+            session.lost()
+            raise
+        if isinstance(response, FetchAnswer):
+            session.answered(response)
+        answer = self.answered(request, response)
+        if self._patience:
+            read = sum(
+                len(self._answers.get(TopicPartition(t, fields[0]), b""))
+                for t, each in answer.topics
+                for fields in each
+            )
+            trickles = 0 < read < TRICKLE
+            self._gather_until[node_id] = asyncio.get_running_loop().time() + self._patience if trickles else 0.0
+        return answer
+
+    async def _gather(self, node_id: int) -> None:
+        """While records trickle, lets some come together: a fetch costs as much as several records. After a silence nothing waits."""
+        rest = self._gather_until.get(node_id, 0.0) - asyncio.get_running_loop().time()
+        if rest > 0:
+            await asyncio.sleep(rest)
+
+    def answered(self, request: Any, response: Any) -> "_Answer":
+        """Keeps the bytes of an answer. Returns one that the library can't stumble over."""
         asked = {(topic, number): offset for topic, numbers in request.topics for number, offset, _ in numbers}
-        response.topics = [
-            (topic, [self._partition(topic, asked, *fields) for fields in partitions])
+        topics = [
+            (topic, [self._partition(topic, asked, *fields) for fields in partitions if (topic, fields[0]) in asked])
             for topic, partitions in response.topics
         ]
+        return _Answer(response.API_VERSION, topics)
 
     def _partition(
         self, topic: str, asked: dict[tuple[str, int], int], number: int, code: int, *rest: Any
@@ -122,8 +170,20 @@ class Fetches:
 
     def take(self, partition: TopicPartition, records: Any) -> "Fetched":
         """The records of the newest answer, in the place of the library's."""
-        aborted = records._aborted_transactions  # noqa: SLF001
-        return Fetched(self, partition, self._answers.pop(partition, b""), records.next_fetch_offset, aborted)
+        return self.fetched(partition, records.next_fetch_offset, records._aborted_transactions)  # noqa: SLF001
+
+    def fetched(self, partition: TopicPartition, start: int, aborted: Iterable[tuple[int, int]]) -> "Fetched":
+        """The records from `start` on of the newest answer, which can be taken once."""
+        return Fetched(self, partition, self._answers.pop(partition, b""), start, aborted)
+
+    def begin_call(self) -> None:
+        """Makes room for the records of one call: `TAKEN_BYTES`."""
+        self.room = TAKEN_BYTES
+
+    def within_room(self, records: "Fetched") -> Iterator[Any]:
+        """Yields records until the batches that they come from exceed the room of this call."""
+        while self.room > 0 and (record := next(records, None)) is not None:
+            yield record
 
     def note(self, trouble: Trouble) -> None:
         """Records that a partition can't be read on; reports it once, however often it is tried."""
@@ -150,24 +210,20 @@ class _Results(OrderedDict[TopicPartition, Any]):
 
 def _with_room(fetched_records: Any, fetches: Fetches) -> Any:
     async def taken(*arguments: Any, **options: Any) -> Any:
-        fetches.room = TAKEN_BYTES
+        fetches.begin_call()
         return await fetched_records(*arguments, **options)
 
     return taken
 
 
 def _while_there_is_room(result: FetchResult, partition: TopicPartition, fetches: Fetches) -> Any:
-    """As `FetchResult.getall`, which could decompress a whole answer at once. What there is no room for is left for the next call."""
-
-    def within_room(records: Iterator[Any]) -> Iterator[Any]:
-        while fetches.room > 0 and (record := next(records, None)) is not None:
-            yield record
+    """Replaces `FetchResult.getall`, which could decompress a whole answer at once. Leaves what has no room for the next call."""
 
     def getall(max_records: int | None = None) -> list[Any]:
         if not result.check_assignment(partition) or not result.has_more():
             return []
         records: Fetched = result._partition_records  # noqa: SLF001
-        found = list(islice(within_room(records), max_records))
+        found = list(islice(fetches.within_room(records), max_records))
         result._update_position()  # noqa: SLF001
         if records.ended:
             result._partition_records = None  # noqa: SLF001
@@ -265,6 +321,7 @@ def read_safely(
     as_read: bool = False,
     refuse: Refuse = lambda _partition, _unreadable: None,
     noted: Callable[[Trouble], None] = lambda _: None,
+    patience: float = 0.0,
 ) -> Fetches:
     """To be called when the consumer has started, before it is assigned anything.
 
@@ -272,17 +329,18 @@ def read_safely(
     what is to come in its place, or None. `noted` is called where a partition can't be read on. With `as_read`,
     records come as the parser makes them, without what aiokafka's ConsumerRecord has besides.
     """
-    fetches = Fetches(limit=limit, make=None if as_read else _consumer_record, refuse=refuse, noted=noted)
+    make = None if as_read else _consumer_record
+    fetches = Fetches(limit=limit, make=make, refuse=refuse, noted=noted, patience=patience)
     fetches.attach(consumer)
     return fetches
 
 
 @dataclass(frozen=True, slots=True)
-class _Nothing:
-    """The answer to a fetch of nothing."""
+class _Answer:
+    """The answer to a fetch, with what the library reads of one. Without topics, that of a fetch of nothing."""
 
     API_VERSION: int = 4
-    topics: tuple[()] = ()
+    topics: Sequence[tuple[str, Sequence[tuple[Any, ...]]]] = ()
 
 
 def _looking_at_fetches(send: Any, fetches: Fetches) -> Any:
@@ -290,10 +348,8 @@ def _looking_at_fetches(send: Any, fetches: Fetches) -> Any:
         if not isinstance(request, FetchRequest):
             return await send(node_id, request, **options)
         if not await fetches.asked(request):
-            return _Nothing()
-        response = await send(node_id, request, **options)
-        fetches.answered(request, response)
-        return response
+            return _Answer()
+        return await fetches.ask(send, node_id, request, **options)
 
     return sent
 

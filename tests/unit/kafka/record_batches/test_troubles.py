@@ -15,7 +15,7 @@ PLACE = TopicPartition("t", 0)
 
 def answer(fetches: Fetches, code: int, *, at: int = 100, end: int = 100, data: bytes = b"") -> None:
     request: Any = SimpleNamespace(API_VERSION=4, topics=[("t", [(0, at, 1_000)])])
-    fetches.answered(request, SimpleNamespace(topics=[("t", [(0, code, end, end, [], data)])]))
+    fetches.answered(request, SimpleNamespace(API_VERSION=4, topics=[("t", [(0, code, end, end, [], data)])]))
 
 
 def reading() -> Fetches:

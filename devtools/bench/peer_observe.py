@@ -1,0 +1,191 @@
+"""`python -m devtools.bench.peer_observe`: what subscribers of Centrifugo get of a load, each record judged when the run is over.
+
+It speaks Centrifugo's JSON protocol. A subscriber whose connection ends connects and subscribes again, as the service's own clients do.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import orjson
+import uvloop
+
+from devtools.bench.figures import spread
+from devtools.bench.load import Load
+from devtools.bench.produce import read_times
+from devtools.bench.worker_process import next_order, orders, say
+
+AGAIN = 0.1
+POLL = 0.5
+RECORD = '"responseId"'
+"""What every record has once."""
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    endpoint: str
+    load: Load
+    times: str
+    channels_per_connection: int = 200
+
+
+class Record(msgspec.Struct, rename="camel"):
+    response_id: str
+    seq: int
+    event: str
+
+
+class _Publication(msgspec.Struct):
+    data: Record
+
+
+class _Push(msgspec.Struct):
+    pub: _Publication | None = None
+
+
+class _Subscribed(msgspec.Struct):
+    publications: list[_Publication] = []
+
+
+class _Reply(msgspec.Struct):
+    push: _Push | None = None
+    subscribe: _Subscribed | None = None
+
+    def records(self) -> list[Record]:
+        """Those of a push, or of a subscription that began with what its channel keeps."""
+        found = [] if self.subscribe is None else self.subscribe.publications
+        if self.push is not None and self.push.pub is not None:
+            found = [*found, self.push.pub]
+        return [each.data for each in found]
+
+
+_decode = msgspec.json.Decoder(_Reply).decode
+
+
+class Subscriber:
+    """One connection, subscribed to some channels. `kept` grows: (moment, frame as it came)."""
+
+    def __init__(self, endpoint: str, channels: Sequence[str]) -> None:
+        self._url = f"ws://{endpoint}/connection/websocket"
+        self._channels = channels
+        self.kept: list[tuple[float, str]] = []
+        self.subscribed = asyncio.Event()
+
+    async def run(self, http: aiohttp.ClientSession) -> None:
+        while True:
+            try:
+                async with http.ws_connect(self._url, max_msg_size=0) as socket:
+                    await self._subscribe(socket)
+                    await self._keep(socket)
+            except (aiohttp.ClientError, OSError):
+                pass
+            await asyncio.sleep(AGAIN)
+
+    async def _subscribe(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        """With what the channels keep: a backlog is read from the moment at which Centrifugo starts."""
+        kept = {"recover": True, "offset": 0, "epoch": ""}
+        commands: list[dict[str, Any]] = [{"id": 1, "connect": {}}]
+        commands += [{"id": at + 2, "subscribe": {"channel": name, **kept}} for at, name in enumerate(self._channels)]
+        await socket.send_str("\n".join(orjson.dumps(command).decode() for command in commands))
+
+    async def _keep(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        awaited = len(self._channels) + 1
+        keep, now = self.kept.append, time.monotonic
+        async for received in socket:
+            if received.type is not aiohttp.WSMsgType.TEXT:
+                continue
+            text: str = received.data
+            if text == "{}":
+                await socket.send_str("{}")  # a ping, and its answer
+            else:
+                keep((now(), text))
+                if awaited > 0:
+                    awaited -= sum(line.startswith('{"id"') for line in text.split("\n"))
+                    if awaited <= 0:
+                        self.subscribed.set()
+
+
+class Judged:
+    """Counts of what one order of arrival came to."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._seen: dict[int, set[int]] = {}
+        self._newest: dict[int, int] = {}
+        self.repeated = self.reordered = 0
+        self.tokens: list[tuple[float, int, int]] = []
+        """(moment, response, seq) of each token when it came first."""
+
+    def take(self, moment: float, record: Record) -> None:
+        number = self._load.number(record.response_id)
+        if number is None:
+            return
+        seen = self._seen.setdefault(number, set())
+        if record.seq in seen:
+            self.repeated += 1
+            return
+        seen.add(record.seq)
+        if record.seq < self._newest.get(number, -1):
+            self.reordered += 1
+        self._newest[number] = max(record.seq, self._newest.get(number, -1))
+        if record.event == "token":
+            self.tokens.append((moment, number, record.seq))
+
+    def lost(self) -> int:
+        return self._load.count() - len(self.tokens)
+
+
+def judge(order: Order, kept: Sequence[tuple[float, str]]) -> dict[str, Any]:
+    judged = Judged(order.load)
+    for moment, text in sorted(kept, key=lambda each: each[0]):
+        for line in text.split("\n"):
+            for record in _decode(line).records() if RECORD in line else ():
+                judged.take(moment, record)
+    times = read_times(Path(order.times))
+    latency = spread([moment - times[number][seq] for moment, number, seq in judged.tokens])
+    first = spread([moment - times[number][0] for moment, number, seq in judged.tokens if seq == 1])
+    moments = [moment for moment, _, _ in judged.tokens]
+    return {
+        "lost": judged.lost(),
+        "repeated": judged.repeated,
+        "reordered": judged.reordered,
+        "tokens": len(judged.tokens),
+        "first": min(moments, default=0.0),
+        "last": max(moments, default=0.0),
+        "latency": None if latency is None else msgspec.to_builtins(latency),
+        "first_token": None if first is None else msgspec.to_builtins(first),
+    }
+
+
+async def work() -> None:
+    reader = await orders()
+    order = msgspec.convert(await next_order(reader), Order)
+    channels, size = order.load.all_channels(), order.channels_per_connection
+    subscribers = [Subscriber(order.endpoint, channels[at : at + size]) for at in range(0, len(channels), size)]
+    async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(one.run(http)) for one in subscribers]
+        for one in subscribers:
+            await one.subscribed.wait()
+        say({"ready": True})
+        while (told := await next_order(reader)) is not None:
+            await _until_all(subscribers, order.load, float(told["within"]))
+            say(judge(order, [each for one in subscribers for each in one.kept]))
+        for task in running:
+            task.cancel()
+
+
+async def _until_all(subscribers: Sequence[Subscriber], load: Load, within: float) -> None:
+    """Waits until as many records came as were produced, or `within` seconds passed."""
+    expected = load.count() + 2 * load.responses
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        if sum(text.count(RECORD) for one in subscribers for _, text in one.kept) >= expected:
+            return
+        await asyncio.sleep(POLL)
+
+
+if __name__ == "__main__":
+    uvloop.run(work())

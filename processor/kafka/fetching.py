@@ -1,0 +1,186 @@
+"""Fetching for a consumer of the group, in the place of aiokafka's fetcher: one request and one task for what comes together.
+
+aiokafka (0.14) goes three times over all partitions for each answer, wakes four tasks, and makes timers and futures for each: with a
+record or two in an answer that was more than half of what the relay cost. What is used of the library's internals: the subscription's
+assignment and its states, the client's `send` (see `record_batches.fetches`), the coordinator's errors, and the fetcher's routine, which
+is ended. `tests/integration/relay/test_kafka_internals.py` fails when they change.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import (
+    KafkaError,
+    LeaderNotAvailableError,
+    NotLeaderForPartitionError,
+    OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+from aiokafka.protocol.fetch import FetchRequest
+
+from processor.kafka.record_batches import Fetched, Fetches
+
+MAX_WAIT_MS: Final = 250
+MAX_BYTES: Final = 50 * 1024 * 1024
+MAX_PARTITION_BYTES: Final = 2 * 1024 * 1024
+RETRY: Final = 0.1
+"""Seconds before a broker that can't be reached, or that refused a partition, is asked again."""
+NO_ASSIGNMENT: Final = 0.05
+LEADER_MOVED: Final = (NotLeaderForPartitionError, LeaderNotAvailableError, UnknownTopicOrPartitionError)
+
+Drained = dict[TopicPartition, Sequence[Any]]
+
+
+class Fetching:
+    """What was fetched and not taken, and the requests under way. For one consumer that has started; used by one task."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, fetches: Fetches) -> None:
+        self._client = consumer._client  # noqa: SLF001 - see above
+        self._coordinator = consumer._coordinator  # noqa: SLF001
+        self._subscriptions = consumer._subscription  # noqa: SLF001
+        self._isolation_level = consumer._fetcher._isolation_level  # noqa: SLF001
+        consumer._fetcher._fetch_task.cancel()  # noqa: SLF001
+        self._fetches = fetches
+        self._assignment: Any = None
+        self._ready: dict[TopicPartition, Fetched] = {}
+        self._asking: dict[int, asyncio.Task[None]] = {}
+        self._refused: KafkaError | None = None
+
+    async def fetch(self, max_records: int, wait: float) -> Drained:
+        """As `processor.ports.log.TokensConsumer.fetch`. Raises what the library raises."""
+        self._coordinator.check_errors()
+        with self._subscriptions.fetch_context():
+            if not await self._follow_assignment():
+                await asyncio.sleep(min(wait, NO_ASSIGNMENT))
+                return {}
+            if not self._ready:
+                self._ask()
+                await self._answers(wait)
+            drained = self._drain(max_records)
+            if not self._ready:
+                self._ask()  # the broker works while the caller does
+            return drained
+
+    async def close(self) -> None:
+        await self._forget()
+
+    # The assignment
+
+    async def _follow_assignment(self) -> bool:
+        """Whether partitions are assigned now. What was fetched for another assignment is dropped."""
+        subscription = self._subscriptions.subscription
+        assignment = None if subscription is None else subscription.assignment
+        if assignment is not None and (self._subscriptions.reassignment_in_progress or not assignment.active):
+            assignment = None
+        if assignment is not self._assignment:
+            await self._forget()
+            self._assignment = assignment
+        return assignment is not None
+
+    async def _forget(self) -> None:
+        self._ready.clear()
+        self._refused = None
+        asking, self._asking = list(self._asking.values()), {}
+        for task in asking:
+            task.cancel()
+        if asking:
+            await asyncio.wait(asking)
+
+    # Asking
+
+    def _ask(self) -> None:
+        """Asks every broker that is not being asked for its partitions that can be read."""
+        wanted: dict[int, dict[str, list[tuple[int, int, int]]]] = {}
+        leaders, leaderless = self._client.cluster, False
+        for partition in self._assignment.tps:
+            state = self._assignment.state_value(partition)
+            if state.paused or not state.has_valid_position:
+                continue
+            node = leaders.leader_for_partition(partition)
+            if node is None or node == -1:
+                leaderless = True
+            elif node not in self._asking:
+                topics = wanted.setdefault(node, {})
+                place = (partition.partition, state.position, MAX_PARTITION_BYTES)
+                topics.setdefault(partition.topic, []).append(place)
+        if leaderless:
+            self._client.force_metadata_update()
+        for node, topics in wanted.items():
+            request = FetchRequest(MAX_WAIT_MS, 1, MAX_BYTES, self._isolation_level, list(topics.items()))
+            self._asking[node] = asyncio.ensure_future(self._ask_node(self._assignment, node, request))
+
+    async def _ask_node(self, assignment: Any, node: int, request: FetchRequest) -> None:
+        offsets = {(topic, place[0]): place[1] for topic, places in request.topics for place in places}
+        try:
+            answer = await self._client.send(node, request)
+        except KafkaError:
+            await asyncio.sleep(RETRY)
+            return
+        refused = False
+        for topic, partitions in answer.topics:
+            for number, code, end, *rest in partitions:
+                partition = TopicPartition(topic, number)
+                if code:
+                    refused = True
+                    self._refuse(partition, offsets[topic, number], code)
+                elif assignment.active:
+                    self._keep(assignment.state_value(partition), partition, offsets[topic, number], end, rest)
+        if refused:
+            await asyncio.sleep(RETRY)
+
+    def _keep(self, state: Any, partition: TopicPartition, offset: int, end: int, rest: Sequence[Any]) -> None:
+        state.highwater = end
+        if rest[-1] and state.has_valid_position and state.position == offset:
+            self._ready[partition] = self._fetches.fetched(partition, offset, self._aborted(rest))
+
+    @staticmethod
+    def _aborted(rest: Sequence[Any]) -> Any:
+        """The aborted transactions: before the batches, and in answers of version 11 before the preferred replica, too."""
+        return next((field for field in rest[:-1] if isinstance(field, list)), [])
+
+    def _refuse(self, partition: TopicPartition, offset: int, code: int) -> None:
+        error = for_code(code)
+        if issubclass(error, LEADER_MOVED):
+            self._client.force_metadata_update()
+        elif error is OffsetOutOfRangeError:
+            self._refused = OffsetOutOfRangeError({partition: offset})
+        elif error is TopicAuthorizationFailedError:
+            self._refused = TopicAuthorizationFailedError(partition.topic)
+
+    # Taking
+
+    async def _answers(self, wait: float) -> None:
+        """Waits until a broker has answered. Raises what a broker refuses."""
+        if not self._asking:
+            await asyncio.sleep(wait)
+            return
+        await asyncio.wait(self._asking.values(), timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+        for node in [node for node, task in self._asking.items() if task.done()]:
+            self._asking.pop(node).result()
+        refused, self._refused = self._refused, None
+        if refused is not None:
+            raise refused
+
+    def _drain(self, room: int) -> Drained:
+        drained: Drained = {}
+        self._fetches.begin_call()
+        for partition, fetched in list(self._ready.items()):
+            state = self._assignment.state_value(partition)
+            if state.paused or not state.has_valid_position or state.position != fetched.next_fetch_offset:
+                del self._ready[partition]  # it is fetched again
+                continue
+            records = list(islice(self._fetches.within_room(fetched), room))
+            state.consumed_to(fetched.next_fetch_offset)
+            if fetched.ended:
+                del self._ready[partition]
+            if records:
+                drained[partition] = records
+                room -= len(records)
+                if not room:
+                    break
+        return drained
