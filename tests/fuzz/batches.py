@@ -137,9 +137,9 @@ class Reader:
     def _note(self, trouble: Trouble) -> None:
         self._troubles.append(trouble.cause)
 
-    async def _send(self, _node: int, request: Any) -> Any:
-        (topic, ((number, _, _),)) = request.topics[0]
-        return SimpleNamespace(API_VERSION=4, topics=[(topic, [(number, 0, 1 << 50, 1 << 50, [], self._answer)])])
+    async def _send(self, _node: int, _request: Any) -> Any:
+        partitions = [(TOPIC.partition, 0, 1 << 50, 1 << 50, [], self._answer)]
+        return SimpleNamespace(API_VERSION=4, topics=[(TOPIC.topic, partitions)])
 
     @property
     def position(self) -> int:
