@@ -28,6 +28,7 @@ class ControlsReader:
     """Calls `take` with each control record, a record perhaps more than once. `run` retries whatever Kafka does.
 
     `options` returns aiokafka's keyword arguments of a client (servers, security); it is called for each connection.
+    `retried` is called for each time that reading begins again after a failure.
     """
 
     def __init__(
@@ -37,11 +38,13 @@ class ControlsReader:
         take: TakeControl,
         *,
         lookback: float = REMEMBERED_SECONDS,
+        retried: Callable[[], None] = lambda: None,
     ) -> None:
         self._options = options
         self._topic = topic
         self._take = take
         self._lookback = lookback
+        self._retried = retried
         self._read_at: float | None = None
         """Wall time up to which everything was read; None before the first time."""
         self.trouble: str | None = "not connected yet"
@@ -57,6 +60,7 @@ class ControlsReader:
                 if self.trouble is None:
                     wait = _RETRY_SECONDS[0]
                 self.trouble = f"topic {self._topic} can't be read: {type(error).__name__}: {error}"
+            self._retried()
             await asyncio.sleep(wait * (0.5 + random.random() / 2))  # noqa: S311 - jitter
             wait = min(longest, 2 * wait)
 
