@@ -35,6 +35,7 @@ class ControlsReader:
     An unreadable batch is skipped, with the records after it that its partition holds by then. Other partitions miss
     nothing.
     `options` returns aiokafka's keyword arguments of a client (servers, security). It is called for each connection.
+    `retried` is called for each time that reading restarts after a failure.
     """
 
     def __init__(
@@ -44,11 +45,13 @@ class ControlsReader:
         take: TakeControl,
         *,
         lookback: float = REMEMBERED_SECONDS,
+        retried: Callable[[], None] = lambda: None,
     ) -> None:
         self._options = options
         self._topic = topic
         self._take = take
         self._lookback = lookback
+        self._retried = retried
         self._read_at: float | None = None
         """Wall time up to which everything was read; None before the first time."""
         self._passed_over: dict[TopicPartition, int] = {}
@@ -66,6 +69,7 @@ class ControlsReader:
                 if self.trouble is None:
                     wait = _RETRY_SECONDS[0]
                 self.trouble = f"topic {self._topic} can't be read: {type(error).__name__}: {error}"
+            self._retried()
             await asyncio.sleep(wait * (0.5 + random.random() / 2))  # noqa: S311 - jitter
             wait = min(longest, 2 * wait)
 

@@ -17,7 +17,6 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from random import Random
 from typing import Any
 
 import structlog
@@ -38,6 +37,7 @@ from processor.core.limits import FRAME_OVERHEAD
 from processor.core.pacing import Pace
 from processor.errors import PublishRetry, RefusalKind, SettingsError
 from processor.ports.realtime import LinkState
+from processor.telemetry.retry import Retry
 
 log = structlog.get_logger(__name__)
 
@@ -112,12 +112,12 @@ class Connection:
         self,
         options: AblyOptions,
         pace: Pace,
-        random: Random,
+        retry: Retry,
         changed: Callable[[], None],
         new_client: NewClient = new_client,
     ) -> None:
         self._options = options
-        self._random = random
+        self._retry = retry
         self._changed = changed
         self._new_client = new_client
         self._client: Client | None = None
@@ -136,14 +136,13 @@ class Connection:
         return f"<Connection {self.state} epoch={self._epoch}>"
 
     async def run(self) -> None:
-        attempt = 0
         async with asyncio.TaskGroup() as closing:
             while True:
-                attempt = 0 if await self._use_one_client() else attempt + 1
+                if await self._use_one_client():
+                    self._retry.succeeded()
                 if (client := self._let_go()) is not None:
                     closing.create_task(client.discard())
-                backoff = RETRY_REFUSED if self.refusal is not None else RETRY
-                await self._wait_for_change(backoff.delay(attempt, self._random.random()))
+                await self._wait_for_change(self._retry.delay(RETRY_REFUSED if self.refusal is not None else None))
 
     async def _use_one_client(self) -> bool:
         """Runs a client until it is broken. Returns whether it stayed connected, or a message was acknowledged over it."""

@@ -15,14 +15,13 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from random import Random
 from typing import Any
 
 import structlog
 from ably import AblyRest
 from ably.util.exceptions import AblyException
 
-from processor.ably.ably import KEY_CHECK, RETRY, RETRY_REFUSED, AblyOptions, message_of
+from processor.ably.ably import KEY_CHECK, RETRY_REFUSED, AblyOptions, message_of
 from processor.ably.answers import UNREADABLE, read_error, read_results, refusal_of
 from processor.ably.refusals import Refusal
 from processor.clock import Clock
@@ -30,6 +29,7 @@ from processor.core.framer import Frame
 from processor.core.pacing import Pace
 from processor.errors import PublishRefused, PublishRetry, RefusalKind, SettingsError
 from processor.ports.realtime import LinkState
+from processor.telemetry.retry import Retry
 
 log = structlog.get_logger(__name__)
 
@@ -82,13 +82,13 @@ class BatchLink:
         self,
         options: AblyOptions,
         pace: RequestPace,
-        random: Random,
+        retry: Retry,
         clock: Clock,
         changed: Callable[[], None],
         new_client: Callable[..., Any] = AblyRest,
     ) -> None:
         self._options = options
-        self._random = random
+        self._retry = retry
         self._clock = clock
         self._changed = changed
         self._new_client = new_client
@@ -125,15 +125,12 @@ class BatchLink:
             await self._discard()
 
     async def _keep_open(self) -> None:
-        attempt = 0
         while True:
             if await self._open():
-                attempt = 0
+                self._retry.succeeded()
                 await self._broken.wait()
             await self._discard()
-            backoff = RETRY_REFUSED if self.refusal is not None else RETRY
-            await self._wait_for_change(backoff.delay(attempt, self._random.random()))
-            attempt += 1
+            await self._wait_for_change(self._retry.delay(RETRY_REFUSED if self.refusal is not None else None))
 
     async def _open(self) -> bool:
         """Whether the service answers."""

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from processor.ably.ably import MAX_MESSAGE_BYTES, AblyOptions, Connection, HistoryReader
+from processor.ably.ably import MAX_MESSAGE_BYTES, RETRY, AblyOptions, Connection, HistoryReader
 from processor.ably.batches import BatchLink, RequestPace
 from processor.ably.refusals import COUNTED
 from processor.clock import Clock
 from processor.core.pacing import Pace
 from processor.ports.realtime import Link, LinkFactory, Provider, RealtimeProfile
+from processor.telemetry.retry import Retry
 
 DUPLICATE_WINDOW = 120.0
 ACK_DEADLINE = 5.0
@@ -50,13 +51,20 @@ def profile_of(rates: AblyRates) -> RealtimeProfile:
     )
 
 
-def ably_provider(options: AblyOptions, rates: AblyRates, clock: Clock, random: Random) -> Provider:
+def ably_provider(
+    options: AblyOptions, rates: AblyRates, clock: Clock, random: Random, retried: Callable[[], None]
+) -> Provider:
+    """`retried` is called for each time that a link connects again."""
+
+    def new_retry() -> Retry:
+        return Retry(RETRY, random.random, retried)
+
     def new_connection(changed: Callable[[], None]) -> Link:
         pace = Pace(rates.connection, rates.connection / 9, clock.monotonic())
-        return Connection(options, pace, random, changed)
+        return Connection(options, pace, new_retry(), changed)
 
     def new_batch_link(changed: Callable[[], None]) -> Link:
-        return BatchLink(options, RequestPace(rates.connection, clock.monotonic()), random, clock, changed)
+        return BatchLink(options, RequestPace(rates.connection, clock.monotonic()), new_retry(), clock, changed)
 
     new_link: LinkFactory = new_batch_link if rates.batches else new_connection
     return Provider(profile=profile_of(rates), new_link=new_link, histories=HistoryReader(options))

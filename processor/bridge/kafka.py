@@ -5,7 +5,6 @@ its credentials change.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from random import Random
 from typing import Final, Self
 
 import structlog
@@ -13,6 +12,7 @@ import structlog
 from processor.bridge.refusals import busy
 from processor.core.backoff import Backoff
 from processor.errors import SettingsError
+from processor.telemetry.retry import Retry
 from topics.producer import DeliveryError, TokenProducer
 
 CHECK_SECONDS: Final = 3.0
@@ -53,12 +53,21 @@ class _Connection:
 
 
 class KafkaLink:
-    """`make` builds a producer. `credentials` is another value once they changed. Open within its block."""
+    """`make` builds a producer. `credentials` is another value once they changed. Open within its block.
 
-    def __init__(self, make: Callable[[], TokenProducer], credentials: Callable[[], object], random: Random) -> None:
+    `chance` gives numbers in [0, 1); `retried` is called for each time that connecting is tried once more.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], TokenProducer],
+        credentials: Callable[[], object],
+        chance: Callable[[], float],
+        retried: Callable[[], None],
+    ) -> None:
         self._make = make
         self._credentials = credentials
-        self._random = random
+        self._retry = Retry(_BACKOFF, chance, retried)
         self._connection: _Connection | None = None
         self._trouble = "not connected yet"
         self._closing: set[asyncio.Task[None]] = set()
@@ -124,18 +133,16 @@ class KafkaLink:
                 await asyncio.sleep(_LOOK_SECONDS)
 
     async def _connect(self) -> _Connection:
-        attempt = 0
-        while True:
-            try:
-                producer = self._make()
-                await producer.__aenter__()
-            except (DeliveryError, SettingsError) as error:
-                self._trouble = str(error)
-                log.warning("bridge_kafka_unavailable", detail=str(error))
-            else:
-                return _Connection(producer)
-            await asyncio.sleep(_BACKOFF.delay(attempt, self._random.random()))
-            attempt += 1
+        return await self._retry.until_done(self._try_connect, (DeliveryError, SettingsError), self._failed)
+
+    async def _try_connect(self) -> _Connection:
+        producer = self._make()
+        await producer.__aenter__()
+        return _Connection(producer)
+
+    def _failed(self, error: Exception, _attempt: int) -> None:
+        self._trouble = str(error)
+        log.warning("bridge_kafka_unavailable", detail=str(error))
 
     def _retire(self, connection: _Connection) -> None:
         closing = asyncio.create_task(connection.close())

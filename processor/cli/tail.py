@@ -1,6 +1,7 @@
 """Follows a channel by the reader's rules, and shows its responses: in lanes on a terminal, else as lines."""
 
 import asyncio
+import random
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Protocol, Self, assert_never
@@ -11,12 +12,14 @@ from rich.panel import Panel
 from rich.text import Text
 
 from processor.ably.subscription import Interrupted, SubscriptionUnavailable
+from processor.core.backoff import Backoff
 from processor.reader.events import Appended, GapSeen, ReaderEvent, RepairNeeded, Replaced, Started, Stopped
 from processor.reader.frames import Message
 from processor.reader.reader import Reader, ReaderResponse
+from processor.telemetry.retry import Retry
 
 TICK_SECONDS = 1.0
-REPAIR_PAUSE = 0.5
+REPAIR = Backoff(first=0.25, cap=1.0)
 REPAIRS = 6
 LANE_LINES = 6
 COLOURS = {"streaming": "cyan", "complete": "green", "cancelled": "yellow", "abandoned": "yellow", "failed": "red"}
@@ -42,7 +45,7 @@ class Follower:
         self._only = only
         self._show_ended = ended or only is not None
         self._hidden: frozenset[str] = frozenset()
-        self._repairs = 0
+        self._repairs = Retry(REPAIR, random.random, lambda: None)
 
     async def events(self) -> AsyncIterator[Sequence[ReaderEvent]]:
         """Raises SubscriptionRefused. Ends never by itself; what it yields may be empty, once a tick."""
@@ -65,15 +68,14 @@ class Follower:
             if self.reader.responses[response_id].finished:  # history adds nothing to what has ended
                 happened += self.reader.give_up(response_id)
         if not self.reader.needs():
-            self._repairs = 0
+            self._repairs.succeeded()
             return happened
-        self._repairs += 1
-        if self._repairs >= REPAIRS:
-            self._repairs = 0
+        if self._repairs.attempt + 1 >= REPAIRS:
+            self._repairs.succeeded()
             for response_id in self.reader.needs():
                 happened += self.reader.give_up(response_id)
         else:
-            await asyncio.sleep(REPAIR_PAUSE)
+            await self._repairs.pause()
         return happened
 
     async def _past(self) -> list[Message]:

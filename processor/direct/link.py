@@ -4,7 +4,6 @@ it fails.
 
 import asyncio
 from collections.abc import Callable
-from random import Random
 from typing import Protocol
 
 import structlog
@@ -16,6 +15,7 @@ from processor.core.pacing import Pace
 from processor.direct.encoding import frame_value
 from processor.errors import KafkaUnavailable, PublishRefused, PublishRetry, RecordTooLarge, RefusalKind, WriteForbidden
 from processor.ports.realtime import LinkState
+from processor.telemetry.retry import Retry
 
 MAX_FRAME_BYTES = 64 * 1024
 """As with Ably, so that a response is cut alike by either."""
@@ -39,10 +39,10 @@ class FrameRecords(Protocol):
 class DirectLink:
     """See `processor.ports.realtime.Link`."""
 
-    def __init__(self, writer: FrameRecords, clock: Clock, random: Random, changed: Callable[[], None]) -> None:
+    def __init__(self, writer: FrameRecords, clock: Clock, retry: Retry, changed: Callable[[], None]) -> None:
         self._writer = writer
         self._clock = clock
-        self._random = random
+        self._retry = retry
         self._changed = changed
         self._up = asyncio.Event()
         self._broken = asyncio.Event()
@@ -58,15 +58,14 @@ class DirectLink:
         return self._state
 
     async def run(self) -> None:
-        attempt = 0
         try:
             while True:
                 self._show(LinkState.CONNECTING)
-                started = await self._use_one_producer()
-                attempt = 0 if started and self.refusal is None else attempt + 1
+                if await self._use_one_producer() and self.refusal is None:
+                    self._retry.succeeded()
                 self._show(LinkState.DISCONNECTED)
                 await self._writer.stop()
-                await asyncio.sleep(RETRY.delay(attempt, self._random.random()))
+                await self._retry.pause()
         finally:
             self._up.clear()
             await self._writer.stop()

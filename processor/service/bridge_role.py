@@ -5,8 +5,8 @@ service's SDK nor a store.
 """
 
 import asyncio
+import random
 from collections.abc import Callable
-from random import Random
 from time import monotonic
 
 import structlog
@@ -52,7 +52,9 @@ async def run_bridge(settings: Settings, stop: asyncio.Event) -> None:
     if settings.bridge_upstream is None:
         raise SettingsError(["TOKENSTREAM_BRIDGE_UPSTREAM: must be set for the bridge, as http://localhost:8000/v1"])
     metrics = Metrics()
-    link = KafkaLink(_producer_of(settings), settings.kafka_credentials, Random())  # noqa: S311 - jitter, not secrets
+    link = KafkaLink(
+        _producer_of(settings), settings.kafka_credentials, random.random, metrics.retries.labels("bridge_kafka").inc
+    )
     async with LoopWatch(metrics).watching(), make_session() as session, link:
         upstream = Upstream(session, settings.bridge_upstream, settings.bridge_upstream_timeout)
         parts = StreamParts(upstream, link, BridgeMeasures(metrics), monotonic)

@@ -47,16 +47,17 @@ def limits_of(settings: Settings, frame_bytes: int) -> Limits:
     )
 
 
-def realtime_provider(settings: Settings, clock: Clock, random: Random) -> Provider:
+def realtime_provider(settings: Settings, metrics: Metrics, clock: Clock, random: Random) -> Provider:
     """Chooses the realtime service."""
+    retried = metrics.retries.labels("realtime_link").inc
     if settings.realtime == "direct":
         from processor.direct.provider import direct_provider  # noqa: PLC0415 - only one of the two is needed
 
-        return direct_provider(connection_source(settings), settings.frames_topic, clock, random)
-    return _ably(settings, clock, random)
+        return direct_provider(connection_source(settings), settings.frames_topic, clock, random, retried)
+    return _ably(settings, clock, random, retried)
 
 
-def _ably(settings: Settings, clock: Clock, random: Random) -> Provider:
+def _ably(settings: Settings, clock: Clock, random: Random, retried: Callable[[], None]) -> Provider:
     from processor.ably.ably import AblyOptions  # noqa: PLC0415 - it brings Ably's SDK
     from processor.ably.provider import AblyRates, ably_provider  # noqa: PLC0415
 
@@ -78,7 +79,7 @@ def _ably(settings: Settings, clock: Clock, random: Random) -> Provider:
         channel=settings.ably_channel_rate,
         batches=settings.ably_transport == "rest",
     )
-    return ably_provider(ably, rates, clock, random)
+    return ably_provider(ably, rates, clock, random, retried)
 
 
 def connection_pool(

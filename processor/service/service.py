@@ -307,7 +307,7 @@ class Service:
         from processor.service import relay_role  # noqa: PLC0415 - it brings the realtime service's client
 
         settings, metrics, clock, random = self._settings, self._metrics, self._clock, self._random
-        provider = relay_role.realtime_provider(settings, clock, random)
+        provider = relay_role.realtime_provider(settings, self._metrics, clock, random)
         async with relay_role.connection_pool(settings, provider, metrics, clock, random) as pool:
             relay = relay_role.build_relay(settings, provider.profile, pool, metrics, clock, random, tasks)
             self._checks.append(Check("kafka", relay.trouble))

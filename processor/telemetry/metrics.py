@@ -55,12 +55,15 @@ PROBE_RESULTS: Final = (
 RETRIED: Final = (
     "archive_dead_letters",  # the archive writes what cannot be stored to the dead letters
     "archive_read",  # the archive connects to Kafka again
+    "bridge_kafka",  # the bridge connects to Kafka
+    "controls",  # the relay reads the controls topic
     "fetch",  # the relay reads the tokens topic
     "join",  # the relay connects to Kafka
     "gateway_feed",  # the gateway reads a topic
     "notice",  # the relay writes a notice for a producer to the controls topic
     "open_store",
     "read_record",  # the relay reads the text of an open response back
+    "realtime_link",  # a relay's link to the realtime service connects again
     "store",
     "takeover",
     "transaction",

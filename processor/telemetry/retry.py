@@ -26,12 +26,16 @@ class Retry:
         """The next failure is the first of a row."""
         self.attempt = 0
 
-    async def pause(self) -> None:
-        """Waits as long as is due after one more failure."""
-        delay = self._policy.delay(self.attempt, self._chance())
+    def delay(self, policy: Backoff | None = None) -> float:
+        """Counts one more failure. Returns the seconds to wait, by another policy than the usual one if it is given."""
+        delay = (policy or self._policy).delay(self.attempt, self._chance())
         self.attempt += 1
         self._count()
-        await asyncio.sleep(delay)
+        return delay
+
+    async def pause(self) -> None:
+        """Waits as long as is due after one more failure."""
+        await asyncio.sleep(self.delay())
 
     async def until_done(
         self, operation: Callable[[], Awaitable[T]], on: type[E] | tuple[type[E], ...], failed: Callable[[E, int], None]

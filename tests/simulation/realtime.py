@@ -17,7 +17,7 @@ from typing import Any
 from ably.types.connectionstate import ConnectionState
 from ably.util.exceptions import AblyException
 
-from processor.ably.ably import AblyOptions, Connection
+from processor.ably.ably import RETRY, AblyOptions, Connection
 from processor.ably.provider import AblyRates, profile_of
 from processor.clock import Clock
 from processor.core.channel_history import ChannelHistory, PastMessage
@@ -25,6 +25,7 @@ from processor.core.pacing import Pace
 from processor.errors import PublishRetry
 from processor.ports.realtime import Link, Provider
 from processor.reader.frames import Message
+from processor.telemetry.retry import Retry
 from simulation.coverage import Coverage
 from simulation.loop import VirtualLoop
 
@@ -325,7 +326,7 @@ def sim_provider(
 
     def new_link(changed: Callable[[], None]) -> Link:
         pace = Pace(rates.connection, rates.connection / 9, clock.monotonic())
-        return Connection(options, pace, random, changed, new_client)
+        return Connection(options, pace, Retry(RETRY, random.random, lambda: None), changed, new_client)
 
     return Provider(profile=profile_of(rates), new_link=new_link, histories=SimHistories(service, random))
 

@@ -104,7 +104,7 @@ async def bridge_world(
     async with (
         ModelServer() as model,
         make_session() as session,
-        KafkaLink(make, lambda: None, Random(1)) as link,
+        KafkaLink(make, lambda: None, Random(1).random, lambda: None) as link,
         aiohttp.ClientSession() as client,
     ):
         parts = StreamParts(

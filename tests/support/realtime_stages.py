@@ -12,6 +12,7 @@ from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
 from processor.ably.ably import AblyOptions
 from processor.ably.provider import AblyRates, ably_provider
 from processor.clock import Clock
+from processor.core.backoff import Backoff
 from processor.direct.link import DirectLink
 from processor.direct.provider import PROFILE
 from processor.direct.tail import FramesTail
@@ -20,6 +21,7 @@ from processor.gateway.buffer import FrameBuffer
 from processor.gateway.events import read_frame
 from processor.ports.followed import FollowedRecord
 from processor.ports.realtime import Link, Provider
+from processor.telemetry.retry import Retry
 from simulation.coverage import Coverage
 from simulation.loop import VirtualLoop
 from simulation.realtime import Service, sim_provider
@@ -106,7 +108,7 @@ class AblyStage:
         self._key = DEFAULT_KEY
         options = AblyOptions(key=lambda: self._key, client_id=CLIENT_ID, endpoint=server.endpoint, tls=False)
         rates = AblyRates(batches=batches)
-        self.provider = ably_provider(options, rates, Clock(), Random(1))
+        self.provider = ably_provider(options, rates, Clock(), Random(1), lambda: None)
 
     def published(self, channel: str) -> list[Published]:
         return [(message.id, message.name or "", message.data) for message in self._server.log[channel]]
@@ -280,7 +282,12 @@ class DirectStage:
         self._topic = MemoryTopic()
 
         def new_link(changed: Callable[[], None]) -> Link:
-            return DirectLink(MemoryWriter(self._topic), Clock(), Random(1), changed)
+            return DirectLink(
+                MemoryWriter(self._topic),
+                Clock(),
+                Retry(Backoff(first=0.2, cap=3.0), Random(1).random, lambda: None),
+                changed,
+            )
 
         histories = FramesTail(MemoryTail(self._topic), lambda _channel, _count: 0)
         self.provider = Provider(profile=PROFILE, new_link=new_link, histories=histories)

@@ -75,7 +75,7 @@ async def main(settings: Settings, notes: Path) -> None:
     metrics, clock, chance = Metrics(), Clock(), random.Random(1)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    provider = realtime_provider(settings, clock, chance)
+    provider = realtime_provider(settings, metrics, clock, chance)
     async with connection_pool(settings, provider, metrics, clock, chance) as pool, asyncio.TaskGroup() as tasks:
         relay = build_relay(settings, provider.profile, pool, metrics, clock, chance, tasks)
         decoder: Any = MortalDecoder(notes)

@@ -10,11 +10,12 @@ from ably import AblyRealtime
 from ably.types.message import Message
 
 from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
-from processor.ably.ably import AblyOptions, Connection, message_of
+from processor.ably.ably import RETRY, AblyOptions, Connection, message_of
 from processor.ably.gathering import GatheringTransport
 from processor.core.framer import Frame
 from processor.core.pacing import Pace
 from processor.errors import PublishRefused, PublishRetry, RefusalKind
+from processor.telemetry.retry import Retry
 from support.waiting import eventually, working
 
 CLIENT = "tokenstream"
@@ -23,7 +24,7 @@ CLIENT = "tokenstream"
 @pytest.fixture
 async def connection(server: LocalRealtime) -> AsyncIterator[Connection]:
     options = AblyOptions(key=lambda: DEFAULT_KEY, client_id=CLIENT, endpoint=server.endpoint, tls=False)
-    made = Connection(options, Pace(0.0, 0.0, 0.0), Random(1), lambda: None)
+    made = Connection(options, Pace(0.0, 0.0, 0.0), Retry(RETRY, Random(1).random, lambda: None), lambda: None)
     async with working(made):
         yield made
 

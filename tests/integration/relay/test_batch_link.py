@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from ably.util.exceptions import AblyException
 
-from processor.ably.ably import AblyOptions
+from processor.ably.ably import RETRY, AblyOptions
 from processor.ably.batches import MAX_BYTES, BatchLink, RequestPace, Waiting, batches
 from processor.clock import Clock
 from processor.core.framer import Frame
 from processor.errors import PublishRefused, PublishRetry, RefusalKind
+from processor.telemetry.retry import Retry
 from support.waiting import working
 
 
@@ -50,7 +51,14 @@ def service() -> Refusing:
 @pytest.fixture
 async def link(service: Refusing) -> AsyncIterator[BatchLink]:
     options = AblyOptions(key=lambda: "a.b:c", client_id="ts", endpoint="127.0.0.1:1", tls=False)
-    made = BatchLink(options, RequestPace(0.0, 0.0), Random(1), Clock(), lambda: None, lambda **_: service)
+    made = BatchLink(
+        options,
+        RequestPace(0.0, 0.0),
+        Retry(RETRY, Random(1).random, lambda: None),
+        Clock(),
+        lambda: None,
+        lambda **_: service,
+    )
     async with working(made):
         yield made
 

@@ -17,13 +17,14 @@ from aiohttp import WSMsgType, web
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from processor.ably.ably import AblyOptions, Connection, HistoryReader
+from processor.ably.ably import RETRY, AblyOptions, Connection, HistoryReader
 from processor.ably.batches import BatchLink, RequestPace
 from processor.clock import Clock
 from processor.core.framer import Frame
 from processor.core.pacing import Pace
 from processor.errors import PublishRefused, PublishRetry
 from processor.ports.realtime import Link
+from processor.telemetry.retry import Retry
 from support.waiting import eventually
 
 Answer = tuple[int, str, bytes]
@@ -216,7 +217,13 @@ def test_any_answer_to_a_batch_ends_nothing(answers: list[Answer]) -> None:
     async def run() -> None:
         async with odd_service() as service:
             service.answers = list(answers)
-            link = BatchLink(service.options, RequestPace(0.0, 0.0), Random(1), Clock(), lambda: None)
+            link = BatchLink(
+                service.options,
+                RequestPace(0.0, 0.0),
+                Retry(RETRY, Random(1).random, lambda: None),
+                Clock(),
+                lambda: None,
+            )
             await survives(link, len(answers))
 
     asyncio.run(run())
@@ -246,7 +253,9 @@ def test_any_frame_of_the_service_ends_nothing(frames: list[bytes | str]) -> Non
     async def run() -> None:
         async with odd_service() as service:
             service.frames = list(frames)
-            link = Connection(service.options, Pace(0.0, 0.0, 0.0), Random(1), lambda: None)
+            link = Connection(
+                service.options, Pace(0.0, 0.0, 0.0), Retry(RETRY, Random(1).random, lambda: None), lambda: None
+            )
             await survives(link, 1)
 
     asyncio.run(run())
@@ -258,4 +267,9 @@ def test_any_frame_of_the_service_ends_nothing(frames: list[bytes | str]) -> Non
 async def test_a_refusal_of_a_publish_with_odd_fields_is_a_refusal_or_asked_again(error: object) -> None:
     async with odd_service() as service:
         service.frames = [packed({"action": 2, "msgSerial": 0, "count": 1, "error": error})]
-        await survives(Connection(service.options, Pace(0.0, 0.0, 0.0), Random(1), lambda: None), 1)
+        await survives(
+            Connection(
+                service.options, Pace(0.0, 0.0, 0.0), Retry(RETRY, Random(1).random, lambda: None), lambda: None
+            ),
+            1,
+        )

@@ -38,7 +38,7 @@ async def serving() -> AsyncIterator[tuple[Bridge, int]]:
 
     metrics = Metrics()
     async with aiohttp.ClientSession() as session:
-        link = KafkaLink(lambda: TokenProducer("127.0.0.1:1"), lambda: None, Random(1))
+        link = KafkaLink(lambda: TokenProducer("127.0.0.1:1"), lambda: None, Random(1).random, lambda: None)
         parts = StreamParts(Upstream(session, "http://127.0.0.1:1/v1", 5.0), link, BridgeMeasures(metrics), monotonic)
         options = BridgeOptions(
             Rules(), max_streams=10, max_bytes=MAX_BYTES, write_seconds=10.0, drain_seconds=1.0, key=no_key

@@ -47,3 +47,11 @@ async def test_a_success_starts_the_next_row() -> None:
     assert retry.attempt == 2
     retry.succeeded()
     assert retry.attempt == 0
+
+
+async def test_a_delay_is_counted_and_may_be_of_another_policy() -> None:
+    counted: list[int] = []
+    retry = Retry(Backoff(first=1.0, cap=4.0), lambda: 0.0, lambda: counted.append(1))
+    assert [retry.delay() for _ in range(4)] == [0.5, 1.0, 2.0, 2.0]
+    assert retry.delay(Backoff(first=10.0, cap=20.0)) == 10.0
+    assert (len(counted), retry.attempt) == (5, 5)
