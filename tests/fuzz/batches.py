@@ -138,7 +138,7 @@ class Reader:
         self._troubles.append(trouble.cause)
 
     async def _send(self, _node: int, _request: Any) -> Any:
-        partitions = [(TOPIC.partition, 0, 1 << 50, 1 << 50, [], self._answer)]
+        partitions: list[tuple[Any, ...]] = [(TOPIC.partition, 0, 1 << 50, 1 << 50, [], self._answer)]
         return SimpleNamespace(API_VERSION=4, topics=[(TOPIC.topic, partitions)])
 
     @property
