@@ -32,7 +32,8 @@ from processor.ports.store import Position
 COMMIT_SECONDS = 1.0
 FETCH_BYTES = 1024 * 1024
 """Of one partition at a time; a larger single record still comes."""
-QUEUED_RECORDS = 64
+POLLED_RECORDS = 256
+QUEUED_RECORDS = 16
 """Between Faust's fetcher and us; each may be as large as a response."""
 
 log = structlog.stdlib.get_logger("tokenstream.archive")
@@ -128,7 +129,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             max_partition_fetch_bytes=FETCH_BYTES,
-            max_poll_records=QUEUED_RECORDS * 4,
+            max_poll_records=POLLED_RECORDS,
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             heartbeat_interval_ms=int(conf.broker_session_timeout * 300),
             rebalance_timeout_ms=30_000,

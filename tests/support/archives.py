@@ -80,6 +80,11 @@ class ArchiveProcess:
                 sys.executable, str(RUNNER), orjson.dumps(self._options | more).decode(), stdout=log, stderr=log
             )
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     async def died(self, *, deadline: float = 40) -> int:
         assert self._process is not None
         async with asyncio.timeout(deadline):
