@@ -26,7 +26,9 @@ Answer = asyncio.Future[None]
 
 
 class Received(msgspec.Struct, rename="camel"):
-    """What is read of a message of the service: an answer to `count` messages from number `msg_serial` on, if `action` says so."""
+    """The fields that are read of a message of the service. Depending on `action`, it answers `count` messages from number
+    `msg_serial` on.
+    """
 
     action: int
     msg_serial: int = 0

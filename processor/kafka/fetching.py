@@ -1,9 +1,10 @@
-"""Fetching for a consumer of the group, in the place of aiokafka's fetcher: one request and one task for what comes together.
+"""Fetches for a consumer of the group in place of aiokafka's fetcher, with one request and one task per broker.
 
-aiokafka (0.14) goes three times over all partitions for each answer, wakes four tasks, and makes timers and futures for each: with a
-record or two in an answer that was more than half of what the relay cost. What is used of the library's internals: the subscription's
-assignment and its states, the client's `send` (see `record_batches.fetches`), the coordinator's errors, and the fetcher's routine, which
-is ended. `tests/integration/relay/test_kafka_internals.py` fails when they change.
+aiokafka (0.14) iterates three times over all partitions for each answer, wakes four tasks, and makes timers and futures
+for each. With a record or two in an answer, that was more than half of the relay's cost.
+It uses these internals of the library: the subscription's assignment and its states, the client's `send` (see
+`record_batches.fetches`), the coordinator's errors, and the fetcher's routine, which it ends.
+ `tests/integration/relay/test_kafka_internals.py` fails when they change.
 """
 
 import asyncio

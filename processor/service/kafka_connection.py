@@ -1,4 +1,4 @@
-"""How the settings say that Kafka is reached."""
+"""The connection to Kafka, from settings."""
 
 from typing import Any
 

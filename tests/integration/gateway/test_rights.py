@@ -49,7 +49,7 @@ async def test_a_right_that_is_missing_is_named_and_taken_up_when_it_is_granted(
     relay = KafkaConnection(
         broker.listeners["CLIENT"], security_protocol="SASL_PLAINTEXT", username="relay", password="r"
     )
-    link = direct_provider(lambda: relay, FRAMES, Clock(), Random(1)).new_link(lambda: None)
+    link = direct_provider(lambda: relay, FRAMES, Clock(), Random(1), lambda: None).new_link(lambda: None)
     async with in_background(link.run()):
         await eventually(lambda: link.refusal is not None, deadline=30)
         assert FRAMES in str(link.refusal)

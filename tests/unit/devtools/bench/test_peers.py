@@ -1,4 +1,4 @@
-"""What subscribers of a peer got is judged token by token, and the peer is configured as the page says."""
+"""Every token that a subscriber of a peer received is judged, and the peer is configured as the page describes."""
 
 import json
 from array import array
