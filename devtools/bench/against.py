@@ -2,23 +2,24 @@
 
 import asyncio
 import json
-import os
 import sys
 from typing import Any
 
 from devtools.bench.results import Result
-from devtools.bench.stage import Stage
-from devtools.bench.worker_process import TIED, WorkerFailed
+from devtools.bench.worker_process import WorkerFailed
+from devtools.children import tied
+from devtools.deployment import LocalDeployment
 
 PLAIN = "devtools.bench.plain_faust"
 BARE = "devtools.bench.bare_loop"
 DEADLINE = 120.0
 
 
-async def run_against(stage: Stage, relayed: Result, records: int, seconds: float) -> Result:
+async def run_against(stage: LocalDeployment, relayed: Result, records: int, seconds: float) -> Result:
     """`relayed` is what the relay made of the backlog that stands on this stage. The plain program gets some seconds of it."""
-    bootstrap, topic = stage.kafka.bootstrap, stage.names.tokens
-    plain = await _said(PLAIN, bootstrap, topic, f"{topic}.plain", stage.realtime, stage.key, f"{seconds:g}")
+    bootstrap, topic = stage.bootstrap, stage.names.tokens
+    assert stage.endpoint is not None
+    plain = await _said(PLAIN, bootstrap, topic, f"{topic}.plain", stage.endpoint, stage.key, f"{seconds:g}")
     bare = await _said(BARE, bootstrap, topic, str(records))
     result = Result(
         scenario="against", title="The same backlog through other programs", load=relayed.load, seed=relayed.seed
@@ -42,7 +43,7 @@ async def _said(module: str, *arguments: str) -> dict[str, Any]:
     """What a program printed. Raises WorkerFailed."""
     log = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-S", str(TIED), str(os.getpid()), sys.executable, "-m", module, *arguments),
+        *(*tied(), sys.executable, "-m", module, *arguments),
         stdout=log,
         stderr=log,
         start_new_session=True,

@@ -2,7 +2,6 @@
 
 import asyncio
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -10,23 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-import aiohttp
 import orjson
 from rich.console import Console
 from rich.table import Table
 
-from devtools.bench.usage import Sample, sample
 from devtools.bench.worker_process import WorkerProcess
-from devtools.children import Child
-from devtools.free_ports import free_port
+from devtools.deployment import FRAMES, create_topics, settings_here
 from devtools.kafka import LocalKafka
-from processor.kafka.connection import KafkaConnection
+from devtools.process import TokenstreamProcess, prefixed, running
+from devtools.usage import Sample, sample
 from processor.kafka.frames_writer import FramesWriter
-from processor.kafka.topics_admin import TopicsWanted, apply
 from topics.specs import TopicNames
 
 MIB = 1024 * 1024
-FRAMES = "tokenstream.frames"
 TEXT = "x" * 40
 READY_SECONDS = 120.0
 OPEN_SECONDS = 600.0
@@ -52,38 +47,30 @@ async def measure(wanted: ReadersWanted) -> dict[str, float]:
         await kafka.start()
         try:
             names = TopicNames(frames=FRAMES)
-            await apply(KafkaConnection(kafka.bootstrap), TopicsWanted(names, 4 * MIB), partitions=4)
+            await create_topics(kafka.bootstrap, names)
             return await _with_gateway(kafka, directory, wanted)
         finally:
             await kafka.close()
 
 
 async def _with_gateway(kafka: LocalKafka, directory: Path, wanted: ReadersWanted) -> dict[str, float]:
-    port = free_port()
     settings = {
+        **settings_here(),
         "REALTIME": "direct",
         "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
         "STORE_URL": f"sqlite:///{directory / 'store.db'}",
-        "HTTP_HOST": "127.0.0.1",
-        "HTTP_PORT": str(port),
         "LOG_LEVEL": "warning",
     }
-    environment = {f"TOKENSTREAM_{name}": value for name, value in settings.items()}
-    command = (sys.executable, "-m", "processor", "gateway")
-    gateway = Child("The gateway", *command, log=directory / "gateway.log", environment=environment)
-    gateway.start()
-    try:
-        await _until_ready(gateway, port)
-        order: Mapping[str, object] = {"open": [], "port": port}
+    process = TokenstreamProcess(prefixed(settings), "gateway", log=directory / "gateway.log")
+    async with running(process) as gateway:
+        order: Mapping[str, object] = {"open": [], "port": gateway.port}
         async with WorkerProcess("devtools.bench.stream_readers", order, directory / "readers.log") as readers:
             await readers.answer(READY_SECONDS)
-            return await _measure(kafka, gateway, readers, port, wanted)
-    finally:
-        await gateway.stop()
+            return await _measure(kafka, gateway, readers, gateway.port, wanted)
 
 
 async def _measure(
-    kafka: LocalKafka, gateway: Child, readers: WorkerProcess, port: int, wanted: ReadersWanted
+    kafka: LocalKafka, gateway: TokenstreamProcess, readers: WorkerProcess, port: int, wanted: ReadersWanted
 ) -> dict[str, float]:
     figures: dict[str, float] = {}
     empty = _sample(gateway)
@@ -149,21 +136,7 @@ async def _write_channel(writer: FramesWriter, channel: str, number: int, count:
         length += len(text)
 
 
-async def _until_ready(gateway: Child, port: int) -> None:
-    async with aiohttp.ClientSession() as session, asyncio.timeout(READY_SECONDS):
-        while True:
-            gateway.check()
-            try:
-                async with session.get(f"http://127.0.0.1:{port}/readyz") as answer:
-                    if answer.status == 200:
-                        return
-            except aiohttp.ClientError:
-                pass
-            await asyncio.sleep(0.1)
-
-
-def _sample(gateway: Child) -> Sample:
-    assert gateway.pid is not None, "the gateway was started"
+def _sample(gateway: TokenstreamProcess) -> Sample:
     taken = sample(gateway.pid)
     assert taken is not None, "the gateway runs"
     return taken

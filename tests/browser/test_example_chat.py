@@ -39,7 +39,7 @@ def named(promises: dict[str, str]) -> list[Any]:
 
 async def on_relay(*groups: str, **environment: str) -> Outcomes:
     async with deployed() as deployment, model_services(deployment.kafka.bootstrap, deployment.api) as services:
-        where = {"UPSTREAM": services, "REALTIME": str(deployment.realtime), "REALTIME_KEY": deployment.key}
+        where = {"UPSTREAM": services, "REALTIME": str(deployment.endpoint), "REALTIME_KEY": deployment.key}
         return await run_scenarios(SCRIPT, *groups, deadline=DEADLINE, **where, **environment)
 
 

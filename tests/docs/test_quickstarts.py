@@ -20,9 +20,10 @@ from devtools.documents import command_help
 from devtools.emulator.auth import Key, Keyring, authorize_token
 from devtools.free_ports import free_port
 from devtools.kafka import LocalKafka
+from devtools.lab import laboratory
 from processor.api.capability import verified
 from support.direct_lab import direct_lab
-from support.lab import ROOT, laboratory
+from support.lab import ROOT
 from support.snippets import OPERATOR, PRODUCER, WEB, snippet
 from support.waiting import eventually
 

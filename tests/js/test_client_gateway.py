@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from devtools.kafka import LocalKafka
+from devtools.produced import KINDS, WORDS
 from support.direct_lab import DirectLab, direct_lab
 from support.nodes import ROOT
-from support.waiting import KINDS, WORDS, slowness
+from support.waiting import slowness
 from topics.codec import TokenRecord, decode_record
 from topics.producer import TokenProducer
 

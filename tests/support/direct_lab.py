@@ -6,38 +6,24 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from dataclasses import replace as with_changes
 from pathlib import Path
 
 import aiohttp
 
+from devtools.deployment import create_topics, names_after
 from devtools.emulator.server import LocalRealtime
-from processor.kafka.connection import KafkaConnection
-from processor.kafka.topics_admin import TopicsWanted, apply
+from devtools.lab import Lab
+from devtools.process import TokenstreamProcess
 from support.gateway_readers import Event, EventReader, read_events
-from support.lab import Lab, RelayProcess
 from support.waiting import eventually
 from topics.specs import TopicNames
-
-MAX_RESPONSE_BYTES = 4 * 2**20
 
 
 class DirectLab(Lab):
     """No setting of Ably is given."""
 
     def __init__(self, bootstrap: str, names: TopicNames, store: Path) -> None:
-        super().__init__(bootstrap, names, LocalRealtime())
-        self._store = store
-
-    def environment(self, **changes: str) -> dict[str, str]:
-        assert self.names.frames is not None
-        ours = {
-            "REALTIME": "direct",
-            "FRAMES_TOPIC": self.names.frames,
-            "STORE_URL": f"sqlite:///{self._store / 'store.db'}",
-        }
-        settings = super().environment(**ours, **changes)
-        return {name: value for name, value in settings.items() if not name.startswith("TOKENSTREAM_ABLY_")}
+        super().__init__(bootstrap, names, LocalRealtime(), direct=True, STORE_URL=f"sqlite:///{store / 'store.db'}")
 
     def texts(self) -> dict[str, dict[str, str]]:
         return {produced.response_id: hashes(produced.texts) for produced in self.produced}
@@ -49,9 +35,7 @@ def hashes(texts: Mapping[str, str]) -> dict[str, str]:
 
 @asynccontextmanager
 async def direct_lab(bootstrap: str, prefix: str, store: Path, *, partitions: int = 4) -> AsyncIterator[DirectLab]:
-    names = TopicNames(*(f"{prefix}.{topic}" for topic in ("tokens", "responses", "dead-letters", "controls")))
-    names = with_changes(names, frames=f"{prefix}.frames")
-    await apply(KafkaConnection(bootstrap), TopicsWanted(names, MAX_RESPONSE_BYTES), partitions=partitions)
+    names = await create_topics(bootstrap, names_after(prefix, frames=True), partitions)
     lab = DirectLab(bootstrap, names, store)
     try:
         yield lab
@@ -145,7 +129,7 @@ async def all_have(
     await eventually(look, deadline=deadline, every=0.2)
 
 
-async def restarted(process: RelayProcess) -> None:
+async def restarted(process: TokenstreamProcess) -> None:
     """Killed without warning, and started again on the same port."""
     await process.kill()
     await process.start()

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from devtools.emulator.server import LocalRealtime
+from devtools.judge.frames import Report, check
 from devtools.kafka import LocalKafka
+from devtools.stores import LocalPostgres
 from processor.ably.ably import AblyOptions
 from processor.ably.subscription import Interrupted, Subscription
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.topics_admin import TopicsWanted, apply
 from processor.reader.frames import Message
-from support.checker import Report, check
-from support.stores import LocalPostgres
 from support.waiting import eventually
 from topics.specs import TopicNames
 
