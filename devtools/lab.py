@@ -14,9 +14,10 @@ from typing import Any
 
 from devtools.deployment import Deployment
 from devtools.emulator.server import LocalRealtime
-from devtools.judge.frames import Report, check, published_on
+from devtools.judge.frames import Report, check
 from devtools.process import TokenstreamProcess
 from devtools.produced import KINDS, WORDS, Produced, write
+from devtools.published import count, published_on, stopped
 from devtools.topic_reader import read_topic
 from devtools.waiting import eventually
 from topics.producer import TokenProducer
@@ -114,20 +115,14 @@ class Lab(Deployment):
         return sum(message.name == "stop" for messages in self.realtime.log.values() for message in messages)
 
     def published(self) -> int:
-        return sum(len(messages) for messages in self.realtime.log.values())
+        return count(self.realtime.log)
 
     async def all_finished(self, deadline: float = 60.0) -> None:
         """Wait until every produced response has its stop on its channel."""
         wanted = {produced.response_id for produced in self.produced}
 
         def seen() -> bool:
-            stopped = {
-                message.extras["headers"]["responseId"]
-                for messages in self.realtime.log.values()
-                for message in messages
-                if message.name == "stop"
-            }
-            missing = wanted - stopped
+            missing = wanted - stopped(self.realtime.log)
             assert not missing, (
                 f"{len(missing)} unfinished, e.g. {sorted(missing)[:3]}; relays: {[process.tail(15) for process in self.processes]}"
             )

@@ -1,7 +1,8 @@
-"""The same backlog through other programs, in the same run: a plain Faust agent, and a loop that only reads."""
+"""The same backlog through other programs, in the same run: a plain program, and a loop that only reads."""
 
 import asyncio
 import json
+import os
 import sys
 from typing import Any
 
@@ -10,7 +11,7 @@ from devtools.bench.worker_process import WorkerFailed
 from devtools.children import tied
 from devtools.deployment import LocalDeployment
 
-PLAIN = "devtools.bench.plain_faust"
+PLAIN = "devtools.plain"
 BARE = "devtools.bench.bare_loop"
 DEADLINE = 120.0
 
@@ -19,7 +20,15 @@ async def run_against(stage: LocalDeployment, relayed: Result, records: int, sec
     """`relayed` is what the relay made of the backlog that stands on this stage. The plain program gets some seconds of it."""
     bootstrap, topic = stage.bootstrap, stage.names.tokens
     assert stage.endpoint is not None
-    plain = await _said(PLAIN, bootstrap, topic, f"{topic}.plain", stage.endpoint, stage.key, f"{seconds:g}")
+    settings = {
+        "BOOTSTRAP": bootstrap,
+        "TOPIC": topic,
+        "GROUP": f"{topic}.plain",
+        "ENDPOINT": stage.endpoint,
+        "KEY": stage.key,
+        "SECONDS": f"{seconds:g}",
+    }
+    plain = await _said(PLAIN, **settings)
     bare = await _said(BARE, bootstrap, topic, str(records))
     result = Result(
         scenario="against", title="The same backlog through other programs", load=relayed.load, seed=relayed.seed
@@ -28,9 +37,9 @@ async def run_against(stage: LocalDeployment, relayed: Result, records: int, sec
     theirs = plain["tokens"] / plain["seconds"]
     ceiling = bare["tokens"] / bare["seconds"]
     result.add("tokenstream", ours, "tokens/s")
-    result.add("plain Faust agent, a publish a token", theirs, "tokens/s")
+    result.add("plain program, a publish a token", theirs, "tokens/s")
     result.add("loop that only reads", ceiling, "tokens/s")
-    result.add("tokenstream against the plain agent", ours / theirs if theirs else 0.0, "x")
+    result.add("tokenstream against the plain program", ours / theirs if theirs else 0.0, "x")
     result.add("tokenstream against the loop", ours / ceiling if ceiling else 0.0, "x")
     result.add("tokenstream, a processor second", relayed.get("tokens per processor second") or 0.0, "tokens/s")
     result.add(
@@ -39,11 +48,12 @@ async def run_against(stage: LocalDeployment, relayed: Result, records: int, sec
     return result
 
 
-async def _said(module: str, *arguments: str) -> dict[str, Any]:
-    """What a program printed. Raises WorkerFailed."""
+async def _said(module: str, *arguments: str, **environment: str) -> dict[str, Any]:
+    """What a program printed last. Raises WorkerFailed."""
     log = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         *(*tied(), sys.executable, "-m", module, *arguments),
+        env={**os.environ, **environment},
         stdout=log,
         stderr=log,
         start_new_session=True,

@@ -10,13 +10,13 @@ from typing import Any
 
 from devtools.deployment import Deployment
 from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
-from devtools.emulator.wire import Message as WireMessage
 from devtools.faultlab.processes import Crew, PlainProcess
 from devtools.faultlab.readers import ChannelReader
-from devtools.judge.frames import check, from_wire
+from devtools.judge.frames import check
 from devtools.judge.texts import Tally, numbers_of
 from devtools.process import TokenstreamProcess
 from devtools.produced import Produced
+from devtools.published import as_received, count, headers_of, stopped
 from processor.ports.store import ResponseStore
 from topics.specs import TopicNames
 
@@ -48,12 +48,7 @@ class Side:
 
     def stopped(self) -> set[str]:
         """The responses whose stop was published."""
-        return {
-            headers_of(message).get("responseId", "")
-            for messages in self.realtime.log.values()
-            for message in messages
-            if message.name == "stop"
-        }
+        return stopped(self.realtime.log)
 
     def frames_of(self, response_ids: Collection[str]) -> int:
         """How many frames of these responses were published."""
@@ -64,12 +59,7 @@ class Side:
         )
 
     def published(self) -> int:
-        return sum(len(messages) for messages in self.realtime.log.values())
-
-
-def headers_of(message: WireMessage) -> Mapping[str, str]:
-    found: Mapping[str, str] = (message.extras or {}).get("headers", {})
-    return found
+        return count(self.realtime.log)
 
 
 def plain_side(realtime: LocalRealtime, bootstrap: str, names: TopicNames) -> Side:
@@ -140,13 +130,13 @@ def judge_published(tally: Tally, side: Side, given: Collection[Produced]) -> No
     pieces: dict[str, list[str]] = {}
     wanted = {one.response_id for one in given}
     for channel, messages in side.realtime.log.items():
-        mine = [from_wire(message) for message in messages if headers_of(message).get("responseId") in wanted]
+        mine = [as_received(message) for message in messages if headers_of(message).get("responseId") in wanted]
         for message in mine:
             if message.name in ("token", "part"):
                 pieces.setdefault(message.headers["responseId"], []).append(str(message.data))
         report = check(mine, {one.response_id: one.texts for one in given if one.channel == channel})
-        for name, count in report.wrong.items():
-            tally.say(f"{channel}: {count} {name}; {report.details[:3]}")
+        for name, times in report.wrong.items():
+            tally.say(f"{channel}: {times} {name}; {report.details[:3]}")
     stopped = side.stopped()
     for one in given:
         tally.published(one, pieces.get(one.response_id, []), stopped=one.response_id in stopped)

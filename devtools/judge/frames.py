@@ -4,11 +4,9 @@ It shares no code with the relay. It looks at the raw publish log (order as publ
 log with `processor.reader.reader`, as a browser would.
 """
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 
-from devtools.emulator.wire import Message as WireMessage
 from processor.reader.frames import ReceivedFrame, digests, parse_frame, sha256_of, utf16_length
 from processor.reader.reader import Message, Reader, ReaderLimits
 
@@ -175,18 +173,6 @@ def check(published: Iterable[Message], produced: Mapping[str, Texts], *, client
     for response_id, texts in produced.items():
         judge.compare(response_id, texts)
     return judge.finish()
-
-
-def published_on(log: Mapping[str, Sequence[WireMessage]], channel: str) -> list[Message]:
-    """A channel's messages, from `LocalRealtime(admin=True).log`."""
-    return [from_wire(message) for message in log.get(channel, ())]
-
-
-def from_wire(message: WireMessage) -> Message:
-    """Returns a message as a subscriber receives it."""
-    data = json.loads(message.data) if message.encoding == "json" else message.data
-    headers = (message.extras or {}).get("headers", {})
-    return Message(name=message.name or "", data=data, headers=headers, client_id=message.client_id, id=message.id)
 
 
 def _check_stop(report: Report, response_id: str, stop: ReceivedFrame | None, texts: Texts) -> None:
