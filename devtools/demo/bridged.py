@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from devtools.demo.model import Produced
 from devtools.deployment import LocalDeployment
 from devtools.model_server import ModelServer
 from devtools.process import running
+from devtools.produced import Produced
 
 TOKEN_SECONDS = 0.02
 WORDS = "Any OpenAI client is a producer, if the bridge stands in front of its model server."
@@ -29,7 +29,7 @@ class BridgedModel:
             await answer.read()
             response_id = answer.headers["x-tokenstream-response-id"]
         tokens = words.split()
-        return Produced(response_id, channel, "bridge", len(tokens), {"text": "".join(f"{word} " for word in tokens)})
+        return Produced(response_id, channel, {"text": "".join(f"{word} " for word in tokens)}, len(tokens), "bridge")
 
 
 @asynccontextmanager

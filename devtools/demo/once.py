@@ -17,9 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from devtools.demo.bridged import bridged
-from devtools.demo.model import Pace, Produced, SampleModel
+from devtools.demo.model import Pace, SampleModel
 from devtools.demo.scripts import PROMPTS
 from devtools.deployment import LocalDeployment
+from devtools.produced import Produced
 from processor.ably.ably import AblyOptions
 from processor.ably.subscription import Subscription
 from processor.reader.frames import Message
