@@ -88,7 +88,17 @@ def _in_a_process(row: Row, options: argparse.Namespace, bootstrap: str) -> None
     options.cache.mkdir(parents=True, exist_ok=True)
     (options.cache / f"{row.name}.json").unlink(missing_ok=True)
     log = options.cache / f"{row.name}.log"
-    command = [*tied(), *options.under, sys.executable, "-m", "faultlab", "--row", row.name, "--bootstrap", bootstrap]
+    command = [
+        *tied(),
+        *options.under,
+        sys.executable,
+        "-m",
+        "devtools.faultlab",
+        "--row",
+        row.name,
+        "--bootstrap",
+        bootstrap,
+    ]
     command += ["--cache", str(options.cache)]
     if options.no_plain:
         command.append("--no-plain")

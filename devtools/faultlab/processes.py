@@ -43,7 +43,12 @@ class Crew:
 
     @staticmethod
     async def ready(process: TokenstreamProcess) -> None:
-        await eventually(process.is_ready, deadline=READY_DEADLINE, every=0.5)
+        """Waits until it is ready. One that ends meanwhile is started again by `watch`."""
+
+        async def is_ready() -> bool:
+            return process.is_alive and await process.is_ready()
+
+        await eventually(is_ready, deadline=READY_DEADLINE, every=0.5)
 
     def of(self, role: str) -> list[TokenstreamProcess]:
         return [process for process in self.processes if process.role == role]
