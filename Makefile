@@ -182,11 +182,11 @@ fuzz: setup ## answers of any bytes against the reading of record batches (SECON
 .PHONY: faults
 faults: setup ## real faults on real processes, counted beside a plain program; writes docs/results/reliability.md (ARGS=--quick)
 	@[ "$$(id -u)" != 0 ] || command -v faketime >/dev/null || apt-get install -q -y --no-install-recommends faketime >&2 || true
-	cd tests && PYTHONPATH=.. ../$(BIN)/python -m faultlab $(ARGS)
+	$(BIN)/python -m devtools.faultlab $(ARGS)
 
 .PHONY: fidelity
 fidelity: setup ## Ably's own suites against the emulator (SUITES=their checkouts, see docs/results/fidelity.md)
-	cd tests && PYTHONPATH=.. ../$(BIN)/python -m fidelity --suites $(abspath $(SUITES))
+	$(BIN)/python -m devtools.fidelity --suites $(abspath $(SUITES))
 
 # Running
 
@@ -201,7 +201,7 @@ bench: setup ## measure this machine; the figures and pictures of docs/results/p
 
 .PHONY: screenshots
 screenshots: setup ## render the README's pictures of the demo, light and dark
-	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py
+	$(BIN)/python -m devtools.screenshots
 
 .PHONY: dashboards
 dashboards: setup ## write Grafana's dashboards from deploy/grafana/generator, and the chart's copies
@@ -210,11 +210,11 @@ dashboards: setup ## write Grafana's dashboards from deploy/grafana/generator, a
 
 .PHONY: dashboards-preview
 dashboards-preview: setup ## draw the dashboards from a real Prometheus' answers (ARGS='--seconds 60' for a shorter look)
-	PYTHONPATH=tests $(BIN)/python -m observability.preview $(ARGS)
+	$(BIN)/python -m devtools.dashboards.preview $(ARGS)
 
 .PHONY: recordings
 recordings: setup ## render the pictures of doctor, tail and top from a running deployment
-	PYTHONPATH=tests $(BIN)/python tests/recordings.py
+	$(BIN)/python -m devtools.recordings
 
 .PHONY: instrumentation-cost
 instrumentation-cost: setup ## what the metrics cost, as CPU time a token

@@ -1,78 +1,146 @@
-"""Child processes that end with the demo, however it ends, and whose output goes to a file."""
+"""Child processes that end with the process that started them, however it ends, and whose output goes to a file."""
 
 import asyncio
 import os
-import subprocess
+import signal
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import aiohttp
+
+from devtools.waiting import slowness
 from processor.errors import Fatal
 
 TIED = Path(__file__).with_name("tied.py")
+READY_SECONDS = 60.0
+STOP_SECONDS = 30.0
 POLL_SECONDS = 0.05
 
 
+def tied() -> tuple[str, ...]:
+    """Returns what stands before a command so that it ends with the thread that starts it, also by SIGKILL."""
+    return (sys.executable, "-I", "-S", str(TIED), str(os.getpid()))
+
+
+def tail(log: Path, lines: int = 20) -> str:
+    """Returns the last lines of a log; empty where there is none."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
 class ChildFailed(Fatal):
-    """A process of the demo ended, or was not ready in time; the message ends with the tail of its log."""
+    """A child process ended by itself, or was not ready or did not end in time; the message ends with the tail of its log."""
 
 
 class Child:
-    """One command, from start to stop; may be started again. `name` is what people read."""
+    """One command, from start to end; it may be started again. `name` is what people read.
+
+    `environment` is added to that of this process, without its settings of tokenstream.
+    """
 
     def __init__(self, name: str, *command: str, log: Path, environment: Mapping[str, str] | None = None) -> None:
         self.name = name
+        self.log = log
         self._command = command
-        self._log = log
-        self._environment = {**os.environ, **(environment or {})}
-        self._process: subprocess.Popen[bytes] | None = None
+        base = {name: value for name, value in os.environ.items() if not name.startswith("TOKENSTREAM_")}
+        self.environment = {**base, **(environment or {})}
+        self._process: asyncio.subprocess.Process | None = None
+        self._asked_to_end = False
 
     def __repr__(self) -> str:
-        return f"Child({self.name}, {'pid=' + str(self.pid) if self.is_alive else 'down'})"
+        return f"{type(self).__name__}({self.name}, {f'pid={self.pid}' if self.is_alive else 'down'})"
 
     @property
     def is_alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and self._process.returncode is None
 
     @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process is not None else None
+    def pid(self) -> int:
+        """Raises AssertionError where it was not started yet."""
+        assert self._process is not None, f"{self.name} is not started"
+        return self._process.pid
 
-    def start(self) -> None:
-        """Starts it again. It ends with the thread that calls this, also by SIGKILL."""
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(TIED), str(os.getpid()), *self._command],
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs. Raises AssertionError where it was not started yet."""
+        assert self._process is not None, f"{self.name} is not started"
+        return self._process.returncode
+
+    async def start(self) -> None:
+        """Starts it, or starts it again. The kernel ends it when the thread that calls this ends."""
+        self._asked_to_end = False
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *tied(),
+                *self._command,
+                env=self.environment,
+                stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C in a terminal is for the demo, which stops its children in order
+                stderr=log,
+                start_new_session=True,  # Ctrl-C in a terminal is for the parent, which ends its children in order
             )
 
-    def kill(self) -> None:
-        """SIGKILL: no goodbye, nothing drained."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal. Does nothing when it is down."""
+        if self._process is not None and self._process.returncode is None:
+            self._asked_to_end |= number in (signal.SIGTERM, signal.SIGKILL)
+            self._process.send_signal(number)
 
-    async def stop(self, deadline: float = 30.0) -> None:
-        """SIGTERM, and SIGKILL after `deadline` seconds. Does nothing when it is down."""
-        until = time.monotonic() + deadline
-        if self._process is None or not self.is_alive:
-            return
-        self._process.terminate()
-        while self.is_alive:
-            if time.monotonic() > until:
-                self._process.kill()
-            await asyncio.sleep(POLL_SECONDS)
+    async def kill(self) -> None:
+        """Sends SIGKILL and waits for the end: nothing is drained. Does nothing when it is down."""
+        self.signal(signal.SIGKILL)
+        if self._process is not None:
+            await self._process.wait()
+
+    async def stop(self, deadline: float = STOP_SECONDS) -> int:
+        """Sends SIGTERM, and returns the exit code. Raises ChildFailed, and kills it, where it does not end in time."""
+        if self._process is None:
+            return 0
+        self.signal(signal.SIGTERM)
+        try:
+            return await self.ended(deadline)
+        except ChildFailed:
+            await self.kill()
+            raise
+
+    async def ended(self, deadline: float = STOP_SECONDS) -> int:
+        """Waits for its end, and returns the exit code. Raises ChildFailed after `deadline` seconds of an idle machine."""
+        assert self._process is not None, f"{self.name} is not started"
+        try:
+            async with asyncio.timeout(deadline * slowness()):
+                return await self._process.wait()
+        except TimeoutError:
+            raise ChildFailed(f"{self.name} did not end in {deadline:g} s.\n{self.tail()}") from None
 
     def check(self) -> None:
         """Raises ChildFailed when it ended by itself."""
-        if self._process is not None and self._process.poll() is not None:
-            raise ChildFailed(f"{self.name} ended with code {self._process.returncode}.\n{self.log_tail()}")
+        if self._process is not None and self._process.returncode is not None and not self._asked_to_end:
+            raise ChildFailed(f"{self.name} ended with code {self._process.returncode}.\n{self.tail()}")
 
-    def log_tail(self, lines: int = 20) -> str:
-        text = self._log.read_text(errors="replace") if self._log.exists() else ""
-        return "\n".join(text.splitlines()[-lines:])
+    async def until_answers(self, url: str, deadline: float = READY_SECONDS, every: float = POLL_SECONDS) -> None:
+        """Returns when the URL answers 200. Raises ChildFailed when the child ends, or does not answer in time."""
+        said = "nothing"
+        try:
+            async with asyncio.timeout(deadline * slowness()), aiohttp.ClientSession() as http:
+                while True:
+                    self.check()
+                    status, text = await asked(http, url)
+                    if status == 200:
+                        return
+                    said = text or said
+                    await asyncio.sleep(every)
+        except TimeoutError:
+            raise ChildFailed(f"{self.name} was not ready in {deadline:g} s; it said: {said}\n{self.tail()}") from None
+
+    def tail(self, lines: int = 20) -> str:
+        return tail(self.log, lines)
+
+
+async def asked(http: aiohttp.ClientSession, url: str) -> tuple[int, str]:
+    """Returns status and text of the answer; 0 and nothing where there is none within five seconds."""
+    try:
+        async with http.get(url, timeout=aiohttp.ClientTimeout(total=5)) as answer:
+            return answer.status, await answer.text()
+    except (aiohttp.ClientError, TimeoutError):
+        return 0, ""

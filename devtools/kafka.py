@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from devtools.children import tail, tied
 from devtools.free_ports import HOST, free_ports
 from processor.errors import Fatal
 
@@ -125,10 +126,9 @@ class LocalKafka:
         properties.write_text("".join(f"{k}={v}\n" for k, v in self._properties().items()))
         (self.data / "log4j2.properties").write_text(LOGGING)
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        tied = [sys.executable, "-I", "-S", str(Path(__file__).with_name("tied.py")), str(os.getpid())]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*tied, "/bin/sh", "-c", self._script(properties)],
+                [*tied(), "/bin/sh", "-c", self._script(properties)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -227,7 +227,7 @@ class LocalKafka:
         return self._process
 
     def log_tail(self, lines: int = 30) -> str:
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""
+        return tail(self.log, lines)
 
     # Failing and stopping
 

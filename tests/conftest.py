@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from devtools.deployment import create_topics, names_after
 from devtools.kafka import LocalKafka
-from processor.kafka.connection import KafkaConnection
-from processor.kafka.topics_admin import TopicsWanted, apply
 from topics.specs import TopicNames
 
 settings.register_profile("all", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -84,10 +83,7 @@ def make_topics(kafka: LocalKafka, topics_prefix: str) -> MakeTopics:
     """
 
     async def make(*, partitions: int = 4, bootstrap: str = kafka.bootstrap, prefix: str = topics_prefix) -> TopicNames:
-        names = TopicNames(*(f"{prefix}.{topic}" for topic in ("tokens", "responses", "dead-letters", "controls")))
-        wanted = TopicsWanted(names, max_response_bytes=4 * 2**20)
-        await apply(KafkaConnection(bootstrap), wanted, partitions=partitions)
-        return names
+        return await create_topics(bootstrap, names_after(prefix), partitions)
 
     return make
 

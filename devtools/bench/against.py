@@ -1,4 +1,4 @@
-"""Sends the same backlog through other programs, in the same run: a plain Faust agent, and a loop that only reads."""
+"""Sends the same backlog through other programs, in the same run: a plain program, and a loop that only reads."""
 
 import asyncio
 import json
@@ -7,20 +7,30 @@ import sys
 from typing import Any
 
 from devtools.bench.results import Result
-from devtools.bench.stage import Stage
-from devtools.bench.worker_process import TIED, WorkerFailed
+from devtools.bench.worker_process import WorkerFailed
+from devtools.children import tied
+from devtools.deployment import LocalDeployment
 
-PLAIN = "devtools.bench.plain_faust"
+PLAIN = "devtools.plain"
 BARE = "devtools.bench.bare_loop"
 DEADLINE = 120.0
 
 
-async def run_against(stage: Stage, relayed: Result, records: int, seconds: float) -> Result:
+async def run_against(stage: LocalDeployment, relayed: Result, records: int, seconds: float) -> Result:
     """`relayed` is the relay's result for the backlog on this stage. The plain program gets some seconds of the same
     backlog.
     """
-    bootstrap, topic = stage.kafka.bootstrap, stage.names.tokens
-    plain = await _said(PLAIN, bootstrap, topic, f"{topic}.plain", stage.realtime, stage.key, f"{seconds:g}")
+    bootstrap, topic = stage.bootstrap, stage.names.tokens
+    assert stage.endpoint is not None
+    settings = {
+        "BOOTSTRAP": bootstrap,
+        "TOPIC": topic,
+        "GROUP": f"{topic}.plain",
+        "ENDPOINT": stage.endpoint,
+        "KEY": stage.key,
+        "SECONDS": f"{seconds:g}",
+    }
+    plain = await _said(PLAIN, **settings)
     bare = await _said(BARE, bootstrap, topic, str(records))
     result = Result(
         scenario="against", title="The same backlog through other programs", load=relayed.load, seed=relayed.seed
@@ -29,9 +39,9 @@ async def run_against(stage: Stage, relayed: Result, records: int, seconds: floa
     theirs = plain["tokens"] / plain["seconds"]
     ceiling = bare["tokens"] / bare["seconds"]
     result.add("tokenstream", ours, "tokens/s")
-    result.add("plain Faust agent, a publish a token", theirs, "tokens/s")
+    result.add("plain program, a publish a token", theirs, "tokens/s")
     result.add("loop that only reads", ceiling, "tokens/s")
-    result.add("tokenstream against the plain agent", ours / theirs if theirs else 0.0, "x")
+    result.add("tokenstream against the plain program", ours / theirs if theirs else 0.0, "x")
     result.add("tokenstream against the loop", ours / ceiling if ceiling else 0.0, "x")
     result.add("tokenstream, a processor second", relayed.get("tokens per processor second") or 0.0, "tokens/s")
     result.add(
@@ -40,11 +50,12 @@ async def run_against(stage: Stage, relayed: Result, records: int, seconds: floa
     return result
 
 
-async def _said(module: str, *arguments: str) -> dict[str, Any]:
-    """What a program printed. Raises WorkerFailed."""
+async def _said(module: str, *arguments: str, **environment: str) -> dict[str, Any]:
+    """What a program printed last. Raises WorkerFailed."""
     log = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-S", str(TIED), str(os.getpid()), sys.executable, "-m", module, *arguments),
+        *(*tied(), sys.executable, "-m", module, *arguments),
+        env={**os.environ, **environment},
         stdout=log,
         stderr=log,
         start_new_session=True,

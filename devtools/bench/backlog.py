@@ -10,10 +10,10 @@ from devtools.bench.against import run_against
 from devtools.bench.figures import Figures
 from devtools.bench.load import Load
 from devtools.bench.results import Result, Series
-from devtools.bench.run import first_taken_over, running, sampled
-from devtools.bench.stage import UNPACED, Stage, staged
-from devtools.bench.usage import Sampler
+from devtools.bench.run import UNPACED, first_taken_over, running, sampled
+from devtools.deployment import LocalDeployment, names_after, on_broker
 from devtools.kafka import LocalKafka
+from devtools.usage import Sampler
 
 MIB = 1024 * 1024
 
@@ -37,10 +37,10 @@ async def run_backlog(kafka: LocalKafka, directory: Path, backlog: Backlog) -> l
     """Time from the first partition taken over to the last committed final record, as a reader saw it."""
     load = backlog.load
     async with (
-        staged(
+        on_broker(
             kafka,
             directory,
-            load.name,
+            names_after(load.name),
             partitions=backlog.partitions,
             settings=backlog.settings,
             realtime_options=backlog.realtime_options,
@@ -48,9 +48,9 @@ async def run_backlog(kafka: LocalKafka, directory: Path, backlog: Backlog) -> l
         running(stage, load) as run,
     ):
         produced = await run.produce()
-        relays = [stage.new_relay() for _ in range(backlog.relays)]
+        relays = [stage.new() for _ in range(backlog.relays)]
         for relay in relays:
-            relay.start()
+            await relay.start()
         async with sampled(stage, observer=run.observer.pid) as sampler:
             await run.finished(backlog.within)
         seen = await run.judge()
@@ -62,14 +62,14 @@ async def run_backlog(kafka: LocalKafka, directory: Path, backlog: Backlog) -> l
         if not backlog.against:
             return [result]
         for relay in relays:
-            relay.kill()
+            await relay.kill()
         return [result, await run_against(stage, result, produced["records"], backlog.against)]
 
 
-def _result(backlog: Backlog, stage: Stage, seen: Figures, sampler: Sampler, began: float) -> Result:
-    load, relays = backlog.load, stage.relays
+def _result(backlog: Backlog, stage: LocalDeployment, seen: Figures, sampler: Sampler, began: float) -> Result:
+    load, relays = backlog.load, stage.processes
     seconds = seen.last_final - began
-    cpu = sum(sampler.cpu(relay.child.name, began) for relay in relays)
+    cpu = sum(sampler.cpu(relay.name, began) for relay in relays)
     result = Result(scenario=load.name, title=backlog.title, load=described(load), seed=load.seed)
     result.add("tokens", seen.tokens)
     result.add("tokens a second", seen.tokens / seconds, "tokens/s")
@@ -80,13 +80,13 @@ def _result(backlog: Backlog, stage: Stage, seen: Figures, sampler: Sampler, beg
     result.add("tokens per processor second", seen.tokens / cpu if cpu else 0.0, "tokens/s")
     for name in ("realtime", "kafka", "observer"):
         result.add(f"{name} processor time", sampler.cpu(name, began), "s")
-    result.add("largest memory", max(s.rss for relay in relays for s in sampler.samples[relay.child.name]) / MIB, "MiB")
+    result.add("largest memory", max(s.rss for relay in relays for s in sampler.samples[relay.name]) / MIB, "MiB")
     half = len(seen.line) // 2
     result.add("second half against the first", sum(seen.line[half:]) / max(1, sum(seen.line[:half])), "x")
     width = (seen.last_frame - seen.first_frame) / len(seen.line) or 1.0
     shift = seen.first_frame - began
     rates = [(shift + width * step, count / width) for step, count in enumerate(seen.line)]
-    memory = [(s.at - began, s.rss / MIB) for s in sampler.samples[relays[0].child.name] if s.at >= began - 1.0]
+    memory = [(s.at - began, s.rss / MIB) for s in sampler.samples[relays[0].name] if s.at >= began - 1.0]
     result.add("memory, second half against the first", _growth([rss for at, rss in memory if at >= 0]), "x")
     result.series = [Series("tokens a second", rates), Series("memory", memory)]
     return result

@@ -3,7 +3,6 @@ bridge.
 """
 
 import asyncio
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,15 +12,11 @@ import aiohttp
 
 from devtools.bench.figures import Spread, spread
 from devtools.bench.results import Result, Unsound
-from devtools.children import Child, ChildFailed
-from devtools.free_ports import free_port
+from devtools.deployment import create_topics, kafka_settings, names_after, settings_here
 from devtools.kafka import LocalKafka
 from devtools.model_server import ModelServer
-from processor.kafka.connection import KafkaConnection
-from processor.kafka.topics_admin import TopicsWanted, apply
-from topics.specs import TopicNames
+from devtools.process import TokenstreamProcess, prefixed, running
 
-READY_SECONDS = 60.0
 WARM_UP = 20
 TOKENS = 10
 
@@ -32,7 +27,7 @@ async def run_bridge(kafka: LocalKafka, directory: Path, requests: int) -> Resul
     async with (
         ModelServer() as model,
         aiohttp.ClientSession() as http,
-        _bridge(kafka, directory, model.url, http) as url,
+        _bridge(kafka, directory, model.url) as url,
     ):
         for _ in range(WARM_UP):
             await _first_token(http, model.url)
@@ -76,36 +71,8 @@ async def _first_token(http: aiohttp.ClientSession, url: str) -> float:
 
 
 @asynccontextmanager
-async def _bridge(kafka: LocalKafka, directory: Path, upstream: str, http: aiohttp.ClientSession) -> AsyncIterator[str]:
-    names = TopicNames(*(f"bridge.{topic}" for topic in ("tokens", "responses", "dead-letters", "controls")))
-    await apply(KafkaConnection(kafka.bootstrap), TopicsWanted(names, max_response_bytes=2**22), partitions=4)
-    port = free_port()
-    settings = {
-        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
-        "TOKENS_TOPIC": names.tokens,
-        "BRIDGE_UPSTREAM": upstream,
-        "BRIDGE_PORT": str(port),
-    }
-    environment = {f"TOKENSTREAM_{name}": value for name, value in settings.items()}
-    command = (sys.executable, "-m", "processor", "bridge")
-    child = Child("The bridge", *command, log=directory / "bridge.log", environment=environment)
-    child.start()
-    try:
-        await _ready(child, http, f"http://127.0.0.1:{port}/readyz")
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        await child.stop()
-
-
-async def _ready(child: Child, http: aiohttp.ClientSession, url: str) -> None:
-    until = time.monotonic() + READY_SECONDS
-    while time.monotonic() < until:
-        child.check()
-        try:
-            async with http.get(url) as answer:
-                if answer.status == 200:
-                    return
-        except aiohttp.ClientError:
-            pass
-        await asyncio.sleep(0.1)
-    raise ChildFailed(f"The bridge was not ready in {READY_SECONDS:g} s.\n{child.log_tail()}")
+async def _bridge(kafka: LocalKafka, directory: Path, upstream: str) -> AsyncIterator[str]:
+    names = await create_topics(kafka.bootstrap, names_after("bridge"))
+    settings = {**settings_here(), **kafka_settings(kafka.bootstrap, names), "BRIDGE_UPSTREAM": upstream}
+    async with running(TokenstreamProcess(prefixed(settings), "bridge", log=directory / "bridge.log")) as bridge:
+        yield f"{bridge.url}/v1"

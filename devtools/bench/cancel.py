@@ -13,8 +13,10 @@ import orjson
 from aiokafka import AIOKafkaConsumer
 
 from devtools.bench.results import Result, Unsound
-from devtools.bench.stage import HOST, Relay, Stage, staged
+from devtools.bench.run import UNPACED
+from devtools.deployment import LocalDeployment, names_after, on_broker
 from devtools.kafka import LocalKafka
+from devtools.process import TokenstreamProcess
 from topics.producer import TokenProducer
 
 TOKEN = "of-the-bench"
@@ -50,17 +52,17 @@ async def run_cancel(kafka: LocalKafka, directory: Path, *, cancels: int, seed: 
     title = "Cancels, from the request until the producer's stop is in Kafka"
     load = f"{cancels} responses one after the other, each cancelled while it streams"
     result = Result(scenario="cancel", title=title, load=load, seed=seed)
-    async with staged(kafka, directory, "cancel", partitions=4) as stage:
-        relay, api = stage.new_relay(), stage.new_relay("api", API_TOKENS=f"{TOKEN}=*", API_CANCEL_RATE="0")
+    async with on_broker(kafka, directory, names_after("cancel"), settings=UNPACED) as stage:
+        relay, api = stage.new(), stage.new("api", API_TOKENS=f"{TOKEN}=*", API_CANCEL_RATE="0")
         for process in (relay, api):
-            process.start()
-        await asyncio.gather(stage.until_ready(relay), stage.until_ready(api))
+            await process.start()
+        await asyncio.gather(relay.ready(), api.ready())
         async with reading_stops(stage) as stops, producing(stage) as producer:
             seconds = [
                 await one(stage, api, producer, stops, f"c-{number}", Random(seed + number))
                 for number in range(cancels)
             ]
-        honoured = await counted(stage, relay, cancels)
+        honoured = await counted(relay, cancels)
     result.add("cancels", cancels)
     result.add("honoured", honoured)
     for part, name in ((0.5, "p50"), (0.99, "p99"), (1.0, "longest")):
@@ -74,7 +76,7 @@ def nearest_rank(values: Sequence[float], part: float) -> float:
 
 
 @contextlib.asynccontextmanager
-async def producing(stage: Stage) -> AsyncIterator[TokenProducer]:
+async def producing(stage: LocalDeployment) -> AsyncIterator[TokenProducer]:
     """A producer that reads controls already."""
     names = stage.names
     async with TokenProducer(stage.kafka.bootstrap, names.tokens, controls_topic=names.controls) as producer:
@@ -85,7 +87,7 @@ async def producing(stage: Stage) -> AsyncIterator[TokenProducer]:
 
 
 @contextlib.asynccontextmanager
-async def reading_stops(stage: Stage) -> AsyncIterator[Stops]:
+async def reading_stops(stage: LocalDeployment) -> AsyncIterator[Stops]:
     stops = Stops()
     consumer = AIOKafkaConsumer(
         stage.names.tokens, bootstrap_servers=stage.kafka.bootstrap, auto_offset_reset="earliest"
@@ -106,7 +108,12 @@ async def reading_stops(stage: Stage) -> AsyncIterator[Stops]:
 
 
 async def one(
-    stage: Stage, api: Relay, producer: TokenProducer, stops: Stops, response_id: str, random: Random
+    stage: LocalDeployment,
+    api: TokenstreamProcess,
+    producer: TokenProducer,
+    stops: Stops,
+    response_id: str,
+    random: Random,
 ) -> float:
     """Seconds from sending the request until the stop was read back."""
     channel = f"chat:{response_id}"
@@ -123,10 +130,10 @@ async def one(
     return stopped - began
 
 
-async def ask(stage: Stage, api: Relay, response_id: str, channel: str, after: float) -> float:
+async def ask(stage: LocalDeployment, api: TokenstreamProcess, response_id: str, channel: str, after: float) -> float:
     """When the request was sent."""
     await asyncio.sleep(after)
-    url = f"http://{HOST}:{api.port}/v1/responses/{response_id}/cancel"
+    url = f"{api.url}/v1/responses/{response_id}/cancel"
     began = time.monotonic()
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with stage.http.post(url, json={"channel": channel}, headers=headers) as answer:
@@ -135,12 +142,12 @@ async def ask(stage: Stage, api: Relay, response_id: str, channel: str, after: f
     return began
 
 
-async def counted(stage: Stage, relay: Relay, cancels: int) -> float:
+async def counted(relay: TokenstreamProcess, cancels: int) -> float:
     """How many the relay saw honoured: all of them, or there are no figures."""
     deadline = time.monotonic() + METRIC_DEADLINE
     found = 0.0
     while time.monotonic() < deadline:
-        found = (await stage.metrics(relay)).get("tokenstream_cancel_seconds_count", 0.0)
+        found = (await relay.metrics()).get("tokenstream_cancel_seconds_count", 0.0)
         if found >= cancels:
             return found
         await asyncio.sleep(0.1)

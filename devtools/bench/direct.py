@@ -12,7 +12,7 @@ from devtools.bench.backlog import described
 from devtools.bench.live import Live, live_stage, run_live
 from devtools.bench.load import Load
 from devtools.bench.results import Result
-from devtools.bench.stage import Stage
+from devtools.deployment import LocalDeployment
 from devtools.kafka import LocalKafka
 
 ABLY = "Ably"
@@ -47,7 +47,7 @@ async def run_direct(kafka: LocalKafka, directory: Path, paths: Paths) -> Result
 
 
 @contextlib.asynccontextmanager
-async def _stages(kafka: LocalKafka, directory: Path, paths: Paths) -> AsyncIterator[Mapping[str, Stage]]:
+async def _stages(kafka: LocalKafka, directory: Path, paths: Paths) -> AsyncIterator[Mapping[str, LocalDeployment]]:
     """Both are up for the whole run, and have used their channels before."""
     async with (
         live_stage(kafka, directory / "ably", _live(paths, ABLY)) as by_ably,

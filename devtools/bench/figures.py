@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import msgspec
 
-from devtools.bench.checking import Verdict
 from devtools.bench.load import Load
+from devtools.judge.frames import Report
 
 TEXT_FRAMES = ("token", "part")
 BINS = 200
@@ -85,7 +85,7 @@ def spread(durations: Sequence[float]) -> Spread | None:
 def figures(
     load: Load,
     seen: Observed,
-    verdict: Verdict,
+    verdict: Report,
     times: Sequence[Sequence[float]] | None,
     after: Sequence[float] = (),
 ) -> Figures:
@@ -97,10 +97,10 @@ def figures(
         responses=load.responses,
         tokens=verdict.tokens,
         frames=verdict.frames,
-        text_frames=verdict.token_frames,
+        text_frames=verdict.text_frames,
         snapshots=seen.snapshots,
-        repeated=verdict.repeated,
-        tokens_per_frame=verdict.tokens / max(1, verdict.token_frames),
+        repeated=verdict.repeated_as_published,
+        tokens_per_frame=verdict.tokens / max(1, verdict.text_frames),
         first_frame=first,
         last_frame=last,
         last_final=max(seen.finals, default=last),

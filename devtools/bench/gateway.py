@@ -4,30 +4,25 @@ frames to Kafka directly.
 
 import asyncio
 import resource
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-import aiohttp
 import orjson
 
 from devtools.bench.results import Result, Unsound
-from devtools.bench.usage import Sample, sample
 from devtools.bench.worker_process import WorkerProcess
-from devtools.children import Child
-from devtools.free_ports import free_port
+from devtools.deployment import create_topics, kafka_settings, names_after, settings_here
 from devtools.kafka import LocalKafka
+from devtools.process import TokenstreamProcess, prefixed, running
+from devtools.usage import Sample, sample
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.frames_writer import FramesWriter
-from processor.kafka.topics_admin import TopicsWanted, apply
-from topics.specs import TopicNames
 
 MIB = 1024 * 1024
-FRAMES = "gateway.frames"
-NAMES = TopicNames("gateway.tokens", "gateway.responses", "gateway.dead-letters", "gateway.controls", FRAMES)
+NAMES = names_after("gateway", frames=True)
 SETTLING_SECONDS = 2.0
 TEXT = "x" * 40
 READY_SECONDS = 120.0
@@ -49,19 +44,13 @@ async def run_gateway(kafka: LocalKafka, directory: Path, wanted: ReadersWanted,
     """Raises Unsound where an event was lost; ChildFailed, WorkerFailed."""
     _allow_sockets(wanted.idle + wanted.busy + 1_000)
     directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - before anything runs
-    await apply(KafkaConnection(kafka.bootstrap), TopicsWanted(NAMES, 4 * MIB), partitions=4)
+    await create_topics(kafka.bootstrap, NAMES)
     result = Result(scenario="gateway", title="One gateway with many readers", load=_described(wanted), seed=seed)
-    port = free_port()
-    gateway = _gateway(kafka, directory, port)
-    gateway.start()
-    try:
-        await _until_ready(gateway, port)
-        order: Mapping[str, object] = {"open": [], "port": port}
+    async with running(_gateway(kafka, directory)) as gateway:
+        order: Mapping[str, object] = {"open": [], "port": gateway.port}
         async with WorkerProcess("devtools.bench.stream_readers", order, directory / "readers.log") as readers:
             await readers.answer(READY_SECONDS)
-            await _measure(kafka, gateway, readers, port, wanted, result)
-    finally:
-        await gateway.stop()
+            await _measure(kafka, gateway, readers, wanted, result)
     return result
 
 
@@ -73,28 +62,21 @@ def _described(wanted: ReadersWanted) -> str:
     )
 
 
-def _gateway(kafka: LocalKafka, directory: Path, port: int) -> Child:
+def _gateway(kafka: LocalKafka, directory: Path) -> TokenstreamProcess:
     settings = {
+        **settings_here(),
         "REALTIME": "direct",
-        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
-        "TOKENS_TOPIC": NAMES.tokens,
-        "RESPONSES_TOPIC": NAMES.responses,
-        "DEAD_LETTERS_TOPIC": NAMES.dead_letters,
-        "CONTROLS_TOPIC": NAMES.controls,
-        "FRAMES_TOPIC": FRAMES,
+        **kafka_settings(kafka.bootstrap, NAMES),
         "STORE_URL": f"sqlite:///{directory / 'store.db'}",
-        "HTTP_HOST": "127.0.0.1",
-        "HTTP_PORT": str(port),
         "LOG_LEVEL": "warning",
     }
-    environment = {f"TOKENSTREAM_{name}": value for name, value in settings.items()}
-    command = (sys.executable, "-m", "processor", "gateway")
-    return Child("The gateway", *command, log=directory / "gateway.log", environment=environment)
+    return TokenstreamProcess(prefixed(settings), "gateway", log=directory / "gateway.log")
 
 
 async def _measure(
-    kafka: LocalKafka, gateway: Child, readers: WorkerProcess, port: int, wanted: ReadersWanted, result: Result
+    kafka: LocalKafka, gateway: TokenstreamProcess, readers: WorkerProcess, wanted: ReadersWanted, result: Result
 ) -> None:
+    port = gateway.port
     empty = _sample(gateway)
     connecting = await _opened(readers, port, [f"idle:{number}" for number in range(wanted.idle)])
     await asyncio.sleep(SETTLING_SECONDS)
@@ -144,7 +126,8 @@ async def _opened(readers: WorkerProcess, port: int, channels: list[str]) -> flo
 
 async def _write(kafka: LocalKafka, wanted: ReadersWanted) -> int:
     """Writes frames to all channels at the pace asked for; returns how many."""
-    writer = FramesWriter(lambda: KafkaConnection(kafka.bootstrap), FRAMES)
+    assert NAMES.frames is not None
+    writer = FramesWriter(lambda: KafkaConnection(kafka.bootstrap), NAMES.frames)
     await writer.start()
     count = max(1, int(wanted.seconds * wanted.frames_per_second))
     try:
@@ -174,21 +157,7 @@ async def _write_channel(writer: FramesWriter, channel: str, number: int, count:
         length += len(text)
 
 
-async def _until_ready(gateway: Child, port: int) -> None:
-    async with aiohttp.ClientSession() as session, asyncio.timeout(READY_SECONDS):
-        while True:
-            gateway.check()
-            try:
-                async with session.get(f"http://127.0.0.1:{port}/readyz") as answer:
-                    if answer.status == 200:
-                        return
-            except aiohttp.ClientError:
-                pass
-            await asyncio.sleep(0.1)
-
-
-def _sample(gateway: Child) -> Sample:
-    assert gateway.pid is not None, "the gateway was started"
+def _sample(gateway: TokenstreamProcess) -> Sample:
     taken = sample(gateway.pid)
     assert taken is not None, "the gateway runs"
     return taken

@@ -9,16 +9,18 @@ import msgspec
 from devtools.bench.backlog import MIB, described
 from devtools.bench.load import Load
 from devtools.bench.results import Result, Unsound
-from devtools.bench.run import PRODUCE, READY_SECONDS
-from devtools.bench.stage import UNPACED, Relay, Stage, staged
-from devtools.bench.usage import Sample, sample
+from devtools.bench.run import PRODUCE, READY_SECONDS, UNPACED
 from devtools.bench.worker_process import WorkerProcess
+from devtools.deployment import LocalDeployment, names_after, on_broker
 from devtools.kafka import LocalKafka
+from devtools.process import TokenstreamProcess
+from devtools.usage import Sample, sample
 
 WARM_UP = 2.0
 IDLE_SECONDS = 10.0
 OPEN_DEADLINE = 180.0
 POLL = 0.25
+READY_POLL = 0.02
 STEPS = 5
 """The number of steps in which the responses are opened.
 
@@ -31,11 +33,12 @@ async def run_idle(kafka: LocalKafka, directory: Path, load: Load, seconds: floa
     """`load` must leave its responses open."""
     step = max(1, load.responses // STEPS)
     result = Result(scenario=load.name, title="An idle relay", load=described(load), seed=load.seed)
-    async with staged(kafka, directory, load.name, partitions=12, settings=UNPACED) as stage:
-        relay = stage.new_relay()
-        relay.start()
-        await stage.until_ready(relay)
-        result.add("start until ready", relay.ready - relay.started, "s")
+    names = names_after(load.name)
+    async with on_broker(kafka, directory, names, partitions=12, settings=UNPACED) as stage:
+        relay = stage.new()
+        await relay.start()
+        await relay.ready(every=READY_POLL)
+        result.add("start until ready", relay.ready_at - relay.started_at, "s")
         await asyncio.sleep(WARM_UP)
         before = _sample(relay)
         await asyncio.sleep(seconds)
@@ -56,14 +59,14 @@ async def run_idle(kafka: LocalKafka, directory: Path, load: Load, seconds: floa
     return result
 
 
-def _sample(relay: Relay) -> Sample:
+def _sample(relay: TokenstreamProcess) -> Sample:
     taken = sample(relay.pid)
     if taken is None:
         raise Unsound("Memory and processor time can't be read: this needs Linux's /proc.")
     return taken
 
 
-async def _open(stage: Stage, relay: Relay, load: Load, count: int) -> Sample:
+async def _open(stage: LocalDeployment, relay: TokenstreamProcess, load: Load, count: int) -> Sample:
     """Produce, and wait until all are open, published and in a record; the process then."""
     order = {
         "bootstrap": stage.kafka.bootstrap,
@@ -77,7 +80,7 @@ async def _open(stage: Stage, relay: Relay, load: Load, count: int) -> Sample:
         await producer.answer(OPEN_DEADLINE)
     deadline = time.monotonic() + OPEN_DEADLINE
     while time.monotonic() < deadline:
-        metrics = await stage.metrics(relay)
+        metrics = await relay.metrics()
         if metrics.get("tokenstream_open_responses") == count and metrics.get("tokenstream_buffered_bytes") == 0:
             await asyncio.sleep(WARM_UP)
             return _sample(relay)

@@ -11,8 +11,8 @@ from devtools.bench.backlog import MIB, described
 from devtools.bench.figures import Figures
 from devtools.bench.load import Load
 from devtools.bench.results import Result, Series
-from devtools.bench.run import running, sampled
-from devtools.bench.stage import UNPACED, Stage, staged
+from devtools.bench.run import UNPACED, running, sampled
+from devtools.deployment import LocalDeployment, names_after, on_broker
 from devtools.kafka import LocalKafka
 
 FAILURES = "tokenstream_publish_failures_total"
@@ -38,21 +38,21 @@ class Live:
 
 
 @contextlib.asynccontextmanager
-async def live_stage(kafka: LocalKafka, directory: Path, live: Live) -> AsyncIterator[Stage]:
+async def live_stage(kafka: LocalKafka, directory: Path, live: Live) -> AsyncIterator[LocalDeployment]:
     """With its relays ready and, where the load has a pace, its channels used before: connections are open."""
-    async with staged(
+    async with on_broker(
         kafka,
         directory,
-        live.load.name,
+        names_after(live.load.name, frames=live.gateway),
         partitions=live.partitions,
         settings=live.settings,
         realtime_options=live.realtime_options,
         direct=live.gateway,
     ) as stage:
         for _ in range(live.relays):
-            stage.new_relay(live.role).start()
-        for relay in stage.relays:
-            await stage.until_ready(relay)
+            await stage.new(live.role).start()
+        for relay in stage.processes:
+            await relay.ready()
         if live.gateway:
             await stage.start_gateway()
         if live.load.tokens_per_second:
@@ -60,7 +60,7 @@ async def live_stage(kafka: LocalKafka, directory: Path, live: Live) -> AsyncIte
         yield stage
 
 
-async def _warm_up(stage: Stage, live: Live) -> None:
+async def _warm_up(stage: LocalDeployment, live: Live) -> None:
     load = live.load
     changes = {"name": f"{load.name}-warm", "on": load.on or load.name, "tokens": WARM_TOKENS, "tokens_per_second": 0.0}
     warm = msgspec.structs.replace(load, **changes, responses=len(load.all_channels()))
@@ -70,10 +70,10 @@ async def _warm_up(stage: Stage, live: Live) -> None:
         await run.judge()
 
 
-async def run_live(stage: Stage, live: Live) -> tuple[Result, Figures]:
+async def run_live(stage: LocalDeployment, live: Live) -> tuple[Result, Figures]:
     """On a stage whose relays are ready."""
     load = live.load
-    refused = sum([(await stage.metrics(relay)).get(FAILURES, 0.0) for relay in stage.relays])
+    refused = sum([(await relay.metrics()).get(FAILURES, 0.0) for relay in stage.processes])
     async with (
         running(stage, load, timed=True, channels_per_connection=live.channels_per_connection) as run,
         sampled(stage, observer=run.observer.pid) as sampler,
@@ -81,7 +81,7 @@ async def run_live(stage: Stage, live: Live) -> tuple[Result, Figures]:
         produced = await run.produce()
         await run.finished(live.within)
         seen = await run.judge()
-    refused = sum([(await stage.metrics(relay)).get(FAILURES, 0.0) for relay in stage.relays]) - refused
+    refused = sum([(await relay.metrics()).get(FAILURES, 0.0) for relay in stage.processes]) - refused
     result = Result(scenario=load.name, title=live.title, load=described(load), seed=load.seed)
     began = produced["began"]
     seconds = max(seen.last_frame, produced["ended"]) - began
@@ -91,10 +91,10 @@ async def run_live(stage: Stage, live: Live) -> tuple[Result, Figures]:
     result.add("tokens per frame", seen.tokens_per_frame)
     result.add("messages a second", seen.frames / (seen.last_frame - seen.first_frame or 1.0), "messages/s")
     result.add("publishes refused", refused)
-    for role in dict.fromkeys(relay.role for relay in stage.relays):
-        cpu = sum(sampler.cpu(relay.child.name, began) for relay in stage.relays if relay.role == role)
+    for role in dict.fromkeys(relay.role for relay in stage.processes):
+        cpu = sum(sampler.cpu(relay.name, began) for relay in stage.processes if relay.role == role)
         result.add(f"{'gateway' if role == 'gateway' else 'relay'} processor", 100 * cpu / seconds, "%")
-    result.add("largest memory", max(s.rss for r in stage.relays for s in sampler.samples[r.child.name]) / MIB, "MiB")
+    result.add("largest memory", max(s.rss for r in stage.processes for s in sampler.samples[r.name]) / MIB, "MiB")
     result.series = [over_time(seen, began)]
     return result, seen
 

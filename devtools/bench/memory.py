@@ -9,10 +9,11 @@ from aiokafka import AIOKafkaProducer
 
 from devtools.bench.backlog import MIB
 from devtools.bench.results import Result, Unsound
-from devtools.bench.run import sampled
-from devtools.bench.stage import UNPACED, Relay, Stage, staged
-from devtools.bench.usage import sample
+from devtools.bench.run import UNPACED, sampled
+from devtools.deployment import LocalDeployment, names_after, on_broker
 from devtools.kafka import LocalKafka
+from devtools.process import TokenstreamProcess
+from devtools.usage import sample
 from topics.codec import encode_token_event
 from topics.records import Event
 
@@ -42,10 +43,11 @@ Record = tuple[str, bytes]
 async def run_memory(kafka: LocalKafka, directory: Path, responses: int) -> Result:
     """`responses` are left open, and as many end. Raises Unsound where the stated bound is passed."""
     result = Result(scenario="memory", title="Memory at its bounds", load=_described(responses), seed=1)
-    async with staged(kafka, directory, "memory", partitions=12, settings=SETTINGS) as stage:
-        relay = stage.new_relay()
-        relay.start()
-        await stage.until_ready(relay)
+    names = names_after("memory")
+    async with on_broker(kafka, directory, names, partitions=12, settings=SETTINGS) as stage:
+        relay = stage.new()
+        await relay.start()
+        await relay.ready()
         result.add("memory, idle", _rss(relay) / MIB, "MiB")
         async with sampled(stage) as sampler:
             for name, records in (
@@ -56,9 +58,9 @@ async def run_memory(kafka: LocalKafka, directory: Path, responses: int) -> Resu
                 await _relay(stage, relay, list(records))
                 result.add(f"memory after {name}", _rss(relay) / MIB, "MiB")
                 if name == "open responses":
-                    metrics = await stage.metrics(relay)
+                    metrics = await relay.metrics()
                     result.add("open at the end", metrics.get("tokenstream_open_responses", 0.0))
-        largest = max(each.rss for each in sampler.samples[relay.child.name])
+        largest = max(each.rss for each in sampler.samples[relay.name])
     result.add("largest memory", largest / MIB, "MiB")
     result.add("stated bound", BOUND / MIB, "MiB")
     if largest > BOUND:
@@ -98,9 +100,9 @@ def _start(response_id: str, channel: str) -> Record:
     return channel, encode_token_event(Event.START, response_id, 0, channel=channel)
 
 
-async def _relay(stage: Stage, relay: Relay, records: list[Record]) -> None:
+async def _relay(stage: LocalDeployment, relay: TokenstreamProcess, records: list[Record]) -> None:
     """Write the records, and wait until all of them are read and what may be published is."""
-    before = (await stage.metrics(relay)).get("tokenstream_records_consumed_total", 0.0)
+    before = (await relay.metrics()).get("tokenstream_records_consumed_total", 0.0)
     async with AIOKafkaProducer(
         bootstrap_servers=stage.kafka.bootstrap, linger_ms=20, max_request_size=MIB
     ) as producer:
@@ -111,7 +113,7 @@ async def _relay(stage: Stage, relay: Relay, records: list[Record]) -> None:
     deadline = time.monotonic() + WITHIN
     while time.monotonic() < deadline:
         relay.check()
-        metrics = await stage.metrics(relay)
+        metrics = await relay.metrics()
         read = metrics.get("tokenstream_records_consumed_total", 0.0) - before
         if read >= len(records) and metrics.get("tokenstream_buffered_bytes") == 0:
             await asyncio.sleep(SETTLED)
@@ -120,7 +122,7 @@ async def _relay(stage: Stage, relay: Relay, records: list[Record]) -> None:
     raise Unsound(f"{len(records)} records were not relayed in {WITHIN:g} s.")
 
 
-def _rss(relay: Relay) -> int:
+def _rss(relay: TokenstreamProcess) -> int:
     taken = sample(relay.pid)
     if taken is None:
         raise Unsound("Memory can't be read: this needs Linux's /proc.")

@@ -1,63 +1,27 @@
-"""Draws the plots of a report as SVG, for light and dark pages. The only module that uses matplotlib."""
+"""Draws the plots of a report."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from devtools.bench.results import Report, Result
+from devtools.charts import COLOURS, INK, line, new_figure, save
 
 SIZE = (7.2, 3.6)
-INK = "#6b7280"
-COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777")
-
-
-def _pyplot() -> Any:
-    """Imported where plots are drawn: the import takes a second."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams.update({"svg.hashsalt": "tokenstream", "svg.fonttype": "none", "font.size": 9})
-    import matplotlib.pyplot as plt
-
-    return plt
 
 
 def draw(report: Report, directory: Path) -> list[Path]:
     """Draw what the report has series for. The files written."""
-    plt = _pyplot()
-    directory.mkdir(parents=True, exist_ok=True)
     written = []
     for name, (scenarios, plot) in PLOTS.items():
         results = [found for scenario in scenarios if (found := report.find(scenario)) is not None]
         if not results:
             continue
-        figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
+        figure, axes = new_figure(SIZE)
         plot(axes, results)
-        _finish(figure, axes)
-        file = directory / f"bench-{name}.svg"
-        figure.savefig(file, transparent=True, metadata={"Date": None, "Creator": None})
-        plt.close(figure)
-        written.append(file)
+        written.append(directory / f"bench-{name}.svg")
+        save(figure, written[-1])
     return written
-
-
-def _finish(figure: Any, axes: Any) -> None:
-    for each in figure.axes:
-        for spine in each.spines.values():
-            spine.set_color(INK)
-        each.tick_params(colors=INK, which="both")
-        for label in (each.xaxis.label, each.yaxis.label, each.title):
-            label.set_color(INK)
-    axes.grid(visible=True, color=INK, alpha=0.25, linewidth=0.5)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(frameon=False, labelcolor=INK)
-
-
-def _line(axes: Any, points: Sequence[tuple[float, float]], label: str, colour: int, *, marked: bool = False) -> None:
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    axes.plot(xs, ys, label=label, color=COLOURS[colour], linewidth=1.6, marker="o" if marked else None, markersize=4)
 
 
 def _throughput(axes: Any, results: Sequence[Result]) -> None:
@@ -87,14 +51,14 @@ def _commas(axes: Any, *which: str) -> None:
 def _latency(axes: Any, results: Sequence[Result]) -> None:
     names = ("latency, p50", "latency, p99", "first token, p50", "first token, p99")
     for colour, name in enumerate(names):
-        _line(axes, results[0].line(name), name, colour, marked=True)
+        line(axes, results[0].line(name), name, colour, marked=True)
     _over_load(axes, "ms, produced until received", [x for x, _ in results[0].line(names[0])])
     axes.set_yscale("log")
     _commas(axes, "y")
 
 
 def _tokens_per_frame(axes: Any, results: Sequence[Result]) -> None:
-    _line(axes, results[0].line("tokens per frame"), "tokens per frame", 0, marked=True)
+    line(axes, results[0].line("tokens per frame"), "tokens per frame", 0, marked=True)
     _over_load(axes, "tokens per frame", [x for x, _ in results[0].line("tokens per frame")])
     axes.set_ylim(bottom=0)
 
@@ -109,7 +73,7 @@ def _over_load(axes: Any, label: str, rates: Sequence[float]) -> None:
 
 def _memory(axes: Any, results: Sequence[Result]) -> None:
     for colour, result in enumerate(results):
-        _line(axes, result.line("memory"), result.title, colour)
+        line(axes, result.line("memory"), result.title, colour)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("seconds")
     axes.set_ylabel("MiB resident")

@@ -11,10 +11,13 @@ import msgspec
 from devtools.bench.figures import Figures
 from devtools.bench.load import Load
 from devtools.bench.results import Unsound
-from devtools.bench.stage import Relay, Stage
-from devtools.bench.usage import Sampler
 from devtools.bench.worker_process import WorkerProcess
+from devtools.deployment import LocalDeployment
+from devtools.process import TokenstreamProcess
+from devtools.usage import Sampler
 
+UNPACED = {"ABLY_CHANNEL_RATE": "0", "ABLY_CONNECTION_RATE": "0", "DIRECT_CHANNEL_RATE": "0"}
+"""Settings of a relay that nothing limits."""
 PRODUCE = "devtools.bench.produce"
 OBSERVE = "devtools.bench.observe"
 READY_SECONDS = 60.0
@@ -26,7 +29,7 @@ CHECK_SECONDS = 0.25
 class Run:
     """A load with its producer and its observer, both started and waiting."""
 
-    stage: Stage
+    stage: LocalDeployment
     load: Load
     producer: WorkerProcess
     observer: WorkerProcess
@@ -47,7 +50,7 @@ class Run:
         answering = asyncio.ensure_future(self.observer.answer(within + READY_SECONDS))
         try:
             while not answering.done():
-                for relay in self.stage.relays:
+                for relay in self.stage.processes:
                     relay.check()
                 await asyncio.wait({answering}, timeout=CHECK_SECONDS)
             return bool(answering.result()["finished"])
@@ -63,18 +66,18 @@ class Run:
         await self.observer.tell({"judge": True, "after": after})
         answer = await self.observer.answer(JUDGE_SECONDS)
         if answer["faults"]:
-            raise Unsound(self._explain(answer["faults"], answer["verdict"]["examples"]))
+            raise Unsound(self._explain(answer["faults"], answer["verdict"]["details"]))
         return msgspec.convert(answer["figures"], Figures)
 
     def _explain(self, faults: dict[str, int], examples: list[str]) -> str:
         counts = ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in faults.items())
-        tails = [f"{relay.child.name} said last:\n{relay.child.log_tail(5)}" for relay in self.stage.relays]
+        tails = [f"The last lines of {relay.name}:\n{relay.tail(5)}" for relay in self.stage.processes]
         return "\n".join([f"The run {self.load.name} gives no figures. {counts}.", *examples[:10], *tails])
 
 
 @contextlib.asynccontextmanager
 async def running(
-    stage: Stage,
+    stage: LocalDeployment,
     load: Load,
     *,
     timed: bool = False,
@@ -89,7 +92,7 @@ async def running(
     observing = {
         **common,
         "topic": stage.names.responses,
-        "endpoint": stage.realtime,
+        "endpoint": stage.endpoint,
         "key": stage.key,
         "gateway": stage.gateway,
         "channels_per_connection": channels_per_connection,
@@ -105,10 +108,12 @@ async def running(
 
 
 @contextlib.asynccontextmanager
-async def sampled(stage: Stage, **others: int) -> AsyncIterator[Sampler]:
-    """Memory and processor time of all relays that run now, and of the server and the broker."""
-    pids = {relay.child.name: relay.pid for relay in stage.relays}
-    pids |= {"kafka": stage.kafka.pid, "realtime": stage.server.pid or 0, **others}
+async def sampled(stage: LocalDeployment, **others: int) -> AsyncIterator[Sampler]:
+    """Memory and processor time of all relays that run now, of the broker, and of the realtime server if there is one."""
+    pids = {relay.name: relay.pid for relay in stage.processes}
+    pids |= {"kafka": stage.kafka.pid, **others}
+    if stage.realtime_server is not None:
+        pids["realtime"] = stage.realtime_server.pid
     sampler = Sampler(pids)
     async with asyncio.TaskGroup() as tasks:
         sampling = tasks.create_task(sampler.run())
@@ -119,7 +124,7 @@ async def sampled(stage: Stage, **others: int) -> AsyncIterator[Sampler]:
             sampling.cancel()
 
 
-def first_taken_over(relays: list[Relay]) -> float:
+def first_taken_over(relays: list[TokenstreamProcess]) -> float:
     """When the first partition was taken over: from then on records are consumed. The lower bound of a run's time."""
     moments = [moment for relay in relays for moment, _ in relay.moments("partition_taken_over")]
     if not moments:

@@ -225,10 +225,10 @@ async def slow_store(scene: Scene, wanted: Wanted) -> list[Result]:
             holder = Child("slow store", sys.executable, "-m", SLOW_STORE, file, log=stage.directory / "store.log")
             try:
                 if slow:
-                    holder.start()
+                    await holder.start()
                 result, _ = await run_live(stage, live)
             finally:
-                holder.kill()
+                await holder.kill()
         found.append((float(slow), result))
     return [_over(found, "slow-store", "A store locked 9 of 10 of the time (1), and not (0)", "")]
 

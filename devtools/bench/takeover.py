@@ -11,9 +11,10 @@ from devtools.bench.backlog import described
 from devtools.bench.live import over_time
 from devtools.bench.load import Load
 from devtools.bench.results import Result, Unsound
-from devtools.bench.run import Run, running
-from devtools.bench.stage import UNPACED, Relay, Stage, staged
+from devtools.bench.run import UNPACED, Run, running
+from devtools.deployment import LocalDeployment, names_after, on_broker
 from devtools.kafka import LocalKafka
+from devtools.process import TokenstreamProcess
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +33,11 @@ class Takeover:
 async def run_takeover(kafka: LocalKafka, directory: Path, takeover: Takeover) -> Result:
     load = takeover.load
     settings = {**UNPACED, "KAFKA_SESSION_TIMEOUT": f"{takeover.session:g}"}
-    async with staged(kafka, directory, load.name, partitions=takeover.partitions, settings=settings) as stage:
+    names = names_after(load.name)
+    async with on_broker(kafka, directory, names, partitions=takeover.partitions, settings=settings) as stage:
         await _start_both(stage)
         owner = _owner(stage)
-        successor = next(relay for relay in stage.relays if relay is not owner)
+        successor = next(relay for relay in stage.processes if relay is not owner)
         async with running(stage, load, repeats_allowed=takeover.killed) as run:
             gone, open_then = await _lose(run, owner, takeover)
             assigned, taken_over = _handed_over(successor, gone, takeover.partitions)
@@ -57,33 +59,33 @@ async def run_takeover(kafka: LocalKafka, directory: Path, takeover: Takeover) -
     return result
 
 
-async def _start_both(stage: Stage) -> None:
+async def _start_both(stage: LocalDeployment) -> None:
     """One after the other, so that the first owns what sticks to it."""
     for _ in range(2):
-        relay = stage.new_relay()
-        relay.start()
-        await stage.until_ready(relay)
+        relay = stage.new()
+        await relay.start()
+        await relay.ready()
 
 
-def _owner(stage: Stage) -> Relay:
+def _owner(stage: LocalDeployment) -> TokenstreamProcess:
     """Who took over last."""
     taken = [
         (max(moment for moment, _ in found), relay)
-        for relay in stage.relays
+        for relay in stage.processes
         if (found := relay.moments("partition_taken_over"))
     ]
     return max(taken, key=lambda pair: pair[0])[1]
 
 
-async def _lose(run: Run, owner: Relay, takeover: Takeover) -> tuple[float, float]:
+async def _lose(run: Run, owner: TokenstreamProcess, takeover: Takeover) -> tuple[float, float]:
     """Produce, and lose the owner meanwhile. When that was, and how many responses were open on it."""
     async with asyncio.TaskGroup() as tasks:
         producing = tasks.create_task(run.produce())
         await asyncio.sleep(takeover.after)
-        open_then = (await run.stage.metrics(owner)).get("tokenstream_open_responses", 0.0)
+        open_then = (await owner.metrics()).get("tokenstream_open_responses", 0.0)
         gone = time.monotonic()
         if takeover.killed:
-            owner.kill()
+            await owner.kill()
         else:
             await owner.stop()
         await producing
@@ -91,7 +93,7 @@ async def _lose(run: Run, owner: Relay, takeover: Takeover) -> tuple[float, floa
     return gone, open_then
 
 
-def _handed_over(successor: Relay, gone: float, partitions: int) -> tuple[float, float]:
+def _handed_over(successor: TokenstreamProcess, gone: float, partitions: int) -> tuple[float, float]:
     """When the successor was assigned what it had not, and when it had taken all of it over."""
     assigned = [
         moment for moment, entry in successor.moments("partitions_assigned") if moment > gone and entry["partitions"]

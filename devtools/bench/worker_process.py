@@ -11,9 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from devtools.children import tail, tied
 from processor.errors import Fatal
 
-TIED = Path(__file__).parents[1] / "tied.py"
 LINE = 64 * 1024 * 1024
 GOODBYE = 10.0
 
@@ -42,7 +42,7 @@ class WorkerProcess:
     async def __aenter__(self) -> Self:
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", str(TIED), str(os.getpid()), sys.executable, "-m", self._module),
+                *(*tied(), sys.executable, "-m", self._module),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
@@ -82,15 +82,12 @@ class WorkerProcess:
             async with asyncio.timeout(within):
                 line = await self._process.stdout.readline()
         except TimeoutError:
-            raise WorkerFailed(f"{self._module} did not answer within {within:g} s.\n{self._tail()}") from None
+            raise WorkerFailed(f"{self._module} did not answer within {within:g} s.\n{tail(self._log)}") from None
         if not line:
             code = await self._process.wait()
-            raise WorkerFailed(f"{self._module} ended with code {code}.\n{self._tail()}")
+            raise WorkerFailed(f"{self._module} ended with code {code}.\n{tail(self._log)}")
         answer: dict[str, Any] = json.loads(line)
         return answer
-
-    def _tail(self, lines: int = 20) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
 
 
 async def orders() -> asyncio.StreamReader:

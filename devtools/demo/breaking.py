@@ -3,11 +3,10 @@
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from devtools.demo.web.server import Fault
-from devtools.deployment import Deployment
+from devtools.deployment import LocalDeployment
 
 REFUSE_SECONDS = 15.0
 BROKER_SECONDS = 6.0
@@ -18,7 +17,7 @@ CUT_SECONDS = 1.5
 class Breaker:
     """Faults that last run as tasks of `tasks`; each at most once at a time."""
 
-    def __init__(self, deployment: Deployment, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, deployment: LocalDeployment, tasks: asyncio.TaskGroup) -> None:
         self._deployment = deployment
         self._tasks = tasks
         self._active: set[str] = set()
@@ -62,23 +61,18 @@ class Breaker:
             self._active.discard(name)
 
     async def _cut(self) -> None:
-        await self._switch({"cut": {}})
+        await self._deployment.fault({"cut": {}})
         await asyncio.sleep(CUT_SECONDS)
 
     async def _refuse(self) -> None:
-        await self._switch({"nack": {"share": 0.3, "code": 42911}})
+        await self._deployment.fault({"nack": {"share": 0.3, "code": 42911}})
         await asyncio.sleep(REFUSE_SECONDS)
-        async with self._deployment.http.delete(f"{self._deployment.realtime_admin}/faults") as answer:
-            answer.raise_for_status()
-
-    async def _switch(self, faults: Mapping[str, Any]) -> None:
-        async with self._deployment.http.post(f"{self._deployment.realtime_admin}/faults", json=faults) as answer:
-            answer.raise_for_status()
+        await self._deployment.fault({})
 
     async def _kill_relay(self) -> None:
-        self._deployment.tokenstream.kill()
-        self._deployment.tokenstream.start()
-        await self._deployment.until_ready()
+        await self._deployment.tokenstream.kill()
+        await self._deployment.tokenstream.start()
+        await self._deployment.tokenstream.ready()
 
     async def _stop_broker(self) -> None:
         await self._deployment.kafka.stop()

@@ -1,15 +1,13 @@
 """A model server without any knowledge of Kafka, behind a bridge: the responses of OpenAI clients reach readers."""
 
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from devtools.children import Child
-from devtools.demo.model import Produced
-from devtools.deployment import HOST, Deployment
-from devtools.free_ports import free_ports
+from devtools.deployment import LocalDeployment
 from devtools.model_server import ModelServer
+from devtools.process import running
+from devtools.produced import Produced
 
 TOKEN_SECONDS = 0.02
 WORDS = "Any OpenAI client is a producer, if the bridge stands in front of its model server."
@@ -19,7 +17,7 @@ WORDS = "Any OpenAI client is a producer, if the bridge stands in front of its m
 class BridgedModel:
     """`url` is what an OpenAI client is given as its base."""
 
-    deployment: Deployment
+    deployment: LocalDeployment
     url: str
 
     async def answer(self, channel: str, words: str = WORDS) -> Produced:
@@ -31,29 +29,14 @@ class BridgedModel:
             await answer.read()
             response_id = answer.headers["x-tokenstream-response-id"]
         tokens = words.split()
-        return Produced(response_id, channel, "bridge", len(tokens), {"text": "".join(f"{word} " for word in tokens)})
+        return Produced(response_id, channel, {"text": "".join(f"{word} " for word in tokens)}, len(tokens), "bridge")
 
 
 @asynccontextmanager
-async def bridged(deployment: Deployment) -> AsyncIterator[BridgedModel]:
+async def bridged(deployment: LocalDeployment) -> AsyncIterator[BridgedModel]:
     """Raises ChildFailed where the bridge does not start."""
-    (port,) = free_ports(1)
-    async with ModelServer(TOKEN_SECONDS) as model:
-        settings = {
-            "KAFKA_BOOTSTRAP_SERVERS": deployment.kafka.bootstrap,
-            "BRIDGE_UPSTREAM": model.url,
-            "BRIDGE_PORT": str(port),
-            "LOG_FORMAT": "console",
-        }
-        bridge = Child(
-            "The bridge",
-            *(sys.executable, "-m", "processor", "bridge"),
-            log=deployment.directory / "bridge.log",
-            environment={f"TOKENSTREAM_{name}": value for name, value in settings.items()},
-        )
-        bridge.start()
-        try:
-            await deployment.until_answers(bridge, f"http://{HOST}:{port}/readyz")
-            yield BridgedModel(deployment, f"http://{HOST}:{port}/v1")
-        finally:
-            await bridge.stop()
+    async with (
+        ModelServer(TOKEN_SECONDS) as model,
+        running(deployment.new("bridge", BRIDGE_UPSTREAM=model.url)) as bridge,
+    ):
+        yield BridgedModel(deployment, f"{bridge.url}/v1")

@@ -13,7 +13,7 @@ from devtools.demo.breaking import Breaker
 from devtools.demo.model import Pace, SampleModel
 from devtools.demo.once import run_once
 from devtools.demo.web.server import Collaborators, DemoPage, Prompt, check_servable
-from devtools.deployment import Deployment, deployed
+from devtools.deployment import LocalDeployment, deployed
 from devtools.emulator.server import demo_token
 from processor.errors import TokenstreamError
 from topics.producer import DeliveryError, TokenProducer
@@ -56,7 +56,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
-async def _show(deployment: Deployment, console: Console, port: int) -> None:
+async def _show(deployment: LocalDeployment, console: Console, port: int) -> None:
     async with TokenProducer(deployment.kafka.bootstrap) as producer, asyncio.TaskGroup() as tasks:
         model = SampleModel(producer, CHANNEL, Pace())
 
@@ -64,7 +64,7 @@ async def _show(deployment: Deployment, console: Console, port: int) -> None:
             tasks.create_task(_surviving(model.ask(prompt.name, prompt.text, everyone=prompt.everyone)))
 
         collaborators = Collaborators(
-            realtime=deployment.realtime,
+            realtime=deployment.endpoint,
             api=deployment.api,
             channel=CHANNEL,
             token=lambda: demo_token(deployment.key, {CHANNEL: ["subscribe", "history"]}, None, TOKEN_SECONDS),
@@ -86,13 +86,13 @@ async def _surviving(talk: Awaitable[object]) -> None:
         print(f"An answer was cut short: {_first(group)}", file=sys.stderr)
 
 
-def _described(deployment: Deployment) -> str:
-    if deployment.realtime is None:
+def _described(deployment: LocalDeployment) -> str:
+    if deployment.endpoint is None:
         return "none: readers follow tokenstream's gateway"
-    return f"{deployment.realtime} (a local emulator, not Ably)"
+    return f"{deployment.endpoint} (a local emulator, not Ably)"
 
 
-def _say_where(deployment: Deployment, page: DemoPage, console: Console) -> None:
+def _say_where(deployment: LocalDeployment, page: DemoPage, console: Console) -> None:
     table = Table.grid(padding=(0, 2))
     rows = (
         ("Kafka", deployment.kafka.bootstrap),

@@ -14,19 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from devtools.demo.scripts import MODELS, Piece, Script, answer_for, prompt_for, tokens, whole
+from devtools.produced import Produced
 from topics.producer import TokenProducer
-
-
-@dataclass(frozen=True, slots=True)
-class Produced:
-    """What was written of one response, complete."""
-
-    response_id: str
-    channel: str
-    author: str
-    tokens: int
-    texts: dict[str, str]
-    """By part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +89,7 @@ class SampleModel:
             await response.stop(reason=script.reason, usage={"outputTokens": len(script.pieces)})
         count = sum(map(len, texts.values()))  # fewer than there are, if Stop was pressed
         joined = {part: whole(pieces) for part, pieces in texts.items()}
-        produced = Produced(response.response_id, self.channel, script.model, count, joined)
+        produced = Produced(response.response_id, self.channel, joined, count, script.model)
         self.produced.append(produced)
         del self.produced[: -self.keep]
         return produced

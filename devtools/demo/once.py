@@ -17,9 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from devtools.demo.bridged import bridged
-from devtools.demo.model import Pace, Produced, SampleModel
+from devtools.demo.model import Pace, SampleModel
 from devtools.demo.scripts import PROMPTS
-from devtools.deployment import Deployment
+from devtools.deployment import LocalDeployment
+from devtools.produced import Produced
 from processor.ably.ably import AblyOptions
 from processor.ably.subscription import Subscription
 from processor.reader.frames import Message
@@ -77,7 +78,7 @@ class Following:
             self._arrived.setdefault((message.headers.get("responseId", ""), message.name), self._clock())
             self.reader.feed(message)
 
-    async def run_events(self, deployment: Deployment, channel: str, wanted: "asyncio.Future[set[str]]") -> None:
+    async def run_events(self, deployment: LocalDeployment, channel: str, wanted: "asyncio.Future[set[str]]") -> None:
         """The same by the gateway's events."""
         url = f"{deployment.api}/v1/channels/{quote(channel, safe='')}/events"
         async with deployment.http.get(url, timeout=aiohttp.ClientTimeout(total=DEADLINE)) as answer:
@@ -105,7 +106,7 @@ class Following:
         return min(tokens) - begun if begun is not None and tokens else None
 
 
-async def run_once(deployment: Deployment, console: Console) -> bool:
+async def run_once(deployment: LocalDeployment, console: Console) -> bool:
     """Returns True if every text was read as it was produced; the table shows which were."""
     outcomes: list[Outcome] = []
     async with (
@@ -126,7 +127,7 @@ async def run_once(deployment: Deployment, console: Console) -> bool:
 
 
 async def _one_channel(
-    deployment: Deployment,
+    deployment: LocalDeployment,
     producer: TokenProducer,
     channel: str,
     seed: int,
@@ -136,11 +137,11 @@ async def _one_channel(
     following = Following()
     wanted: asyncio.Future[set[str]] = asyncio.get_running_loop().create_future()
     async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
-        if deployment.realtime is None:
+        if deployment.endpoint is None:
             tasks.create_task(following.run_events(deployment, channel, wanted))
         else:
             key = deployment.key
-            options = AblyOptions(key=lambda: key, client_id=CLIENT_ID, endpoint=deployment.realtime, tls=False)
+            options = AblyOptions(key=lambda: key, client_id=CLIENT_ID, endpoint=deployment.endpoint, tls=False)
             subscription = await stack.enter_async_context(Subscription(options, channel))
             tasks.create_task(following.run(subscription, wanted))
         model = SampleModel(producer, channel, Pace(tokens_per_second=60, thinking=0.2))
@@ -159,7 +160,7 @@ async def _one_channel(
     ]
 
 
-async def _stored(deployment: Deployment, response_id: str) -> Mapping[str, Any] | None:
+async def _stored(deployment: LocalDeployment, response_id: str) -> Mapping[str, Any] | None:
     """The finished record from the API, which the archive may still be writing."""
     record: Mapping[str, Any] | None = None
     for _ in range(int(10 / POLL_SECONDS)):

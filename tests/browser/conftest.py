@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from aiohttp import web
 
+from devtools.demo.process import running_demo
 from devtools.demo.web.server import Collaborators, DemoPage, Prompt
 from devtools.emulator.server import DEFAULT_KEY, LocalRealtime, demo_token
-from support.demo_process import running_demo
 from support.scenarios import Outcomes, run_scenarios
 
 CHANNEL = "chat:lean"

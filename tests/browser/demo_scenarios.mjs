@@ -1,6 +1,6 @@
 // The demo's page on a whole deployment. node demo_scenarios.mjs <address of the page> <scenario>[+<scenario>...]...
 import assert from 'node:assert/strict';
-import { isLive, runScenarios, summary, until, zeros } from './chromium.mjs';
+import { isLive, runScenarios, summary, until, zeros } from '../../devtools/chromium.mjs';
 
 const [address, ...groups] = process.argv.slice(2);
 

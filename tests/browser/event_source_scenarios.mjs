@@ -1,7 +1,7 @@
 // An EventSource of the browser on a gateway, which cuts its connections meanwhile.
 // node event_source_scenarios.mjs <address of the stream> <scenario>...
 import assert from 'node:assert/strict';
-import { runScenarios, until } from './chromium.mjs';
+import { runScenarios, until } from '../../devtools/chromium.mjs';
 
 const [address, ...groups] = process.argv.slice(2);
 const PAGE = new URL('/healthz', address).href; // any page of the same origin

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { ModelGateway } from './example_model.mjs';
-import { runScenarios, until } from './chromium.mjs';
+import { runScenarios, until } from '../../devtools/chromium.mjs';
 
 const groups = process.argv.slice(2);
 const { UPSTREAM, UPSTREAM_TOKEN = '', UPSTREAM_BRIDGE, REALTIME, REALTIME_KEY, JOINS = '8' } = process.env;

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import Ably from 'ably';
 import { build } from 'esbuild';
 import { Frames } from '../js/client_frames.mjs';
-import { isLive, runScenarios, summary, until, zeros } from './chromium.mjs';
+import { isLive, runScenarios, summary, until, zeros } from '../../devtools/chromium.mjs';
 
 const [address, ...groups] = process.argv.slice(2);
 const { port, channel } = await (await fetch(new URL('/config.json', address))).json();

@@ -43,8 +43,8 @@ async def on_relay(*groups: str, direct: bool = False, **environment: str) -> Ou
     settings = {"API_TOKENS": f"{TOKEN}=chat:*"}
     async with deployed(settings=settings, direct=direct) as deployment, example_model(deployment) as bridge:
         where = {"UPSTREAM": deployment.api, "UPSTREAM_BRIDGE": bridge, "UPSTREAM_TOKEN": TOKEN}
-        if deployment.realtime is not None:
-            where |= {"REALTIME": deployment.realtime, "REALTIME_KEY": deployment.key}
+        if deployment.endpoint is not None:
+            where |= {"REALTIME": deployment.endpoint, "REALTIME_KEY": deployment.key}
         return await run_scenarios(SCRIPT, *groups, deadline=DEADLINE, **where, **environment)
 
 

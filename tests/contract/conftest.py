@@ -8,10 +8,11 @@ import pytest
 
 from conftest import MakeTopics
 from devtools.kafka import LocalKafka
+from devtools.stores import opened
 from processor.ports.store import ResponseStore
 from support.kafka_scenarios import Play
 from support.kafka_stages import PARTITIONS, on_kafka, on_simulation
-from support.stores import KINDS, new_store_url, opened
+from support.stores import KINDS, new_store_url
 from topics.specs import TopicNames
 
 

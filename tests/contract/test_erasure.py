@@ -12,6 +12,7 @@ import obstore
 import pytest
 from obstore.store import from_url
 
+from devtools.stores import opened
 from processor.archive.bucket import Bucket
 from processor.archive.object_names import record_key
 from processor.archive.objects import ObjectStore
@@ -19,7 +20,6 @@ from processor.clock import Clock
 from processor.ports.store import Deletion, Entry, ResponseStore
 from support.around import Around
 from support.records import START, entry, tombstone
-from support.stores import opened
 from topics.records import Status
 
 DAY_MS = 86_400_000

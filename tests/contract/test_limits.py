@@ -13,6 +13,7 @@ import orjson
 import pytest
 from yarl import URL
 
+from devtools.stores import opened
 from processor.api.access import Access
 from processor.api.app import ApiParts, make_app
 from processor.core.text import json_length
@@ -21,7 +22,6 @@ from processor.reader.reader import Message, Reader
 from processor.telemetry.health import Health
 from processor.telemetry.metrics import Metrics
 from processor.telemetry.server import HttpServer
-from support.stores import opened
 from support.world import World
 from topics.codec import Decoder, Invalid, TokenRecord, encode_token_event
 from topics.limits import (

@@ -4,11 +4,12 @@ import random
 
 import pytest
 
+from devtools.stores import opened
 from processor.clock import Clock
 from processor.errors import StoreRefused
 from processor.ports.store import Deletion, Entry, Position, ResponseStore
 from support.records import DAY_MS, START, entry, record, tombstone
-from support.stores import ids, opened
+from support.stores import ids
 from topics.codec import encode_response
 from topics.records import Status
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from devtools.stores import opened
 from processor.ports.store import ResponseStore
 from support.records import DAY_MS, START, entry, tombstone
-from support.stores import ids, opened
+from support.stores import ids
 from topics.records import Status
 
 

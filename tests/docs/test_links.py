@@ -52,7 +52,7 @@ def test_the_pages_are_found() -> None:
 
 @pytest.mark.parametrize("page", [str(page.relative_to(ROOT)) for page in pages()])
 def test_every_relative_link_leads_somewhere(page: str) -> None:
-    template = page == "tests/faultlab/reliability.md"  # its links are those of the page that is made from it
+    template = page == "devtools/faultlab/reliability.md"  # its links are those of the page that is made from it
     assert list(broken(ROOT / "docs" / "results" / "reliability.md" if template else ROOT / page)) == []
 
 

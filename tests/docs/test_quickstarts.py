@@ -18,14 +18,15 @@ import pytest
 
 from conftest import MakeTopics
 from deploy.chart.values import read_values
+from devtools.direct_lab import direct_lab
 from devtools.documents import CommandHelp, command_help
 from devtools.emulator.auth import Key, Keyring, authorize_token
 from devtools.free_ports import free_port
 from devtools.kafka import LocalKafka
+from devtools.lab import laboratory
 from processor.api.capability import verified
 from processor.config.settings import Settings
-from support.direct_lab import direct_lab
-from support.lab import ROOT, laboratory
+from support.lab import ROOT
 from support.pages import FENCE
 from support.snippets import OPERATOR, PRODUCER, WEB, snippet
 from support.waiting import eventually

@@ -13,8 +13,11 @@ import aiohttp
 import pytest
 
 from conftest import MakeTopics
+from devtools.children import tied
 from devtools.kafka import LocalKafka
-from support.lab import ROOT, Lab, RelayProcess, ended, laboratory, tied
+from devtools.lab import Lab, laboratory
+from devtools.process import TokenstreamProcess
+from support.lab import ROOT, ended
 from support.waiting import eventually
 from topics.producer import TokenProducer
 
@@ -42,19 +45,17 @@ asyncio.run(main(*sys.argv[1:]))
 @asynccontextmanager
 async def laboratory_with_api(
     kafka: LocalKafka, make_topics: MakeTopics, directory: Path
-) -> AsyncIterator[tuple[Lab, RelayProcess, RelayProcess]]:
+) -> AsyncIterator[tuple[Lab, TokenstreamProcess, TokenstreamProcess]]:
     """(lab, relay, api), both ready."""
     async with laboratory(kafka.bootstrap, await make_topics(partitions=2)) as lab:
-        api = RelayProcess(lab.environment(STORE_URL=f"sqlite:///{directory}/s.db", API_TOKENS=TOKENS), "api")
-        lab.relays.append(api)
-        await api.start()
+        api = await lab.relay(ready=False, role="api", STORE_URL=f"sqlite:///{directory}/s.db", API_TOKENS=TOKENS)
         relay = await lab.relay(CANCEL_TIMEOUT=str(CANCEL_TIMEOUT))
         await api.ready()
         yield lab, relay, api
 
 
-async def cancel(api: RelayProcess, response_id: str, token: str = "own") -> int:
-    url = f"http://127.0.0.1:{api.port}/v1/responses/{response_id}/cancel"
+async def cancel(api: TokenstreamProcess, response_id: str, token: str = "own") -> int:
+    url = f"{api.url}/v1/responses/{response_id}/cancel"
     headers = {"Authorization": f"Bearer {token}"}
     async with (
         aiohttp.ClientSession() as session,
@@ -63,7 +64,7 @@ async def cancel(api: RelayProcess, response_id: str, token: str = "own") -> int
         return answer.status
 
 
-async def cancel_and_kill(api: RelayProcess, response_id: str) -> None:
+async def cancel_and_kill(api: TokenstreamProcess, response_id: str) -> None:
     assert await cancel(api, response_id) == 202
     await api.kill()
 
@@ -134,7 +135,7 @@ async def test_the_stop_reaches_the_producer_though_the_api_dies(
         assert not [record async for record in lab.read(names.controls) if b"other" in (record.value or b"")]
 
 
-async def counted(relay: RelayProcess, outcome: str) -> bool:
+async def counted(relay: TokenstreamProcess, outcome: str) -> bool:
     text = await relay.text("/metrics")
     lines = [line for line in text.splitlines() if line.startswith(f'tokenstream_cancels_total{{outcome="{outcome}"}}')]
     return [float(line.rsplit(" ", 1)[1]) for line in lines] == [1.0]

@@ -8,14 +8,15 @@ import pytest
 
 from conftest import MakeTopics
 from devtools.kafka import LocalKafka
-from support.lab import Lab, RelayProcess, laboratory
+from devtools.lab import Lab, laboratory
+from devtools.process import TokenstreamProcess
 from support.logs import is_of_the_load
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)
 
 
-def warnings(process: RelayProcess) -> list[str]:
+def warnings(process: TokenstreamProcess) -> list[str]:
     """Without what a loaded machine causes: stalls of the event loop, and checks that took too long to answer."""
     lines = [json.loads(line) for line in process.log.read_text().splitlines()]
     return [line["event"] for line in lines if line["level"] not in ("debug", "info") and not is_of_the_load(line)]

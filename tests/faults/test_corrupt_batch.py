@@ -1,8 +1,6 @@
 """A batch whose bytes were damaged on the broker's disk stops its own partition alone, and there is a way past it."""
 
-import asyncio
 import re
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -11,8 +9,10 @@ from aiokafka import AIOKafkaProducer
 
 from conftest import MakeTopics
 from devtools.kafka import LocalKafka
-from support.lab import Lab, RelayProcess, laboratory
-from support.raw_batches import Entry, batch, send_raw
+from devtools.lab import Lab, laboratory
+from devtools.process import PROGRAM, TokenstreamProcess
+from devtools.raw_batches import Entry, batch, send_raw
+from support.commands import run_command
 from support.waiting import eventually
 from topics.specs import TopicNames
 
@@ -33,18 +33,8 @@ def whole(response_id: str, text: str) -> list[Entry]:
 
 
 async def command(lab: Lab, *arguments: str) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "processor",
-        *arguments,
-        env=lab.environment() | {"PATH": "/usr/bin:/bin"},
-        cwd=Path(__file__).parents[2],
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    return process.returncode or 0, output.decode()
+    code, output = await run_command(*PROGRAM, *arguments, environment=lab.environment())
+    return code or 0, output
 
 
 async def write(lab: Lab) -> None:
@@ -60,7 +50,7 @@ def damage(data: Path, names: TopicNames) -> None:
     segment.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
 
 
-async def names_it(relay: RelayProcess, names: TopicNames) -> bool:
+async def names_it(relay: TokenstreamProcess, names: TopicNames) -> bool:
     return f"{names.tokens}-0 can't be read at offset 3" in await relay.text("/readyz")
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from devtools.faultlab.direct_rows import DIRECT_ROWS, DirectRow
+from devtools.faultlab.direct_running import run_direct_row
 from devtools.kafka import LocalKafka
-from faultlab.direct_rows import DIRECT_ROWS, DirectRow
-from faultlab.direct_running import run_direct_row
 
 MANY = 100
 """Readers beyond which a row is not run here."""

@@ -8,12 +8,13 @@ import pytest
 
 from conftest import MakeTopics
 from devtools.kafka import LocalKafka
-from support.lab import RelayProcess, laboratory
+from devtools.lab import laboratory
+from devtools.process import TokenstreamProcess
 
 pytestmark = pytest.mark.timeout(400)
 
 
-async def pause(relay: RelayProcess, stopped: float, running: float) -> None:
+async def pause(relay: TokenstreamProcess, stopped: float, running: float) -> None:
     relay.signal(signal.SIGSTOP)
     await asyncio.sleep(stopped)
     relay.signal(signal.SIGCONT)

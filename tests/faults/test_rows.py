@@ -2,14 +2,14 @@
 
 import pytest
 
+from devtools.faultlab import faults
+from devtools.faultlab.load import Shape
+from devtools.faultlab.results import Result
+from devtools.faultlab.rows import AblyRow
+from devtools.faultlab.running import run_row
+from devtools.faultlab.scenarios import poisoned_with
+from devtools.faultlab.stand import Setup, Stand
 from devtools.kafka import LocalKafka
-from faultlab import faults
-from faultlab.load import Shape
-from faultlab.results import Result
-from faultlab.rows import AblyRow
-from faultlab.running import run_row
-from faultlab.scenarios import poisoned_with
-from faultlab.stand import Setup, Stand
 from support.waiting import slowness
 
 pytestmark = pytest.mark.timeout(300)

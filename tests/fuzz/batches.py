@@ -21,12 +21,12 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 
+from devtools.raw_batches import CODECS, HEADER, around, batch, sealed
 from processor.core.dead_letters import headers_of, value_of
 from processor.core.items import Refused
 from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
 from processor.kafka.record_batches import Trouble, Unreadable, read_safely
-from support.raw_batches import CODECS, HEADER, around, batch, sealed
 from topics.codec import Decoder
 from topics.records import Reason
 

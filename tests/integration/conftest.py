@@ -1,11 +1,11 @@
-import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 
 import pytest
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord
 
 from devtools.emulator.server import LocalRealtime
 from devtools.kafka import LocalKafka
+from devtools.topic_reader import read_topic
 from support.token_log import Read
 
 
@@ -20,25 +20,6 @@ def read(kafka: LocalKafka) -> Read:
     """Everything the log of a topic holds, partition by partition."""
 
     async def read_all(topic: str) -> list[ConsumerRecord]:
-        consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, auto_offset_reset="earliest")
-        await consumer.start()
-        try:
-            async with asyncio.timeout(20):
-                partitions = [TopicPartition(topic, number) for number in await _partitions(consumer, topic)]
-                consumer.assign(partitions)
-                ends: Mapping[TopicPartition, int] = await consumer.end_offsets(partitions)
-                found: list[ConsumerRecord] = []
-                while len(found) < sum(ends.values()):
-                    for records in (await consumer.getmany(timeout_ms=200)).values():
-                        found += records
-                return found
-        finally:
-            await consumer.stop()
+        return [record async for record in read_topic(kafka.bootstrap, topic)]
 
     return read_all
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    await consumer._client._wait_on_metadata(topic)
-    found: set[int] = consumer.partitions_for_topic(topic)
-    return found

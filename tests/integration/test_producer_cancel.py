@@ -5,11 +5,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from conftest import MakeKafka, MakeTopics
 from devtools.kafka import LocalKafka
-from support.raw_batches import batch, sealed, send_raw
+from devtools.raw_batches import batch, sealed, send_raw
+from devtools.topic_reader import read_topic
 from support.waiting import eventually
 from topics import TokenProducer
 from topics.codec import TokenRecord, decode_record
@@ -38,17 +39,8 @@ async def producing(kafka: LocalKafka, names: TopicNames) -> AsyncIterator[Token
 
 async def events(kafka: LocalKafka, names: TopicNames, response_id: str) -> list[TokenRecord]:
     """What the log holds of a response."""
-    async with AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, auto_offset_reset="earliest") as consumer:
-        await consumer._client._wait_on_metadata(names.tokens)
-        partitions = [TopicPartition(names.tokens, number) for number in consumer.partitions_for_topic(names.tokens)]
-        consumer.assign(partitions)
-        ends = await consumer.end_offsets(partitions)
-        found: list[TokenRecord] = []
-        while any([await consumer.position(partition) < ends[partition] for partition in partitions]):
-            for records in (await consumer.getmany(timeout_ms=200)).values():
-                decoded = [decode_record(record.value) for record in records]
-                found += [each for each in decoded if isinstance(each, TokenRecord)]
-        return [record for record in found if record.response_id == response_id]
+    found = [decode_record(record.value) async for record in read_topic(kafka.bootstrap, names.tokens)]
+    return [each for each in found if isinstance(each, TokenRecord) and each.response_id == response_id]
 
 
 async def test_a_cancel_leaves_the_block_and_writes_the_stop(kafka: LocalKafka, topic_names: TopicNames) -> None:

@@ -6,6 +6,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from devtools.deployment import names_after
 from devtools.free_ports import free_ports
 from devtools.kafka import LocalKafka
 from processor.errors import KafkaUnavailable, TopicsUnfit
@@ -25,7 +26,7 @@ def connection(kafka: LocalKafka) -> KafkaConnection:
 
 @pytest.fixture
 def wanted(topics_prefix: str) -> TopicsWanted:
-    names = TopicNames(*(f"{topics_prefix}.{name}" for name in ("tokens", "responses", "dead-letters", "controls")))
+    names = names_after(topics_prefix)
     return TopicsWanted(names, max_response_bytes=4 * 2**20)
 
 

@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from devtools.direct_lab import DirectLab, direct_lab
 from devtools.kafka import LocalKafka
-from support.direct_lab import DirectLab, direct_lab
+from devtools.produced import KINDS, WORDS
 from support.nodes import ROOT
-from support.waiting import KINDS, WORDS, slowness
+from support.waiting import slowness
 from topics.codec import TokenRecord, decode_record
 from topics.producer import TokenProducer
 

@@ -1,31 +1,19 @@
 """What every dashboard must keep, checked on its JSON alone."""
 
 import functools
-import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
+from devtools.dashboards.boards import Json, panels
 from processor.telemetry.metrics import Metrics
-from support.lab import ROOT
 
-DASHBOARDS = ROOT / "deploy" / "grafana" / "dashboards"
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 VARIABLES = ("datasource", "job", "namespace", "pod")
 SELECTED = 'job=~"$job",namespace=~"$namespace",pod=~"$pod"'
 COLUMNS = 24
 SERIES = re.compile(r"([a-zA-Z_:][\w:]*)\{([^}]*)\}")
 OURS = re.compile(r"\b(?:tokenstream|process|python)_\w+\b(?!\{)")
-Json = Mapping[str, Any]
-
-
-def committed() -> dict[str, Json]:
-    return {path.name: json.loads(path.read_text()) for path in sorted(DASHBOARDS.glob("*.json"))}
-
-
-def panels(board: Json) -> list[Json]:
-    return [panel for panel in board["panels"] if panel["type"] != "row"]
 
 
 @functools.cache

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from observability.dashboard_rules import committed, known_series, panels
+from devtools.dashboards.boards import committed, panels
+from observability.dashboard_rules import known_series
 from processor.telemetry.metrics import Metrics
 from support.lab import ROOT
 

@@ -10,7 +10,8 @@ import pytest
 from deploy.grafana.generator.__main__ import boards
 from deploy.grafana.generator.grafana import rendered
 from deploy.grafana.generator.model import Board, Graph, Query, Row, Unit, arrange
-from observability.dashboard_rules import DASHBOARDS, committed, panels, problems
+from devtools.dashboards.boards import DASHBOARDS, committed, panels
+from observability.dashboard_rules import problems
 
 NAMES = ("archive.json", "delivery.json", "overview.json", "process.json")
 

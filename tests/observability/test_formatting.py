@@ -2,7 +2,7 @@
 
 import pytest
 
-from observability.formatting import written
+from devtools.dashboards.formatting import written
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from devtools.dashboards.boards import committed, panels
+from devtools.dashboards.drawing import draw
+from devtools.dashboards.observed import Seen, observe
+from devtools.dashboards.questions import unanswered
 from devtools.kafka import LocalKafka
-from observability.dashboard_rules import committed, panels
-from observability.drawing import draw
-from observability.observed import Seen, observe
-from observability.questions import unanswered
 
 pytestmark = pytest.mark.timeout(400)
 

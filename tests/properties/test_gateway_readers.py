@@ -6,9 +6,10 @@ from random import Random
 
 import pytest
 
+from devtools.event_readers import EventReader
 from support.examples import examples
 from support.gateway_log import logged, record_value, response_record, start, stop, token
-from support.gateway_readers import Connection, EventReader, Gateway
+from support.gateway_readers import Connection, Gateway
 
 CHANNELS = ("x", "y", "z")
 PLACES = {"x": 0, "y": 1, "z": 1}

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
+from devtools.judge.frames import check
 from processor.reader.frames import Message, sha256_of, utf16_length
 from simulation.coverage import Coverage
 from simulation.fates import check_cancel
@@ -20,7 +21,6 @@ from simulation.plan import Plan, Truth
 from simulation.produced import Produced, joined
 from simulation.realtime import Service
 from simulation.store_judge import StoreJudge
-from support.checker import check
 from topics.records import EndReason, Reason
 
 METADATA_BYTES = 4096

@@ -1,7 +1,6 @@
 """Running archives, and what feeds them."""
 
 import asyncio
-import signal
 import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 import orjson
 from aiokafka import AIOKafkaProducer
 
+from devtools.children import Child
 from devtools.kafka import LocalKafka
 from processor.archive.app import Archive, ArchiveSettings
 from processor.core.backoff import Backoff
@@ -60,10 +60,11 @@ async def send(producer: AIOKafkaProducer, topic: str, records: Iterable[Respons
     await asyncio.gather(*sent)
 
 
-class ArchiveProcess:
+class ArchiveProcess(Child):
     """`run_archive.py` as a child, to be killed."""
 
     def __init__(self, kafka: LocalKafka, names: TopicNames, store_url: str, log: Path) -> None:
+        super().__init__("The archive", log=log)
         self._options = {
             "bootstrap": kafka.bootstrap,
             "group": f"{names.responses}-archive",
@@ -71,34 +72,10 @@ class ArchiveProcess:
             "dead_letters": names.dead_letters,
             "store": store_url,
         }
-        self._log = log
-        self._process: asyncio.subprocess.Process | None = None
 
     async def start(self, **more: str) -> None:
-        with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, str(RUNNER), orjson.dumps(self._options | more).decode(), stdout=log, stderr=log
-            )
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
-    async def died(self, *, deadline: float = 40) -> int:
-        assert self._process is not None
-        async with asyncio.timeout(deadline):
-            return await self._process.wait()
-
-    async def kill(self) -> None:
-        assert self._process is not None
-        self._process.kill()
-        await self._process.wait()
-
-    async def stop(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(signal.SIGTERM)
-            await self.died()
+        self._command = (sys.executable, str(RUNNER), orjson.dumps(self._options | more).decode())
+        await super().start()
 
 
 @asynccontextmanager

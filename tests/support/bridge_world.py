@@ -1,6 +1,5 @@
 """A bridge within the test's process, between a model server that is real as far as HTTP goes, and a real Kafka."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,10 +8,10 @@ from time import monotonic
 from typing import Any
 
 import aiohttp
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from devtools.kafka import LocalKafka
 from devtools.model_server import ModelServer
+from devtools.topic_reader import read_topic
 from processor.bridge.access import BridgeAccess
 from processor.bridge.app import Bridge, BridgeOptions
 from processor.bridge.asking import Rules
@@ -53,7 +52,7 @@ class World:
 
     async def records(self, response_id: str) -> list[TokenRecord]:
         """Of one response in Kafka, in order."""
-        found = [decode_record(record.value) for record in await read_log(self.kafka.bootstrap, self.topic)]
+        found = [decode_record(record.value) async for record in read_topic(self.kafka.bootstrap, self.topic)]
         return [each for each in found if isinstance(each, TokenRecord) and each.response_id == response_id]
 
     async def ended(self, response_id: str) -> list[TokenRecord]:
@@ -123,22 +122,3 @@ async def bridge_world(
 
 async def _works(link: KafkaLink) -> bool:
     return await link.trouble() is None
-
-
-async def read_log(bootstrap: str, topic: str) -> list[ConsumerRecord]:
-    """Everything a topic holds, each partition in order."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
-    await consumer.start()
-    try:
-        async with asyncio.timeout(20):
-            await consumer._client._wait_on_metadata(topic)
-            partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
-            consumer.assign(partitions)
-            ends = await consumer.end_offsets(partitions)
-            found: list[ConsumerRecord] = []
-            while len(found) < sum(ends.values()):
-                for records in (await consumer.getmany(timeout_ms=200)).values():
-                    found += records
-            return found
-    finally:
-        await consumer.stop()

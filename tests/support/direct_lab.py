@@ -1,124 +1,14 @@
-"""The lab of the transport `direct`: relays and gateways as processes of their own, and readers of their streams."""
+"""What tests do with the lab of the transport `direct`: readers in the background, their texts, restarts."""
 
 import asyncio
-import contextlib
-import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from dataclasses import replace as with_changes
-from pathlib import Path
 
 import aiohttp
 
-from devtools.emulator.server import LocalRealtime
-from processor.kafka.connection import KafkaConnection
-from processor.kafka.topics_admin import TopicsWanted, apply
-from support.gateway_readers import Event, EventReader, read_events
-from support.lab import Lab, RelayProcess
+from devtools.event_readers import StreamReader
+from devtools.process import TokenstreamProcess
 from support.waiting import eventually
-from topics.specs import TopicNames
-
-MAX_RESPONSE_BYTES = 4 * 2**20
-
-
-class DirectLab(Lab):
-    """No setting of Ably is given."""
-
-    def __init__(self, bootstrap: str, names: TopicNames, store: Path) -> None:
-        super().__init__(bootstrap, names, LocalRealtime())
-        self._store = store
-
-    def environment(self, **changes: str) -> dict[str, str]:
-        assert self.names.frames is not None
-        ours = {
-            "REALTIME": "direct",
-            "FRAMES_TOPIC": self.names.frames,
-            "STORE_URL": f"sqlite:///{self._store / 'store.db'}",
-        }
-        settings = super().environment(**ours, **changes)
-        return {name: value for name, value in settings.items() if not name.startswith("TOKENSTREAM_ABLY_")}
-
-    def texts(self) -> dict[str, dict[str, str]]:
-        return {produced.response_id: hashes(produced.texts) for produced in self.produced}
-
-
-def hashes(texts: Mapping[str, str]) -> dict[str, str]:
-    return {part: hashlib.sha256(text.encode()).hexdigest() for part, text in texts.items()}
-
-
-@asynccontextmanager
-async def direct_lab(bootstrap: str, prefix: str, store: Path, *, partitions: int = 4) -> AsyncIterator[DirectLab]:
-    names = TopicNames(*(f"{prefix}.{topic}" for topic in ("tokens", "responses", "dead-letters", "controls")))
-    names = with_changes(names, frames=f"{prefix}.frames")
-    await apply(KafkaConnection(bootstrap), TopicsWanted(names, MAX_RESPONSE_BYTES), partitions=partitions)
-    lab = DirectLab(bootstrap, names, store)
-    try:
-        yield lab
-    finally:
-        await lab.close()
-
-
-def _set() -> asyncio.Event:
-    event = asyncio.Event()
-    event.set()
-    return event
-
-
-@dataclass
-class StreamReader:
-    """Reads streams as an `EventSource` does: after a lost connection it comes back with the last id."""
-
-    path: str
-    ports: list[int]
-    params: tuple[tuple[str, str], ...] = ()
-    pause: float = 0.0
-    """Seconds it waits after each piece that it reads: a slow reader."""
-    hold: asyncio.Event = field(default_factory=_set)
-    """The reader reads from its socket only while this is set."""
-    state: EventReader = field(default_factory=EventReader)
-    connections: int = 0
-    statuses: list[int] = field(default_factory=list)
-
-    async def run(self, session: aiohttp.ClientSession) -> None:
-        """Until it is cancelled, or the server answers that nothing more follows (204)."""
-        while True:
-            port = self.ports[self.connections % len(self.ports)]
-            self.connections += 1
-            with contextlib.suppress(aiohttp.ClientError, ConnectionError):
-                if await self._read(session, port):
-                    return
-            await asyncio.sleep(0.05)
-
-    async def _read(self, session: aiohttp.ClientSession, port: int) -> bool:
-        headers = {} if self.state.last_id is None else {"Last-Event-ID": self.state.last_id}
-        url = f"http://127.0.0.1:{port}{self.path}"
-        async with session.get(url, headers=headers, params=self.params) as answer:
-            self.statuses.append(answer.status)
-            if answer.status == 200:
-                async for event in stream_events(answer, self.pause):
-                    await self.hold.wait()
-                    self.state.take([event])
-            return answer.status == 204
-
-    def texts(self, response_ids: set[str]) -> dict[str, dict[str, str]]:
-        found = {}
-        for response_id in response_ids:
-            response = self.state.reader.responses.get(response_id)
-            if response is not None and response.finished:
-                found[response_id] = hashes({name: part.text for name, part in response.parts.items()})
-        return found
-
-
-async def stream_events(answer: aiohttp.ClientResponse, pause: float = 0.0) -> AsyncIterator[Event]:
-    waiting = b""
-    async for piece in answer.content.iter_any():
-        waiting += piece
-        whole, separator, waiting = waiting.rpartition(b"\n\n")
-        for event in read_events(whole + separator):
-            yield event
-        if pause:
-            await asyncio.sleep(pause)
 
 
 @asynccontextmanager
@@ -154,7 +44,7 @@ async def all_have(
     await eventually(look, deadline=deadline, every=0.2)
 
 
-async def restarted(process: RelayProcess) -> None:
+async def restarted(process: TokenstreamProcess) -> None:
     """Killed without warning, and started again on the same port."""
     await process.kill()
     await process.start()

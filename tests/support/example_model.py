@@ -3,15 +3,15 @@
 import asyncio
 import contextlib
 import json
-import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from aiohttp import web
 
-from devtools.children import Child
-from devtools.deployment import HOST, Deployment
-from devtools.free_ports import free_ports
+from devtools.deployment import LocalDeployment
+from devtools.free_ports import HOST
+from devtools.process import TokenstreamProcess, running
 
 CALL: Final = {"index": 0, "id": "call_1", "function": {"name": "weather", "arguments": '{"city":"Oslo"}'}}
 
@@ -45,7 +45,7 @@ def _chunk(*choices: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def example_model(deployment: Deployment) -> AsyncIterator[str]:
+async def example_model(deployment: LocalDeployment) -> AsyncIterator[str]:
     """The address of the bridge."""
     app = web.Application()
     app.router.add_post("/v1/chat/completions", _complete)
@@ -53,31 +53,11 @@ async def example_model(deployment: Deployment) -> AsyncIterator[str]:
     await runner.setup()
     try:
         await web.TCPSite(runner, HOST, 0).start()
-        async with _bridge(deployment, f"http://{HOST}:{runner.addresses[0][1]}/v1") as address:
-            yield address
+        async with _bridge(deployment, f"http://{HOST}:{runner.addresses[0][1]}/v1") as bridge:
+            yield bridge.url
     finally:
         await runner.cleanup()
 
 
-@contextlib.asynccontextmanager
-async def _bridge(deployment: Deployment, upstream: str) -> AsyncIterator[str]:
-    (port,) = free_ports(1)
-    address = f"http://{HOST}:{port}"
-    settings = {
-        "KAFKA_BOOTSTRAP_SERVERS": deployment.kafka.bootstrap,
-        "BRIDGE_UPSTREAM": upstream,
-        "BRIDGE_PORT": str(port),
-        "LOG_FORMAT": "console",
-    }
-    bridge = Child(
-        "The bridge",
-        *(sys.executable, "-m", "processor", "bridge"),
-        log=deployment.directory / "bridge.log",
-        environment={f"TOKENSTREAM_{name}": value for name, value in settings.items()},
-    )
-    bridge.start()
-    try:
-        await deployment.until_answers(bridge, f"{address}/readyz")
-        yield address
-    finally:
-        await bridge.stop()
+def _bridge(deployment: LocalDeployment, upstream: str) -> AbstractAsyncContextManager[TokenstreamProcess]:
+    return running(deployment.new("bridge", name="The bridge", BRIDGE_UPSTREAM=upstream, LOG_FORMAT="console"))

@@ -1,12 +1,12 @@
-"""Readers of a gateway in one process: a store in memory, a wire that keeps what was written, and a reader of the events."""
+"""Readers of a gateway in one process: a store in memory, a wire that keeps what was written."""
 
 import asyncio
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Self
+from typing import Self
 
+from devtools.event_readers import Event, read_events
 from processor.clock import Clock
 from processor.gateway.clients import StreamClient
 from processor.gateway.delivery import DeliveryParts, StreamDelivery
@@ -16,7 +16,6 @@ from processor.gateway.places import Once, SnapshotPlaces
 from processor.gateway.resume import beginning
 from processor.gateway.snapshots import Snapshots
 from processor.ports.store import Page, Position, StoredResponse
-from processor.reader.reader import Message, Reader, ReaderLimits
 
 MIB = 1024 * 1024
 
@@ -46,27 +45,6 @@ class MemoryRecords:
         found.sort(key=lambda each: each.record.started_at, reverse=True)
         finished = [each for each in found if each.record.finished][:limit]
         return Page(tuple(each for each in found if each in finished or not each.record.finished), None)
-
-
-@dataclass
-class Event:
-    name: str
-    id: str | None
-    data: Any
-
-
-def read_events(written: bytes) -> list[Event]:
-    """Events as an EventSource reads them: without comments and blocks that hold no data."""
-    events: list[Event] = []
-    for block in written.decode().split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in block.split("\n") if line and not line.startswith(":"))
-        if "data" in fields:
-            events.append(Event(fields.get("event", "message"), fields.get("id"), _data(fields["data"])))
-    return events
-
-
-def _data(text: str) -> Any:
-    return text if text == "[DONE]" else json.loads(text)
 
 
 class KeptWire:
@@ -105,37 +83,6 @@ class KeptWire:
     def abort(self) -> None:
         self.aborted = True
         self._room.set()
-
-
-class EventReader:
-    """Keeps the offset rule, as any reader of the contract does."""
-
-    def __init__(self) -> None:
-        self.reader = Reader(limits=ReaderLimits(finished=1_000, open=1_000))
-        self.last_id: str | None = None
-        self.names: list[str] = []
-
-    def take(self, events: Iterable[Event]) -> None:
-        for event in events:
-            self.names.append(event.name)
-            self.last_id = event.id if event.id is not None else self.last_id
-            if event.name == "snapshot":
-                self.reader.hydrate(event.data["data"])
-            elif event.name in ("start", "token", "part", "gap", "stop"):
-                fields = event.data
-                self.reader.feed(
-                    Message(
-                        name=fields["name"],
-                        data=fields["data"],
-                        headers=fields["headers"],
-                        client_id="tokenstream",
-                        id=fields["id"],
-                    )
-                )
-
-    def text(self, response_id: str = "r1") -> str:
-        response = self.reader.responses.get(response_id)
-        return "" if response is None else response.text
 
 
 @dataclass

@@ -1,66 +1,13 @@
-"""What tests of every area share. Import it as `from support.waiting import eventually`."""
+"""What tests of every area wait by. Import it as `from support.waiting import eventually`."""
 
 import asyncio
-import inspect
-import os
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Protocol, TypeVar, overload
+from typing import Protocol
 
-T = TypeVar("T")
+from devtools.waiting import eventually, slowness
 
-WORDS = (
-    "Hello ",
-    "wörld ",
-    "日本語",
-    "👩‍👩‍👧 ",
-    "\U0001f600",
-    "code()\n",
-    '"quoted" ',
-    "\\",
-    "שלום ",
-    "a",
-    " the ",
-    "né",
-)
-"""Of what tokens are made: scripts, surrogate pairs, quotes and escapes."""
-KINDS = {"text": "text", "reasoning": "reasoning", "call_1": "tool_call"}
-"""Parts of a response, and their kinds."""
-
-
-MOST_SLOWNESS = 3.0
-
-
-def slowness() -> float:
-    """How many times as long as on an idle machine things take now: processes that want to run, for each processor."""
-    return min(MOST_SLOWNESS, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
-
-
-@overload
-async def eventually(look: Callable[[], Awaitable[T]], *, deadline: float = ..., every: float = ...) -> T: ...
-@overload
-async def eventually(look: Callable[[], T], *, deadline: float = ..., every: float = ...) -> T: ...
-async def eventually(look: Callable[[], T | Awaitable[T]], *, deadline: float = 10.0, every: float = 0.02) -> T:
-    """Call `look` until what it returns is true, and return that.
-
-    `look` may be async, and may raise AssertionError for "not yet". After `deadline` seconds (of an idle machine: a busy one
-    gets more) the last AssertionError is raised again, or one that shows the last value.
-    """
-    until = time.monotonic() + deadline * slowness()
-    while True:
-        failure: AssertionError | None = None
-        value: T | None = None
-        try:
-            seen = look()
-            value = await seen if inspect.isawaitable(seen) else seen
-        except AssertionError as not_yet:
-            failure = not_yet
-        if value:
-            return value
-        if time.monotonic() > until:
-            raise failure or AssertionError(f"Still {value!r} after {deadline} s, from {look!r}.")
-        await asyncio.sleep(every)
+__all__ = ["comes_to", "eventually", "slowness", "until", "working"]
 
 
 async def comes_to(wanted: object, look: Callable[[], Awaitable[object]], *, deadline: float = 60.0) -> None:

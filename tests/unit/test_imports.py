@@ -83,6 +83,15 @@ def test_ports_import_only_types_and_the_standard_library() -> None:
     assert strangers == set()
 
 
+def test_development_tools_import_nothing_of_the_tests() -> None:
+    of_tests = {path.stem for path in (ROOT / "tests").iterdir() if not (ROOT / path.stem).exists()} | {"tests"}
+    tools = (ROOT / "devtools").rglob("*.py")
+    strangers = {
+        f"{path.name}: {name}" for path in tools for name in imported(path) if name.partition(".")[0] in of_tests
+    }
+    assert strangers == set()
+
+
 def test_only_the_command_line_knows_the_local_mode() -> None:
     strangers = {path for path in users("devtools") if not path.startswith(("devtools/", "processor/cli"))}
     assert strangers == set()

@@ -12,22 +12,21 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from devtools.emulator.server import LocalRealtime
+from devtools.deployment import create_topics
+from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
+from devtools.judge.frames import Report, check
 from devtools.kafka import LocalKafka
+from devtools.produced import Produced
+from devtools.stores import LocalPostgres
 from processor.ably.ably import AblyOptions
 from processor.ably.subscription import Interrupted, Subscription
-from processor.kafka.connection import KafkaConnection
-from processor.kafka.topics_admin import TopicsWanted, apply
 from processor.reader.frames import Message
-from support.checker import Report, check
-from support.stores import LocalPostgres
 from support.waiting import eventually
 from topics.specs import TopicNames
 
 NODE = "10.88.0.1"
 KAFKA_PORT, KAFKA_CONTROLLER_PORT, REALTIME_PORT, POSTGRES_PORT, WORK_PORT = 9092, 9093, 9094, 9095, 9096
 CHANNELS = tuple(f"chat:{number}" for number in range(6))
-KEY = "local.key:secret"
 PARTITIONS = 6
 
 Opened = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -68,15 +67,6 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Produced:
-    response_id: str
-    channel: str
-    pod: str
-    tokens: int
-    texts: dict[str, str]
-
-
 @dataclass
 class Work:
     """The questions that model pods answer: `open` it, and they get work; what they produced comes back."""
@@ -98,7 +88,7 @@ class Work:
     async def take(self, request: web.Request) -> web.Response:
         report = await request.json()
         channel, pod = self.given.pop(report["work"])
-        self.produced.append(Produced(report["responseId"], channel, pod, report["tokens"], report["texts"]))
+        self.produced.append(Produced(report["responseId"], channel, report["texts"], report["tokens"], pod))
         return web.json_response({})
 
     @asynccontextmanager
@@ -158,7 +148,7 @@ class Outside:
     realtime: LocalRealtime
     readers: Readers
     work: Work
-    key: str = KEY
+    key: str = DEFAULT_KEY
     checked: int = 0
     """How many of `work.produced` earlier steps have checked."""
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -279,15 +269,14 @@ async def outside() -> AsyncIterator[Outside]:
         kafka = LocalKafka(port=KAFKA_PORT, extra_properties=_kafka_at_the_node())
         stack.push_async_callback(kafka.close)
         await kafka.start(deadline=400)
-        wanted = TopicsWanted(names=TopicNames(), max_response_bytes=4 * 2**20)
-        await apply(KafkaConnection(bootstrap_servers=f"{NODE}:{KAFKA_PORT}"), wanted, partitions=PARTITIONS)
+        await create_topics(f"{NODE}:{KAFKA_PORT}", TopicNames(), PARTITIONS)
         postgres = await asyncio.to_thread(LocalPostgres)
         stack.callback(postgres.close)
-        realtime = LocalRealtime(key=KEY, admin=True, names=(NODE,))
+        realtime = LocalRealtime(admin=True, names=(NODE,))
         await realtime.start()
         work = Work()
         await stack.enter_async_context(work.served())
-        all_of_it = Outside(kafka, postgres, realtime, Readers(KEY, realtime.endpoint), work)
+        all_of_it = Outside(kafka, postgres, realtime, Readers(DEFAULT_KEY, realtime.endpoint), work)
         await stack.enter_async_context(
             forwarded(REALTIME_PORT, lambda: asyncio.open_connection("127.0.0.1", realtime.port))
         )

@@ -27,7 +27,7 @@ from deploy.node.workload import (
     values,
     write_values,
 )
-from support.stores import opened
+from devtools.stores import opened
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(1200)]

@@ -11,6 +11,11 @@ from support.waiting import eventually
 ROOT = Path(__file__).parents[3]
 CHART = str(ROOT / "helm" / "tokenstream")
 IMAGE, VERSION = "localhost/tokenstream", "0.1.0"
+PROGRAM = {
+    "model_pod.py": Path(__file__).with_name("model_pod.py"),
+    **{name: ROOT / name for name in ("devtools/demo/model.py", "devtools/demo/scripts.py", "devtools/produced.py")},
+}
+"""What a model's container runs, by its place in the volume: the image holds the product alone."""
 RESTRICTED = {
     "pod-security.kubernetes.io/enforce": "restricted",
     "pod-security.kubernetes.io/enforce-version": "latest",
@@ -73,7 +78,7 @@ def program() -> Object:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "model-program"},
-        "data": {"model_pod.py": Path(__file__).with_name("model_pod.py").read_text()},
+        "data": {path.name: path.read_text() for path in PROGRAM.values()},
     }
 
 
@@ -83,6 +88,7 @@ def model_pod_spec(world: Outside, grace: int = 60, rate: float = 45.0) -> Objec
         "WORK_FROM": f"http://{NODE}:{WORK_PORT}",
         "TOKENS_PER_SECOND": str(rate),
     }
+    items = [{"key": path.name, "path": place} for place, path in PROGRAM.items()]
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -99,7 +105,7 @@ def model_pod_spec(world: Outside, grace: int = 60, rate: float = 45.0) -> Objec
                 "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
             }
         ],
-        "volumes": [{"name": "program", "configMap": {"name": "model-program"}}],
+        "volumes": [{"name": "program", "configMap": {"name": "model-program", "items": items}}],
     }
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from devtools.stores import opened
 from processor.ports.store import ResponseStore
 from support.api_server import Api, serving
-from support.stores import opened
 
 
 @pytest.fixture

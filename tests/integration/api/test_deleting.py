@@ -9,6 +9,7 @@ import orjson
 import pytest
 from yarl import URL
 
+from devtools.stores import opened
 from processor.api.access import Access, fixed_tokens
 from processor.api.app import ApiLimits
 from processor.clock import Clock
@@ -16,7 +17,6 @@ from processor.config.values import read_api_tokens
 from processor.ports.store import STALE_MS, ResponseStore
 from support.api_server import Api, serving
 from support.records import entry
-from support.stores import opened
 from support.waiting import eventually
 from topics.records import Status
 

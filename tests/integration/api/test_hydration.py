@@ -8,20 +8,22 @@ import aiohttp
 import pytest
 
 from conftest import MakeTopics
+from devtools.emulator.server import DEFAULT_KEY
 from devtools.kafka import LocalKafka
+from devtools.lab import Lab, laboratory
+from devtools.process import TokenstreamProcess
 from processor.ably.ably import AblyOptions
 from processor.ably.subscription import Subscription
 from processor.reader.frames import Message
 from processor.reader.reader import Reader, ReaderLimits
-from support.lab import KEY, Lab, RelayProcess, laboratory
 
 CHANNELS = 4
 
 
-async def join(lab: Lab, service: RelayProcess, channel: str, after: float, ended: asyncio.Event) -> Reader:
+async def join(lab: Lab, service: TokenstreamProcess, channel: str, after: float, ended: asyncio.Event) -> Reader:
     """Subscribe, hold back, load `hydrate`, go on live; where something is missing, load the response again."""
     await asyncio.sleep(after)
-    options = AblyOptions(key=lambda: KEY, client_id="reader", endpoint=lab.realtime.endpoint, tls=False)
+    options = AblyOptions(key=lambda: DEFAULT_KEY, client_id="reader", endpoint=lab.realtime.endpoint, tls=False)
     reader = Reader("tokenstream", ReaderLimits(finished=1_000))
     base = f"http://127.0.0.1:{service.port}/v1"
     async with Subscription(options, channel) as live, aiohttp.ClientSession() as http:

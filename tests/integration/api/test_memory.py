@@ -10,8 +10,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from devtools.stores import opened
 from support.records import START, entry
-from support.stores import new_store_url, opened
+from support.stores import new_store_url
 from support.waiting import eventually
 from topics.records import Status
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from devtools.stores import opened
 from processor.api.app import ApiParts, make_app
 from processor.telemetry.health import Health
 from processor.telemetry.metrics import Metrics
 from processor.telemetry.server import HttpServer
 from support.api_server import RecordingControls, tokens
 from support.records import START, entry
-from support.stores import opened
 from topics.records import Status
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance,negative_data_rejection"

@@ -6,9 +6,9 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer
 
 from devtools.kafka import LocalKafka
+from devtools.stores import opened
 from support.archives import archiving, producing, send
 from support.records import record
-from support.stores import opened
 from support.waiting import eventually
 from topics.records import Status
 from topics.specs import TopicNames

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from devtools.stores import opened
 from processor.archive.bucket import Bucket, Stored
 from processor.archive.directory import LOCK_FILE, STAGED, STAGED_SECONDS
 from processor.archive.object_names import pointer_key
@@ -19,7 +20,7 @@ from processor.clock import Clock
 from processor.ports.store import Deletion, Entry
 from support.around import Around
 from support.records import START, entry, tombstone
-from support.stores import new_store_url, opened
+from support.stores import new_store_url
 from topics.records import Status
 
 

@@ -8,7 +8,7 @@ from conftest import MakeTopics
 from devtools.kafka import LocalKafka
 from support.archives import archive_process, producing, send
 from support.records import record
-from support.stores import opened
+from devtools.stores import opened
 from support.waiting import eventually
 
 BOUND = 400 * 1024

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from devtools.stores import opened
 from processor.archive.sql import SqlStore
 from processor.clock import Clock
 from processor.errors import SchemaOutdated, SettingsError, StoreUnavailable
 from support.records import entry
-from support.stores import new_store_url, opened
+from support.stores import new_store_url
 from topics.records import Status
 
 

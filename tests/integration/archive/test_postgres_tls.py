@@ -13,10 +13,11 @@ from urllib.parse import urlencode
 import pytest
 from sqlalchemy.engine import make_url
 
+from devtools.stores import opened
 from processor.errors import StoreUnavailable
 from support.records import entry
 from support.secured import KEY_PASSWORD, Certificates, make_certificates
-from support.stores import new_store_url, opened
+from support.stores import new_store_url
 
 SSL_REQUEST = struct.pack(">ii", 8, 80877103)
 CHUNK = 65_536

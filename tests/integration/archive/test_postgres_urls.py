@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from devtools.free_ports import free_port
+from devtools.stores import opened
 from processor.archive.opening import open_patiently
 from processor.archive.sql import SqlStore
 from processor.archive.stores import open_store
@@ -21,7 +22,7 @@ from processor.errors import SettingsError
 from processor.ports.store import ResponseStore
 from processor.telemetry.metrics import Metrics
 from support.records import entry
-from support.stores import new_store_url, opened
+from support.stores import new_store_url
 from topics.records import Status
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from devtools.kafka import LocalKafka
+from devtools.stores import LocalPostgres, opened
 from processor.archive.sql import SqlStore
 from processor.archive.verify import VerifyReport, verify
 from processor.clock import Clock
@@ -21,7 +22,7 @@ from processor.telemetry.metrics import Metrics
 from support.archives import archive_process, archiving, producing, send
 from support.around import Around
 from support.records import record
-from support.stores import LocalPostgres, new_store_url, opened
+from support.stores import new_store_url
 from support.waiting import eventually, slowness
 from topics.records import ResponseRecord
 from topics.specs import TopicNames
@@ -79,7 +80,7 @@ async def test_killed_between_store_and_acknowledgement_nothing_is_missing_or_tw
             await send(producer, topic_names.responses, records(300, 300 * partition), partition)
         for _ in range(2):
             await process.start(die_after_batches="1")
-            assert await process.died() == -signal.SIGKILL
+            assert await process.ended() == -signal.SIGKILL
         await process.start()
         async with opened(url) as store:
             await eventually(lambda: whole(kafka, topic_names, store, 1200), deadline=40, every=0.5)

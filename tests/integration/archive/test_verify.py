@@ -6,6 +6,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from devtools.kafka import LocalKafka
+from devtools.stores import opened
 from processor.archive.retention import NotDeletable, delete_response
 from processor.archive.verify import verify
 from processor.clock import Clock
@@ -13,7 +14,6 @@ from processor.kafka.connection import KafkaConnection
 from processor.kafka.tombstones import KafkaTombstones
 from processor.ports.store import STALE_MS
 from support.records import START, entry, record
-from support.stores import opened
 from topics.codec import encode_response
 from topics.records import Status
 from topics.specs import TopicNames

@@ -8,9 +8,10 @@ from yarl import URL
 
 from devtools.kafka import LocalKafka
 from devtools.model_server import USAGE
+from devtools.topic_reader import read_topic
 from processor.bridge.asking import Rules
 from processor.config.values import ApiToken
-from support.bridge_world import bridge_world, read_log
+from support.bridge_world import bridge_world
 from support.waiting import eventually
 from topics.codec import TokenRecord
 from topics.openai_channel import ChannelTemplate
@@ -41,7 +42,7 @@ async def test_a_stream_passes_unchanged_and_is_in_kafka(kafka: LocalKafka, topi
         assert (records[0].channel, records[0].metadata) == ("chat:1", {"model": "m-large", "created": 1763860000})
         assert text_of(records) == TEXT
         assert (records[-1].reason, records[-1].usage) == ("stop", USAGE)
-        raw = await read_log(kafka.bootstrap, topic_names.tokens)
+        raw = [record async for record in read_topic(kafka.bootstrap, topic_names.tokens)]
         assert [dict(record.headers).get("traceparent") for record in raw] == [
             parent.encode(),
             *[None] * (len(raw) - 1),

@@ -4,20 +4,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from conftest import MakeTopics
-from devtools.emulator.server import LocalRealtime
+from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
 from devtools.free_ports import free_port
 from devtools.kafka import LocalKafka
-from integration.cli.commands import kafka_settings, tokenstream
+from integration.cli.commands import kafka_environment, tokenstream
 from processor.ably.ably import AblyOptions
 from processor.cli.doctor import CheckResult, kafka_findings, service_findings, store_findings
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.topics_admin import TopicsWanted
-from support.lab import KEY
 
 LINES = ["kafka", "topics", "sizes", "service", "clock", "key", "capabilities", "history", "store"]
 
 
-def options(endpoint: str, key: str = KEY) -> AblyOptions:
+def options(endpoint: str, key: str = DEFAULT_KEY) -> AblyOptions:
     return AblyOptions(key=lambda: key, client_id="tokenstream", endpoint=endpoint, tls=False)
 
 
@@ -28,10 +27,10 @@ def states(findings: list[CheckResult]) -> dict[str, bool | None]:
 async def test_the_doctor_finds_nothing_wrong_where_nothing_is(
     kafka: LocalKafka, make_topics: MakeTopics, tmp_path: Path
 ) -> None:
-    async with LocalRealtime(key=KEY, admin=True) as realtime:
+    async with LocalRealtime(key=DEFAULT_KEY, admin=True) as realtime:
         environment = {
-            **kafka_settings(kafka.bootstrap, await make_topics()),
-            "TOKENSTREAM_ABLY_KEY": KEY,
+            **kafka_environment(kafka.bootstrap, await make_topics()),
+            "TOKENSTREAM_ABLY_KEY": DEFAULT_KEY,
             "TOKENSTREAM_ABLY_ENDPOINT": realtime.endpoint,
             "TOKENSTREAM_ABLY_TLS": "false",
             "TOKENSTREAM_STORE_URL": f"sqlite:///{tmp_path / 'store.db'}",
@@ -63,7 +62,7 @@ async def test_a_missing_topic_is_told_with_the_command_that_makes_it(
 
 
 async def test_a_wrong_key_fails_and_what_depends_on_it_is_not_looked_at() -> None:
-    async with LocalRealtime(key=KEY) as realtime:
+    async with LocalRealtime(key=DEFAULT_KEY) as realtime:
         found = await service_findings(options(realtime.endpoint, "local.key:wrong"), "chat:1")
     assert states(found) == {"service": True, "clock": True, "key": False, "capabilities": None, "history": None}
 
@@ -88,7 +87,7 @@ async def test_a_directory_that_may_not_be_written_fails(tmp_path: Path) -> None
 
 
 async def test_the_probes_channel_is_asked_about_where_one_is_set() -> None:
-    async with LocalRealtime(key=KEY) as realtime:
+    async with LocalRealtime(key=DEFAULT_KEY) as realtime:
         good = await service_findings(options(realtime.endpoint), "chat:1", "probe:1")
         wrong = await service_findings(options(realtime.endpoint, "local.key:wrong"), "chat:1", "probe:1")
     assert (states(good)["probe"], states(wrong)["probe"]) == (True, None)

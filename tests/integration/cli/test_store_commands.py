@@ -7,7 +7,8 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from devtools.kafka import LocalKafka
-from integration.cli.commands import Terminal, kafka_settings, start, tokenstream
+from devtools.terminal import Terminal, start
+from integration.cli.commands import kafka_environment, tokenstream
 from processor.archive.stores import open_store
 from processor.ports.store import Entry, Position
 from support.records import entry, record
@@ -89,7 +90,7 @@ async def test_pruning_counts_first_and_deletes_then(tmp_path: Path) -> None:
 async def test_what_the_store_lacks_is_found_and_mended_and_what_is_deleted_stays_so(
     kafka: LocalKafka, topic_names: TopicNames, tmp_path: Path
 ) -> None:
-    environment = {**store_settings(tmp_path), **kafka_settings(kafka.bootstrap, topic_names)}
+    environment = {**store_settings(tmp_path), **kafka_environment(kafka.bootstrap, topic_names)}
     async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap) as producer:
         for response_id in ("r-1", "r-2"):
             value = encode_response(record(response_id))
@@ -121,7 +122,7 @@ async def test_finished_days_of_an_object_store_are_compacted(tmp_path: Path) ->
 async def test_a_cancel_is_written_for_the_channel_given_or_stored(
     kafka: LocalKafka, topic_names: TopicNames, tmp_path: Path
 ) -> None:
-    environment = kafka_settings(kafka.bootstrap, topic_names) | store_settings(tmp_path)
+    environment = kafka_environment(kafka.bootstrap, topic_names) | store_settings(tmp_path)
     await tokenstream("archive", "migrate", environment=environment)
     await keep(environment, entry("r-done"), entry("r-open", channel="chat:7", status=Status.STREAMING))
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from conftest import MakeTopics
 from devtools.free_ports import free_port
 from devtools.kafka import LocalKafka
-from integration.cli.commands import Terminal, start, tokenstream
-from support.lab import Lab, laboratory
+from devtools.lab import Lab, laboratory
+from devtools.terminal import Terminal, start
+from integration.cli.commands import tokenstream
 from support.waiting import eventually
 
 TEXT = "Hello wörld 日本語 👩‍👩‍👧\n second line \x1b[31m\n"
@@ -68,7 +69,7 @@ async def test_following_ends_cleanly_when_it_is_interrupted(
         assert process.stdout is not None
         async with asyncio.timeout(30):
             assert (await process.stdout.readline()).startswith(b"s0-r0 ")
-        url = f"127.0.0.1:{lab.relays[0].port}"
+        url = f"127.0.0.1:{lab.processes[0].port}"
         top = await tokenstream(
             "top", url, "--every", "0.5", "--count", "1", "--json", environment=settings(lab, tmp_path)
         )

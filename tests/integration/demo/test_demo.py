@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from devtools.demo.process import running_demo
 from support.commands import run_command
-from support.demo_process import running_demo
 
 
 async def run_demo(*arguments: str, directory: Path) -> tuple[int | None, str]:

@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from devtools.deployment import MAX_RESPONSE_BYTES
 from devtools.kafka import LocalKafka
 from processor.clock import Clock
 from processor.core.framer import Frame
@@ -15,7 +16,6 @@ from processor.kafka.connection import KafkaConnection
 from processor.kafka.topics_admin import TopicsWanted, apply
 from processor.ports.realtime import Link, LinkState
 from processor.service.service import in_background
-from support.direct_lab import MAX_RESPONSE_BYTES
 from support.secured import AUTHORIZED
 from support.waiting import eventually
 from topics.specs import TopicNames

@@ -10,9 +10,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from devtools.direct_lab import DirectLab, direct_lab
+from devtools.event_readers import StreamReader, stream_events
 from devtools.kafka import LocalKafka
-from support.direct_lab import DirectLab, StreamReader, all_have, direct_lab, reading, restarted, stream_events
-from support.lab import Produced, RelayProcess
+from devtools.process import TokenstreamProcess
+from devtools.produced import Produced
+from support.direct_lab import all_have, reading, restarted
 from support.waiting import eventually
 from topics.producer import TokenProducer
 
@@ -25,7 +28,7 @@ async def lab(kafka: LocalKafka, topics_prefix: str, tmp_path: Path) -> AsyncIte
         yield lab
 
 
-def readers_of(count: int, *gateways: RelayProcess) -> list[StreamReader]:
+def readers_of(count: int, *gateways: TokenstreamProcess) -> list[StreamReader]:
     """Of all channels each, so that every reader has every text."""
     ports = [gateway.port for gateway in gateways]
     params = tuple(("channel", f"chat:{number}") for number in range(CHANNELS))
@@ -123,7 +126,7 @@ async def test_a_reader_that_comes_back_late_gets_what_ended_meanwhile(lab: Dire
     assert "snapshot" in reader.state.names[before:]
 
 
-async def finished(lab: DirectLab, process: RelayProcess) -> bool:
+async def finished(lab: DirectLab, process: TokenstreamProcess) -> bool:
     return await process.metric("tokenstream_responses_finished_total") >= len(lab.produced)
 
 
@@ -167,7 +170,7 @@ async def lab_response(lab: DirectLab, response_id: str) -> AsyncIterator[Callab
 
         async def give(text: str) -> None:
             await response.token(text)
-            produced.texts["text"] += text
+            produced.add("text", text)
 
         yield give
 
@@ -211,7 +214,7 @@ async def test_a_reader_that_takes_nothing_does_not_delay_a_stop(lab: DirectLab)
     assert errors_of(process) == []
 
 
-def errors_of(process: RelayProcess) -> list[str]:
+def errors_of(process: TokenstreamProcess) -> list[str]:
     """What was logged as an error since the stop was asked for."""
     _, _, log = process.log.read_text().partition('"event":"stopping"')
     lines = log.splitlines()[1:]

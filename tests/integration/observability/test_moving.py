@@ -9,14 +9,15 @@ import pytest
 
 from conftest import MakeTopics
 from devtools.kafka import LocalKafka
-from support.lab import RelayProcess, laboratory
+from devtools.lab import laboratory
+from devtools.process import TokenstreamProcess
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(300)
 SAMPLE = re.compile(r"^tokenstream_(?P<name>\w+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$", re.MULTILINE)
 
 
-async def samples(relay: RelayProcess) -> dict[str, float]:
+async def samples(relay: TokenstreamProcess) -> dict[str, float]:
     """By name, or `name{labels}`; 0 for what is not there."""
     shown = SAMPLE.finditer(await relay.text("/metrics"))
     names = {found["name"] + (f"{{{found['labels']}}}" if found["labels"] else ""): found["value"] for found in shown}

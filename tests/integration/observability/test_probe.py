@@ -13,14 +13,15 @@ import pytest
 
 from conftest import MakeTopics
 from devtools.kafka import LocalKafka
+from devtools.lab import Lab, laboratory
+from devtools.stores import opened
 from processor.api.access import Access
 from processor.api.app import ApiParts
 from processor.config.loading import load_settings
 from processor.probe.probe import Plan, Probe, Result
 from processor.service.probe_role import build_probe
 from processor.telemetry.metrics import Metrics
-from support.lab import ROOT, Lab, laboratory
-from support.stores import opened
+from support.lab import ROOT
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)

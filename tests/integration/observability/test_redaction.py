@@ -19,7 +19,8 @@ from aiokafka import AIOKafkaProducer
 from conftest import MakeTopics
 from devtools.emulator.server import LocalRealtime
 from devtools.kafka import LocalKafka
-from support.lab import Lab, RelayProcess
+from devtools.lab import Lab
+from devtools.process import TokenstreamProcess
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(400)
@@ -54,9 +55,9 @@ class Stage:
         self._lab = lab
         self._filtered = filtered
         self.store = directory / "store.db"
-        self.processes: list[RelayProcess] = []
+        self.processes: list[TokenstreamProcess] = []
 
-    async def start(self, role: str, *, ready: bool = True, **changes: str) -> RelayProcess:
+    async def start(self, role: str, *, ready: bool = True, **changes: str) -> TokenstreamProcess:
         store = f"sqlite:///{self.store}"
         settings = {
             "LOG_LEVEL": "debug",
@@ -64,10 +65,9 @@ class Stage:
             "STORE_URL": store,
             "API_TOKENS": f"{BEARER}=chat:*",
         }
-        environment = self._lab.environment(GAP_TIMEOUT="0.5", **({"ABLY_KEY": KEY} | settings | changes))
-        process = RelayProcess(environment, role, () if self._filtered else (*UNFILTERED, role))
+        program = () if self._filtered else (*UNFILTERED, role)
+        process = self._lab.new(role, program=program, GAP_TIMEOUT="0.5", **({"ABLY_KEY": KEY} | settings | changes))
         self.processes.append(process)
-        self._lab.relays.append(process)
         await process.start()
         if ready:
             await process.ready()
@@ -158,7 +158,7 @@ async def play(stage: Stage, lab: Lab) -> None:
     await relay.stop()
 
 
-async def request_as_people_do(api: RelayProcess) -> None:
+async def request_as_people_do(api: TokenstreamProcess) -> None:
     url = f"http://127.0.0.1:{api.port}/v1"
     bearers = (
         f"Bearer {BEARER}",

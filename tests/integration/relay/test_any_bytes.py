@@ -8,8 +8,10 @@ from aiokafka import AIOKafkaProducer
 
 from conftest import MakeTopics
 from devtools.kafka import LocalKafka
-from support.lab import Lab, RelayProcess, assert_faultless, laboratory
-from support.raw_batches import Entry, batch, sealed, send_raw
+from devtools.lab import Lab, laboratory
+from devtools.process import TokenstreamProcess
+from devtools.raw_batches import Entry, batch, sealed, send_raw
+from support.lab import assert_faultless
 from support.waiting import comes_to, eventually
 
 pytestmark = pytest.mark.timeout(120)
@@ -107,7 +109,7 @@ async def transaction(producer: AIOKafkaProducer, lab: Lab, response_id: str) ->
         await producer.send_and_wait(lab.names.tokens, value, key=key, partition=0)
 
 
-async def at_rest(relay: RelayProcess, end: int) -> bool:
+async def at_rest(relay: TokenstreamProcess, end: int) -> bool:
     names = ("consumer_lag_records", "consumed_offset", "committed_offset")
     assert [await relay.metric(f"tokenstream_{name}") for name in names] == [0, end, end]
     return True

@@ -4,11 +4,11 @@ import json
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 
 from conftest import MakeTopics
 from devtools.kafka import LocalKafka
-from support.lab import Lab, laboratory
+from devtools.lab import Lab, laboratory
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(120)
@@ -48,26 +48,12 @@ BAD: list[tuple[str, bytes | None, bytes | None]] = [
 
 
 async def letters(lab: Lab) -> list[tuple[str, bytes | None, bytes | None]]:
-    consumer = AIOKafkaConsumer(
-        lab.names.dead_letters,
-        bootstrap_servers=lab.bootstrap,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-    )
-    await consumer.start()
     found: list[tuple[str, bytes | None, bytes | None]] = []
-    try:
-        ends = await consumer.end_offsets(consumer.assignment())
-        for partition, end in ends.items():
-            while await consumer.position(partition) < end:
-                for records in (await consumer.getmany(partition, timeout_ms=300)).values():
-                    for record in records:
-                        headers = dict(record.headers)
-                        assert headers["tokenstream-topic"].decode() == lab.names.tokens
-                        assert int(headers["tokenstream-offset"]) >= 0
-                        found.append((headers["tokenstream-reason"].decode(), record.key, record.value))
-    finally:
-        await consumer.stop()
+    async for record in lab.read(lab.names.dead_letters):
+        headers = dict(record.headers)
+        assert headers["tokenstream-topic"].decode() == lab.names.tokens
+        assert int(headers["tokenstream-offset"]) >= 0
+        found.append((headers["tokenstream-reason"].decode(), record.key, record.value))
     return found
 
 

@@ -13,7 +13,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from conftest import MakeTopics
 from devtools.kafka import LocalKafka
-from support.lab import Lab, laboratory
+from devtools.lab import Lab, laboratory
 from support.waiting import eventually
 from topics.codec import encode_token_event
 from topics.records import Event
@@ -100,7 +100,7 @@ async def test_a_dead_letter_that_its_topic_refuses_is_cut_until_it_is_taken(
         assert value.startswith(kept)
         assert headers["tokenstream-sha256"].decode() == sha256(value).hexdigest()
         assert headers["tokenstream-size"] == b"400000"
-        await eventually(lab.relays[0].is_ready, deadline=60, every=0.1)
+        await eventually(lab.processes[0].is_ready, deadline=60, every=0.1)
 
 
 async def first_dead_letter(lab: Lab) -> tuple[bytes, dict[str, bytes]]:

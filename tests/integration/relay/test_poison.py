@@ -11,7 +11,9 @@ from aiokafka import AIOKafkaProducer
 from conftest import MakeTopics
 from devtools.free_ports import free_port
 from devtools.kafka import LocalKafka
-from support.lab import Lab, RelayProcess, laboratory
+from devtools.lab import Lab, laboratory
+from devtools.process import TokenstreamProcess
+from support.lab import ROOT
 from support.waiting import comes_to, eventually
 
 pytestmark = pytest.mark.timeout(240)
@@ -48,7 +50,7 @@ async def letters(lab: Lab) -> list[tuple[str, int, str]]:
     return found
 
 
-async def has_read(relay: RelayProcess) -> bool:
+async def has_read(relay: TokenstreamProcess) -> bool:
     return await relay.has_started() and await relay.metric("tokenstream_records_consumed_total") > 0
 
 
@@ -61,13 +63,12 @@ class Owners:
         self.notes.touch()
         self.started = 0
 
-    async def next(self) -> RelayProcess:
+    async def next(self) -> TokenstreamProcess:
         self.started += 1
         assert self.started <= MOST_OWNERS, "one owner after the other is lost to the record"
         command = (sys.executable, str(HERE / "run_mortal.py"), json.dumps({"notes": str(self.notes)}))
-        environment = self.lab.environment(GAP_TIMEOUT="1") | {"PYTHONPATH": "."}
-        relay = RelayProcess(environment, command=command)
-        self.lab.relays.append(relay)
+        relay = self.lab.new(program=command, GAP_TIMEOUT="1")
+        relay.environment["PYTHONPATH"] = str(ROOT)
         await relay.start()
         return relay
 

@@ -1,9 +1,6 @@
 """`tokenstream relay --processes N`: one group, N processes, one start and one end."""
 
-import asyncio
-import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,34 +8,31 @@ from pathlib import Path
 import psutil
 
 from conftest import MakeTopics
+from devtools.children import Child
 from devtools.kafka import LocalKafka
+from devtools.lab import Lab, laboratory
+from devtools.process import PROGRAM
 from processor.config.loading import load_settings
 from processor.service.processes import environments, exit_code
-from support.lab import Lab, laboratory
 from support.waiting import eventually
 
 
 @asynccontextmanager
-async def two_relays(lab: Lab, log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    with log.open("wb") as stderr:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "processor", "relay", "--processes", "2"),
-            env={**os.environ, **lab.environment(HTTP_PORT="0", HTTP_HOST="127.0.0.1")},
-            stderr=stderr,
-        )
+async def two_relays(lab: Lab, log: Path) -> AsyncIterator[Child]:
+    environment = lab.environment(HTTP_PORT="0", HTTP_HOST="127.0.0.1")
+    process = Child("Two relays", *PROGRAM, "relay", "--processes", "2", log=log, environment=environment)
+    await process.start()
     try:
         yield process
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        await process.kill()
 
 
-def relays_of(process: asyncio.subprocess.Process) -> list[psutil.Process]:
+def relays_of(process: Child) -> list[psutil.Process]:
     return psutil.Process(process.pid).children()
 
 
-async def both_relays(process: asyncio.subprocess.Process) -> list[psutil.Process]:
+async def both_relays(process: Child) -> list[psutil.Process]:
     await eventually(lambda: len(relays_of(process)) == 2, deadline=60)
     return relays_of(process)
 
@@ -51,11 +45,9 @@ async def test_two_processes_share_the_partitions_and_stop_clean(
         await lab.all_finished()
         assert len(relays_of(process)) == 2
         assert await connections_of(lab) >= 2
-        process.terminate()
-        async with asyncio.timeout(100):
-            assert await process.wait() == 0, (tmp_path / "log").read_text()[-3000:]
+        assert await process.stop(100) == 0, process.tail()
         verdict = lab.verdict()
-        assert verdict.faultless_for_readers(), verdict
+        assert not verdict.wrong, verdict
 
 
 async def connections_of(lab: Lab) -> int:
@@ -70,13 +62,11 @@ async def test_one_that_ends_ends_all_and_a_killed_parent_leaves_none(
         async with two_relays(lab, tmp_path / "log") as process:
             relays = await both_relays(process)
             relays[0].send_signal(signal.SIGKILL)
-            async with asyncio.timeout(100):
-                assert await process.wait() == 1
+            assert await process.ended(100) == 1
             assert not any(relay.is_running() for relay in relays)
         async with two_relays(lab, tmp_path / "log") as process:
             relays = await both_relays(process)
-            process.kill()
-            await process.wait()
+            await process.kill()
             await eventually(lambda: not psutil.wait_procs(relays, timeout=0)[1], deadline=100)
 
 

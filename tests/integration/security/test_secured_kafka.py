@@ -2,9 +2,7 @@
 refuses.
 """
 
-import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,9 @@ import pytest
 
 from conftest import MakeTopics
 from devtools.kafka import LocalKafka
-from support.lab import Lab, RelayProcess, laboratory
+from devtools.lab import Lab, laboratory
+from devtools.process import PROGRAM, TokenstreamProcess
+from support.commands import run_command
 from support.secured import KEY_PASSWORD, PASSWORD, Certificates, bearer_token
 from support.waiting import eventually
 
@@ -146,7 +146,7 @@ async def test_a_password_and_a_certificate_that_change_are_picked_up_without_a_
         await lab.progress(frames=20)
     await lab.all_finished()
     verdict = lab.verdict()
-    assert verdict.faultless_for_readers(), verdict
+    assert not verdict.wrong, verdict
     assert verdict.repeated_as_published == 0, verdict
     for produced in lab.produced:
         assert await eventually(lambda: stored_response(process, produced.response_id), deadline=30)  # noqa: B023
@@ -168,16 +168,11 @@ async def set_password(secured: LocalKafka, user: str, password: str) -> None:
     )
 
 
-async def started(lab: Lab, role: str, settings: Mapping[str, str], *, ready: bool = True) -> RelayProcess:
-    process = RelayProcess(lab.environment(**settings), role)
-    lab.relays.append(process)
-    await process.start()
-    if ready:
-        await process.ready()
-    return process
+async def started(lab: Lab, role: str, settings: Mapping[str, str], *, ready: bool = True) -> TokenstreamProcess:
+    return await lab.relay(role=role, ready=ready, **settings)
 
 
-async def failing_kafka(process: RelayProcess) -> str:
+async def failing_kafka(process: TokenstreamProcess) -> str:
     """Returns what `/readyz` reports of Kafka; empty until it fails for a reason."""
     lines = (await process.text("/readyz")).splitlines()
     return next((line for line in lines if line.startswith("kafka: failing") and "not verified" not in line), "")
@@ -187,13 +182,13 @@ async def lab_saw_stop(lab: Lab) -> None:
     await eventually(lambda: lab.finished() == 1, deadline=30)
 
 
-async def stored_response(process: RelayProcess, response_id: str) -> dict[str, Any] | None:
+async def stored_response(process: TokenstreamProcess, response_id: str) -> dict[str, Any] | None:
     text = await process.text(f"/v1/responses/{response_id}")
     record = json.loads(text) if text else {}
     return record if record.get("status") == "complete" else None
 
 
-async def delete(process: RelayProcess, response_id: str) -> int:
+async def delete(process: TokenstreamProcess, response_id: str) -> int:
     async with (
         aiohttp.ClientSession() as session,
         session.delete(
@@ -205,14 +200,7 @@ async def delete(process: RelayProcess, response_id: str) -> int:
 
 
 async def tokenstream(lab: Lab, settings: Mapping[str, str], *arguments: str, standard_input: str = "") -> str:
-    command = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "processor", *arguments),
-        env=lab.environment(**settings),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    async with asyncio.timeout(60):
-        printed, _ = await command.communicate(standard_input.encode())
-    assert command.returncode == 0, printed.decode()
-    return printed.decode()
+    environment = lab.environment(**settings)
+    code, printed = await run_command(*PROGRAM, *arguments, environment=environment, given=standard_input)
+    assert code == 0, printed
+    return printed

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from devtools.event_readers import EventReader
 from processor.errors import StoreUnavailable
 from processor.gateway.clients import MAX_QUEUE_BYTES, StreamState
 from processor.gateway.formats import StreamFormat
@@ -12,7 +13,7 @@ from processor.gateway.positions import StreamPosition
 from processor.gateway.resume import ResumeAfter, beginning
 from processor.ports.store import Page
 from support.gateway_log import logged, part, record_value, response_record, start, stop, token
-from support.gateway_readers import Connection, EventReader, Gateway, MemoryRecords
+from support.gateway_readers import Connection, Gateway, MemoryRecords
 from support.waiting import eventually
 
 

@@ -9,13 +9,14 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from devtools.event_readers import Event, read_events
 from processor.api.access import Access, fixed_tokens
 from processor.config.values import ApiToken
 from processor.errors import StoreUnavailable
 from processor.gateway.http import KEEP_ALIVE_SECONDS
 from processor.ports.store import Page
 from support.gateway_log import record_value, start, stop, token
-from support.gateway_readers import Event, MemoryRecords, read_events
+from support.gateway_readers import MemoryRecords
 from support.served_gateway import Served, serving
 from support.waiting import eventually
 

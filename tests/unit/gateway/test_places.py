@@ -5,11 +5,12 @@ import gc
 import aiohttp
 import pytest
 
+from devtools.event_readers import read_events
 from processor.gateway.places import PATIENCE, Once, SnapshotPlace, SnapshotPlaces
 from processor.gateway.snapshots import FirstPage
 from processor.gateway.transcripts import ResponseSnapshot
 from support.gateway_log import record_value, start, token
-from support.gateway_readers import Connection, Gateway, read_events
+from support.gateway_readers import Connection, Gateway
 from support.served_gateway import Served, serving
 from support.waiting import until
 

@@ -1,6 +1,6 @@
-from devtools.bench.checking import Verdict
 from devtools.bench.figures import Observed, figures, spread
 from devtools.bench.load import Load
+from devtools.judge.frames import Report
 
 LOAD = Load(name="t", responses=2, tokens=3)
 # Response 0 hands over its start at 0 s and a token each second; response 1 the same, half a second later.
@@ -20,7 +20,7 @@ def observed() -> Observed:
 
 
 def test_a_tokens_latency_is_from_its_own_handing_over_though_it_shared_a_frame() -> None:
-    told = figures(LOAD, observed(), Verdict(tokens=6, frames=6, token_frames=4), TIMES)
+    told = figures(LOAD, observed(), Report(tokens=6, frames=6, text_frames=4), TIMES)
     assert told.latency is not None
     assert told.latency.count == 6
     assert told.latency.longest == 1.5  # token 2 of response 0: handed over at 2, there at 3.5
@@ -28,20 +28,20 @@ def test_a_tokens_latency_is_from_its_own_handing_over_though_it_shared_a_frame(
 
 
 def test_a_first_token_counts_from_its_responses_start() -> None:
-    told = figures(LOAD, observed(), Verdict(), TIMES)
+    told = figures(LOAD, observed(), Report(), TIMES)
     assert told.first_token is not None
     assert (told.first_token.count, told.first_token.longest) == (2, 1.25)
 
 
 def test_the_longest_time_without_text_is_told_with_its_beginning() -> None:
-    told = figures(LOAD, observed(), Verdict(), None)
+    told = figures(LOAD, observed(), Report(), None)
     assert (told.stall, told.stall_began) == (1.75, 1.75)
     assert told.response_stall == 2.25  # response 0 had text at 1.25, and then at 3.5
     assert told.latency is None
 
 
 def test_the_line_holds_every_token_and_the_first_text_after_a_moment_is_found() -> None:
-    told = figures(LOAD, observed(), Verdict(), None, [1.5, 9.0])
+    told = figures(LOAD, observed(), Report(), None, [1.5, 9.0])
     assert sum(told.line) == 6
     assert told.resumed == [1.75, 5.0]
     assert told.last_final == 5.5

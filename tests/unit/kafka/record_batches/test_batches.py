@@ -2,8 +2,8 @@
 
 import pytest
 
+from devtools.raw_batches import CODECS, around, batch, sealed
 from processor.kafka.record_batches.batches import BatchedRecord, Corrupt, Fault, RecordBatch, Unreadable, frames
-from support.raw_batches import CODECS, around, batch, sealed
 
 MIB = 1 << 20
 ENTRIES = [(b"k", b"v%d" % number, [("hhhhhhhh", b"x")]) for number in range(4)]

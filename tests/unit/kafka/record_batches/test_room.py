@@ -4,9 +4,9 @@ import tracemalloc
 
 import pytest
 
+from devtools.raw_batches import CODECS, batch
 from fuzz.batches import BOUND, Reader, reader
 from processor.kafka.record_batches import fetches
-from support.raw_batches import CODECS, batch
 
 BATCHES, RECORDS = 40, 3
 SIZE = BOUND // 4
