@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ class Measured:
     lost: int = 0
     repeated: int = 0
     reordered: int = 0
+    stall: float = 0.0
+    """The longest time in which no token came, of any response."""
 
 
 class PeerRun:
@@ -144,6 +147,7 @@ def _measured(seen: dict[str, Any], sampler: Sampler, since: float, began: float
         lost=seen["lost"],
         repeated=seen["repeated"],
         reordered=seen["reordered"],
+        stall=seen["stall"],
     )
 
 
@@ -192,6 +196,7 @@ async def _ours(run: Run, sampler: Sampler, since: float, began: float) -> Measu
         p99=latency.p99 if latency is not None else 0.0,
         first_p99=first.p99 if first is not None else 0.0,
         repeated=seen.repeated,
+        stall=seen.stall,
     )
 
 
@@ -202,6 +207,7 @@ async def run_peers(kafka: LocalKafka, directory: Path, seed: int, seconds: floa
     """`seconds` is how long each paced load lasts."""
     backlog = Load(name="peers-backlog", responses=300, channels=300, seed=seed)
     result = Result(scenario="peers", title="Centrifugo beside the relay", load=described(backlog), seed=seed)
+    result.add("load average of the machine before", os.getloadavg()[0])
     _add_backlog(result, *[await measure(kafka, directory, who, backlog) for who in (OURS, PEER)])
     for rate in RATES:
         load = _paced(f"peers-{rate:g}", rate, seconds, seed)
@@ -247,6 +253,7 @@ def _add_killed(result: Result, ours: Measured, peer: Measured) -> None:
     for name, each in ((OURS, ours), (PEER, peer)):
         _add_order(result, f"killed, {name}", each)
         result.add(f"killed, {name}, tokens repeated", each.repeated)
+        result.add(f"killed, {name}, longest time without a token", each.stall, "s")
 
 
 def _add_order(result: Result, at: str, each: Measured) -> None:
