@@ -6,6 +6,7 @@ It speaks Centrifugo's JSON protocol. A subscriber whose connection ends connect
 import asyncio
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,7 @@ def judge(order: Order, kept: Sequence[tuple[float, str]]) -> dict[str, Any]:
     times = read_times(Path(order.times))
     latency = spread([moment - times[number][seq] for moment, number, seq in judged.tokens])
     first = spread([moment - times[number][0] for moment, number, seq in judged.tokens if seq == 1])
-    moments = [moment for moment, _, _ in judged.tokens]
+    moments = sorted(moment for moment, _, _ in judged.tokens)
     return {
         "lost": judged.lost(),
         "repeated": judged.repeated,
@@ -155,6 +156,7 @@ def judge(order: Order, kept: Sequence[tuple[float, str]]) -> dict[str, Any]:
         "tokens": len(judged.tokens),
         "first": min(moments, default=0.0),
         "last": max(moments, default=0.0),
+        "stall": max((later - moment for moment, later in pairwise(moments)), default=0.0),
         "latency": None if latency is None else msgspec.to_builtins(latency),
         "first_token": None if first is None else msgspec.to_builtins(first),
     }

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,11 +15,11 @@ from devtools.bench.backlog import MIB, described
 from devtools.bench.centrifugo import Centrifugo
 from devtools.bench.load import Load
 from devtools.bench.results import Result
-from devtools.bench.run import READY_SECONDS, Run, first_taken_over, running, sampled
-from devtools.bench.stage import Stage, staged
-from devtools.bench.usage import Sampler
+from devtools.bench.run import READY_SECONDS, UNPACED, Run, first_taken_over, running, sampled
 from devtools.bench.worker_process import WorkerProcess
+from devtools.deployment import LocalDeployment, names_after, on_broker
 from devtools.kafka import LocalKafka
+from devtools.usage import Sampler
 
 PRODUCE = "devtools.bench.peer_produce"
 OBSERVE = "devtools.bench.peer_observe"
@@ -48,12 +49,14 @@ class Measured:
     lost: int = 0
     repeated: int = 0
     reordered: int = 0
+    stall: float = 0.0
+    """The longest time in which no token came, of any response."""
 
 
 class PeerRun:
     """Centrifugo on topics of its own, with a producer and subscribers that wait for it."""
 
-    def __init__(self, stage: Stage, load: Load) -> None:
+    def __init__(self, stage: LocalDeployment, load: Load) -> None:
         self.stage = stage
         self.load = load
         self.times = stage.directory / f"{load.name}.times"
@@ -71,17 +74,16 @@ class PeerRun:
     @contextlib.asynccontextmanager
     async def subscribed(self) -> AsyncIterator[WorkerProcess]:
         """Centrifugo runs, and subscribers have subscribed."""
-        self.peer.child.start()
+        await self.peer.child.start()
         try:
             order = {**self._told, "endpoint": self.peer.endpoint}
             async with WorkerProcess(OBSERVE, order, self.stage.directory / "observer.log") as observer:
                 await observer.answer(READY_SECONDS)
                 yield observer
         finally:
-            self.peer.child.kill()
+            await self.peer.child.kill()
 
     def sampler(self) -> Sampler:
-        assert self.peer.child.pid is not None
         return Sampler({PEER: self.peer.child.pid})
 
 
@@ -99,7 +101,7 @@ async def _sampling(sampler: Sampler) -> AsyncIterator[None]:
 # The peer
 
 
-async def peer_backlog(stage: Stage, load: Load) -> Measured:
+async def peer_backlog(stage: LocalDeployment, load: Load) -> Measured:
     """The backlog is complete when Centrifugo's consumer starts. Its time begins with the first record that a subscriber got."""
     run = PeerRun(stage, load)
     async with run.producer() as producer:
@@ -113,7 +115,7 @@ async def peer_backlog(stage: Stage, load: Load) -> Measured:
     return _measured(seen, sampler, 0.0, seen["first"])
 
 
-async def peer_pace(stage: Stage, load: Load, *, killed: bool = False) -> Measured:
+async def peer_pace(stage: LocalDeployment, load: Load, *, killed: bool = False) -> Measured:
     run = PeerRun(stage, load)
     async with run.producer() as producer, run.subscribed() as observer:
         sampler = run.sampler()
@@ -122,9 +124,9 @@ async def peer_pace(stage: Stage, load: Load, *, killed: bool = False) -> Measur
             await producer.tell({"produce": True})
             if killed:
                 await asyncio.sleep(KILL_AFTER)
-                run.peer.child.kill()
+                await run.peer.child.kill()
                 await asyncio.sleep(BACK_AFTER)
-                run.peer.child.start()
+                await run.peer.child.start()
             await producer.answer(WITHIN)
             await observer.tell({"within": WITHIN if killed else 10.0})
             seen = await observer.answer(2 * WITHIN)
@@ -144,35 +146,35 @@ def _measured(seen: dict[str, Any], sampler: Sampler, since: float, began: float
         lost=seen["lost"],
         repeated=seen["repeated"],
         reordered=seen["reordered"],
+        stall=seen["stall"],
     )
 
 
 # Ours
 
 
-async def our_backlog(stage: Stage, load: Load) -> Measured:
+async def our_backlog(stage: LocalDeployment, load: Load) -> Measured:
     async with running(stage, load, timed=True, produce=PRODUCE) as run:
         await run.produce()
-        relay = stage.new_relay()
-        relay.start()
+        await stage.new().start()
         async with sampled(stage) as sampler:
             await run.finished(WITHIN)
-        return await _ours(run, sampler, 0.0, first_taken_over(stage.relays))
+        return await _ours(run, sampler, 0.0, first_taken_over(stage.processes))
 
 
-async def our_pace(stage: Stage, load: Load, *, killed: bool = False) -> Measured:
-    relay = stage.new_relay()
-    relay.start()
-    await stage.until_ready(relay)
+async def our_pace(stage: LocalDeployment, load: Load, *, killed: bool = False) -> Measured:
+    relay = stage.new()
+    await relay.start()
+    await relay.ready()
     async with running(stage, load, timed=True, repeats_allowed=killed, produce=PRODUCE) as run:
         async with sampled(stage) as sampler, asyncio.TaskGroup() as tasks:
             began = time.monotonic()
             producing = tasks.create_task(run.produce())
             if killed:
                 await asyncio.sleep(KILL_AFTER)
-                relay.kill()
+                await relay.kill()
                 await asyncio.sleep(BACK_AFTER)
-                stage.new_relay().start()
+                await stage.new().start()
             await producing
             await run.finished(WITHIN)
         return await _ours(run, sampler, began, began)
@@ -181,7 +183,7 @@ async def our_pace(stage: Stage, load: Load, *, killed: bool = False) -> Measure
 async def _ours(run: Run, sampler: Sampler, since: float, began: float) -> Measured:
     """Raises Unsound where a token was lost or out of order, so that both are 0 in what it returns."""
     seen = await run.judge()
-    name = run.stage.relays[0].child.name
+    name = run.stage.processes[0].name
     latency, first = seen.latency, seen.first_token
     return Measured(
         tokens=seen.tokens,
@@ -192,6 +194,7 @@ async def _ours(run: Run, sampler: Sampler, since: float, began: float) -> Measu
         p99=latency.p99 if latency is not None else 0.0,
         first_p99=first.p99 if first is not None else 0.0,
         repeated=seen.repeated,
+        stall=seen.stall,
     )
 
 
@@ -202,6 +205,7 @@ async def run_peers(kafka: LocalKafka, directory: Path, seed: int, seconds: floa
     """`seconds` is how long each paced load lasts."""
     backlog = Load(name="peers-backlog", responses=300, channels=300, seed=seed)
     result = Result(scenario="peers", title="Centrifugo beside the relay", load=described(backlog), seed=seed)
+    result.add("load average of the machine before", os.getloadavg()[0])
     _add_backlog(result, *[await measure(kafka, directory, who, backlog) for who in (OURS, PEER)])
     for rate in RATES:
         load = _paced(f"peers-{rate:g}", rate, seconds, seed)
@@ -219,7 +223,9 @@ def _paced(name: str, rate: float, seconds: float, seed: int) -> Load:
 async def measure(kafka: LocalKafka, directory: Path, who: str, load: Load, *, killed: bool = False) -> Measured:
     """One of both under the load, on topics and with subscribers of its own."""
     mine = msgspec.structs.replace(load, name=f"{load.name}-{who}")
-    async with staged(kafka, directory / mine.name, mine.name, partitions=PARTITIONS) as stage:
+    async with on_broker(
+        kafka, directory / mine.name, names_after(mine.name), partitions=PARTITIONS, settings=UNPACED
+    ) as stage:
         if not mine.tokens_per_second:
             return await (our_backlog if who == OURS else peer_backlog)(stage, mine)
         return await (our_pace if who == OURS else peer_pace)(stage, mine, killed=killed)
@@ -247,6 +253,7 @@ def _add_killed(result: Result, ours: Measured, peer: Measured) -> None:
     for name, each in ((OURS, ours), (PEER, peer)):
         _add_order(result, f"killed, {name}", each)
         result.add(f"killed, {name}, tokens repeated", each.repeated)
+        result.add(f"killed, {name}, longest time without a token", each.stall, "s")
 
 
 def _add_order(result: Result, at: str, each: Measured) -> None:

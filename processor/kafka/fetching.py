@@ -1,10 +1,10 @@
 """Fetches for a consumer of the group in place of aiokafka's fetcher, with one request and one task per broker.
 
 aiokafka (0.14) iterates three times over all partitions for each answer, wakes four tasks, and makes timers and futures
-for each. With a record or two in an answer, that was more than half of the relay's cost.
+for each. With a record or two in an answer, that was a third to a half of the relay's cost.
 It uses these internals of the library: the subscription's assignment and its states, the client's `send` (see
 `record_batches.fetches`), the coordinator's errors, and the fetcher's routine, which it ends.
- `tests/integration/relay/test_kafka_internals.py` fails when they change.
+`tests/integration/relay/test_kafka_internals.py` fails when they change.
 """
 
 import asyncio
@@ -31,7 +31,8 @@ MAX_BYTES: Final = 50 * 1024 * 1024
 MAX_PARTITION_BYTES: Final = 2 * 1024 * 1024
 RETRY: Final = 0.1
 """Seconds before a broker that can't be reached, or that refused a partition, is asked again."""
-NO_ASSIGNMENT: Final = 0.05
+NOTHING_TO_ASK: Final = 0.05
+"""Seconds after which the caller gets its turn while no partition can be read: one may be taken over by then."""
 LEADER_MOVED: Final = (NotLeaderForPartitionError, LeaderNotAvailableError, UnknownTopicOrPartitionError)
 
 Drained = dict[TopicPartition, Sequence[Any]]
@@ -57,7 +58,7 @@ class Fetching:
         self._coordinator.check_errors()
         with self._subscriptions.fetch_context():
             if not await self._follow_assignment():
-                await asyncio.sleep(min(wait, NO_ASSIGNMENT))
+                await asyncio.sleep(min(wait, NOTHING_TO_ASK))
                 return {}
             if not self._ready:
                 self._ask()
@@ -158,7 +159,7 @@ class Fetching:
     async def _answers(self, wait: float) -> None:
         """Waits until a broker has answered. Raises what a broker refuses."""
         if not self._asking:
-            await asyncio.sleep(wait)
+            await asyncio.sleep(min(wait, NOTHING_TO_ASK))
             return
         await asyncio.wait(self._asking.values(), timeout=wait, return_when=asyncio.FIRST_COMPLETED)
         for node in [node for node, task in self._asking.items() if task.done()]:

@@ -78,7 +78,6 @@ class LogFollower:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level=self._isolation_level,
-            fetch_max_wait_ms=250,
             retry_backoff_ms=100,
             metadata_max_age_ms=int(LOOK_FOR_PARTITIONS * 1000),
         )

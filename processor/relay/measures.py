@@ -8,7 +8,8 @@ from processor.ports.log import TokensConsumer
 from processor.relay.worker import PartitionWorker
 from processor.telemetry.metrics import Metrics
 
-OLDEST_INTERVAL = 1.0
+PARTITIONS_INTERVAL = 1.0
+"""Seconds between two looks at each partition by itself."""
 
 
 class Measures:
@@ -16,7 +17,7 @@ class Measures:
         self._metrics = metrics
         self._consumer = consumer
         self._shown: set[int] = set()
-        self._oldest_at = 0.0
+        self._partitions_at = 0.0
 
     def show(self, workers: Mapping[int, PartitionWorker], paused: int, now: float) -> None:
         """`now` is monotonic seconds."""
@@ -30,14 +31,13 @@ class Measures:
         metrics.paused_partitions.set(paused)
         for worker in workers.values():
             self._count(worker.pipeline.take_counts())
-        oldest_due = now - self._oldest_at >= OLDEST_INTERVAL
+        if now - self._partitions_at < PARTITIONS_INTERVAL:
+            return
+        self._partitions_at = now
         for number, worker in workers.items():
             if worker.running:
                 self._show_partition(number, worker, statuses[number])
-                if oldest_due:
-                    self._show_oldest(number, worker, now)
-        if oldest_due:
-            self._oldest_at = now
+                self._show_oldest(number, worker, now)
 
     def forget(self, number: int) -> None:
         """The partition is given up."""

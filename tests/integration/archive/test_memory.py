@@ -6,9 +6,9 @@ import pytest
 
 from conftest import MakeTopics
 from devtools.kafka import LocalKafka
+from devtools.stores import opened
 from support.archives import archive_process, producing, send
 from support.records import record
-from devtools.stores import opened
 from support.waiting import eventually
 
 BOUND = 400 * 1024
