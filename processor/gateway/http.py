@@ -362,7 +362,7 @@ class EventsV1:
 
 
 async def _taken(place: SnapshotPlace) -> None:
-    """Raises ApiError 503 where so many readers wait for snapshots that this one would wait for too long."""
+    """Raises ApiError 503 if this reader would wait too long for its snapshot, because many others wait for theirs."""
     try:
         async with asyncio.timeout(PLACE_SECONDS):
             await place.take()

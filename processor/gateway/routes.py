@@ -49,7 +49,7 @@ class StreamRoute:
 def find_stream(target: str, *, alone: bool) -> StreamRoute | None:
     """Returns None for a path that the api in the same process may serve; a gateway that is `alone` has no such api.
 
-    Raises ApiError 404 for a path that is none, 400 for one that is not UTF-8.
+    Raises ApiError 404 for an unknown path, 400 for one that is not UTF-8.
     """
     match segments(target):
         case ["", "v1", "openapi.json"] if alone:

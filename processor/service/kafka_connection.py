@@ -1,4 +1,4 @@
-"""How the settings say that Kafka is reached."""
+"""Reads the connection to Kafka from the settings."""
 
 from typing import Any
 

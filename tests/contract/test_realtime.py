@@ -26,7 +26,7 @@ Fault = TypeVar("Fault")
 
 
 def possible(fault: Fault | None) -> Fault:
-    """Skips the test where the service cannot have the fault; `CAPABILITIES` says which these are."""
+    """Skips the test where the service cannot have the fault; `CAPABILITIES` lists them."""
     if fault is None:
         pytest.skip("the service cannot have this fault")
     return fault

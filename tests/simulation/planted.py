@@ -1,6 +1,6 @@
 """`python -m simulation.planted NAME`: runs the seeds, or the scenario, of a planted bug. Exits with 0 where it is found.
 
-Each bug needs a process of its own: it is written into the source as it is imported, and nothing else is changed.
+Each bug needs a process of its own: it is written into the source during its import, and nothing else is changed.
 Without a name it reads names from standard input, runs each in a fork of itself, and then writes `exit` and the exit code.
 It has imported the libraries by then, which takes longer than most bugs do.
 """

@@ -13,7 +13,7 @@ from simulation.plants import Plant
 
 TESTS = Path(__file__).parents[1]
 RARE = 400
-"""Runs. A bug that is looked for in so many is left to `make test-all`."""
+"""Runs. A bug that needs this number or more is left to `make test-all`."""
 
 
 def name_of(plant: Plant) -> str:

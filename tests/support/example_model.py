@@ -1,4 +1,4 @@
-"""What the example chat needs beside a relay: a model server that answers as it is asked to, behind a real bridge."""
+"""What the example chat needs beside a relay: a model server that answers as the request asks, behind a real bridge."""
 
 import asyncio
 import contextlib

@@ -40,7 +40,7 @@ class ForbidsChannels(Protocol):
 
 
 class LimitsRates(Protocol):
-    """A service that refuses what comes too fast."""
+    """A service that refuses messages that arrive too fast."""
 
     def slow(self, channel: str) -> None:
         """The rate of the channel is exceeded."""

@@ -1,4 +1,4 @@
-"""A reader follows its channel over the service's outages, and leaves nothing of the SDK behind."""
+"""A reader follows its channel over the service's outages, and closes everything that the SDK opened."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""A pipeline says since when its oldest token waits, wherever the token is: early, queued or sent."""
+"""A pipeline reports since when its oldest token waits, wherever the token is: early, queued or sent."""
 
 import orjson
 

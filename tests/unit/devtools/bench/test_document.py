@@ -53,8 +53,8 @@ def test_a_page_without_a_place_is_refused() -> None:
 def test_a_target_is_met_or_missed_with_its_reason_and_what_was_not_measured_says_so() -> None:
     met = fill(page("targets"), report(backlog=150_000.0))
     assert "| Backlog, required | at least 100,000 tokens/s | 150,000 tokens/s | met |" in met
-    assert "| Backlog, sought | at least 250,000 tokens/s | 150,000 tokens/s | **missed** |" in met
-    assert "- Backlog, sought: " in met
+    assert "| Backlog, desired | at least 250,000 tokens/s | 150,000 tokens/s | **missed** |" in met
+    assert "- Backlog, desired: " in met
     assert "not measured" in met
 
 
