@@ -19,12 +19,12 @@ POLL_SECONDS = 0.05
 
 
 def tied() -> tuple[str, ...]:
-    """Returns what stands before a command so that it ends with the thread that starts it, also by SIGKILL."""
+    """Returns the words to put before a command so that it ends with the thread that starts it, also by SIGKILL."""
     return (sys.executable, "-I", "-S", str(TIED), str(os.getpid()))
 
 
 def tail(log: Path, lines: int = 20) -> str:
-    """Returns the last lines of a log; empty where there is none."""
+    """Returns the last lines of a log; empty if there is no log."""
     text = log.read_text(errors="replace") if log.exists() else ""
     return "\n".join(text.splitlines()[-lines:])
 
@@ -120,7 +120,7 @@ class Child:
 
     async def until_answers(self, url: str, deadline: float = READY_SECONDS, every: float = POLL_SECONDS) -> None:
         """Returns when the URL answers 200. Raises ChildFailed when the child ends, or does not answer in time."""
-        said = "nothing"
+        reported = "nothing"
         try:
             async with asyncio.timeout(deadline * slowness()), aiohttp.ClientSession() as http:
                 while True:
@@ -128,17 +128,19 @@ class Child:
                     status, text = await asked(http, url)
                     if status == 200:
                         return
-                    said = text or said
+                    reported = text or reported
                     await asyncio.sleep(every)
         except TimeoutError:
-            raise ChildFailed(f"{self.name} was not ready in {deadline:g} s; it said: {said}\n{self.tail()}") from None
+            raise ChildFailed(
+                f"{self.name} was not ready in {deadline:g} s; it reported: {reported}\n{self.tail()}"
+            ) from None
 
     def tail(self, lines: int = 20) -> str:
         return tail(self.log, lines)
 
 
 async def asked(http: aiohttp.ClientSession, url: str) -> tuple[int, str]:
-    """Returns status and text of the answer; 0 and nothing where there is none within five seconds."""
+    """Returns status and text of the answer; 0 and an empty text without an answer within five seconds."""
     try:
         async with http.get(url, timeout=aiohttp.ClientTimeout(total=5)) as answer:
             return answer.status, await answer.text()

@@ -85,7 +85,7 @@ class StreamReader:
     pause: float = 0.0
     """Seconds it waits after each piece that it reads: a slow reader."""
     hold: asyncio.Event = field(default_factory=_set)
-    """While it is not set, the reader takes nothing of what is sent to it."""
+    """While it is not set, the reader reads no data."""
     state: EventReader = field(default_factory=EventReader)
     connections: int = 0
     statuses: list[int] = field(default_factory=list)

@@ -11,7 +11,7 @@ GROUP_REQUESTS = {10: "FindCoordinator", 11: "JoinGroup", 12: "Heartbeat", 13: "
 
 
 def kafka_behind(proxy: "GroupProxy") -> LocalKafka:
-    """Returns a broker, not yet started, that tells clients which come through the proxy to stay with it."""
+    """Returns a broker, not yet started, that advertises the proxy to clients that connect through it."""
     port = free_port()
     advertised = f"PLAINTEXT://{HOST}:{port},CUT://{HOST}:{proxy.port}"
     kafka = LocalKafka(

@@ -1,7 +1,7 @@
-"""A lab: relays as processes of their own, an emulator in this process whose log is at hand, a load, and a judge.
+"""A lab: relays as processes of their own, an emulator in this process, a load, and a judge of the emulator's log.
 
-The judge looks at what was published on each channel (the emulator's log, without what it dropped for its id), once as it was
-published and once as a reader by the rules.
+The judge reads what was published on each channel (the emulator's log, without what it dropped for its id), once
+strictly as published and once as a reader by the rules.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ class Lab(Deployment):
         parts: bool = False,
         until: asyncio.Event | None = None,
     ) -> None:
-        """Stream responses concurrently, `pause` seconds between the tokens of each; with `until`, at least till then."""
+        """Streams responses concurrently, `pause` seconds between the tokens of each; with `until`, at least till then."""
         async with TokenProducer(self.bootstrap, topic=self.names.tokens, controls_topic=None) as producer:
             await asyncio.gather(
                 *(
@@ -107,7 +107,7 @@ class Lab(Deployment):
         await write(producer, produced, aiter(script))
 
     async def progress(self, frames: int, deadline: float = 60.0) -> None:
-        """Wait until so many more frames have been published."""
+        """Waits until this many more frames have been published."""
         before = self.published()
         await eventually(lambda: self.published() >= before + frames, deadline=deadline)
 
@@ -118,7 +118,7 @@ class Lab(Deployment):
         return count(self.realtime.log)
 
     async def all_finished(self, deadline: float = 60.0) -> None:
-        """Wait until every produced response has its stop on its channel."""
+        """Waits until every produced response has its stop on its channel."""
         wanted = {produced.response_id for produced in self.produced}
 
         def seen() -> bool:
@@ -139,14 +139,14 @@ class Lab(Deployment):
         return report
 
     async def records(self) -> dict[str, dict[str, Any]]:
-        """The newest committed record of every response."""
+        """Returns the newest committed record of every response."""
         newest: dict[str, dict[str, Any]] = {}
         async for record in self.read(self.names.responses):
             newest[record.key.decode()] = json.loads(record.value)
         return newest
 
     async def dead_letters(self, response_id: str) -> list[dict[str, Any]]:
-        """The dead-lettered token records of a response, as they stand in their topic."""
+        """Returns the dead-lettered token records of a response, as on their topic."""
         values = [json.loads(record.value) async for record in self.read(self.names.dead_letters)]
         return [value for value in values if value["responseId"] == response_id]
 

@@ -4,8 +4,8 @@
 - Ably, message per token with explicit start and stop: `publish` on a realtime channel for every token, its
   `responseId` in the headers, no publish awaited before the next.
 
-`seq` is in the headers for the judge alone. Settings come from the environment: BOOTSTRAP, TOPIC, GROUP, KEY or
-KEY_FILE, ENDPOINT. With SECONDS it is measured instead: it awaits each publish before the next, for so many seconds from
+`seq` is in the headers only for the judge. Settings come from the environment: BOOTSTRAP, TOPIC, GROUP, KEY or
+KEY_FILE, ENDPOINT. With SECONDS it is measured instead: it awaits each publish before the next, for this many seconds from
 its first record on, and prints what it published.
 """
 

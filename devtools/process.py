@@ -66,7 +66,7 @@ class TokenstreamProcess(Child):
         await super().start()
 
     async def ready(self, deadline: float = READY_SECONDS, every: float = POLL_SECONDS) -> None:
-        """Waits until it says that it is ready. Raises ChildFailed when it ends, or is not ready in time."""
+        """Waits until it reports that it is ready. Raises ChildFailed if it ends, or is not ready in time."""
         await self.until_answers(f"{self.url}/readyz", deadline, every)
         self.ready_at = time.monotonic()
 
@@ -76,7 +76,7 @@ class TokenstreamProcess(Child):
         return (await self._ask("/readyz"))[0] == 200
 
     async def has_started(self) -> bool:
-        """Whether it tells how its dependencies are."""
+        """Returns True if it reports the state of its dependencies."""
         return "realtime" in await self.text("/readyz")
 
     async def text(self, path: str) -> str:
@@ -99,7 +99,7 @@ class TokenstreamProcess(Child):
         return [entry for entry in found if entry.get("event") == event]
 
     def moments(self, event: str) -> list[tuple[float, dict[str, object]]]:
-        """Returns when it logged this event, by the monotonic clock, and what it said."""
+        """Returns when it logged this event, by the monotonic clock, and the fields of the entry."""
         shift = time.time() - time.monotonic()
         return [
             (datetime.fromisoformat(str(entry["time"])).timestamp() - shift, entry) for entry in self.entries(event)

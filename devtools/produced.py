@@ -1,4 +1,4 @@
-"""What model services write, and what is remembered of it: to compare with what readers got."""
+"""What model services write, and a record of it, to compare with what readers received."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -47,7 +47,7 @@ class Produced:
 
 
 async def write(producer: TokenProducer, produced: Produced, script: AsyncIterator[tuple[str, str]]) -> None:
-    """Writes a response as the script says, (part, text) by (part, text)."""
+    """Writes a response of the texts of the script: (part, text) by (part, text)."""
     response_id, channel = produced.response_id, produced.channel
     async with producer.response(channel=channel, response_id=response_id, metadata={"model": "m"}) as response:
         async for part, text in script:

@@ -27,7 +27,7 @@ class Checker:
         number = self._load.number(new[0])
         if number is None:
             self._judge.report.malformed += 1
-            self._judge.report.say(f"of no response that was produced: {message}"[:300])
+            self._judge.report.note_error(f"of no response that was produced: {message}"[:300])
             return None
         return number, new[1], new[2]
 
@@ -54,4 +54,4 @@ class Checker:
         count = len(self._load.texts(number))
         if record is None or stored != wanted or record.tokens != count:
             report.uncommitted += count
-            report.say(f"not whole in a committed record: {self._load.response_id(number)}")
+            report.note_error(f"not whole in a committed record: {self._load.response_id(number)}")

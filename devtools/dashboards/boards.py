@@ -1,4 +1,4 @@
-"""Grafana's dashboards as they are committed."""
+"""Reads Grafana's dashboards as committed."""
 
 import json
 from collections.abc import Mapping

@@ -45,7 +45,7 @@ async def run_direct_row(row: DirectRow, bootstrap: str) -> Result:
 
 
 async def judge(stand: DirectStand) -> Tally:
-    """Every token of every response: as it was published, as each reader of its channel has it, and as it is stored."""
+    """Judges every token of every response: as published, as each reader of its channel has it, and as stored."""
     given = stand.load.given
     tally = Tally()
     tally.given(given)

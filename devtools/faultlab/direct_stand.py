@@ -46,7 +46,7 @@ class DirectSetup:
 
 
 class TimedEvents(EventReader):
-    """Also keeps when text came."""
+    """Also keeps the times at which text arrived."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class TimedEvents(EventReader):
 
 
 class DirectReader:
-    """A reader of one channel. It comes back after every loss, to the next gateway. `held` while it takes nothing of what is sent."""
+    """A reader of one channel. It comes back after every loss, to the next gateway. While `held`, it reads no data."""
 
     def __init__(self, channel: str, ports: Sequence[int], http: aiohttp.ClientSession) -> None:
         self.channel = channel
@@ -84,7 +84,7 @@ class DirectReader:
         self._task = asyncio.create_task(self.stream.run(self._http))
 
     async def leave(self) -> None:
-        """Without a word, as a page does that is closed."""
+        """Closes the connection without notice, as a page does that is closed."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -92,13 +92,13 @@ class DirectReader:
                 self._task.result()
 
     async def reload(self) -> None:
-        """As a page that is loaded again: it knows nothing, and asks from the beginning."""
+        """Starts without state from the beginning, as a page that is loaded again."""
         await self.leave()
         self.events = self.stream.state = TimedEvents()
         self.come()
 
     async def reconnect(self) -> None:
-        """As a page whose connection was lost: it goes on after the last id."""
+        """Continues after the last id, as a page whose connection was lost."""
         await self.leave()
         self.come()
 
@@ -107,7 +107,7 @@ class DirectReader:
 
 
 class FrameLog:
-    """Everything that is published, as it stands on the frames topic, also what is deleted there later."""
+    """Follows the frames topic: everything that is published, including what is deleted there later."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:
         self._follower = LogFollower(lambda: KafkaConnection(bootstrap), topic)
@@ -138,7 +138,7 @@ class FrameLog:
 
 @dataclass(slots=True)
 class DirectStand:
-    """What a scenario works with. `readers` always read; `others` do what the scenario says."""
+    """What a scenario works with. `readers` always read; `others` do what the scenario makes them do."""
 
     setup: DirectSetup
     lab: DirectLab
@@ -192,7 +192,7 @@ class DirectStand:
         await eventually(lambda: all("ready" in reader.events.names for reader in readers), deadline=MOVE_DEADLINE)
 
     async def until_all_move(self) -> None:
-        """Wait until each of `readers` has text that came after this call."""
+        """Waits until each of `readers` has text that came after this call."""
         now = time.time()
 
         def moved() -> bool:
@@ -205,7 +205,7 @@ class DirectStand:
         return int(sum(counts))
 
     async def finish(self) -> None:
-        """Wait until every reader has everything and all of it is stored, or the deadlines have passed."""
+        """Waits until every reader has everything and all of it is stored, or the deadlines have passed."""
         wanted = {one.response_id: hashes(one.texts) for one in self.load.given}
         mine: dict[str, list[str]] = {}
         for one in self.load.given:

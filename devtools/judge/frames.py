@@ -1,4 +1,4 @@
-"""The judge that reads as a reader does: what was published on a channel, against what was produced. Pure.
+"""The judge that reads as a reader does: compares what was published on a channel with what was produced. Pure.
 
 It shares no code with the relay. It looks at the raw publish log (order as published, repeats included), and reads the
 log with `processor.reader.reader`, as a browser would.
@@ -17,7 +17,7 @@ EVERY_RESPONSE = 1_000_000
 
 @dataclass(slots=True)
 class Report:
-    """Counts of what is wrong; `details` names the first of each."""
+    """Counts of frames and of errors; `details` has the first errors."""
 
     frames: int = 0
     text_frames: int = 0
@@ -27,7 +27,7 @@ class Report:
     lost: int = 0
     """Sequence numbers that no frame covers, an announced gap being cover."""
     holes: int = 0
-    """Frames whose text stands beyond what was published of its part by then."""
+    """Frames whose text is beyond what was published of its part by then."""
     repeated_as_published: int = 0
     """Sequence numbers that had been published before."""
     repeated_for_reader: int = 0
@@ -45,18 +45,18 @@ class Report:
 
     @property
     def wrong(self) -> dict[str, int]:
-        """What is above 0 and must not be. Repeats as published are allowed where the platform can't rule them out."""
+        """Returns the counts above 0 that must be 0. Repeats as published are allowed where the platform can't rule them out."""
         allowed = ("frames", "text_frames", "tokens", "repeated_as_published", "details")
         counts = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in allowed}
         return {name: count for name, count in counts.items() if count}
 
     @property
     def perfect(self) -> bool:
-        """Nothing wrong, and nothing published twice."""
+        """Returns True if nothing is wrong, and nothing was published twice."""
         return not self.faults(repeats_allowed=False)
 
     def faults(self, *, repeats_allowed: bool) -> dict[str, int]:
-        """What is above 0 and must not be. After a crash frames may come again; readers drop them by their offset."""
+        """Returns the counts above 0 that must be 0. After a crash frames may come again; readers drop them by their offset."""
         repeated = 0 if repeats_allowed else self.repeated_as_published
         return self.wrong | ({"repeated_as_published": repeated} if repeated else {})
 
@@ -65,7 +65,7 @@ class Report:
         for each in fields(self):
             setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
-    def say(self, what: str) -> None:
+    def note_error(self, what: str) -> None:
         if len(self.details) < 50:
             self.details.append(what)
 
@@ -88,7 +88,7 @@ class _Seen:
         return self.stop is not None or frame.seq_end < self.highest or frame.seq in self.missing
 
     def is_piece(self, frame: ReceivedFrame) -> bool:
-        """Whether it goes on in a large token. Pieces of one share their number; what tells them apart is their place."""
+        """Returns True if it continues a large token. Pieces of one share their number; their position distinguishes them."""
         return frame.has_text and bool(frame.data) and frame.offset >= self.positions.get(frame.part, 0)
 
     def cover(self, frame: ReceivedFrame) -> None:
@@ -98,9 +98,9 @@ class _Seen:
 
 
 class FramesJudge:
-    """Feed it each channel's messages in order, then name what was produced, and ask for the report.
+    """Call `feed` with each channel's messages in order, `compare` with what was produced, then `finish` for the report.
 
-    `feed` returns which numbers are the first and the last that are new with a message: (response, first, last).
+    `feed` returns the sequence numbers that were new in the message: (response, first, last), or None.
     """
 
     def __init__(self, client_id: str = "tokenstream") -> None:
@@ -116,7 +116,7 @@ class FramesJudge:
         frame = parse_frame(message)
         if frame is None:
             self.report.malformed += 1
-            self.report.say(f"malformed: {message}")
+            self.report.note_error(f"malformed: {message}")
             return None
         one = self._seen.setdefault(frame.response_id, _Seen())
         before = one.highest
@@ -129,10 +129,10 @@ class FramesJudge:
         report.frames += 1
         if covered and not one.is_piece(frame):
             report.repeated_as_published += covered
-            report.say(f"repeated: {where}")
+            report.note_error(f"repeated: {where}")
         elif one.is_behind(frame):
             report.out_of_order += 1
-            report.say(f"out of order: {where}, after {one.highest}")
+            report.note_error(f"out of order: {where}, after {one.highest}")
         if frame.has_text:
             report.text_frames += 1
             report.tokens += frame.seq_end - frame.seq + 1 - covered
@@ -145,7 +145,7 @@ class FramesJudge:
         position = one.positions.get(frame.part, 0)
         if frame.offset > position:
             self.report.holes += 1
-            self.report.say(f"a hole in {frame.part} before offset: {where}, {position} published")
+            self.report.note_error(f"a hole in {frame.part} before offset: {where}, {position} published")
         one.positions[frame.part] = max(position, frame.offset + utf16_length(frame.data))
 
     def compare(self, response_id: str, texts: Texts) -> None:
@@ -157,11 +157,11 @@ class FramesJudge:
             _compare(self.report, f"{response_id} {part}", shown, text)
 
     def finish(self) -> Report:
-        """Returns the report. To be called once, when nothing more comes."""
+        """Returns the report. Called once, after the last message."""
         for response_id, one in self._seen.items():
             if one.missing:
                 self.report.lost += len(one.missing)
-                self.report.say(f"lost: {response_id} {sorted(one.missing)[:10]}")
+                self.report.note_error(f"lost: {response_id} {sorted(one.missing)[:10]}")
         return self.report
 
 
@@ -178,20 +178,22 @@ def check(published: Iterable[Message], produced: Mapping[str, Texts], *, client
 def _check_stop(report: Report, response_id: str, stop: ReceivedFrame | None, texts: Texts) -> None:
     if stop is None:
         report.unfinished += 1
-        report.say(f"unfinished: {response_id}")
+        report.note_error(f"unfinished: {response_id}")
         return
-    told = digests(stop.data) or {}
-    for part in told.keys() | {part for part, text in texts.items() if text}:
+    digest_of = digests(stop.data) or {}
+    for part in digest_of.keys() | {part for part, text in texts.items() if text}:
         text = texts.get(part, "")
-        if told.get(part) != (utf16_length(text), sha256_of(text)):
+        if digest_of.get(part) != (utf16_length(text), sha256_of(text)):
             report.mismatches += 1
-            report.say(f"mismatch: {response_id} {part} says {told.get(part)}, produced {utf16_length(text)} units")
+            report.note_error(
+                f"mismatch: {response_id} {part} has {digest_of.get(part)}, produced {utf16_length(text)} units"
+            )
 
 
 def _compare(report: Report, where: str, shown: str, text: str) -> None:
     if shown == text:
         return
-    report.say(f"as read: {where} ends {shown[-40:]!r}, not {text[-40:]!r}")
+    report.note_error(f"as read: {where} ends {shown[-40:]!r}, not {text[-40:]!r}")
     if utf16_length(shown) > utf16_length(text):
         report.repeated_for_reader += 1
     else:
