@@ -192,8 +192,7 @@ class TokenProducer:
 
 
 class ResponseWriter:
-    """One response, open within its block. Entering writes `start`; leaving writes `stop` and waits until everything
-    is acknowledged.
+    """One response, open within its block. Entering writes `start`; leaving writes `stop` and waits for acknowledgements.
 
     If an exception leaves the block, the stop's reason is `error`, with the exception's type as code and its message;
     for a cancellation it is `cancelled`. Calls may come from several tasks; records are written in the order of the
@@ -253,8 +252,7 @@ class ResponseWriter:
     async def token(
         self, text: str, *, kind: str | None = None, part: str | None = None, part_info: JsonObject | None = None
     ) -> None:
-        """Writes one token. Returns when it is passed to Kafka, not when it is acknowledged. Waits while too much is
-        unacknowledged.
+        """Writes one token. Returns when it is passed to Kafka, not when acknowledged. Waits at the bound.
 
         `kind` defaults to `text`, `part` to the kind; `part_info` counts on a part's first token.
         Raises ValueError for what a record may not hold (RecordTooLargeError if the topic does not accept a record of

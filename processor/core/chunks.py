@@ -31,6 +31,7 @@ from topics.openai import CONTENT_TYPE, Body, Chunk, Format, header, identify, r
 from topics.openai_channel import ChannelTemplate, channel_of
 from topics.openai_state import Step
 from topics.openai_stream import advance, bears_text, begin, end_after_gap
+from topics.plain import PlainToken
 from topics.records import EndReason, Event, Reason
 
 MAX_REFUSED_IDS: Final = 4096
@@ -284,3 +285,8 @@ class Chunks:
         if not durable:
             response.hold_back(queued)
         self._outflow.enqueue(response)
+
+
+def never_plain(_value: bytes) -> PlainToken:
+    """Replaces the decoder of plain tokens where every record is a chunk."""
+    raise ValueError("no record is a plain token")

@@ -1,17 +1,16 @@
 """Applies consumed records to the responses of a partition: opens, continues, holds, ends and dead-letters."""
 
-import hashlib
 from collections.abc import Sequence
 from typing import Final
 
 from processor.core.advancer import Advancer
 from processor.core.cancels import ResponseCancels
-from processor.core.chunks import ANY_FORMAT, Actions, ChunkFormat, Chunks
+from processor.core.chunks import ANY_FORMAT, Actions, ChunkFormat, Chunks, never_plain
 from processor.core.counts import Counts
 from processor.core.early import EarlyRecords
 from processor.core.finished import judge_after_end
 from processor.core.following import Following
-from processor.core.items import Refused, time_of
+from processor.core.items import Refused, digest_of, time_of
 from processor.core.limits import MAX_EARLY_TOKENS, RESPONSE_COST, Limits
 from processor.core.outflow import Outflow
 from processor.core.relief import Relief
@@ -69,7 +68,7 @@ class Intake:
         chunk_format: ChunkFormat = ANY_FORMAT,
     ) -> None:
         self._decode = decoder.decode
-        self._plain = decoder.plain if chunk_format.tokens_format is not Format.OPENAI else _never_plain
+        self._plain = decoder.plain if chunk_format.tokens_format is not Format.OPENAI else never_plain
         self._followed: dict[str, Following] = {}
         self._write_queue = write_queue
         self._outflow = outflow
@@ -98,9 +97,7 @@ class Intake:
         self.unknown_before = 0
         """Offsets below this may have been published by a predecessor that ended uncleanly."""
         self.reread_before = 0
-        """Offsets below this may have been read by a predecessor. Lower than `unknown_before` once it is known that none
-        read further: see `relief`.
-        """
+        """Offsets below this may have been read by a predecessor. At most `unknown_before`: see `relief`."""
         actions = Actions(
             open=self._open_response,
             start=self._start,
@@ -174,9 +171,8 @@ class Intake:
         followed.clear()
         if raws:
             self.position = raw.offset + 1
-        if (
-            self.position > self.reread_before and self.relief.startless.bytes
-        ):  # plain tokens, too, can be what is read first beyond it
+        # Also after plain tokens, which can be the first records read beyond it.
+        if self.position > self.reread_before and self.relief.startless.bytes:
             self._give_up_startless(reread=False)
         if len(self.open) > self.relief.most_open:
             self._bound_open(now)
@@ -253,7 +249,7 @@ class Intake:
                 self._continue(response, record, raw, now)
         elif (finished := self._write_queue.finished.meet(record.response_id, raw.offset)) is not None:
             replayed = self._write_queue.finished.replayed_before
-            self.advancer.settle(judge_after_end(finished, record, raw, _digest(raw), replayed), raw)
+            self.advancer.settle(judge_after_end(finished, record, raw, digest_of(raw), replayed), raw)
         else:
             self._meet(record, raw, now)
         self._give_up_startless(reread=raw.offset < self.reread_before)
@@ -279,7 +275,7 @@ class Intake:
         return response
 
     def _start(self, response: Response, record: TokenRecord, raw: Raw, now: float) -> None:
-        digest = _digest(raw)
+        digest = digest_of(raw)
         if response.phase is not Phase.AWAITING_START:
             if digest == response.start_digest:
                 self.counts.duplicates += 1
@@ -363,9 +359,7 @@ class Intake:
 
     @property
     def missing_is_published(self) -> bool:
-        """Returns True if the record that the committed offset waits for is in the log between the position and
-        `unknown_before`.
-        """
+        """Whether the record that the committed offset waits for is in the log from the position to `unknown_before`."""
         return self._missing_is_published and self.position < self.unknown_before
 
     @property
@@ -401,11 +395,3 @@ class Intake:
         self.open.pop(response.id, None)
         self._timers.forget(response)
         self.early.release_all(response)
-
-
-def _digest(raw: Raw) -> str:
-    return hashlib.sha256(raw.value or b"").hexdigest()[:32]
-
-
-def _never_plain(_value: bytes) -> PlainToken:
-    raise ValueError("no record is a plain token")

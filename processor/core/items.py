@@ -260,3 +260,8 @@ class Stop(msgspec.Struct, gc=False):
 
 
 Item = Run | Token | Start | Gap | Stop
+
+
+def digest_of(raw: Raw) -> str:
+    """Returns 128 bits of the SHA-256 of a record's value, in hexadecimal."""
+    return hashlib.sha256(raw.value or b"").hexdigest()[:32]

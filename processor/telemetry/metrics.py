@@ -225,9 +225,7 @@ class Metrics:
         self.probe_lost = self._counter("probe_lost", "Tokens of probes that never reached the reader.")
         self.probe_repeated = self._counter("probe_repeated", "Tokens of probes that the reader showed more than once.")
         self.probe_out_of_order = self._counter("probe_out_of_order", "Tokens of probes shown before an earlier one.")
-        self.gateway_events = self._counter(
-            "gateway_events", "Events written to readers, including repeated snapshots."
-        )
+        self.gateway_events = self._counter("gateway_events", "Events written to readers, with repeated snapshots.")
         self.gateway_resets = self._counter("gateway_resets", "Readers that lost their position and got snapshots.")
         self.bridge_requests = self._counter(
             "bridge_requests", "Requests that the bridge answered.", status=BRIDGE_STATUSES
@@ -263,9 +261,7 @@ class Metrics:
         self.consumed_offset = self._gauge(
             "consumed_offset", "Next offset to read; does not advance on a partition that is stuck.", partition
         )
-        self.committed_offset = self._gauge(
-            "committed_offset", "Offset below which every record is durable.", partition
-        )
+        self.committed_offset = self._gauge("committed_offset", "Offset below which all is durable.", partition)
         self.partition_open_responses = self._gauge(
             "partition_open_responses", "Responses open, by partition.", partition
         )
