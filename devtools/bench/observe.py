@@ -38,7 +38,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     bootstrap: str
     topic: str
-    endpoint: str
+    endpoint: str | None
+    """`host:port` of the realtime server; not needed with a gateway."""
     key: str
     load: Load
     gateway: str | None = None
@@ -95,6 +96,7 @@ def subscribers_of(order: Order) -> Sequence[Subscriber | StreamSubscriber]:
     shares = [channels[first : first + size] for first in range(0, len(channels), size)]
     if gateway is not None:
         return [StreamSubscriber(gateway, share) for share in shares]
+    assert order.endpoint is not None
     return [Subscriber(order.endpoint, order.key, share) for share in shares]
 
 
