@@ -1,6 +1,7 @@
 """A batch whose bytes were damaged on the broker's disk stops its own partition alone, and there is a way past it."""
 
 import re
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -38,8 +39,10 @@ async def command(lab: Lab, *arguments: str) -> tuple[int, str]:
 
 
 async def write(lab: Lab) -> None:
+    now = int(time.time() * 1000)  # else the broker's retention deletes them while a busy machine runs the test
     for response_id in ("before", "damaged", "after"):
-        await send_raw(lab.bootstrap, lab.names.tokens, 0, batch(whole(response_id, f"text-{response_id}")), 3)
+        raw = batch(whole(response_id, f"text-{response_id}"), timestamp=now)
+        await send_raw(lab.bootstrap, lab.names.tokens, 0, raw, 3)
 
 
 def damage(data: Path, names: TopicNames) -> None:
