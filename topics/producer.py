@@ -12,8 +12,7 @@ Guarantees:
 * No token is held back to fill a batch.
 * Unacknowledged records are bounded: `token()` waits at the bound.
 * A response that was begun gets a `stop`, however its block is left, if Kafka can be reached in time.
-* A record on the `controls` topic that cancels a response leaves its block, with the `stop` reason `cancelled`: see
-  `Scope`.
+* A record on the `controls` topic that cancels a response leaves its block; the `stop` reason is `cancelled` (`Scope`).
 """
 
 import asyncio
@@ -73,8 +72,7 @@ class TokenProducer:
     `max_unacknowledged` and `max_unacknowledged_bytes` bound all responses of this producer together.
     `deadline` (seconds) bounds connecting, and each wait for acknowledgements when a block is left.
     `compression` is None, `lz4`, `snappy`, `gzip` or `zstd`.
-    `kafka` is passed to aiokafka unchanged: `security_protocol`, `sasl_mechanism`, `ssl_context`,
-    `request_timeout_ms` and so on.
+    `kafka` is passed to aiokafka unchanged: `security_protocol`, `ssl_context`, `request_timeout_ms` and so on.
 
     Records on `controls_topic` cancel responses; None reads none. While that topic cannot be read, production
     continues, and `controls_trouble` has the reason.

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from processor.bridge.access import BridgeAccess
 from processor.bridge.asking import RESPONSE_ID_HEADER, BridgeRequest, Mode, Rules, authorized, forwarded, read_request
-from processor.bridge.bodies import Body, BodyBudget
+from processor.bridge.bodies import BodyBudget, RequestBody
 from processor.bridge.pipe import CallerPipe
 from processor.bridge.reading import BRIDGE_STOPPED, UPSTREAM_ERROR
 from processor.bridge.refusals import NO_RETRY, Refusal, busy, invalid, json_response
@@ -119,7 +119,7 @@ class Bridge:
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         with self._reserved(), contextlib.ExitStack() as stack:
-            body = Body(self._bodies)
+            body = RequestBody(self._bodies)
             stack.callback(body.release)
             asked = await self._read(request, body)
             self._check_running()
@@ -153,7 +153,7 @@ class Bridge:
         if self._draining:
             raise busy(BRIDGE_STOPPED, "The bridge is being stopped.")
 
-    async def _read(self, request: web.Request, body: Body) -> BridgeRequest:
+    async def _read(self, request: web.Request, body: RequestBody) -> BridgeRequest:
         admission = await self._access.admit(request.headers)
         try:
             async with asyncio.timeout(self._options.write_seconds):

@@ -16,7 +16,7 @@ class BodyBudget:
         self.held = 0
 
 
-class Body:
+class RequestBody:
     """The body of one request. What it takes of the budget is taken until `release`."""
 
     def __init__(self, budget: BodyBudget) -> None:

@@ -15,11 +15,7 @@ from processor.core.limits import MAX_EARLY_TOKENS, RESPONSE_COST, Limits
 from processor.core.outflow import Outflow
 from processor.core.relief import Relief
 from processor.core.response import Phase, Raw, Response, cost
-from processor.core.sequencer import (
-    Verdict,
-    is_start,
-    judge,
-)
+from processor.core.sequencer import Verdict, is_start, judge
 from processor.core.timers import Kind, Timers
 from processor.core.write_queue import WriteQueue
 from topics.codec import MAX_NESTING, Decoder, Invalid, TokenRecord
@@ -77,20 +73,12 @@ class Intake:
         self._missing_is_published = False
         self.limits = limits
         self.open: dict[str, Response] = {}
-        self.relief = Relief(limits, self.open, outflow)
+        relief = self.relief = Relief(limits, self.open, outflow)
         self.counts = Counts()
         self.early = EarlyRecords(limits, write_queue, timers, self.relief.startless)
         self.cancels = ResponseCancels(limits, timers, cancels)
         self.advancer = Advancer(
-            limits,
-            write_queue,
-            outflow,
-            timers,
-            self.open,
-            self._followed,
-            self.early,
-            self.relief.unpaired,
-            self.counts,
+            limits, write_queue, outflow, timers, self.open, self._followed, self.early, relief.unpaired, self.counts
         )
         self.position = 0
         """The next offset to read."""

@@ -1,7 +1,6 @@
 """Every metric of the process, declared once, on a registry of its own.
 
-Names are public. No label ever carries a responseId or a channel name; every label but topic and partition has a set of values
-known beforehand, and starts at zero for each, so that a rate over it is right from the first event on.
+Names are public. No label carries a responseId or a channel name; labels but topic and partition start at zero for all values.
 """
 
 from bisect import bisect_right

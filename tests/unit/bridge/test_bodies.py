@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from processor.bridge import bodies
-from processor.bridge.bodies import Body, BodyBudget
+from processor.bridge.bodies import BodyBudget, RequestBody
 from processor.bridge.refusals import Refusal
 
 
@@ -14,7 +14,7 @@ async def pieces(*sizes: int) -> AsyncIterator[bytes]:
 
 async def test_a_body_is_held_until_it_is_released() -> None:
     budget = BodyBudget(100)
-    body = Body(budget)
+    body = RequestBody(budget)
     assert await body.read(pieces(40, 20)) == b"x" * 60
     assert budget.held == 60
     body.release()
@@ -24,7 +24,7 @@ async def test_a_body_is_held_until_it_is_released() -> None:
 
 async def test_bodies_that_are_too_much_together_are_refused_at_once() -> None:
     budget = BodyBudget(100)
-    first, second = Body(budget), Body(budget)
+    first, second = RequestBody(budget), RequestBody(budget)
     await first.read(pieces(60))
     with pytest.raises(Refusal) as caught:
         await second.read(pieces(30, 30))
@@ -38,5 +38,5 @@ async def test_bodies_that_are_too_much_together_are_refused_at_once() -> None:
 async def test_one_body_that_is_too_large_is_refused() -> None:
     budget = BodyBudget(2 * bodies.MAX_REQUEST_BYTES)
     with pytest.raises(Refusal) as caught:
-        await Body(budget).read(pieces(bodies.MAX_REQUEST_BYTES, 1))
+        await RequestBody(budget).read(pieces(bodies.MAX_REQUEST_BYTES, 1))
     assert caught.value.status == 413
