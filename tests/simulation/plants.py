@@ -368,13 +368,6 @@ PLANTS = (
         scenario="an_id_used_again_while_paused",
     ),
     Plant(
-        "appends gaps as they are given up",
-        40,
-        "processor.core.response_intake",
-        (("insort(self.decided_gaps, (gap.first, last))", "self.decided_gaps.append((gap.first, last))"),),
-        scenario="a_record_of_a_gap_between_decided_ones",
-    ),
-    Plant(
         "forgets what came after an end",
         40,
         "processor.core.finished",
