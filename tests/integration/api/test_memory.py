@@ -75,7 +75,9 @@ async def silent_clients(stack: AsyncExitStack, server: Server, paths: Sequence[
     return writers
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres", "files"])
+@pytest.mark.parametrize(
+    "kind", ["sqlite", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("postgres", "files"))]
+)
 async def test_pages_of_open_responses_are_read_to_the_end_in_bounded_memory(tmp_path: Path, kind: str) -> None:
     async with serving(kind, tmp_path, write_seconds=30) as server, aiohttp.ClientSession() as http:
         seen, before = [], ""
