@@ -94,7 +94,7 @@ types: setup ## mypy --strict over product and tests
 	$(BIN)/mypy
 
 .PHONY: unit
-unit: setup ## the pure part, few examples of each property: half a minute; prints the branch coverage of topics, core and ports
+unit: setup ## the pure part, few examples of each property: about a minute; prints the branch coverage of topics, core and ports
 	$(BIN)/pytest -q -n 2 -m 'not costly and not long' --hypothesis-profile few -p no:schemathesis \
 	  tests/unit tests/properties --cov --cov-report=term:skip-covered $(ARGS)
 
