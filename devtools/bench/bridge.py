@@ -39,7 +39,7 @@ async def run_bridge(kafka: LocalKafka, directory: Path, requests: int) -> Resul
     result = Result(
         scenario="bridge",
         title="What a bridge adds to the first token",
-        load=f"{requests:,} requests through a bridge and as many past it, in turn, one at a time.",
+        load=f"{requests:,} requests through a bridge and as many past it, in turn, one at a time",
         seed=0,
     )
     result.add("requests", 2 * requests)
