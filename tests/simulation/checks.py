@@ -324,7 +324,8 @@ class Judge:
             if truth.event == "token" and 0 <= seq <= last and seq not in durable.gaps:
                 tokens.setdefault(seq, truth)
         covered = {*tokens, *durable.gaps, 0}
-        stopped = not durable.relay_made and durable.record["reason"] not in {*RELAY_ENDS, EndReason.UNPUBLISHABLE}
+        by_relay = durable.relay_made or durable.forced
+        stopped = not by_relay and durable.record["reason"] not in {*RELAY_ENDS, EndReason.UNPUBLISHABLE}
         missing = set(range(last if stopped else last + 1)) - covered
         demand(not missing, f"{response_id}: {sorted(missing)} are neither produced nor in a gap")
         return joined(sorted(tokens.items()))

@@ -20,8 +20,7 @@ def check_cancel(plan: Plan, perturbed: frozenset[str], durable: Durable, *, una
         demand(reason == "stop", f"{name} was cancelled for another channel alone, and ended {reason}")
     ended = bool(record["relay"].get("ended"))
     demand(not durable.relay_made or ended, f"{name}: it is not durable that the relay made its stop")
-    forced = reason == "cancelled" and ended
     demand(
-        not forced or durable.relay_made or unanswered_stop,
+        not durable.forced or durable.relay_made or unanswered_stop,
         f"{name} ended as cancelled by the relay, and its producer had stopped",
     )

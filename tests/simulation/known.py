@@ -33,10 +33,15 @@ class Durable:
         return bool(self.record["status"] != "streaming")
 
     @property
+    def forced(self) -> bool:
+        """Whether the relay ended it because its cancel was not obeyed."""
+        return bool(self.record["reason"] == "cancelled" and self.record["relay"].get("ended"))
+
+    @property
     def last(self) -> int:
         """The last number of a produced record that it covers."""
         seq: int = self.record["seq"]
-        return seq - 1 if self.relay_made or self.record["reason"] in RELAY_ENDS else seq
+        return seq - 1 if self.relay_made or self.forced or self.record["reason"] in RELAY_ENDS else seq
 
     @property
     def gaps(self) -> set[int]:
