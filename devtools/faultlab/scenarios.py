@@ -234,7 +234,7 @@ async def letters(stand: Stand) -> AsyncIterator[tuple[tuple[int, int], bytes | 
 
 async def channel_refused(stand: Stand) -> None:
     await asyncio.sleep(WARM_UP)
-    stand.say("chat:0 refuses this publisher for good")
+    stand.say("chat:0 refuses this publisher permanently")
     before = {one.response_id for one in stand.load.given if one.channel == "chat:0" and one.ended}
     stand.add_faults({"nack": {"code": 40160, "channel": "^chat:0$"}})
     await asyncio.sleep(20)
