@@ -27,6 +27,7 @@ from processor.core.items import Refused
 from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
 from processor.kafka.record_batches import Trouble, Unreadable, read_safely
+from processor.kafka.record_batches.limits import TAKEN_BYTES
 from topics.codec import Decoder
 from topics.records import Reason
 
@@ -115,7 +116,7 @@ class Reading:
 class Reader:
     """A fetcher whose broker answers what it is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, call_limit: int = TAKEN_BYTES) -> None:
         self._answer = b""
         subscriptions = SubscriptionState()
         subscriptions.assign_from_user({TOPIC})
@@ -127,7 +128,9 @@ class Reader:
         self._fetcher = Fetcher(self._client, subscriptions, isolation_level="read_committed")
         self._troubles: list[str] = []
         consumer: Any = SimpleNamespace(_fetcher=self._fetcher, _client=self._client)
-        self._fetches = read_safely(consumer, limit=BOUND, as_read=True, refuse=_refuse, noted=self._note)
+        self._fetches = read_safely(
+            consumer, limit=BOUND, as_read=True, refuse=_refuse, noted=self._note, call_limit=call_limit
+        )
 
     async def close(self) -> None:
         self._fetcher._fetch_task.cancel()
@@ -200,8 +203,8 @@ def _judge(reading: Reading, answer: bytes, start: int) -> None:
 
 
 @asynccontextmanager
-async def reader() -> AsyncIterator[Reader]:
-    made = Reader()
+async def reader(call_limit: int = TAKEN_BYTES) -> AsyncIterator[Reader]:
+    made = Reader(call_limit)
     try:
         yield made
     finally:

@@ -58,6 +58,7 @@ class Fetches:
         make: Make | None,
         refuse: Refuse,
         noted: Callable[[Trouble], None],
+        call_limit: int = TAKEN_BYTES,
         patience: float = 0.0,
     ) -> None:
         self.troubles: dict[TopicPartition, Trouble] = {}
@@ -65,6 +66,7 @@ class Fetches:
         self.make = make
         self.refuse = refuse
         self.committed_only = False
+        self._call_limit = call_limit
         self.room = 0
         """Bytes of batches that may still be taken in this call."""
         self._patience = patience
@@ -124,11 +126,7 @@ class Fetches:
             session.answered(response)
         answer = self.answered(request, response)
         if self._patience:
-            read = sum(
-                len(self._answers.get(TopicPartition(t, fields[0]), b""))
-                for t, each in answer.topics
-                for fields in each
-            )
+            read = sum(len(fields[-1] or b"") for _, partitions in response.topics for fields in partitions)
             trickles = 0 < read < TRICKLE
             self._gather_until[node_id] = asyncio.get_running_loop().time() + self._patience if trickles else 0.0
         return answer
@@ -177,8 +175,8 @@ class Fetches:
         return Fetched(self, partition, self._answers.pop(partition, b""), start, aborted)
 
     def begin_call(self) -> None:
-        """Makes room for the records of one call: `TAKEN_BYTES`."""
-        self.room = TAKEN_BYTES
+        """Makes room for the records of one call."""
+        self.room = self._call_limit
 
     def within_room(self, records: "Fetched") -> Iterator[Any]:
         """Yields records until the batches that they come from exceed the room of this call."""
@@ -321,16 +319,17 @@ def read_safely(
     as_read: bool = False,
     refuse: Refuse = lambda _partition, _unreadable: None,
     noted: Callable[[Trouble], None] = lambda _: None,
+    call_limit: int = TAKEN_BYTES,
     patience: float = 0.0,
 ) -> Fetches:
     """To be called when the consumer has started, before it is assigned anything.
 
-    A batch takes at most `limit` bytes decompressed. What of it can't be read is given to `refuse`, which answers
+    A batch takes at most `limit` bytes decompressed, and the batches of one call `call_limit` and the last of them. What of it can't be read is given to `refuse`, which answers
     what is to come in its place, or None. `noted` is called where a partition can't be read on. With `as_read`,
     records come as the parser makes them, without what aiokafka's ConsumerRecord has besides.
     """
     make = None if as_read else _consumer_record
-    fetches = Fetches(limit=limit, make=make, refuse=refuse, noted=noted, patience=patience)
+    fetches = Fetches(limit=limit, make=make, refuse=refuse, noted=noted, call_limit=call_limit, patience=patience)
     fetches.attach(consumer)
     return fetches
 

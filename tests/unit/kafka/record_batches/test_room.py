@@ -6,17 +6,11 @@ import pytest
 
 from devtools.raw_batches import CODECS, batch
 from fuzz.batches import BOUND, Reader, reader
-from processor.kafka.record_batches import fetches
 
 BATCHES, RECORDS = 40, 3
 SIZE = BOUND // 4
 """Of the value of a record, which is nothing but zeros."""
 ROOM = 2 * BOUND
-
-
-@pytest.fixture(autouse=True)
-def small_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetches, "TAKEN_BYTES", ROOM)
 
 
 def answer(codec: int) -> bytes:
@@ -35,7 +29,7 @@ async def taken(made: Reader) -> list[list[int]]:
 
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 async def test_each_call_takes_a_part_and_all_of_them_everything(codec: int) -> None:
-    async with reader() as made:
+    async with reader(ROOM) as made:
         await made.fetch(answer(codec))
         calls = await taken(made)
         assert [offset for call in calls for offset in call] == list(range(BATCHES * RECORDS))
@@ -44,7 +38,7 @@ async def test_each_call_takes_a_part_and_all_of_them_everything(codec: int) -> 
 
 
 async def test_what_is_not_taken_yet_is_not_decompressed() -> None:
-    async with reader() as made:
+    async with reader(ROOM) as made:
         await made.fetch(answer(CODECS["zstd"]))
         tracemalloc.start()
         try:
@@ -55,6 +49,6 @@ async def test_what_is_not_taken_yet_is_not_decompressed() -> None:
 
 
 async def test_small_batches_are_taken_at_once() -> None:
-    async with reader() as made:
+    async with reader(ROOM) as made:
         await made.fetch(b"".join(batch([(b"k", b"v", ())], base=number) for number in range(BATCHES)))
         assert [len(call) for call in await taken(made)] == [BATCHES]
