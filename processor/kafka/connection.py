@@ -7,16 +7,31 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, TypedDict
 
 from aiokafka.abc import AbstractTokenProvider
+from aiokafka.errors import KafkaConnectionError
+
+from processor.errors import SettingsError
+
+
+class TokenUnreadable(KafkaConnectionError):  # type: ignore[misc]  # aiokafka has no types
+    """The token of a new connection can't be read. One of the library's errors: any other ends its tasks, not the attempt."""
 
 
 class BearerToken(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
-    """`read` returns the token. A thread calls it for each connection: brokers end the connections of old tokens."""
+    """`read` returns the token. A thread calls it for each connection: brokers end the connections of old tokens.
+
+    Where `read` raises, that connection is not made, and the client tries the next.
+    """
 
     def __init__(self, read: Callable[[], str]) -> None:
         self._read = read
 
     async def token(self) -> str:
-        return await asyncio.to_thread(self._read)
+        """Raises TokenUnreadable, whatever `read` raises."""
+        try:
+            return await asyncio.to_thread(self._read)
+        except Exception as error:
+            why = str(error) if isinstance(error, SettingsError) else type(error).__name__
+            raise TokenUnreadable(why) from error
 
 
 class ClientArguments(TypedDict):

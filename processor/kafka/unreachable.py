@@ -19,7 +19,7 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
-from processor.kafka.connection import KafkaConnection
+from processor.kafka.connection import KafkaConnection, TokenUnreadable
 
 ATTEMPT_SECONDS = 5.0
 
@@ -92,6 +92,8 @@ def _explain(error: Exception, protocol: str) -> str:
             return "has a name that can't be resolved: check TOKENSTREAM_KAFKA_BOOTSTRAP_SERVERS"
         case TimeoutError():
             return f"does not answer within {ATTEMPT_SECONDS:g} s"
+        case TokenUnreadable():
+            return f"is not asked, because the token for it can't be read ({_said(error)})"
         case KafkaConnectionError() if isinstance(error.__cause__ or error.__context__, ssl.SSLError):
             return _explain(error.__cause__ or error.__context__, protocol)
         case KafkaConnectionError() | ConnectionResetError() | asyncio.IncompleteReadError():

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaError
 
 from processor.config.settings import Settings
 from processor.errors import KafkaUnavailable, SettingsError
-from processor.kafka.connection import KafkaConnection
+from processor.kafka.connection import BearerToken, KafkaConnection
 from processor.service.kafka_connection import connection_source, kafka_connection
 from support.settings import SASL, loaded
 
@@ -53,6 +54,22 @@ async def test_a_bearer_token_is_read_anew_for_each_connection(tmp_path: Path) -
     assert await provider.token() == "one"
     await asyncio.to_thread(path.write_text, "two\n")
     assert await provider.token() == "two"
+
+
+def test_a_bearer_token_that_is_gone_fails_one_connection_by_an_error_of_the_client(tmp_path: Path) -> None:
+    settings = loaded(KAFKA_SECURITY_PROTOCOL="SASL_SSL", KAFKA_SASL_MECHANISM="OAUTHBEARER", KAFKA_SASL_PASSWORD="t")
+    gone = settings.model_copy(update={"kafka_sasl_password_file": tmp_path / "token"})
+    provider: Any = kafka_connection(gone).arguments()["sasl_oauth_token_provider"]
+    with pytest.raises(KafkaError, match="KAFKA_SASL_PASSWORD_FILE: can't read"):
+        asyncio.run(provider.token())
+
+
+async def test_whatever_reading_a_bearer_token_raises_shows_no_more_than_its_type() -> None:
+    def read() -> str:
+        raise RuntimeError("hunter2")
+
+    with pytest.raises(KafkaError, match=r"RuntimeError$"):
+        await BearerToken(read).token()
 
 
 @pytest.fixture(scope="module")
