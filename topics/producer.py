@@ -40,6 +40,7 @@ from topics.limits import (
 )
 from topics.objects import write_object
 from topics.records import STATUS_BY_REASON, TEXT_PART, EndReason, Event, JsonObject
+from topics.token_provider import retrying_tokens
 
 __all__ = ["DeliveryError", "RecordTooLargeError", "ResponseWriter", "TokenProducer"]
 
@@ -72,7 +73,7 @@ class TokenProducer:
     `max_unacknowledged` and `max_unacknowledged_bytes` bound all responses of this producer together.
     `deadline` (seconds) bounds connecting, and each wait for acknowledgements when a block is left.
     `compression` is None, `lz4`, `snappy`, `gzip` or `zstd`.
-    `kafka` is passed to aiokafka unchanged: `security_protocol`, `ssl_context`, `request_timeout_ms` and so on.
+    `kafka` is for aiokafka: `security_protocol`, `ssl_context` and so on. A failing token provider is asked again.
 
     Records on `controls_topic` cancel responses; None reads none. While that topic cannot be read, production
     continues, and `controls_trouble` has the reason.
@@ -92,6 +93,7 @@ class TokenProducer:
     ) -> None:
         if max_unacknowledged < 1 or max_unacknowledged_bytes < 1:
             raise ValueError("max_unacknowledged and max_unacknowledged_bytes must be above 0")
+        kafka = retrying_tokens(kafka)
         self.topic = topic
         self.deadline = deadline
         self._servers = bootstrap_servers

@@ -19,6 +19,7 @@ HOMES = {
         "topics/producer.py",
         "topics/delivery.py",
         "topics/controls_reader.py",
+        "topics/token_provider.py",
         "processor/archive/stream.py",  # Faust's client is this one
     ),
     "aiohttp": (
