@@ -24,13 +24,14 @@ TokenstreamError                        the root, in `topics.errors`
 │   ├── TopicsUnfit                     the topics can't work; names the command that corrects them
 │   ├── PartitionLost                   this process no longer owns the partition (fenced)
 │   ├── PortTaken                       another program listens on the port
-│   ├── Corrupt, Undecodable, TooLarge  a batch can't be read: its bytes, its compression, its size
+│   ├── Corrupt                         a batch can't be read: its bytes are not what was written
 │   ├── CursorInvalid, ResponseMissing, DeadLetterMissing, ChannelUnknown
 │   │                                   what was asked for does not exist
 │   └── CancelRefused, NotCompactable, NotDeletable, NotProducible, NothingToSkip, ReplayImpossible
 │                                       what was asked for can't be done
 ├── DeliveryError                       of the producer: Kafka did not take a record
 │   └── RecordTooLargeError             the record is over the topic's `max.message.bytes`
+├── Undecodable, TooLarge               a batch can't be decompressed: its bytes, its size
 ├── UpstreamFailed, EventTooLarge, CompletionTooLarge, Refusal
 │                                       of the bridge: what its upstream or its caller did; each ends in it
 ├── FrameMissing, ReaderStalled         of the gateway: why a reader starts again from a snapshot

@@ -13,6 +13,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CorruptRecordException, KafkaError
 
+from topics.bounded_fetches import LeftOut, bound_fetches
 from topics.controls import REMEMBERED_SECONDS, ControlRecord, decode_control
 from topics.delivery import uncancelled
 from topics.limits import MAX_TIME_MS, Invalid
@@ -22,6 +23,9 @@ _REQUEST_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 5.0
 _CHECK_SECONDS: Final = 30.0
 """A client that gets no answer to a request it makes this often is replaced."""
+_MAX_BATCH_BYTES: Final = 1024 * 1024
+"""Of a batch, decompressed: as many as Kafka takes of one that is not compressed, unless its operator allows more."""
+_MAX_RECORDS: Final = 500
 _WAIT_MILLISECONDS: Final = 900
 """How long a broker waits for a first record; less than `_LOOK_MILLISECONDS`, because one fetch of a broker waits for another."""
 _LOOK_MILLISECONDS: Final = 1000
@@ -34,8 +38,9 @@ TakeControl = Callable[[ControlRecord, float], None]
 class ControlsReader:
     """Calls `take` with each control record, possibly more than once. `run` retries every failure of Kafka.
 
-    An unreadable batch is skipped, with the records after it that its partition holds by then. Other partitions miss
-    nothing.
+    A corrupt batch is skipped, with the records after it that its partition holds by then. Other partitions miss
+    nothing. A compressed batch that takes over 1 MiB, or can't be decompressed, is skipped alone: `left_out` is called
+    with its partition and first offset.
     `options` returns aiokafka's keyword arguments of a client (servers, security). It is called for each connection.
     `retried` is called for each time that reading restarts after a failure.
     """
@@ -48,12 +53,14 @@ class ControlsReader:
         *,
         lookback: float = REMEMBERED_SECONDS,
         retried: Callable[[], None] = lambda: None,
+        left_out: LeftOut = lambda _partition, _offset: None,
     ) -> None:
         self._options = options
         self._topic = topic
         self._take = take
         self._lookback = lookback
         self._retried = retried
+        self._left_out = left_out
         self._read_at: float | None = None
         """Wall time up to which everything was read; None before the first time."""
         self._passed_over: dict[TopicPartition, int] = {}
@@ -96,7 +103,7 @@ class ControlsReader:
     async def _fetch(self, consumer: AIOKafkaConsumer) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
         try:
             fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]] = await consumer.getmany(
-                timeout_ms=_WAIT_MILLISECONDS
+                timeout_ms=_WAIT_MILLISECONDS, max_records=_MAX_RECORDS
             )
         except Exception as error:
             if _is_unreadable(error):
@@ -125,6 +132,7 @@ class ControlsReader:
         )
         try:
             await uncancelled(_start(consumer))  # it would leave open what it connects, were it cancelled
+            bound_fetches(consumer, _MAX_BATCH_BYTES, self._left_out)
             yield consumer
         finally:
             await uncancelled(_stop(consumer))
@@ -172,7 +180,7 @@ def _is_unreadable(error: Exception) -> bool:
 
 async def _stops_reading(consumer: AIOKafkaConsumer, partition: TopicPartition) -> bool:
     try:
-        await consumer.getmany(partition, timeout_ms=_LOOK_MILLISECONDS)
+        await consumer.getmany(partition, timeout_ms=_LOOK_MILLISECONDS, max_records=_MAX_RECORDS)
     except Exception as error:
         if not _is_unreadable(error):
             raise

@@ -1,15 +1,18 @@
-"""Writes control records: the api's and the command line's cancels."""
+"""Writes control records, the api's and the command line's cancels; logs those that are not read."""
 
 import asyncio
 import contextlib
 from typing import Final
 
-from aiokafka import AIOKafkaProducer
+import structlog
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from processor.errors import KafkaUnavailable
 from processor.kafka.connection import ConnectionSource
 from processor.kafka.options import CLIENT_ERRORS
 from topics.controls import ControlRecord, encode_control
+
+log = structlog.get_logger(__name__)
 
 WRITE_SECONDS: Final = 8.0
 CLOSE_SECONDS: Final = 5.0
@@ -67,3 +70,8 @@ class KafkaControls:
             with contextlib.suppress(*CLIENT_ERRORS):
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await producer.stop()
+
+
+def report_left_out(partition: TopicPartition, offset: int) -> None:
+    """Logs a batch of `controls` that takes too much memory, or can't be decompressed."""
+    log.error("control_records_unreadable", topic=partition.topic, partition=partition.partition, offset=offset)

@@ -11,7 +11,7 @@ from processor.core.limits import PROCESS_FINALS, Limits
 from processor.core.partition import PartitionPipeline
 from processor.errors import SettingsError
 from processor.kafka import CommittedOffsets, Consumer, ResponsesReader, transactional_writers
-from processor.kafka.controls import KafkaControls
+from processor.kafka.controls import KafkaControls, report_left_out
 from processor.ports.realtime import Provider, Realtime, RealtimeProfile
 from processor.relay.controls import LOOKBACK, RelayControls
 from processor.relay.lanes import LaneParts, Lanes
@@ -147,7 +147,11 @@ def build_relay(
             clock,
             random,
             source=lambda take: ControlsReader(
-                lambda: source().arguments(), settings.controls_topic, take, lookback=LOOKBACK
+                lambda: source().arguments(),
+                settings.controls_topic,
+                take,
+                lookback=LOOKBACK,
+                left_out=report_left_out,
             ),
             sink=KafkaControls(source, controls_topic=settings.controls_topic),
             retried=metrics.retries.labels("notice").inc,

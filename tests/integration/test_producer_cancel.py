@@ -9,12 +9,13 @@ from aiokafka import AIOKafkaProducer
 
 from conftest import MakeKafka, MakeTopics
 from devtools.kafka import LocalKafka
-from devtools.raw_batches import batch, sealed, send_raw
+from devtools.raw_batches import CODECS, batch, sealed, send_raw
 from devtools.topic_reader import read_topic
 from support.waiting import eventually
 from topics import TokenProducer
 from topics.codec import TokenRecord, decode_record
 from topics.controls import ControlEvent, ControlRecord, encode_control
+from topics.controls_reader import ControlsReader
 from topics.specs import TopicNames
 
 
@@ -107,6 +108,29 @@ async def test_a_record_that_can_not_be_read_stops_no_later_cancel(kafka: LocalK
                 await asyncio.Event().wait()
         await sent
         assert response.cancelled
+
+
+async def test_a_batch_that_grows_beyond_its_bound_stops_no_later_cancel(
+    kafka: LocalKafka, topic_names: TopicNames
+) -> None:
+    bomb = batch([(b"k", bytes(64 << 20), ())], codec=CODECS["zstd"], timestamp=int(time.time() * 1000))
+    await send_raw(kafka.bootstrap, topic_names.controls, 0, bomb, 1)
+    await send(kafka, topic_names.controls, cancel("r-1"))
+    taken: list[str] = []
+    left_out: list[int] = []
+    reader = ControlsReader(
+        lambda: {"bootstrap_servers": kafka.bootstrap},
+        topic_names.controls,
+        lambda record, _age: taken.append(record.response_id),
+        left_out=lambda _partition, offset: left_out.append(offset),
+    )
+    reading = asyncio.create_task(reader.run())
+    try:
+        await eventually(lambda: taken == ["r-1"], deadline=30)
+    finally:
+        reading.cancel()
+        await asyncio.wait({reading})
+    assert set(left_out) == {0}  # it may be fetched once more before the reader has determined where it begins
 
 
 async def test_unwanted_is_treated_as_a_cancel(kafka: LocalKafka, topic_names: TopicNames) -> None:

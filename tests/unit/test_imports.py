@@ -20,6 +20,7 @@ HOMES = {
         "topics/delivery.py",
         "topics/controls_reader.py",
         "topics/token_provider.py",
+        "topics/bounded_fetches.py",
         "processor/archive/stream.py",  # Faust's client is this one
     ),
     "aiohttp": (

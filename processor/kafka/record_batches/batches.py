@@ -14,7 +14,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 
 from processor.errors import Fatal
-from processor.kafka.record_batches.codecs import TooLarge, Undecodable, decompress
+from topics.decompression import TooLarge, Undecodable, decompress
 
 FRAME: Final = struct.Struct(">qi")
 """Base offset, and the length of what follows."""

@@ -6,7 +6,7 @@ from typing import Any
 from aiokafka.record.memory_records import MemoryRecords
 
 from processor.kafka.record_batches.batches import CODEC_MASK, MAGIC_AT, Corrupt, Fault, Unreadable
-from processor.kafka.record_batches.codecs import TooLarge, decompress
+from topics.decompression import TooLarge, decompress
 
 ATTRIBUTES_AT = MAGIC_AT + 1
 KEY_AT = (18, 26)

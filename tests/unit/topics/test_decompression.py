@@ -8,7 +8,7 @@ import cramjam
 import pytest
 from aiokafka.codec import snappy_encode
 
-from processor.kafka.record_batches.codecs import MOST_MEMBERS, Codec, TooLarge, Undecodable, decompress
+from topics.decompression import MOST_MEMBERS, Codec, TooLarge, Undecodable, decompress
 
 MIB = 1 << 20
 ENCODERS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {

@@ -8,7 +8,7 @@ from typing import Final
 
 import cramjam
 
-from processor.errors import Fatal
+from topics.errors import TokenstreamError
 
 LEAST_ROOM: Final = 64 * 1024
 FIRST_RATIO: Final = 8
@@ -29,11 +29,11 @@ class Codec(IntEnum):
     ZSTD = 4
 
 
-class Undecodable(Fatal):
+class Undecodable(TokenstreamError):
     """The bytes are not what the codec makes."""
 
 
-class TooLarge(Fatal):
+class TooLarge(TokenstreamError):
     """The data decompresses to more than the bound."""
 
 
