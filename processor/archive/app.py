@@ -21,6 +21,7 @@ from processor.core.backoff import Backoff
 from processor.errors import CredentialsChanged, Fatal, KafkaUnavailable, StoreRefused, StoreUnavailable
 from processor.kafka.connection import ConnectionSource
 from processor.kafka.dead_letter_writer import DeadLetterWriter, SourcedLetter
+from processor.kafka.record_batches import DEFAULT_MAX_BATCH_BYTES
 from processor.ports.store import Entry, ResponseStore
 from processor.telemetry.metrics import Metrics
 from processor.telemetry.retry import Retry
@@ -77,6 +78,7 @@ class ArchiveSettings:
     responses_topic: str
     dead_letters_topic: str
     session_timeout: float = 10.0
+    max_batch_bytes: int = DEFAULT_MAX_BATCH_BYTES
     limits: BatchLimits = BatchLimits()  # noqa: RUF009 - frozen
 
 
@@ -222,6 +224,7 @@ class Archive:
             group_id=self._settings.group_id,
             topic=self._settings.responses_topic,
             session_timeout=self._settings.session_timeout,
+            max_batch_bytes=self._settings.max_batch_bytes,
             receive=receive,
             rebalanced=self._rebalanced,
         )

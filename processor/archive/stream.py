@@ -136,7 +136,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             # Storage may be down for days; this process is alive all the same.
             max_poll_interval_ms=2**31 - 1,
         )
-        consumer.safely = {"refuse": _passed_over, "noted": _log_trouble}
+        limit = cast("ResponseApp", self.app).max_batch_bytes
+        consumer.safely = {"limit": limit, "refuse": _passed_over, "noted": _log_trouble}
         return consumer
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
@@ -163,6 +164,7 @@ class ConsumerOnly(BootStrategy):
 class ResponseApp(faust.App):
     BootStrategy = ConsumerOnly
     connection: KafkaConnection
+    max_batch_bytes: int
 
     def _create_directories(self) -> None:
         """There are no tables to keep on disk."""
@@ -178,11 +180,13 @@ class ResponseStream:
         group_id: str,
         topic: str,
         session_timeout: float,
+        max_batch_bytes: int,
         receive: Receive,
         rebalanced: Callable[[set[int]], None],
     ) -> None:
         self._topic = topic
         self._app = _build(connection, group_id, topic, session_timeout, receive)
+        self._app.max_batch_bytes = max_batch_bytes
         self._rebalanced = rebalanced
 
     @property

@@ -127,11 +127,15 @@ def _reader(settings: "Settings") -> "DeadLetterReader":
 
 
 def _replayer(settings: "Settings") -> "Replayer":
+    from processor.config.kafka import responses_batch_bytes
     from processor.kafka.replay import Replayer
     from processor.service.kafka_connection import kafka_connection
 
     return Replayer(
-        kafka_connection(settings), tokens_topic=settings.tokens_topic, responses_topic=settings.responses_topic
+        kafka_connection(settings),
+        tokens_topic=settings.tokens_topic,
+        responses_topic=settings.responses_topic,
+        max_batch_bytes=responses_batch_bytes(settings),
     )
 
 

@@ -1,14 +1,27 @@
-"""Kafka's TLS, from settings. Certificates are read at each call."""
+"""Kafka's TLS, and the bounds of records, from settings. Certificates are read at each call."""
 
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from processor.config.sources import PREFIX
 from processor.errors import SettingsError
 
 if TYPE_CHECKING:
     from processor.config.settings import Settings
+
+RECORD_ROOM: Final = 1024 * 1024
+"""Around the largest response, for the record and its batch."""
+
+
+def response_record_bytes(settings: "Settings") -> int:
+    """The largest record that a relay writes to `responses`, with its batch."""
+    return settings.max_response_bytes + RECORD_ROOM
+
+
+def responses_batch_bytes(settings: "Settings") -> int:
+    """The bound for batches of `responses`, decompressed: never less than what relays write there."""
+    return max(settings.max_batch_bytes, response_record_bytes(settings))
 
 
 def ssl_context(settings: "Settings") -> ssl.SSLContext:

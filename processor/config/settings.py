@@ -201,7 +201,7 @@ class Settings(BaseSettings):
     )
     max_batch_bytes: Size = Field(
         default=ByteSize(64 * MIB),
-        description="Bytes of one decompressed record batch; a larger one becomes one dead letter",
+        description="Bytes of one decompressed record batch; a larger one becomes one dead letter. On `responses`, `MAX_RESPONSE_BYTES` and 1 MiB are always allowed",
     )
     max_response_bytes: Size = Field(
         default=ByteSize(4 * MIB), description="Bytes of one encoded response record; above it the response fails"

@@ -14,7 +14,14 @@ from processor.errors import KafkaUnavailable
 from processor.kafka.connection import ConnectionSource
 from processor.kafka.lazy import LazyClient
 from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE
-from processor.kafka.record_batches import DEFAULT_MAX_BATCH_BYTES, Trouble, Unreadable, read_safely, report_unreadable
+from processor.kafka.record_batches import (
+    DEFAULT_MAX_BATCH_BYTES,
+    Fault,
+    Trouble,
+    Unreadable,
+    read_safely,
+    report_unreadable,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -133,6 +140,8 @@ class ResponsesReader:
         self._patience = patience
         self._max_batch_bytes = max_batch_bytes
         self._troubles: dict[TopicPartition, Trouble] = {}
+        self._too_large: dict[TopicPartition, Unreadable] = {}
+        """The first batch of each partition that relays wrote and that exceeds the bound."""
         self._turn = asyncio.Lock()
 
     async def read(
@@ -140,7 +149,8 @@ class ResponsesReader:
     ) -> int:
         """Call `take` with (offset, key, value) of every record from `start` to the partition's end; the end offset.
 
-        With `only`, stop after the first record at or after `start`. Raises KafkaUnavailable.
+        With `only`, stop after the first record at or after `start`. Raises KafkaUnavailable, also at a batch that a
+        relay wrote and that exceeds the bound: without it an older state would be restored.
         """
         try:
             async with self._turn, asyncio.timeout(self._patience) as deadline:
@@ -167,6 +177,7 @@ class ResponsesReader:
         if max(start, first) >= end:
             return end
         self._troubles.pop(partition, None)
+        self._too_large.pop(partition, None)
         consumer.assign([partition])
         consumer.seek(partition, max(start, first))
         try:
@@ -178,18 +189,29 @@ class ResponsesReader:
                 fetched = await consumer.getmany(timeout_ms=200, max_records=2_000)
                 if (trouble := self._troubles.get(partition)) is not None:
                     raise KafkaUnavailable(f"{trouble}. Restore the broker's log of this partition.")
+                too_large = self._too_large.get(partition)
                 for record in fetched.get(partition, ()):
+                    if too_large is not None and record.offset > too_large.offset:
+                        break
                     if record.offset >= start:
                         take(record.offset, record.key or b"", record.value)
                         if only:
                             return end
+                if too_large is not None and too_large.offset < end:
+                    raise KafkaUnavailable(_advice(partition, too_large))
         finally:
             consumer.pause(partition)  # or it would continue to fetch the next records
         return end
 
     def _read_safely(self, consumer: Any) -> None:
-        fetches = read_safely(consumer, limit=self._max_batch_bytes, as_read=True, refuse=_passed_over)
+        fetches = read_safely(consumer, limit=self._max_batch_bytes, as_read=True, refuse=self._pass_over)
         self._troubles = fetches.troubles
+
+    def _pass_over(self, partition: TopicPartition, unreadable: Unreadable) -> None:
+        """Notes what relays wrote; only they write transactions. Nothing can be restored from what others wrote."""
+        report_unreadable(log.error, "response_records_unreadable", partition, unreadable)
+        if unreadable.fault is Fault.TOO_LARGE and unreadable.transactional:
+            self._too_large.setdefault(partition, unreadable)
 
     async def close(self) -> None:
         await self._client.close()
@@ -207,6 +229,8 @@ def _committed_reader(source: ConnectionSource) -> Any:
     )
 
 
-def _passed_over(partition: TopicPartition, unreadable: Unreadable) -> None:
-    """What this program did not write; nothing can be restored from it."""
-    report_unreadable(log.error, "response_records_unreadable", partition, unreadable)
+def _advice(partition: TopicPartition, unreadable: Unreadable) -> str:
+    return (
+        f"{partition.topic}-{partition.partition} can't be read further: {unreadable.detail}. "
+        "Set TOKENSTREAM_MAX_BATCH_BYTES to more than that, or TOKENSTREAM_MAX_RESPONSE_BYTES to what it was."
+    )

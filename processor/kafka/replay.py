@@ -119,10 +119,13 @@ class Replayed:
 
 
 class Replayer:
-    def __init__(self, connection: KafkaConnection, *, tokens_topic: str, responses_topic: str) -> None:
+    def __init__(
+        self, connection: KafkaConnection, *, tokens_topic: str, responses_topic: str, max_batch_bytes: int
+    ) -> None:
         self._connection = connection
         self._tokens_topic = tokens_topic
         self._responses_topic = responses_topic
+        self._max_batch_bytes = max_batch_bytes
 
     async def complete(self, plan: ReplayPlan, channel: str | None) -> ReplayPlan:
         """Returns the plan with its channel and metadata: from its start, else from the response's record; `channel`
@@ -171,7 +174,7 @@ class Replayer:
             if key == wanted:
                 newest = value  # None where it was deleted: then nothing is known of it any more
 
-        reader = ResponsesReader(lambda: self._connection, self._responses_topic)
+        reader = ResponsesReader(lambda: self._connection, self._responses_topic, max_batch_bytes=self._max_batch_bytes)
         try:
             await reader.read(plan.partition, 0, take)
         finally:

@@ -8,6 +8,7 @@ from random import Random
 
 from processor.api.access import Access
 from processor.clock import Clock
+from processor.config.kafka import responses_batch_bytes
 from processor.config.settings import Settings
 from processor.gateway.feed import Feed
 from processor.gateway.http import EventsV1, GatewayParts
@@ -78,7 +79,9 @@ def build_gateway(
     feed = Feed(
         hub,
         LogFollower(connection_source(settings), settings.frames_topic, max_batch_bytes=settings.max_batch_bytes),
-        LogFollower(connection_source(settings), settings.responses_topic, max_batch_bytes=settings.max_batch_bytes),
+        LogFollower(
+            connection_source(settings), settings.responses_topic, max_batch_bytes=responses_batch_bytes(settings)
+        ),
         partition_for=partition_for,
         clock=clock,
         random=random,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from random import Random
 
 from processor.clock import Clock
+from processor.config.kafka import response_record_bytes, responses_batch_bytes
 from processor.config.settings import Settings
 from processor.core.chunks import ChunkFormat
 from processor.core.limits import PROCESS_FINALS, Limits
@@ -25,7 +26,6 @@ from topics.codec import Decoder
 from topics.controls_reader import ControlsReader
 from topics.openai import Format
 
-RECORD_ROOM = 1024 * 1024
 REBALANCE_ROOM = 10.0
 
 
@@ -126,12 +126,12 @@ def build_relay(
         source,
         group_id=settings.kafka_group_id,
         topic=settings.tokens_topic,
-        max_bytes=settings.max_response_bytes + RECORD_ROOM,
+        max_bytes=response_record_bytes(settings),
     )
     parts = WorkerParts(
         consumer=consumer,
         committed=CommittedOffsets(source, settings.kafka_group_id, settings.tokens_topic),
-        responses=ResponsesReader(source, settings.responses_topic, max_batch_bytes=settings.max_batch_bytes),
+        responses=ResponsesReader(source, settings.responses_topic, max_batch_bytes=responses_batch_bytes(settings)),
         writer_of=writer_of,
         lanes_of=lanes_of,
         decoder=Decoder(settings.channel_pattern),
@@ -142,7 +142,7 @@ def build_relay(
         measures=Measures(metrics, consumer),
         responses_topic=settings.responses_topic,
         dead_letters_topic=settings.dead_letters_topic,
-        dead_letter_bytes=settings.max_response_bytes + RECORD_ROOM,
+        dead_letter_bytes=response_record_bytes(settings),
         controls=RelayControls(
             clock,
             random,

@@ -26,6 +26,7 @@ from processor.api.app import ApiLimits, ApiParts, make_app
 from processor.api.memory import release_large_buffers
 from processor.clock import Clock
 from processor.config import api as config_api
+from processor.config.kafka import responses_batch_bytes
 from processor.config.plain_text import plain_text_warnings
 from processor.config.settings import Settings
 from processor.core.backoff import Backoff
@@ -260,6 +261,7 @@ class Service:
                 responses_topic=settings.responses_topic,
                 dead_letters_topic=settings.dead_letters_topic,
                 session_timeout=settings.kafka_session_timeout,
+                max_batch_bytes=responses_batch_bytes(settings),
             ),
             source=connection_source(settings),
             credentials=settings.kafka_credentials,

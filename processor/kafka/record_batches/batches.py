@@ -70,6 +70,7 @@ class Unreadable:
     value: bytes | None = None
     key: None = None
     headers: Headers = ()
+    transactional: bool = False
 
 
 class Corrupt(Fatal):
@@ -142,7 +143,7 @@ class RecordBatch:
             payload = decompress(self._attributes & CODEC_MASK, self._data[HEADER.size :], limit)
         except TooLarge:
             detail = f"the batch of offsets {self.base_offset} to {last} is larger than {limit} bytes decompressed"
-            yield Unreadable(position, last, Fault.TOO_LARGE, detail)
+            yield Unreadable(position, last, Fault.TOO_LARGE, detail, transactional=self.is_transactional)
             return
         except Undecodable as error:
             detail = f"the batch of offsets {self.base_offset} to {last} can't be decompressed ({error})"

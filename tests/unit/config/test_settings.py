@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from processor.config.kafka import responses_batch_bytes
 from processor.config.loading import load_settings
 from processor.config.settings import Settings
 from processor.config.values import ApiToken
@@ -372,3 +373,10 @@ def test_the_bridges_secrets_are_struck_out() -> None:
     settings = loaded(BRIDGE_UPSTREAM_KEY="sk-hunter22", BRIDGE_TOKENS="hunter2222=*")
     assert "hunter" not in repr(settings)
     assert {"sk-hunter22", "hunter2222"} <= set(settings.secrets)
+
+
+def test_batches_of_responses_may_have_what_relays_write_whatever_the_bound_of_tokens_is() -> None:
+    for batches, responses in (("1MiB", "100MiB"), ("64MiB", "4MiB"), ("64MiB", "64MiB")):
+        settings = loaded(MAX_BATCH_BYTES=batches, MAX_RESPONSE_BYTES=responses)
+        assert responses_batch_bytes(settings) >= settings.max_batch_bytes
+        assert responses_batch_bytes(settings) > settings.max_response_bytes

@@ -3,14 +3,21 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.subscription_state import SubscriptionState
+from aiokafka.protocol.fetch import FetchRequest
 
+from devtools.raw_batches import CODECS, batch, sealed
 from processor.errors import KafkaUnavailable
 from processor.kafka import ResponsesReader
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.lazy import LazyClient
+from processor.kafka.record_batches.batches import TRANSACTIONAL
 from support.virtual_time import in_virtual_time
 
 PATIENCE = 0.3
@@ -61,6 +68,91 @@ class SlowConsumer:
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
+
+
+class FetchingConsumer(SlowConsumer):
+    """aiokafka's own fetcher on a log of batches, one record each."""
+
+    def __init__(self, *log: bytes) -> None:
+        super().__init__(len(log))
+        self._log = log
+
+    async def start(self) -> None:
+        self._subscription = SubscriptionState()
+        cluster = SimpleNamespace(leader_for_partition=lambda _: None)
+        self._client: Any = SimpleNamespace(
+            _loop=asyncio.get_running_loop(), _metadata_max_age_ms=1000, cluster=cluster, send=self._send
+        )
+        self._fetcher = Fetcher(self._client, self._subscription, isolation_level="read_committed")
+
+    async def stop(self) -> None:
+        self._fetcher._fetch_task.cancel()
+
+    def assign(self, partitions: Sequence[TopicPartition]) -> None:
+        self._subscription.assign_from_user(partitions)
+
+    def pause(self, *partitions: TopicPartition) -> None:
+        del partitions
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self._subscription.seek(partition, offset)
+
+    async def position(self, partition: TopicPartition) -> int:
+        return int(self._subscription.subscription.assignment.state_value(partition).position)
+
+    async def getmany(self, *, timeout_ms: int, max_records: int) -> Mapping[TopicPartition, Sequence[Any]]:
+        del timeout_ms
+        assignment = self._subscription.subscription.assignment
+        self._asked = await self.position(PARTITION)
+        asked = [(0, self._asked, 1 << 20)]
+        await self._fetcher._proc_fetch_request(assignment, 0, FetchRequest(0, 1, 1, 1, [("responses", asked)]))
+        records: Mapping[TopicPartition, Sequence[Any]] = await self._fetcher.fetched_records((), 0, max_records)
+        return records
+
+    async def _send(self, _node: int, _request: Any, **_options: Any) -> Any:
+        partitions: list[tuple[Any, ...]] = [(0, 0, self._end, self._end, [], b"".join(self._log[self._asked :]))]
+        return SimpleNamespace(API_VERSION=4, topics=[("responses", partitions)])
+
+
+def record(base: int, size: int, *, transactional: bool = True) -> bytes:
+    """One record in a batch, compressed as a relay compresses."""
+    made = bytearray(batch([(b"r", bytes(size), ())], codec=CODECS["lz4"], base=base))
+    if transactional:
+        made[22] |= TRANSACTIONAL
+    return sealed(bytes(made))
+
+
+async def restored(*log: bytes, bound: int = 1 << 20, start: int = 0, only: bool = False) -> list[tuple[int, int]]:
+    """The (offset, size) of what a takeover reads."""
+    reader = ResponsesReader(lambda: KafkaConnection("nowhere"), "responses", max_batch_bytes=bound)
+    reader._client = LazyClient(lambda: FetchingConsumer(*log), reader._read_safely)
+    read: list[tuple[int, int]] = []
+    try:
+        await reader.read(0, start, lambda offset, _, value: read.append((offset, len(value or b""))), only=only)
+    finally:
+        await reader.close()
+    return read
+
+
+async def test_a_newer_state_above_the_bound_is_never_replaced_by_an_older_one() -> None:
+    log = record(0, 1000), record(1, 3 << 20)
+    assert await restored(*log, bound=4 << 20) == [(0, 1000), (1, 3 << 20)]
+    with pytest.raises(KafkaUnavailable, match=r"larger than 1048576 bytes decompressed.*MAX_BATCH_BYTES"):
+        await restored(*log)
+
+
+async def test_one_record_before_the_one_above_the_bound_is_still_found() -> None:
+    assert await restored(record(0, 1000), record(1, 3 << 20), only=True) == [(0, 1000)]
+
+
+async def test_a_record_above_the_bound_is_not_taken_for_one_that_is_gone() -> None:
+    with pytest.raises(KafkaUnavailable, match="MAX_BATCH_BYTES"):
+        await restored(record(0, 1000), record(1, 3 << 20), record(2, 1000), start=1, only=True)
+
+
+async def test_what_no_relay_wrote_stops_no_takeover() -> None:
+    log = record(0, 1000), record(1, 3 << 20, transactional=False), record(2, 2000)
+    assert await restored(*log) == [(0, 1000), (2, 2000)]
 
 
 def reader_of(slow: SlowConsumer) -> ResponsesReader:
