@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CorruptRecordException, KafkaError
 
 from topics.bounded_fetches import LeftOut, bound_fetches
+from topics.client_tasks import reads
 from topics.controls import REMEMBERED_SECONDS, ControlRecord, decode_control
 from topics.delivery import uncancelled
 from topics.limits import MAX_TIME_MS, Invalid
@@ -89,6 +90,8 @@ class ControlsReader:
             checked = time.monotonic()
             while True:
                 fetched = await self._fetch(consumer)
+                if not reads(consumer):
+                    raise RuntimeError("the client has stopped reading")
                 if fetched:
                     self._read_at = time.time()
                 for partition, records in fetched.items():

@@ -11,6 +11,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 import aiokafka
@@ -28,8 +29,10 @@ from processor.errors import TokenstreamError, TopicsUnfit
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.record_batches import SafeConsumer, Trouble, Unreadable, report_trouble, report_unreadable
 from processor.ports.store import Position
+from topics.client_tasks import reads
 
 COMMIT_SECONDS = 1.0
+LOOK_SECONDS = 5.0
 FETCH_BYTES = 1024 * 1024
 """Of one partition at a time; a larger single record still comes."""
 POLLED_RECORDS = 256
@@ -202,9 +205,13 @@ class ResponseStream:
         await self._app.maybe_start()
 
     async def wait_until_failed(self) -> BaseException:
-        """Why the app ended. Cancel it to stop waiting."""
-        await self._app._crashed.wait()  # noqa: SLF001 - `wait_until_stopped` waits for children as well
-        return self._app.crash_reason or RuntimeError("the consumer ended")
+        """Why the app ended, or reads nothing any more. Cancel it to stop waiting."""
+        while self._reads:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._app._crashed.wait()  # noqa: SLF001 - `wait_until_stopped` waits for children as well
+                return self._app.crash_reason or RuntimeError("the consumer ended")
+        return RuntimeError("the client has stopped reading")
 
     async def stop(self) -> None:
         """Commits what was confirmed, and leaves the group."""
@@ -226,6 +233,11 @@ class ResponseStream:
         consumer = self._consumer
         kafka: Any = consumer._thread._consumer if consumer is not None else None  # noqa: SLF001 - no public API
         return kafka is None or kafka._coordinator is None or kafka._coordinator.coordinator_id is None  # noqa: SLF001
+
+    @property
+    def _reads(self) -> bool:
+        consumer = self._consumer
+        return consumer is None or reads(consumer._thread._consumer)  # noqa: SLF001 - no public API
 
     def confirm(self, partition: int, offset: int, generation: int) -> None:
         if self._consumer is not None:

@@ -7,6 +7,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 
 from processor.clock import Clock
+from topics.client_tasks import refreshes_metadata
 
 
 class GroupMembership:
@@ -25,6 +26,7 @@ class GroupMembership:
         """The same moment by the clock that goes on while the machine is suspended, as the group's does."""
         self._observed = clock.monotonic()
         self._beat = asyncio.Event()
+        self._consumer: Any = None
         self._coordinator: Any = None
 
     def observe(self, consumer: AIOKafkaConsumer) -> None:
@@ -42,6 +44,7 @@ class GroupMembership:
 
         coordinator._do_heartbeat = observed  # noqa: SLF001
         self._observed = self._clock.monotonic()
+        self._consumer = consumer
         self._coordinator = coordinator
 
     def holds(self) -> bool:
@@ -60,9 +63,9 @@ class GroupMembership:
 
     @property
     def ended(self) -> bool:
-        """Whether the client takes no part in the group any more: its task for that died, as it does where no broker is known."""
+        """Whether a task of the client died: that for the group, as it does where no broker is known, or that for metadata."""
         task = getattr(self._coordinator, "_coordination_task", None)
-        return task is not None and task.done()
+        return (task is not None and task.done()) or not refreshes_metadata(self._consumer)
 
     def rejoin(self) -> None:
         """Ask the group for a new assignment at once."""
