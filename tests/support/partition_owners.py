@@ -145,6 +145,8 @@ class Partition:
         self.membership = Membership()
         consumer: Any = self
         decoder: Any = DeadlyDecoder()
+        time = asyncio.get_running_loop().time
+        clock = Clock(monotonic=time, since_boot=time)
         parts = WorkerParts(
             consumer=consumer,
             committed=nothing,
@@ -153,13 +155,13 @@ class Partition:
             lanes_of=lambda pipeline, *_: HungLanes(pipeline),
             decoder=decoder,
             metrics=Metrics(),
-            clock=Clock(),
+            clock=clock,
             random=Never(),
             measures=NoMeasures(),
             responses_topic="responses",
             dead_letters_topic="dead-letters",
             dead_letter_bytes=1 << 20,
-            controls=RelayControls(Clock(), Random(1)),
+            controls=RelayControls(clock, Random(1)),
         )
         return PartitionWorker(0, parts, consumer, limits or Limits())
 
