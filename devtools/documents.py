@@ -193,7 +193,7 @@ def record_limits() -> str:
             ("`text`", f"{limits.MAX_TEXT_BYTES:,} bytes of UTF-8, after JSON escapes are undone", "`too_large`"),
             ("`kind`", f"1-{limits.MAX_KIND_CHARACTERS} of `a-z`, `0-9`, `_`, `.`, `-`", "`invalid`"),
             ("`part`", f"1-{limits.MAX_PART_CHARACTERS} characters", "`too_large`, or `invalid`"),
-            ("parts of a response", f"{limits.MAX_PARTS}", "`invalid`, and a gap"),
+            ("parts of a response", f"{limits.MAX_PARTS}", "`too_large`, and a gap"),
             (
                 "`metadata`, `usage`, `error`, `partInfo`, each",
                 f"{limits.MAX_OBJECT_BYTES:,} bytes as compact JSON, {limits.MAX_OBJECT_DEPTH} levels",
