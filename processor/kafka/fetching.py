@@ -27,6 +27,8 @@ from aiokafka.protocol.fetch import FetchRequest
 from processor.kafka.record_batches import Fetched, Fetches
 
 MAX_WAIT_MS: Final = 250
+REST_WAIT_MS: Final = 1_000
+"""For a broker whose last answer was empty, while no partition is paused: an answer can only bring new records then."""
 MAX_BYTES: Final = 50 * 1024 * 1024
 MAX_PARTITION_BYTES: Final = 2 * 1024 * 1024
 RETRY: Final = 0.1
@@ -51,6 +53,8 @@ class Fetching:
         self._assignment: Any = None
         self._ready: dict[TopicPartition, Fetched] = {}
         self._asking: dict[int, asyncio.Task[None]] = {}
+        self._at_rest: set[int] = set()
+        """The brokers whose last answer was empty."""
         self._refused: KafkaError | None = None
 
     async def fetch(self, max_records: int, wait: float) -> Drained:
@@ -63,6 +67,8 @@ class Fetching:
             if not self._ready:
                 self._ask()
                 await self._answers(wait)
+                if not self._assignment.active:
+                    return {}
             drained = self._drain(max_records)
             if not self._ready:
                 self._ask()  # the broker works while the caller does
@@ -86,6 +92,7 @@ class Fetching:
 
     async def _forget(self) -> None:
         self._ready.clear()
+        self._at_rest.clear()
         self._refused = None
         asking, self._asking = list(self._asking.values()), {}
         for task in asking:
@@ -98,10 +105,11 @@ class Fetching:
     def _ask(self) -> None:
         """Asks every broker that is not being asked for its partitions that can be read."""
         wanted: dict[int, dict[str, list[tuple[int, int, int]]]] = {}
-        leaders, leaderless = self._client.cluster, False
+        leaders, leaderless, whole = self._client.cluster, False, True
         for partition in self._assignment.tps:
             state = self._assignment.state_value(partition)
             if state.paused or not state.has_valid_position:
+                whole = False
                 continue
             node = leaders.leader_for_partition(partition)
             if node is None or node == -1:
@@ -113,7 +121,8 @@ class Fetching:
         if leaderless:
             self._client.force_metadata_update()
         for node, topics in wanted.items():
-            request = FetchRequest(MAX_WAIT_MS, 1, MAX_BYTES, self._isolation_level, list(topics.items()))
+            patience = REST_WAIT_MS if whole and node in self._at_rest else MAX_WAIT_MS
+            request = FetchRequest(patience, 1, MAX_BYTES, self._isolation_level, list(topics.items()))
             self._asking[node] = asyncio.ensure_future(self._ask_node(self._assignment, node, request))
 
     async def _ask_node(self, assignment: Any, node: int, request: FetchRequest) -> None:
@@ -124,6 +133,10 @@ class Fetching:
             await asyncio.sleep(RETRY)
             return
         refused = False
+        if answer.topics:
+            self._at_rest.discard(node)
+        else:
+            self._at_rest.add(node)
         for topic, partitions in answer.topics:
             for number, code, end, *rest in partitions:
                 partition = TopicPartition(topic, number)
@@ -157,11 +170,12 @@ class Fetching:
     # Taking
 
     async def _answers(self, wait: float) -> None:
-        """Waits until a broker has answered. Raises what a broker refuses."""
+        """Waits until a broker has answered, or the assignment has ended. Raises what a broker refuses."""
         if not self._asking:
             await asyncio.sleep(min(wait, NOTHING_TO_ASK))
             return
-        await asyncio.wait(self._asking.values(), timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+        ends = (*self._asking.values(), self._assignment.unassign_future)
+        await asyncio.wait(ends, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
         for node in [node for node, task in self._asking.items() if task.done()]:
             self._asking.pop(node).result()
         refused, self._refused = self._refused, None
