@@ -104,6 +104,8 @@ class Partition:
         self.membership = Membership()
         self.answers: Callable[[CommitMetadata], bool] = lambda _: True
         """Whether Kafka answers to a commit that it carried out."""
+        self.takes: Callable[[CommitMetadata], float] = lambda _: 0.0
+        """Seconds until it answers to a commit that it carried out."""
         self.refuses_records = False
 
     @property
@@ -136,6 +138,7 @@ class Partition:
         if records and self.refuses_records:
             raise RecordTooLarge("responses", 1)
         self.committed = commit(range(len(records)))
+        await asyncio.sleep(self.takes(self.metadata))
         if not self.answers(self.metadata):
             await asyncio.Event().wait()
         return self.committed

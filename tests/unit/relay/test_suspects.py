@@ -7,7 +7,7 @@ import pytest
 
 from processor.core.limits import Limits
 from processor.errors import KafkaUnavailable, PartitionLost
-from processor.relay.caution import POISON_AFTER
+from processor.relay.caution import POISON_AFTER, PROMPT_SECONDS
 from processor.relay.commit_metadata import CommitMetadata, Trying
 from processor.relay.worker import PartitionWorker, WorkerState
 from support.partition_owners import DEADLY, Owner, Partition, RaisesAfterConsuming
@@ -145,6 +145,23 @@ async def test_where_kafka_is_slow_a_suspect_is_fed_without_counting() -> None:
 
 
 @in_virtual_time
+async def test_a_count_whose_commit_took_long_is_taken_back() -> None:
+    partition = Partition("a", "b", metadata=CommitMetadata(attempts=3, trying=Trying(1, 2, 1)))
+    owner = await partition.owner()
+    seen: list[Trying | None] = []
+
+    def slow(metadata: CommitMetadata) -> float:
+        seen.append(metadata.trying)
+        return 2 * PROMPT_SECONDS if metadata.trying == Trying(1, 2, 2) else 0.0
+
+    partition.takes = slow
+    await owner.read()
+    raised = seen.index(Trying(1, 2, 2))
+    assert seen[raised + 1] == Trying(1, 2, 1)
+    await owner.kill()
+
+
+@in_virtual_time
 async def test_a_record_that_kills_is_given_up_and_stays_so() -> None:
     partition = Partition("a", DEADLY, "b")
     deaths = 0
@@ -152,7 +169,7 @@ async def test_a_record_that_kills_is_given_up_and_stays_so() -> None:
         owner = await partition.owner()
         await owner.read()
         deaths += owner.gone
-        assert deaths <= POISON_AFTER + 20  # those of a slow machine do not count
+        assert deaths <= 9
         if not owner.gone:
             await owner.until(lambda: bool(partition.dead_letters))
             await owner.kill()
