@@ -111,14 +111,14 @@ class PartitionPipeline:
         else:
             finished.reopen(response_id)
             response = self._open[response_id] = restored(record, offset, now)
-            self._restored_text += sum(part.held for part in response.parts.values())
+            self._restored_text += sum(part.held for part in response.parts)
             if self._restored_text > self.limits.transcript:
-                self._restored_text -= sum(part.evict() for part in response.parts.values())
+                self._restored_text -= sum(part.evict() for part in response.parts)
 
     def pass_over(self, response_id: str) -> None:
         """Skips an unreadable entry: the response is unknown."""
         if (response := self._open.pop(response_id, None)) is not None:
-            self._restored_text -= sum(part.held for part in response.parts.values())
+            self._restored_text -= sum(part.held for part in response.parts)
 
     def begin(self, position: int, end_offset: int, *, clean: bool, lost: bool = False) -> None:
         """Starts to consume from `position`. After an unclean end, responses found below `end_offset` may be
