@@ -110,6 +110,13 @@ class Outflow:
         response = lane.ready[0]
         return response.tokens == 0
 
+    def waits(self, channel: str) -> bool:
+        """Returns True if `next_frame` may have something for the channel."""
+        lane = self._lanes.get(channel)
+        if lane is None or lane.in_flight is not None:
+            return False
+        return bool(lane.ready) or (bool(lane.asking) and lane.findings is None)
+
     def next_frame(self, channel: str, now: float) -> Frame | AskHistory | None:
         lane = self._lanes.get(channel)
         if lane is None or lane.in_flight is not None:

@@ -245,6 +245,10 @@ class PartitionPipeline:
         """Returns the channels that have something to send since the last call."""
         return self._outflow.take_woken()
 
+    def waits(self, channel: str) -> bool:
+        """Returns True if `next_frame` may have something for the channel."""
+        return self._outflow.waits(channel)
+
     def next_frame(self, channel: str, now: float) -> Frame | AskHistory | None:
         """Returns the channel's next frame, which is now in flight, or a request for its history, or None if nothing
         waits.

@@ -77,7 +77,7 @@ class Lanes:
     def wake(self) -> None:
         """Start a task for every channel that has become ready."""
         for channel in self._pipeline.take_woken():
-            if channel not in self._running and not self._closing:
+            if channel not in self._running and not self._closing and self._pipeline.waits(channel):
                 self._running[channel] = self._tasks.create_task(self._serve(channel))
 
     def close(self) -> None:
@@ -94,14 +94,14 @@ class Lanes:
     async def _serve(self, channel: str) -> None:
         slot = self._realtime.slot(channel)
         try:
-            while not self._closing:
+            while not self._closing and self._pipeline.waits(channel):
                 async with slot:
                     await self._clearance(channel, slot)
                     if self._closing:
                         return
                     taken = self._pipeline.next_frame(channel, self._clock.monotonic())
                     if taken is None:
-                        return
+                        return  # what waited was published already
                     if isinstance(taken, AskHistory):
                         await self._ask_history(channel)
                     else:
