@@ -52,29 +52,16 @@ class ChannelSlot:
 
     def __init__(self, pool: "ConnectionPool", pinned: PooledLink, pace: Pace) -> None:
         self._pool = pool
-        self._turn: asyncio.Lock | None = None
+        self._turn = asyncio.Lock()
         self.pinned = pinned
         self.pace = pace
         self.users = 0
         self.idle_since = 0.0
 
-    def use(self) -> None:
-        self.users += 1
-        if self._turn is None:
-            self._turn = asyncio.Lock()
-
-    def give_back(self, now: float) -> None:
-        self.users -= 1
-        self.idle_since = now
-        if not self.users:
-            self._turn = None  # an idle channel needs none
-
     async def __aenter__(self) -> None:
-        assert self._turn is not None, "a slot that is in use"
         await self._turn.acquire()
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._turn is not None, "a slot that is in use"
         self._turn.release()
 
     def delay(self, *, urgent: bool) -> float:
@@ -158,11 +145,13 @@ class ConnectionPool:
             rate = self._options.channel_rate
             slot = ChannelSlot(self, pinned, Pace(rate, rate / 5, self.clock.monotonic()))
             self._slots[channel] = slot
-        slot.use()
+        slot.users += 1
         return slot
 
     def release(self, channel: str) -> None:
-        self._slots[channel].give_back(self.clock.monotonic())
+        slot = self._slots[channel]
+        slot.users -= 1
+        slot.idle_since = self.clock.monotonic()
 
     async def history(self, channel: str, within: float) -> History:
         return await self._provider.histories.read(channel, within)
