@@ -122,7 +122,7 @@ class _Session:
     def __init__(self, wanted: "OrderedDict[Place, list[int]]") -> None:
         self.epoch = 1
         self.wanted = wanted
-        """Place -> offset, most bytes, the log's end that was told last."""
+        """Place -> offset, most bytes, the log's end in its last answer."""
 
 
 class Brokers:
@@ -243,12 +243,12 @@ class Brokers:
     ) -> tuple["OrderedDict[Place, tuple[Any, ...]]", bool]:
         parts: OrderedDict[Place, tuple[Any, ...]] = OrderedDict()
         has_news, left, first = False, most, True
-        for key, (offset, limit, told) in session.wanted.items():
+        for key, (offset, limit, end) in session.wanted.items():
             part = self._part(node, key[1], offset, min(limit, left), at_least_one=first)
             first, left = first and not part[-1], left - len(part[-1])
             news = bool(part[0] or part[-1])
             has_news |= news
-            if whole or news or part[1] != told:
+            if whole or news or part[1] != end:
                 parts[key] = part
         return parts, has_news
 
