@@ -65,9 +65,8 @@ REST = (
     "heartbeats, at the price of slower takeovers"
 )
 HALVES = (
-    "not the relay, which needs a fifth less processor time for a token then: in the last sixth fewer and fewer "
-    f"of the 200 channels have something to send, and all final records are written ({ADR}); next: measure with "
-    "more responses than are open at once"
+    "the end of the run, in which fewer and fewer channels have something to send and all final records are written; the "
+    f"relay needs less processor time for a token then ({ADR})"
 )
 SILENT = (
     "beyond the session timeout it is processor time: every open response is read back, asked for or published again, and the machine's two "
