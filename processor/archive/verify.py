@@ -3,9 +3,11 @@
 import hashlib
 from collections.abc import AsyncIterable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from processor.kafka.connection import ConnectionSource
 from processor.kafka.log_reader import LogEntry, read_log
+from processor.kafka.record_batches import DEFAULT_MAX_BATCH_BYTES
 from processor.ports.store import Entry, Held, Position, Progress, ResponseStore, last_changed, outdoes
 
 CHUNK = 500
@@ -59,6 +61,7 @@ async def verify(
     since: int | None = None,
     repair: bool = False,
     progress: Progress | None = None,
+    max_batch_bytes: int = DEFAULT_MAX_BATCH_BYTES,
 ) -> VerifyReport:
     """Read the log once, compare; with `repair` read it again, and store what was missing or different.
 
@@ -66,14 +69,14 @@ async def verify(
     StoreUnavailable.
     """
     report = VerifyReport()
-    expected = await newest_on_log(read_log(source, responses_topic, since=since, progress=progress), report)
+    read = partial(read_log, source, responses_topic, since=since, max_batch_bytes=max_batch_bytes)
+    expected = await newest_on_log(read(progress=progress), report)
     await compare(store, expected, report)
     if repair and not report.whole:
         report.repaired += await _tombstone(store, expected, report.undeleted)
         for ids, force in ((report.missing, False), (report.different, True)):
             wanted = {expected[one].position for one in ids}
-            log = read_log(source, responses_topic, since=since)
-            report.repaired += await _store_again(store, log, wanted, force=force) if wanted else 0
+            report.repaired += await _store_again(store, read(), wanted, force=force) if wanted else 0
     return report
 
 

@@ -118,6 +118,7 @@ def verify(
 ) -> None:
     """Compare Kafka's finished responses with the store; exit code 1 if they differ and were not repaired."""
     from processor.archive.verify import verify as verify_store
+    from processor.config.kafka import responses_batch_bytes
     from processor.service.kafka_connection import kafka_connection
 
     start = _moment(since)
@@ -135,6 +136,7 @@ def verify(
                     since=start,
                     repair=repair,
                     progress=progress,
+                    max_batch_bytes=responses_batch_bytes(settings),
                 )
         failed = not report.whole and report.repaired < _wrong(report)
         if json:

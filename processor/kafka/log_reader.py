@@ -5,13 +5,16 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from processor.errors import KafkaUnavailable
 from processor.kafka.connection import ConnectionSource
-from processor.kafka.record_batches import Trouble, read_safely
+from processor.kafka.record_batches import DEFAULT_MAX_BATCH_BYTES, Trouble, Unreadable, read_safely, report_unreadable
 from processor.ports.store import Position, Progress
+
+log = structlog.get_logger(__name__)
 
 ANSWER_SECONDS = 30.0
 
@@ -24,12 +27,17 @@ class LogEntry:
 
 
 async def read_log(
-    source: ConnectionSource, topic: str, *, since: int | None, progress: Progress | None = None
+    source: ConnectionSource,
+    topic: str,
+    *,
+    since: int | None,
+    progress: Progress | None = None,
+    max_batch_bytes: int = DEFAULT_MAX_BATCH_BYTES,
 ) -> AsyncIterator[LogEntry]:
     """Committed records of all partitions, each partition in order, from `since` (ms; None: from the start) to the
     end as it was when this began. `progress` is called with how many offsets were passed. Raises KafkaUnavailable.
     """
-    async with _consumer(source) as (consumer, troubles):
+    async with _consumer(source, max_batch_bytes) as (consumer, troubles):
         begins, ends = await _bounds(consumer, topic, since)
         partitions = [partition for partition, end in ends.items() if begins[partition] < end]
         consumer.assign(partitions)
@@ -72,7 +80,7 @@ async def _bounds(
 
 @asynccontextmanager
 async def _consumer(
-    source: ConnectionSource,
+    source: ConnectionSource, max_batch_bytes: int
 ) -> AsyncIterator[tuple[AIOKafkaConsumer, Mapping[TopicPartition, Trouble]]]:
     consumer = AIOKafkaConsumer(
         **source().arguments(), enable_auto_commit=False, isolation_level="read_committed", auto_offset_reset="earliest"
@@ -80,9 +88,13 @@ async def _consumer(
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             await consumer.start()
-            fetches = read_safely(consumer)
+            fetches = read_safely(consumer, limit=max_batch_bytes, refuse=_passed_over)
         yield consumer, fetches.troubles
     except (KafkaError, OSError, TimeoutError) as error:
         raise KafkaUnavailable(f"Kafka does not answer: {type(error).__name__}") from error
     finally:
         await consumer.stop()
+
+
+def _passed_over(partition: TopicPartition, unreadable: Unreadable) -> None:
+    report_unreadable(log.error, "log_records_unreadable", partition, unreadable)
