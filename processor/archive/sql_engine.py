@@ -104,6 +104,7 @@ class Database:
         self._engine = _sqlite_engine(self._url) if self.is_sqlite else _postgres_engine(self._url)
         # SQLite has one writer at a time; taking turns here is cheaper than its busy handler.
         self._writing = asyncio.Semaphore(1 if self.is_sqlite else 8)
+        self._has_connected = False
 
     def __repr__(self) -> str:
         return self._url.render_as_string(hide_password=True)
@@ -156,6 +157,7 @@ class Database:
         try:
             if not self.is_sqlite:
                 connection = await self._proven(connection)
+            self._has_connected = True
             yield connection
         finally:
             await connection.close()
@@ -170,6 +172,12 @@ class Database:
             return await self._engine.connect()  # a new one: the failure has emptied the pool
         return connection
 
+    def _misconfigured(self, error: BaseException) -> SettingsError | StoreUnavailable:
+        """What once was right, such as a file of certificates, may come back."""
+        if self._has_connected:
+            return StoreUnavailable(f"the store did not answer: {first_line(error)}")
+        return SettingsError([f"STORE_URL: {first_line(error)}"])
+
     @asynccontextmanager
     async def _mapped(self) -> AsyncIterator[None]:
         try:
@@ -179,12 +187,12 @@ class Database:
         except DBAPIError as error:
             given = error.orig.__cause__ if error.orig is not None else None
             if isinstance(given, asyncpg.exceptions.ClientConfigurationError):
-                raise SettingsError([f"STORE_URL: {first_line(given)}"]) from error
+                raise self._misconfigured(given) from error
             raise _map(error) from error
         except StatementError as error:
             raise StoreRefused(f"the store can't take the record: {first_line(error.orig or error)}") from error
         except asyncpg.exceptions.ClientConfigurationError as error:
-            raise SettingsError([f"STORE_URL: {first_line(error)}"]) from error
+            raise self._misconfigured(error) from error
         except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             raise StoreUnavailable(f"the store did not answer: {first_line(error)}") from error
 
