@@ -11,7 +11,8 @@ from aiokafka.errors import KafkaError
 
 from processor.config.settings import Settings
 from processor.errors import KafkaUnavailable, SettingsError
-from processor.kafka.connection import BearerToken, KafkaConnection
+from processor.kafka.connection import BearerToken, KafkaConnection, TokenUnreadable
+from processor.kafka.unreachable import _explain
 from processor.service.kafka_connection import connection_source, kafka_connection
 from support.settings import SASL, loaded
 
@@ -70,6 +71,11 @@ async def test_whatever_reading_a_bearer_token_raises_shows_no_more_than_its_typ
 
     with pytest.raises(KafkaError, match=r"RuntimeError$"):
         await BearerToken(read).token()
+
+
+def test_why_kafka_is_not_reached_names_a_token_that_can_not_be_read() -> None:
+    error = TokenUnreadable("TOKENSTREAM_KAFKA_SASL_PASSWORD_FILE: can't read /t")
+    assert "KAFKA_SASL_PASSWORD_FILE: can't read /t" in _explain(error, "SASL_SSL")
 
 
 @pytest.fixture(scope="module")
