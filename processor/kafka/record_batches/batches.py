@@ -294,3 +294,11 @@ def frames(data: bytes) -> Iterator[bytes]:
 
 def format_of(frame: bytes) -> int:
     return frame[MAGIC_AT]
+
+
+def plausible_end(frame: bytes) -> int | None:
+    """The offset after a batch that may be corrupt, where its header makes sense."""
+    if format_of(frame) != CURRENT_FORMAT or len(frame) < 27:
+        return None
+    base, delta = int.from_bytes(frame[:8], signed=True), int.from_bytes(frame[23:27], signed=True)
+    return base + delta + 1 if base >= 0 and 0 <= delta < len(frame) else None

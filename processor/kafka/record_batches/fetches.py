@@ -28,6 +28,7 @@ from processor.kafka.record_batches.batches import (
     Unreadable,
     format_of,
     frames,
+    plausible_end,
 )
 from processor.kafka.record_batches.legacy import LegacyBatch
 from processor.kafka.record_batches.limits import DEFAULT_MAX_BATCH_BYTES, TAKEN_BYTES
@@ -269,7 +270,7 @@ class Fetched:
     def _read_on(self, data: bytes) -> Iterator[Any]:
         troubles, start = self._fetches.troubles, self.next_fetch_offset
         for frame in frames(data):
-            self._end = _plausible_end(frame)
+            self._end = plausible_end(frame)
             batch = _batch(frame)
             if troubles:
                 troubles.pop(self._partition, None)
@@ -367,14 +368,6 @@ def _batch(frame: bytes) -> RecordBatch | LegacyBatch:
     if version > CURRENT_FORMAT:
         raise Corrupt(f"the batch has the format {version}, which is not known")
     return RecordBatch(frame) if version == CURRENT_FORMAT else LegacyBatch(frame)
-
-
-def _plausible_end(frame: bytes) -> int | None:
-    """The offset after a batch that may be corrupt, where its header makes sense."""
-    if format_of(frame) != CURRENT_FORMAT or len(frame) < 27:
-        return None
-    base, delta = int.from_bytes(frame[:8], signed=True), int.from_bytes(frame[23:27], signed=True)
-    return base + delta + 1 if base >= 0 and 0 <= delta < len(frame) else None
 
 
 def _aborts(batch: RecordBatch | LegacyBatch) -> bool:
