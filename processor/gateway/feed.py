@@ -124,8 +124,10 @@ class Feed:
             works()
             self._hub.take_responses(records, self._clock.wall_ms())
             self._responses_at |= {record.partition: record.offset + 1 for record in records}
-            if not self._responses_read.is_set() and await self._reached(self._responses, ends, self._responses_at):
-                self._responses_read.set()
+            if not self._responses_read.is_set():
+                ends = ends if records else await self._left(self._responses, ends)
+                if await self._reached(self._responses, ends, self._responses_at):
+                    self._responses_read.set()
             await asyncio.sleep(0)
 
     async def _follow_frames(self, works: Callable[[], None]) -> None:
@@ -142,9 +144,15 @@ class Feed:
             works()
             self._hub.take_frames(records, self._clock.wall_ms())
             if not self._caught_up:
+                ends = ends if records else await self._left(self._frames, ends)
                 read = {partition: offset + 1 for partition, offset in buffer.ends.items()}
                 self._caught_up = await self._reached(self._frames, ends, read)
             await asyncio.sleep(0)
+
+    async def _left(self, source: LogSource, ends: Mapping[int, int]) -> Mapping[int, int]:
+        """The same ends, or those of logs that have lost theirs since: nothing may come there for long."""
+        now = await source.ends()
+        return {partition: min(end, now.get(partition, end)) for partition, end in ends.items()}
 
     async def _reached(self, source: LogSource, ends: Mapping[int, int], read: Mapping[int, int]) -> bool:
         """Transactions leave markers at the end, which are no records: so positions are asked for, too.

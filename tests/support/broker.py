@@ -18,6 +18,8 @@ NO_ERROR, OUT_OF_RANGE = 0, 1
 EARLIEST = -2
 """As a time that is asked for."""
 ROUND_TRIP = 0.001
+LONG_POLL = 0.3
+"""Seconds until an empty answer. Records that come meanwhile are in the next one."""
 
 
 @dataclass
@@ -81,7 +83,7 @@ class Broker:
         asked = request._request.topics if hasattr(request, "_request") else request.topics
         answers = [self.logs[number].answer(number, at) for _, numbers in asked for number, at, _ in numbers]
         if not any(answer[1] or answer[-1] for answer in answers):
-            await asyncio.sleep(0.02)  # as a broker waits for records
+            await asyncio.sleep(LONG_POLL)
         return SimpleNamespace(API_VERSION=4, topics=[(TOPIC, answers)])
 
     def _offsets(self, request: Any) -> Any:
@@ -149,8 +151,10 @@ class BrokerConsumer:
     async def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         return {partition: self._broker.logs[partition.partition].end for partition in partitions}
 
-    async def offsets_for_times(self, times: Mapping[TopicPartition, int]) -> dict[TopicPartition, None]:
-        return dict.fromkeys(times)
+    async def offsets_for_times(self, times: Mapping[TopicPartition, int]) -> dict[TopicPartition, Any]:
+        """All records are of the time that is asked for."""
+        logs = {partition: self._broker.logs[partition.partition] for partition in times}
+        return {each: SimpleNamespace(offset=log.start) if log.batches else None for each, log in logs.items()}
 
     async def getmany(self, *partitions: TopicPartition, timeout_ms: int, max_records: int) -> Any:
         return await self._fetcher.fetched_records(partitions, timeout_ms / 1000, max_records)

@@ -230,6 +230,19 @@ async def test_a_damaged_partition_of_responses_does_not_keep_frames_from_being_
         assert fed.hub.transcripts.transcript("read") is not None
 
 
+@pytest.mark.parametrize("topic", ["frames", "responses"])
+async def test_a_log_that_lost_its_end_while_it_was_read_keeps_nobody_waiting(topic: str) -> None:
+    fed = Fed()
+    fed.responses.write(record_value("r0", "x", seq=1), key="r0")
+    fed.frames.write(start())
+    log = fed.frames if topic == "frames" else fed.responses
+    log.hold = True
+    async with running(fed):
+        await eventually(lambda: log.started)
+        log.records, log.hold = [[]], False
+        await eventually(fed.feed.caught_up)
+
+
 async def test_what_is_no_record_is_counted_and_passed_over() -> None:
     fed = Fed()
     fed.responses.write(b"{", key="x")
