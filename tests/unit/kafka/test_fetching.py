@@ -11,8 +11,8 @@ from aiokafka.consumer.subscription_state import SubscriptionState
 from processor.kafka.fetching import MAX_WAIT_MS, REST_WAIT_MS, Fetching
 from processor.kafka.record_batches import Fetches
 
-EMPTY: Any = SimpleNamespace(topics=[])
-BROKEN_RECORDS: Any = SimpleNamespace(topics=[("t", [(0, 0, 1, b"none that can be read")])])
+EMPTY: Any = SimpleNamespace(topics=[], error=0)
+BROKEN_RECORDS: Any = SimpleNamespace(topics=[("t", [(0, 0, 1, b"none that can be read")])], error=0)
 FIRST, SECOND = TopicPartition("t", 0), TopicPartition("t", 1)
 
 
