@@ -123,7 +123,7 @@ def _group_of(settings: "Settings", topic: str) -> str | None:
         settings.frames_topic: None,
     }
     if topic not in groups:
-        raise NothingToSkip(f"Topic {topic} is none of {', '.join(groups)}. Give the topic that /readyz names.")
+        raise NothingToSkip(f"Topic {topic} is not one of {', '.join(groups)}. Give the topic that /readyz names.")
     return groups[topic]
 
 

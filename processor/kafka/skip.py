@@ -76,7 +76,7 @@ async def _committed(connection: KafkaConnection, place: TopicPartition, offset:
         await reader.close()
     if committed is None:
         raise NothingToSkip(
-            f"Group {group_id} has committed nothing of {place.topic}-{place.partition}: {_lost(offset)}"
+            f"Group {group_id} has no committed offset for {place.topic}-{place.partition}: {_lost(offset)}"
         )
     return min(committed[0], offset)
 
