@@ -112,7 +112,15 @@ async def play(steps: Sequence[tuple[str, str, int]]) -> None:
 
 
 @given(STEPS)
-@example([("frames", WRITE, 0), ("responses", WRITE, 0), ("frames", CREATE_AGAIN, 0), ("frames", WRITE, 0)])
+@example(
+    [
+        ("frames", WRITE, 0),
+        ("responses", WRITE, 0),
+        ("frames", LOSE_END, 1),  # nothing is lost: it is read meanwhile
+        ("frames", CREATE_AGAIN, 0),
+        ("frames", WRITE, 0),
+    ]
+)
 @example([("responses", WRITE, 0), ("responses", WAIT, 0), ("responses", CREATE_AGAIN, 0), ("frames", CREATE_AGAIN, 0)])
 @settings(max_examples=examples(300), derandomize=True, deadline=None)
 def test_every_response_in_the_logs_becomes_known(steps: list[tuple[str, str, int]]) -> None:
