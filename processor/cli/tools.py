@@ -76,10 +76,13 @@ def produce(
 
 
 def skip(
-    partition: Annotated[int, typer.Argument(min=0, help="Partition of the tokens topic, as /readyz names it.")],
+    partition: Annotated[int, typer.Argument(min=0, help="Partition of the topic, as /readyz names it.")],
     offset: Annotated[int, typer.Argument(min=0, help="Offset that cannot be read, as /readyz names it.")],
     config: Config = None,
     *,
+    topic: Annotated[
+        str | None, typer.Option(help="The topic, as /readyz names it, if it is not the tokens topic.")
+    ] = None,
     force: Annotated[
         bool, typer.Option(help="Skip even if records before the offset are not committed; they are lost.")
     ] = False,
@@ -95,15 +98,33 @@ def skip(
         from processor.kafka.skip import skip as give_up
         from processor.service.kafka_connection import kafka_connection
 
-        group_id = None if force else settings.kafka_group_id
+        name = topic or settings.tokens_topic
+        reader = _group_of(settings, name)
         connection = kafka_connection(settings)
-        skipped = await give_up(connection, settings.tokens_topic, partition, offset, group_id=group_id)
+        skipped = await give_up(connection, name, partition, offset, group_id=None if force else reader)
         print(
-            f"{settings.tokens_topic}-{partition} begins at offset {skipped.end} now; it began at {skipped.first}."
+            f"{name}-{partition} begins at offset {skipped.end} now; it began at {skipped.first}."
             f" Given up: {skipped.end - offset} offsets from {offset} ({skipped.cause})."
         )
 
     run_async(work())
+
+
+def _group_of(settings: "Settings", topic: str) -> str | None:
+    """The group without whose commit a record of the topic must not be given up; None if the topic has none.
+
+    Raises NothingToSkip for a topic that is not read in this way.
+    """
+    from processor.kafka.skip import NothingToSkip
+
+    groups = {
+        settings.tokens_topic: settings.kafka_group_id,
+        settings.responses_topic: settings.archive_group_id,
+        settings.frames_topic: None,
+    }
+    if topic not in groups:
+        raise NothingToSkip(f"Topic {topic} is not one of {', '.join(groups)}. Give the topic that /readyz names.")
+    return groups[topic]
 
 
 async def _write(response: "ResponseWriter", *, words: bool, rate: float, kind: str | None, part: str | None) -> int:

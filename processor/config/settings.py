@@ -319,6 +319,10 @@ class Settings(BaseSettings):
         """Returns the names of all settings, without prefix."""
         return tuple(name.upper() for name, field in cls.model_fields.items() if not field.exclude)
 
+    @property
+    def archive_group_id(self) -> str:
+        return f"{self.kafka_group_id}-archive"
+
     def kafka_credentials(self) -> object:
         """Another when a secret or certificate for Kafka changed; not OAUTHBEARER's token, which every connection reads."""
         password = None if self.kafka_sasl_mechanism == "OAUTHBEARER" else self.kafka_sasl_password_file

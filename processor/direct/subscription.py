@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from processor.direct.tail import BLOCK, ENOUGH, PUBLISHER, past_message
+from processor.errors import KafkaUnavailable
 from processor.kafka.connection import ConnectionSource
 from processor.kafka.log_follower import LogFollower, LogTail, partition_for
 from processor.ports.followed import FollowedRecord
@@ -41,13 +42,16 @@ class FramesSubscription:
     async def next(self, within: float) -> Message | None:
         """Returns None when no message arrives within `within` seconds."""
         if not self._waiting:
-            for record in await self._follower.fetch(AT_ONCE, within):
+            records = await self._follower.fetch(AT_ONCE, within)
+            if not records and (trouble := self._follower.troubles.get(self._number)):
+                raise KafkaUnavailable(trouble)
+            for record in records:
                 self._waiting.extend(self._mine(record))
         return self._waiting.popleft() if self._waiting else None
 
     async def history(self) -> list[Message]:
         """The channel's messages among the newest records of its partition, oldest first."""
-        number = partition_for(self._channel, max(1, self._follower.partitions))
+        number = self._number
         first, end = await self._tail.bounds(number)
         found: list[Message] = []
 
@@ -58,6 +62,11 @@ class FramesSubscription:
         for start in range(max(first, end - ENOUGH), end, BLOCK):
             await self._tail.read(number, start, min(end, start + BLOCK), take)
         return found
+
+    @property
+    def _number(self) -> int:
+        """The channel's partition."""
+        return partition_for(self._channel, max(1, self._follower.partitions))
 
     def _mine(self, record: FollowedRecord) -> list[Message]:
         read = past_message(record.value)

@@ -32,6 +32,8 @@ class LogSource(Protocol):
 
     @property
     def partitions(self) -> int: ...
+    @property
+    def troubles(self) -> Mapping[int, str]: ...
     async def start(self, positions: Mapping[int, int], *, since_ms: int | None = None) -> Mapping[int, int]: ...
     async def ends(self) -> Mapping[int, int]: ...
     async def position(self, number: int) -> int: ...
@@ -68,7 +70,7 @@ class Feed:
         self._caught_up = False
 
     def caught_up(self) -> bool:
-        """Whether both topics were read to the end that they had when reading began."""
+        """Whether both topics were read to the end that they had when reading began, as far as they can be read."""
         return self._caught_up
 
     def trouble(self) -> str | None:
@@ -76,6 +78,10 @@ class Feed:
         if self._troubles:
             return next(iter(self._troubles.values()))
         return None if self._caught_up else "what was published is still being read"
+
+    def damage(self) -> str | None:
+        """Which partitions cannot be read further, as sentences; None while all can. Readers get what is in the others."""
+        return " ".join((*self._frames.troubles.values(), *self._responses.troubles.values())) or None
 
     def partition_of(self, channel: str) -> int:
         return self._partition_for(channel, max(1, self._frames.partitions))
@@ -118,8 +124,10 @@ class Feed:
             works()
             self._hub.take_responses(records, self._clock.wall_ms())
             self._responses_at |= {record.partition: record.offset + 1 for record in records}
-            if not self._responses_read.is_set() and await self._reached(self._responses, ends, self._responses_at):
-                self._responses_read.set()
+            if not self._responses_read.is_set():
+                ends = ends if records else await self._left(self._responses, ends)
+                if await self._reached(self._responses, ends, self._responses_at):
+                    self._responses_read.set()
             await asyncio.sleep(0)
 
     async def _follow_frames(self, works: Callable[[], None]) -> None:
@@ -136,13 +144,24 @@ class Feed:
             works()
             self._hub.take_frames(records, self._clock.wall_ms())
             if not self._caught_up:
+                ends = ends if records else await self._left(self._frames, ends)
                 read = {partition: offset + 1 for partition, offset in buffer.ends.items()}
                 self._caught_up = await self._reached(self._frames, ends, read)
             await asyncio.sleep(0)
 
+    async def _left(self, source: LogSource, ends: Mapping[int, int]) -> Mapping[int, int]:
+        """The same ends, or those of logs that have lost theirs since: nothing may come there for long."""
+        now = await source.ends()
+        return {partition: min(end, now.get(partition, end)) for partition, end in ends.items()}
+
     async def _reached(self, source: LogSource, ends: Mapping[int, int], read: Mapping[int, int]) -> bool:
-        """Transactions leave markers at the end, which are no records: so positions are asked for, too."""
+        """Transactions leave markers at the end, which are no records: so positions are asked for, too.
+
+        A partition that cannot be read further is as far as it gets: the others must not wait for it.
+        """
         for partition, end in ends.items():
+            if partition in source.troubles:
+                continue
             if read.get(partition, 0) < end and await source.position(partition) < end:
                 return False
         return True

@@ -1,18 +1,27 @@
 """Reads every partition of a topic without a group: from a position to the end, and further as the log grows."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.partitioner import murmur2
 
 from processor.errors import KafkaUnavailable
 from processor.kafka.connection import ConnectionSource
-from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE, STOP_DEADLINE
-from processor.kafka.record_batches import DEFAULT_MAX_BATCH_BYTES, Trouble, Unreadable, read_safely, report_unreadable
+from processor.kafka.library_tasks import has_ended, stop_quietly
+from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE
+from processor.kafka.record_batches import (
+    DEFAULT_MAX_BATCH_BYTES,
+    HOLD,
+    Trouble,
+    Unreadable,
+    read_safely,
+    report_trouble,
+    report_unreadable,
+)
 from processor.ports.followed import FollowedRecord
 
 log = structlog.get_logger(__name__)
@@ -21,6 +30,8 @@ AT_ONCE = 100
 """Records of a stretch that are in memory at one time, beside what one fetch holds. A frame has at most 64 KiB."""
 FETCH_ROOM = 5.0
 LOOK_FOR_PARTITIONS = 30.0
+NOWHERE = -1
+"""A position that no log has."""
 
 
 def partition_for(key: str, count: int) -> int:
@@ -38,13 +49,17 @@ class LogFollower:
         *,
         isolation_level: str = "read_committed",
         max_batch_bytes: int = DEFAULT_MAX_BATCH_BYTES,
+        make: Callable[..., Any] = AIOKafkaConsumer,
     ) -> None:
         self._source = source
         self._topic = topic
         self._isolation_level = isolation_level
         self._max_batch_bytes = max_batch_bytes
+        self._make = make
         self._consumer: AIOKafkaConsumer | None = None
         self._troubles: Mapping[TopicPartition, Trouble] = {}
+        self._out_of_range: set[int] = set()
+        """Partitions whose log no longer had the next offset, as of the last fetch: another log may have it by now."""
         self._partitions: list[TopicPartition] = []
         self._looked = 0.0
 
@@ -52,14 +67,16 @@ class LogFollower:
         """Begins at these offsets, and returns where each partition begins.
 
         A partition without one begins at its first record that was written at `since_ms` or later; None is its very
-        first.
+        first. So does one whose position is not in its log, or was not when it was fetched: the log was lost in part,
+        or was created again, and what it has at that position by now does not follow what was read.
         Raises KafkaUnavailable.
         """
         await self.stop()
+        known = {**positions, **dict.fromkeys(self._out_of_range, NOWHERE)}
         try:
             async with asyncio.timeout(REQUEST_DEADLINE):
                 consumer = await self._started()
-                begins = await self._begins(consumer, positions, since_ms)
+                begins = await self._begins(consumer, known, since_ms)
                 consumer.assign(self._partitions)
                 for partition, offset in begins.items():
                     consumer.seek(partition, offset)
@@ -69,20 +86,23 @@ class LogFollower:
         except BaseException:
             await self.stop()
             raise
+        self._out_of_range.clear()
         return {partition.partition: offset for partition, offset in begins.items()}
 
     async def _started(self) -> AIOKafkaConsumer:
-        consumer = self._consumer = AIOKafkaConsumer(
+        consumer = self._consumer = self._make(
             **self._source().arguments(),
             group_id=None,
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset="none",  # the library would read another log without a word
             isolation_level=self._isolation_level,
             retry_backoff_ms=100,
             metadata_max_age_ms=int(LOOK_FOR_PARTITIONS * 1000),
         )
         await consumer.start()
-        fetches = read_safely(consumer, limit=self._max_batch_bytes, as_read=True, refuse=_passed_over)
+        fetches = read_safely(
+            consumer, limit=self._max_batch_bytes, as_read=True, refuse=_passed_over, noted=_log_trouble
+        )
         self._troubles = fetches.troubles
         self._partitions = await self._known_partitions(consumer)
         self._looked = asyncio.get_running_loop().time()
@@ -121,6 +141,11 @@ class LogFollower:
         """How many the topic has, as of the last `start`."""
         return len(self._partitions)
 
+    @property
+    def troubles(self) -> Mapping[int, str]:
+        """The partitions that cannot be read further, each with a sentence that gives the reason and what to do."""
+        return {partition.partition: _advice(trouble) for partition, trouble in self._troubles.items()}
+
     async def ends(self) -> dict[int, int]:
         """Returns the current offset after the last record of each partition. Raises KafkaUnavailable."""
         consumer = self._running()
@@ -140,17 +165,27 @@ class LogFollower:
             raise KafkaUnavailable(f"reading {self._topic} failed: {error!r}") from error
 
     async def fetch(self, max_records: int, wait: float) -> list[FollowedRecord]:
-        """Records in the order of each partition, as soon as there are some. Raises KafkaUnavailable, also for new partitions."""
+        """Returns records in the order of each partition, as soon as there are some. `troubles` has the partitions that
+        nothing more comes of.
+
+        Raises KafkaUnavailable, also if there are new partitions or the log no longer has the next offset.
+        """
         consumer = self._running()
         await self._look_for_partitions(consumer)
         try:
             async with asyncio.timeout(wait + FETCH_ROOM):
                 fetched = await consumer.getmany(timeout_ms=int(wait * 1000), max_records=max_records)
+        except OffsetOutOfRangeError as error:
+            self._out_of_range.update(partition.partition for partition in error.args[0])
+            raise KafkaUnavailable(
+                f"{self._topic} no longer has the next records of partitions {sorted(self._out_of_range)}: reading"
+                " begins again at their first"
+            ) from error
         except Exception as error:
             # Whatever a library does with what it was sent, it must not end the process.
             raise KafkaUnavailable(f"fetching from {self._topic} failed: {error!r}") from error
-        for trouble in self._troubles.values():
-            raise KafkaUnavailable(f"{trouble}. Restore the broker's log of this partition.")
+        if not fetched and has_ended(consumer):
+            raise KafkaUnavailable(f"fetching from {self._topic} has ended: a task of the client failed")
         return [_followed(tp.partition, record) for tp, records in fetched.items() for record in records]
 
     async def _look_for_partitions(self, consumer: AIOKafkaConsumer) -> None:
@@ -174,15 +209,9 @@ class LogFollower:
         return self._consumer
 
     async def stop(self) -> None:
-        consumer, self._consumer = self._consumer, None
+        consumer, self._consumer, self._troubles = self._consumer, None, {}
         if consumer is not None:
-            await _stop_quietly(consumer)
-
-
-async def _stop_quietly(consumer: AIOKafkaConsumer) -> None:
-    with contextlib.suppress(Exception):
-        async with asyncio.timeout(STOP_DEADLINE):
-            await consumer.stop()
+            await stop_quietly(consumer)
 
 
 def _followed(partition: int, record: Any) -> FollowedRecord:
@@ -193,14 +222,35 @@ def _passed_over(partition: TopicPartition, unreadable: Unreadable) -> None:
     report_unreadable(log.error, "log_records_unreadable", partition, unreadable)
 
 
+def _log_trouble(trouble: Trouble) -> None:
+    report_trouble(log.error, trouble, _advice(trouble))
+
+
+def _advice(trouble: Trouble) -> str:
+    tried = f"{trouble}. It is tried again every {HOLD:g} s; other partitions go on."
+    if trouble.of_broker:
+        return f"{tried} If that does not pass, check the broker's log and its disks"
+    skip = f"tokenstream skip {trouble.partition} {trouble.offset} --topic {trouble.topic}"
+    return f"{tried} Restore the broker's log, or give up the batch: `{skip}`"
+
+
+def _behind(trouble: Trouble, end: int) -> int:
+    """Where reading goes on without the batch: at `end`, if its header does not give its own. Raises KafkaUnavailable."""
+    if trouble.of_broker:
+        raise KafkaUnavailable(str(trouble))
+    return end if trouble.end is None else max(trouble.end, trouble.offset + 1)
+
+
 class LogTail:
     """Reads stretches of a topic's partitions, by one consumer that has no group. One read at a time."""
 
-    def __init__(self, source: ConnectionSource, topic: str) -> None:
+    def __init__(self, source: ConnectionSource, topic: str, *, make: Callable[..., Any] = AIOKafkaConsumer) -> None:
         self._source = source
         self._topic = topic
+        self._make = make
         self._turn = asyncio.Lock()
         self._consumer: AIOKafkaConsumer | None = None
+        self._troubles: Mapping[TopicPartition, Trouble] = {}
 
     async def bounds(self, number: int) -> tuple[int, int]:
         """The first offset of a partition and the one after its last. Raises KafkaUnavailable."""
@@ -218,7 +268,7 @@ class LogTail:
     async def read(self, number: int, start: int, end: int, take: Callable[[Sequence[FollowedRecord]], None]) -> None:
         """Gives `take` the records from `start` up to `end`, which must have been written, at most `AT_ONCE` each time.
 
-        Raises KafkaUnavailable; some of the records may have been given then.
+        A corrupt batch is left out. Raises KafkaUnavailable; some of the records may have been given then.
         """
         partition = TopicPartition(self._topic, number)
         try:
@@ -226,9 +276,11 @@ class LogTail:
                 consumer = await self._started()
                 consumer.assign([partition])
                 consumer.seek(partition, start)
-                while await consumer.position(partition) < end:
+                while (position := await consumer.position(partition)) < end:
                     fetched = await consumer.getmany(partition, timeout_ms=200, max_records=AT_ONCE)
                     take([_followed(number, record) for record in fetched.get(partition, ()) if record.offset < end])
+                    if (trouble := self._troubles.get(partition)) is not None and trouble.offset == position:
+                        consumer.seek(partition, _behind(trouble, end))
                 consumer.pause(partition)
         except CLIENT_ERRORS as error:
             await self.stop()
@@ -246,25 +298,27 @@ class LogTail:
             raise KafkaUnavailable(f"describing {self._topic} failed: {error!r}") from error
 
     async def _started(self) -> AIOKafkaConsumer:
+        if self._consumer is not None and has_ended(self._consumer):
+            await self.stop()
         if self._consumer is None:
-            consumer = AIOKafkaConsumer(
+            consumer = self._make(
                 **self._source().arguments(),
                 group_id=None,
                 enable_auto_commit=False,
-                auto_offset_reset="earliest",
+                auto_offset_reset="none",
                 fetch_max_wait_ms=50,
                 max_partition_fetch_bytes=4 * 1024 * 1024,
             )
             try:
                 await consumer.start()
             except BaseException:
-                await _stop_quietly(consumer)
+                await stop_quietly(consumer)
                 raise
-            read_safely(consumer, as_read=True, refuse=_passed_over)
-            self._consumer = consumer
+            fetches = read_safely(consumer, as_read=True, refuse=_passed_over, noted=_log_trouble)
+            self._consumer, self._troubles = consumer, fetches.troubles
         return self._consumer
 
     async def stop(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await _stop_quietly(consumer)
+            await stop_quietly(consumer)

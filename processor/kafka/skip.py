@@ -48,11 +48,10 @@ async def skip(
     again for the deleting. Raises NothingToSkip, having deleted nothing; KafkaUnavailable.
     """
     place = TopicPartition(topic, partition)
-    if group_id is not None:
-        await _check_committed(connection, place, offset, group_id)
+    begin = offset if group_id is None else await _committed(connection, place, offset, group_id)
     try:
         async with asyncio.timeout(within):
-            trouble, first = await _trouble(connection, place, offset)
+            trouble, first = await _trouble(connection, place, offset, begin)
         end = offset + 1 if trouble.end is None else max(trouble.end, offset + 1)
         admin = AIOKafkaAdminClient(**connection.arguments())
         try:
@@ -68,22 +67,32 @@ async def skip(
     return Skipped(trouble.cause, first, end)
 
 
-async def _check_committed(connection: KafkaConnection, place: TopicPartition, offset: int, group_id: str) -> None:
+async def _committed(connection: KafkaConnection, place: TopicPartition, offset: int, group_id: str) -> int:
+    """Returns up to where the group has committed, `offset` at most. Raises NothingToSkip if it has committed nothing."""
     reader = CommittedOffsets(lambda: connection, group_id, place.topic)
     try:
         committed = await reader.read(place.partition)
     finally:
         await reader.close()
-    if committed is None or committed[0] < offset:
-        behind = "nothing" if committed is None else f"up to offset {committed[0]}"
+    if committed is None:
         raise NothingToSkip(
-            f"Group {group_id} has committed {behind} of {place.topic}-{place.partition}: records before offset {offset} would be"
-            " lost. Start a relay and wait until it has committed them, or add --force."
+            f"Group {group_id} has no committed offset for {place.topic}-{place.partition}: {_lost(offset)}"
         )
+    return min(committed[0], offset)
 
 
-async def _trouble(connection: KafkaConnection, place: TopicPartition, offset: int) -> tuple[Trouble, int]:
-    """What keeps consumers from reading at the offset, and the log's first one. Reads until it knows."""
+def _lost(offset: int) -> str:
+    return (
+        f"records before offset {offset} would be lost. Start the process that reads them and wait until it has committed"
+        " them, or add --force."
+    )
+
+
+async def _trouble(connection: KafkaConnection, place: TopicPartition, offset: int, begin: int) -> tuple[Trouble, int]:
+    """What keeps consumers from reading at the offset, and the log's first one. Reads from `begin` until it knows.
+
+    Markers of transactions may be between `begin` and the offset. Raises NothingToSkip if records are.
+    """
     troubles: list[Trouble] = []
     consumer = AIOKafkaConsumer(
         **connection.arguments(), group_id=None, enable_auto_commit=False, auto_offset_reset="none"
@@ -91,13 +100,17 @@ async def _trouble(connection: KafkaConnection, place: TopicPartition, offset: i
     try:
         await consumer.start()
         read_safely(consumer, noted=troubles.append)
-        consumer.assign([place])
-        consumer.seek(place, offset)
         first = (await consumer.beginning_offsets([place]))[place]
         if offset >= (await consumer.end_offsets([place]))[place]:
             raise _nothing_at(place, offset)
-        while not troubles and await consumer.position(place) == offset:
-            await consumer.getmany(timeout_ms=200)
+        consumer.assign([place])
+        consumer.seek(place, min(offset, max(first, begin)))
+        while not troubles and await consumer.position(place) <= offset:
+            fetched = await consumer.getmany(timeout_ms=200, max_records=1)
+            if any(record.offset < offset for record in fetched.get(place, ())):
+                raise NothingToSkip(
+                    f"{place.topic}-{place.partition} is committed up to offset {begin}: {_lost(offset)}"
+                )
     except OffsetOutOfRangeError:
         raise _nothing_at(place, offset) from None
     finally:

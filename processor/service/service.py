@@ -257,7 +257,7 @@ class Service:
         settings = self._settings
         archive = Archive(
             ArchiveSettings(
-                group_id=f"{settings.kafka_group_id}-archive",
+                group_id=settings.archive_group_id,
                 responses_topic=settings.responses_topic,
                 dead_letters_topic=settings.dead_letters_topic,
                 session_timeout=settings.kafka_session_timeout,
@@ -285,6 +285,8 @@ class Service:
     async def _gateway(self, gateway: "GatewayRole", tasks: asyncio.TaskGroup) -> AsyncIterator[None]:
         async with gateway.running(tasks, self._stop) as working:
             self._checks.append(Check("frames", gateway.feed.trouble))
+            # Every gateway reads the same log: one that is not ready would help no reader, and all would lose the rest.
+            self._checks.append(Check("frames_partitions", gateway.feed.damage, required=False))
             vital = Check("gateway", lambda: next((why for task in working if (why := ended(task))), None))
             self._vitals.append(vital)
             try:

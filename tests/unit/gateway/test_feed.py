@@ -29,12 +29,17 @@ class MemoryLog:
         self.first = 0
         self.down = False
         self.hold = False
+        self.damaged: set[int] = set()
         self.started: list[tuple[dict[int, int], int | None]] = []
         self._at: dict[int, int] = {}
 
     @property
     def partitions(self) -> int:
         return self.count
+
+    @property
+    def troubles(self) -> Mapping[int, str]:
+        return {number: f"partition {number} is damaged" for number in sorted(self.damaged)}
 
     def write(self, value: bytes | None, *, partition: int = 0, key: str = "r1") -> None:
         records = self.records[partition]
@@ -71,7 +76,10 @@ class MemoryLog:
         if self.hold:
             return []
         found = [
-            each for number, records in enumerate(self.records) for each in records if each.offset >= self._at[number]
+            each
+            for number, records in enumerate(self.records)
+            for each in records
+            if number not in self.damaged and each.offset >= self._at[number]
         ]
         for each in found[:max_records]:
             self._at[each.partition] = each.offset + 1
@@ -193,6 +201,48 @@ async def test_a_topic_that_began_again_is_read_from_its_start() -> None:
         fed.frames.down = False
         await eventually(lambda: fed.hub.transcripts.transcript("other"))
         assert not fed.hub.buffer.holds({0: 4}, {0})
+
+
+async def test_a_damaged_partition_of_frames_is_named_and_the_others_are_read() -> None:
+    fed = Fed(partitions=2)
+    fed.frames.damaged = {0}
+    fed.frames.write(start("unread"), partition=0)
+    fed.frames.write(start("r1"), partition=1)
+    async with running(fed):
+        await eventually(fed.feed.caught_up)
+        assert fed.feed.damage() == "partition 0 is damaged"
+        assert fed.feed.trouble() is None
+        fed.frames.write(token(1, 0, "a"), partition=1)
+        await eventually(lambda: buffered(fed) == 2)
+        assert len(fed.frames.started) == 1
+        fed.frames.damaged = set()
+        await eventually(lambda: buffered(fed) == 3)
+        assert fed.feed.damage() is None
+
+
+async def test_a_damaged_partition_of_responses_does_not_keep_frames_from_being_read() -> None:
+    fed = Fed(partitions=2)
+    fed.responses.damaged = {0}
+    fed.responses.write(record_value("unread", "x"), partition=0, key="unread")
+    fed.responses.write(record_value("read", "x", seq=1), partition=1, key="read")
+    fed.frames.write(start())
+    async with running(fed):
+        await eventually(fed.feed.caught_up)
+        assert fed.feed.damage() == "partition 0 is damaged"
+        assert fed.hub.transcripts.transcript("read") is not None
+
+
+@pytest.mark.parametrize("topic", ["frames", "responses"])
+async def test_a_log_that_lost_its_end_while_it_was_read_keeps_nobody_waiting(topic: str) -> None:
+    fed = Fed()
+    fed.responses.write(record_value("r0", "x", seq=1), key="r0")
+    fed.frames.write(start())
+    log = fed.frames if topic == "frames" else fed.responses
+    log.hold = True
+    async with running(fed):
+        await eventually(lambda: log.started)
+        log.records, log.hold = [[]], False
+        await eventually(fed.feed.caught_up)
 
 
 async def test_what_is_no_record_is_counted_and_passed_over() -> None:
