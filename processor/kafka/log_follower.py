@@ -11,7 +11,6 @@ from aiokafka.partitioner import murmur2
 
 from processor.errors import KafkaUnavailable
 from processor.kafka.connection import ConnectionSource
-from processor.kafka.library_tasks import has_ended, stop_quietly
 from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE
 from processor.kafka.record_batches import (
     DEFAULT_MAX_BATCH_BYTES,
@@ -22,7 +21,9 @@ from processor.kafka.record_batches import (
     report_trouble,
     report_unreadable,
 )
+from processor.kafka.stopping import stop_quietly
 from processor.ports.followed import FollowedRecord
+from topics.client_tasks import reads
 
 log = structlog.get_logger(__name__)
 
@@ -184,7 +185,7 @@ class LogFollower:
         except Exception as error:
             # Whatever a library does with what it was sent, it must not end the process.
             raise KafkaUnavailable(f"fetching from {self._topic} failed: {error!r}") from error
-        if not fetched and has_ended(consumer):
+        if not fetched and not reads(consumer):
             raise KafkaUnavailable(f"fetching from {self._topic} has ended: a task of the client failed")
         return [_followed(tp.partition, record) for tp, records in fetched.items() for record in records]
 
@@ -298,7 +299,7 @@ class LogTail:
             raise KafkaUnavailable(f"describing {self._topic} failed: {error!r}") from error
 
     async def _started(self) -> AIOKafkaConsumer:
-        if self._consumer is not None and has_ended(self._consumer):
+        if self._consumer is not None and not reads(self._consumer):
             await self.stop()
         if self._consumer is None:
             consumer = self._make(

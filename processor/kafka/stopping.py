@@ -1,7 +1,6 @@
-"""The tasks that an aiokafka consumer runs by itself. One that has failed is silent: the consumer returns nothing new
-from then on, and raises nothing.
+"""Stopping an aiokafka consumer of which a task may have failed.
 
-aiokafka's internals that are used: the fetcher's routine, the client's task that learns of leaders.
+The library's internals that are used: its client, and the client's task that learns of leaders.
 """
 
 import asyncio
@@ -9,11 +8,6 @@ import contextlib
 from typing import Any
 
 from processor.kafka.options import STOP_DEADLINE
-
-
-def has_ended(consumer: Any) -> bool:
-    """Whether a task without which a started consumer cannot read on has ended."""
-    return bool(consumer._fetcher._fetch_task.done() or consumer._client._sync_task.done())  # noqa: SLF001 - see above
 
 
 async def stop_quietly(consumer: Any) -> None:
