@@ -49,12 +49,13 @@ node_modules/.locked: package.json package-lock.json .npmrc | $(UV)
 
 # The cache is shared between clones, so times mean nothing there: the pom itself is the stamp.
 .PHONY: kafka
-kafka: | $(UV)
+kafka: .venv/.editable
 	@cmp -s deploy/kafka/pom.xml $(KAFKA)/pom.xml || { \
 	  echo "Fetching Apache Kafka $(KAFKA_VERSION) into $(KAFKA)"; \
 	  rm -rf $(KAFKA).$$$$ && mkdir -p $(KAFKA).$$$$ && \
 	  mvn -q -B -Dstyle.color=never -f deploy/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory=$(KAFKA).$$$$ && \
 	  cp deploy/kafka/pom.xml $(KAFKA).$$$$/ && rm -rf $(KAFKA) && mv $(KAFKA).$$$$ $(KAFKA); }
+	@$(BIN)/python -m devtools.kafka --prepare
 
 # moto and Faust can't share an environment: see docs/contributing/adr/0001.
 .PHONY: s3-server
