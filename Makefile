@@ -96,7 +96,7 @@ types: setup ## mypy --strict over product and tests
 
 .PHONY: unit
 unit: setup ## the pure part, few examples of each property: about a minute; prints the branch coverage of topics, core and ports
-	$(BIN)/pytest -q -n 2 -m 'not costly and not long' --hypothesis-profile few -p no:schemathesis \
+	$(BIN)/pytest -q -n 2 -m 'not costly and not long' --hypothesis-profile few \
 	  tests/unit tests/properties --cov --cov-report=term:skip-covered $(ARGS)
 
 # More than the cores of a small machine, as most tests wait for other processes.
