@@ -33,6 +33,8 @@ VERSION = "4.4.0"  # of deploy/kafka/pom.xml
 READY_LINE = b"Kafka Server started"
 POLL_SECONDS = 0.05
 STOP_SECONDS = 20.0
+IN_MEMORY = Path("/dev/shm")
+PLENTY = 4 * 2**30
 CLUSTER_ID = "dG9rZW5zdHJlYW0tbG9jYQ"
 
 LOGGING = """\
@@ -57,7 +59,8 @@ class LocalKafka:
     """One broker, from start to stop; may be started again on the same data and the same ports.
 
     - `bootstrap` is valid from construction on, and does not change.
-    - Without `data` a temporary directory is used; `close()` (or leaving `async with`) removes it.
+    - Without `data` a temporary directory is used, in memory where there is plenty; `close()` (or leaving `async with`)
+      removes it.
     - `extra_listeners` maps a listener's name to its protocol, for example {"SECURE": "SASL_SSL"}; each has its own
       port, in `listeners["SECURE"]` as "127.0.0.1:PORT". `extra_properties` win over every property written here;
       `format_arguments` go to the storage tool (such as --add-scram), `java_options` to the broker's Java.
@@ -84,7 +87,7 @@ class LocalKafka:
         self._format_arguments = tuple(format_arguments)
         self._jars = jars or jars_directory()
         self._java_options = tuple(java_options)
-        self.data = (data or Path(tempfile.mkdtemp(prefix="tokenstream-kafka-"))).absolute()
+        self.data = (data or Path(tempfile.mkdtemp(prefix="tokenstream-kafka-", dir=scratch()))).absolute()
         self._remove_data = weakref.finalize(self, shutil.rmtree, self.data, ignore_errors=True) if not data else None
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
@@ -317,6 +320,12 @@ def jars_directory() -> Path:
     """Where `make kafka` puts the jars: $CACHE_OF_TOKENSTREAM, or tokenstream/ in the user's cache."""
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(os.environ.get("CACHE_OF_TOKENSTREAM") or user / "tokenstream") / f"kafka-{VERSION}"
+
+
+def scratch() -> str | None:
+    """Returns a directory for data that are removed: in memory where there is plenty; None is the system's own."""
+    plenty = IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free >= PLENTY
+    return str(IN_MEMORY) if plenty else None
 
 
 def shared_classes(jars: Path) -> Path:
