@@ -101,7 +101,7 @@ unit: setup ## the pure part, few examples of each property: about a minute; pri
 
 # More than the cores of a small machine, as most tests wait for other processes.
 # A module is run by one process, as what it sets up serves all its tests.
-WORKERS ?= 3
+WORKERS ?= 4
 PARALLEL = -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 .PHONY: test
 test: setup s3-server ## every test but the long ones (WORKERS= processes)
