@@ -94,10 +94,20 @@ format: setup ## format, and fix what ruff can fix
 types: setup ## mypy --strict over product and tests
 	$(BIN)/mypy
 
-.PHONY: unit
-unit: setup ## the pure part, few examples of each property: about a minute; prints the branch coverage of topics, core and ports
-	$(BIN)/pytest -q -n 2 -m 'not costly and not long' --hypothesis-profile few \
-	  tests/unit tests/properties --cov --cov-report=term:skip-covered $(ARGS)
+# Two processes: coverage is measured only where it is asked for, and each imports only what it runs.
+# What pytest makes of the tests is kept, whatever the environment says, as it takes seconds.
+UNIT = $(BIN)/pytest -q -p no:xdist -m 'not costly and not long' --hypothesis-profile few
+DECISIONS := $(addprefix tests/unit/,core direct ports relay topics)
+.PHONY: unit unit-decisions unit-shells
+unit: export PYTHONDONTWRITEBYTECODE =
+unit: setup ## the pure part, few examples of each property: half a minute; prints the branch coverage of topics, core and ports
+	@$(MAKE) --no-print-directory -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) unit-decisions unit-shells
+
+unit-decisions:
+	$(UNIT) $(DECISIONS) tests/properties --cov --cov-report=term:skip-covered $(ARGS)
+
+unit-shells:
+	$(UNIT) tests/unit $(addprefix --ignore=,$(DECISIONS)) $(ARGS)
 
 # More than the cores of a small machine, as most tests wait for other processes.
 # A module is run by one process, as what it sets up serves all its tests.

@@ -25,15 +25,17 @@ from processor.config.settings import Settings
 from processor.telemetry.metrics import Metrics
 from topics import limits
 from topics.json_text import MAX_NESTING
-from topics.records import STATUS_BY_REASON
+from topics.records import STATUS_BY_REASON, Reason
 from topics.wire import json_schemas
 
 ROOT = Path(__file__).parents[1]
 TABLES = (
+    "docs/operations/runbook.md",
     "docs/reference/cli.md",
     "docs/reference/http.md",
     "docs/reference/limits.md",
     "docs/reference/metrics.md",
+    "docs/reference/records.md",
     "docs/reference/settings.md",
     "helm/tokenstream/README.md",
 )
@@ -191,7 +193,7 @@ def record_limits() -> str:
             ("`text`", f"{limits.MAX_TEXT_BYTES:,} bytes of UTF-8, after JSON escapes are undone", "`too_large`"),
             ("`kind`", f"1-{limits.MAX_KIND_CHARACTERS} of `a-z`, `0-9`, `_`, `.`, `-`", "`invalid`"),
             ("`part`", f"1-{limits.MAX_PART_CHARACTERS} characters", "`too_large`, or `invalid`"),
-            ("parts of a response", f"{limits.MAX_PARTS}", "`invalid`, and a gap"),
+            ("parts of a response", f"{limits.MAX_PARTS}", "`too_large`, and a gap"),
             (
                 "`metadata`, `usage`, `error`, `partInfo`, each",
                 f"{limits.MAX_OBJECT_BYTES:,} bytes as compact JSON, {limits.MAX_OBJECT_DEPTH} levels",
@@ -202,6 +204,15 @@ def record_limits() -> str:
             ("the whole record", "`max.message.bytes` of the topic", "the broker refuses it"),
         ],
     )
+
+
+def dead_letter_reasons() -> str:
+    return _table(("reason", "meaning"), ((f"`{reason}`", reason.meaning) for reason in Reason))
+
+
+def dead_letter_remedies() -> str:
+    rows = ((f"`{reason}`", reason.meaning, reason.remedy) for reason in Reason)
+    return _table(("reason", "what happened", "what to do"), rows)
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -13,7 +13,7 @@ from devtools.kafka import LocalKafka
 from topics.specs import TopicNames
 
 settings.register_profile("all", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("few", settings.get_profile("all"), max_examples=10, derandomize=True)
+settings.register_profile("few", settings.get_profile("all"), max_examples=5, derandomize=True)
 settings.load_profile("all")
 """How long an example takes depends on what else runs. `make unit` runs few examples, the same each time."""
 

@@ -22,6 +22,8 @@ _REQUEST_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 5.0
 _CHECK_SECONDS: Final = 30.0
 """A client that gets no answer to a request it makes this often is replaced."""
+_WAIT_MILLISECONDS: Final = 900
+"""How long a broker waits for a first record; less than `_LOOK_MILLISECONDS`, because one fetch of a broker waits for another."""
 _LOOK_MILLISECONDS: Final = 1000
 """How long a partition is read alone to see whether it is the one that can't be read."""
 
@@ -93,7 +95,9 @@ class ControlsReader:
 
     async def _fetch(self, consumer: AIOKafkaConsumer) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
         try:
-            fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]] = await consumer.getmany(timeout_ms=1000)
+            fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]] = await consumer.getmany(
+                timeout_ms=_WAIT_MILLISECONDS
+            )
         except Exception as error:
             if _is_unreadable(error):
                 await self._pass_over(consumer)
@@ -116,6 +120,7 @@ class ControlsReader:
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            fetch_max_wait_ms=_WAIT_MILLISECONDS,
             isolation_level="read_uncommitted",  # a cancel must not wait behind an open transaction
         )
         try:

@@ -5,7 +5,7 @@ Times are integer milliseconds since the epoch; lengths and offsets are UTF-16 c
 """
 
 from enum import StrEnum
-from typing import Any, NewType, assert_never
+from typing import Any, NewType, Self, assert_never
 
 import msgspec
 
@@ -14,6 +14,7 @@ ChannelName = NewType("ChannelName", str)
 JsonObject = dict[str, Any]
 
 TEXT_PART = "text"
+_CORRECT_THE_PRODUCER = "Correct the producer; headers have topic, partition and offset."
 FORMAT_VERSION = 1
 
 
@@ -89,20 +90,51 @@ STATUS_BY_REASON: dict[str, Status] = {
 
 
 class Reason(StrEnum):
-    """Why a record is in the dead letters (header `tokenstream-reason`)."""
+    """Why a record is in the dead letters (header `tokenstream-reason`): the value, what it means, and what operators do.
 
-    NOT_JSON = "not_json"
-    INVALID = "invalid"
-    VERSION = "version"
-    NO_KEY = "no_key"
-    TOO_LARGE = "too_large"
-    NO_START = "no_start"
-    LATE = "late"
-    RESPONSE_ID_REUSED = "response_id_reused"
-    CHANNEL_FORBIDDEN = "channel_forbidden"
-    UNPUBLISHABLE = "unpublishable"
-    STORE_REFUSED = "store_refused"
-    POISON = "poison"
+    The tables of both pages about dead letters are derived from this.
+    """
+
+    meaning: str
+    remedy: str
+
+    def __new__(cls, value: str, meaning: str = "", remedy: str = "") -> Self:
+        reason = str.__new__(cls, value)
+        reason._value_, reason.meaning, reason.remedy = value, meaning, remedy
+        return reason
+
+    NOT_JSON = "not_json", "The value is null, or cannot be decoded.", _CORRECT_THE_PRODUCER
+    INVALID = "invalid", "A field is missing or wrong.", _CORRECT_THE_PRODUCER
+    VERSION = "version", "`v` is higher than 1.", "Upgrade the relay, or produce version 1."
+    NO_KEY = "no_key", "The record has no key and needs one.", _CORRECT_THE_PRODUCER
+    TOO_LARGE = "too_large", "A field, or a batch, is over a limit.", _CORRECT_THE_PRODUCER
+    NO_START = (
+        "no_start",
+        "The record's response never started.",
+        "Records of one response are in several partitions (another partitioner?), or its start was invalid.",
+    )
+    LATE = (
+        "late",
+        "The record came after the end of its response, or inside an announced gap.",
+        "A producer stalls longer than `GAP_TIMEOUT`, or continues after its `stop`.",
+    )
+    RESPONSE_ID_REUSED = "response_id_reused", "A second, different `start`.", "Give a regenerated answer a new id."
+    CHANNEL_FORBIDDEN = (
+        "channel_forbidden",
+        "`CHANNEL_PATTERN` does not allow the channel.",
+        "Correct the pattern, or the producer.",
+    )
+    UNPUBLISHABLE = (
+        "unpublishable",
+        "The channel refuses this publisher permanently.",
+        "Correct the key's capability, then `tokenstream dead-letters replay --response ID`, which makes a new response.",
+    )
+    STORE_REFUSED = "store_refused", "The store cannot hold the record.", "See the detail header."
+    POISON = (
+        "poison",
+        "Reading the record raises an error, or ends the processes that read it.",
+        "Keep the record, the detail header and the logs of the owners, and report them.",
+    )
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -28,7 +28,7 @@ SETTINGS = {
     "MAX_BUFFERED_BYTES": str(BUFFERED),
     "MAX_TRANSCRIPT_BYTES": str(TRANSCRIPT),
 }
-BOUND = 150 * MIB + 60 * MIB + 2 * BUFFERED + 2 * TRANSCRIPT + 10_000 * OPEN_BOUND + 16 * ENDED_BOUND
+BOUND = 150 * MIB + 60 * MIB + 2 * BUFFERED + 2 * TRANSCRIPT + 4_000 * OPEN_BOUND + 16 * ENDED_BOUND
 """Bytes: the sum that docs/operations/scaling.md states, with these settings."""
 HUGE = 256
 HUGE_TEXT = "x" * 512 * 1024

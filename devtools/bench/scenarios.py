@@ -99,7 +99,8 @@ async def backlog(scene: Scene, wanted: Wanted) -> list[Result]:
 
 
 async def one_token(scene: Scene, wanted: Wanted) -> list[Result]:
-    load = Load(name="one-token", responses=200, alternate=True)
+    # More than are open at once: at the end of a run fewer and fewer channels have something to send.
+    load = Load(name="one-token", responses=600, alternate=True)
     return await _backlog(scene, wanted, Backlog(load=load, title="Backlog, one token a message"))
 
 

@@ -7,9 +7,12 @@ connects again: its user discards it, with every transport that it created.
 
 import asyncio
 import contextlib
+import functools
+import ssl
 from collections.abc import Callable
 from typing import Any
 
+import httpx  # the SDK's
 from ably import AblyRealtime, AblyRest
 from ably.util.exceptions import AblyException
 
@@ -24,6 +27,8 @@ class Client:
     def __init__(self, options: dict[str, Any], loop: asyncio.AbstractEventLoop) -> None:
         """May be called in a thread: the SDK reads all trusted certificates, 15 ms of processor."""
         self.sdk = AblyRealtime(**options, loop=loop, auto_connect=False)
+        http: Any = self.sdk.http
+        http._Http__client = httpx.AsyncClient(http2=True, verify=_trusted())  # noqa: SLF001
         self.manager: Any = self.sdk.connection.connection_manager
         self._transports: list[Any] = []
         self._exchange: Exchange | None = None
@@ -82,6 +87,12 @@ class Client:
         finally:
             for each in self._transports:
                 _cut(each)
+
+
+@functools.cache
+def _trusted() -> ssl.SSLContext:
+    """Returns the trusted certificates, once for all clients: the SDK keeps them for each, which takes 850 KB."""
+    return httpx.create_ssl_context()
 
 
 async def _close(transport: Any) -> None:

@@ -25,6 +25,10 @@ TIMER_SLACK: Final = 100
 Answer = asyncio.Future[None]
 
 
+UNKNOWN_OUTCOME: Final = (500, 50001)
+"""Status and code of an answer that leaves open whether the message was accepted; it is sent again with the same id."""
+
+
 class Received(msgspec.Struct, rename="camel"):
     """The fields that are read of a message of the service. Depending on `action`, it answers `count` messages from number
     `msg_serial` on.
@@ -85,7 +89,7 @@ class Exchange:
             return False
         try:
             message = _decode(frame.data)
-        except (msgspec.DecodeError, ValueError):
+        except (msgspec.DecodeError, ValueError, RecursionError):
             return False  # the SDK logs what can't be read
         if message.action not in ANSWERS:
             return False
@@ -94,14 +98,21 @@ class Exchange:
         return True
 
     def _answered(self, message: Received) -> None:
-        """Answers all messages up to the newest that is meant, as the SDK does."""
-        end, error = message.msg_serial + message.count, None
+        """Answers the messages that are meant. Earlier ones were skipped: they are sent again with the same ids.
+
+        The SDK takes them for answered alike, accepted or refused. Answers come in the order of the messages.
+        """
+        first, end, error = message.msg_serial, message.msg_serial + message.count, None
         if message.action == ProtocolMessageAction.NACK:
             error = _refusal(message.error)
         unanswered = self._unanswered
         while unanswered and (number := next(iter(unanswered))) < end:
             answer = unanswered.pop(number)
-            if error is not None:
+            if number < first:
+                set_error(
+                    answer, AblyException("the service passed over this message in its answers", *UNKNOWN_OUTCOME)
+                )
+            elif error is not None:
                 set_error(answer, error)
             elif not answer.done():
                 answer.set_result(None)
@@ -111,7 +122,7 @@ def _refusal(error: dict[str, Any] | None) -> AblyException:
     try:
         return cast("AblyException", AblyException.from_dict(error))
     except Exception:  # noqa: BLE001 - an error of the service may be anything
-        return AblyException("Unable to send message", 500, 50001)
+        return AblyException("Unable to send message", *UNKNOWN_OUTCOME)
 
 
 def set_error(answer: Answer, error: Exception) -> None:

@@ -28,7 +28,7 @@ def record_of(response: Response, wall_ms: int) -> ResponseRecord:
         error=response.error if finished else None,
         parts=tuple(
             Part(part=part.name, kind=part.kind, text=part.text(), length=part.length, info=part.info)
-            for part in response.parts.values()
+            for part in response.parts
             if part.acknowledged
         ),
         seq=max(response.acked_seq, 0),

@@ -120,9 +120,7 @@ def stop_data(response: Response, stop: Stop) -> JsonObject:
         "status": stop.status,
         "usage": usage,
         "error": error,
-        "parts": [
-            {"part": part.name, "length": part.length, "sha256": part.sha256()} for part in response.parts.values()
-        ],
+        "parts": [{"part": part.name, "length": part.length, "sha256": part.sha256()} for part in response.parts],
     }
 
 

@@ -184,7 +184,7 @@ class Intake:
         if token.part is not None or token.kind is not None:
             record = self._decoded(raw)
             name = record.part if isinstance(record, TokenRecord) else None
-        part = response.parts.get(name or "")
+        part = response.part(name or "")
         if part is None:
             return None
         following = self._followed[response.id] = Following(response, token, part, self.limits.response)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -10,6 +10,18 @@ from processor.core.limits import PENDING_COST
 from processor.core.text import utf16_length
 from topics.limits import MAX_TIME_MS
 from topics.records import JsonObject, Reason, Status
+
+T = TypeVar("T")
+NOTHING: Final[Any] = ()
+"""Takes the place of a list or deque without items: an empty one takes memory in every open response."""
+
+
+def appended(items: list[T], item: T) -> list[T]:
+    """Appends the item, and returns the list: `items` itself unless that is `NOTHING`."""
+    if not items:
+        return [item]
+    items.append(item)
+    return items
 
 
 class Raw(Protocol):
@@ -91,7 +103,19 @@ def cost(raw: Raw) -> int:
 class PartText:
     """A part's acknowledged text and its length; also its hash, once part of the text is evicted."""
 
-    __slots__ = ("_hash", "acknowledged", "chunks", "evicted", "framed", "held", "info", "kind", "length", "name")
+    __slots__ = (
+        "_hash",
+        "_pieces",
+        "_utf8",
+        "acknowledged",
+        "evicted",
+        "framed",
+        "held",
+        "info",
+        "kind",
+        "length",
+        "name",
+    )
 
     def __init__(self, name: str, kind: str, info: JsonObject | None) -> None:
         self.name = name
@@ -99,7 +123,9 @@ class PartText:
         self.info = info
         self.framed = False
         """Whether the part's first frame was built, which alone carries `partInfo`."""
-        self.chunks: list[str] = []
+        self._utf8 = b""
+        """The text in memory without its newest pieces. A string takes up to four bytes for each of its characters."""
+        self._pieces: list[str] = NOTHING
         self.held = 0
         """Characters in memory."""
         self.acknowledged = False
@@ -116,20 +142,24 @@ class PartText:
     def append(self, text: str) -> None:
         self.acknowledged = True
         if text:
-            self.chunks.append(text)
+            self._pieces = appended(self._pieces, text)
             self.held += len(text)
             self.length += utf16_length(text)
             if self._hash is not None:
                 self._hash.update(text.encode())
 
     def text(self) -> str:
-        if len(self.chunks) > 1:
-            self.chunks = ["".join(self.chunks)]
-        return self.chunks[0] if self.chunks else ""
+        return self._whole().decode()
+
+    def _whole(self) -> bytes:
+        if self._pieces:
+            self._utf8 += "".join(self._pieces).encode()
+            self._pieces = NOTHING
+        return self._utf8
 
     def sha256(self) -> str:
         """Returns the hash of the text in UTF-8, as hexadecimal digits."""
-        whole = self._hash if self._hash is not None else hashlib.sha256(self.text().encode())
+        whole = self._hash if self._hash is not None else hashlib.sha256(self._whole())
         return whole.hexdigest()
 
     def restore(self, text: str) -> None:
@@ -139,14 +169,14 @@ class PartText:
 
     def evict(self) -> int:
         if self._hash is None:
-            self._hash = hashlib.sha256(self.text().encode())
+            self._hash = hashlib.sha256(self._whole())
         freed, self.held = self.held, 0
-        self.chunks = []
+        self._utf8, self._pieces = b"", NOTHING
         self.evicted = True
         return freed
 
     def read_back(self, text: str) -> int:
-        self.chunks.insert(0, text)
+        self._utf8 = text.encode() + self._utf8
         self.held += len(text)
         self.evicted = False
         return len(text)

@@ -4,14 +4,14 @@ Tokens that arrive while a frame is unacknowledged accumulate in their responses
 This roll-up gives order without gaps by construction, and larger frames instead of losses when the channel is slow.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from processor.core.framer import Built
 from processor.core.response import Published, Response
 
 
 class Lane:
-    __slots__ = ("asking", "channel", "findings", "in_flight", "members", "ready")
+    __slots__ = ("asking", "channel", "findings", "in_flight", "ready")
 
     def __init__(self, channel: str) -> None:
         self.channel = channel
@@ -20,17 +20,13 @@ class Lane:
         response.
         """
         self.in_flight: Built | None = None
-        self.asking: list[Response] = []
+        self.asking: Sequence[Response] = ()
         """Responses that wait for the history with nothing to send."""
-        self.members = 0
-        """Open responses of this channel."""
         self.findings: Mapping[str, Published] | None = None
         """The published frames found in the channel's history after a takeover; None until it was asked."""
 
     def enqueue(self, response: Response) -> bool:
-        """Queues a response for its turn. Returns True if the lane was idle before."""
-        if response.waiting_in_lane or response.in_flight or not response.sendable:
-            return False
+        """Queues a response that wants a turn. Returns True if the lane was idle before."""
         idle = not self.ready and self.in_flight is None
         response.wait_in_lane()
         self.ready.append(response)

@@ -9,6 +9,8 @@ a response that has many.
 
 from typing import Final
 
+from processor.core.items import NOTHING, appended
+
 MOST_RUNS: Final = 16
 """The maximum number of runs of a response, besides those that a record being written covers.
 
@@ -22,8 +24,8 @@ class Runs:
     __slots__ = ("_batch", "_highest", "_offsets", "_promised", "_room", "_stride")
 
     def __init__(self) -> None:
-        self._offsets: list[int] = []
-        self._highest: list[int] = []
+        self._offsets: list[int] = NOTHING
+        self._highest: list[int] = NOTHING
         self._batch = -1
         self._stride = 1
         """The number of batches in a run. It is the same for all runs, so that no run holds back a large share of them.
@@ -44,8 +46,7 @@ class Runs:
             self._merge()
         self._batch = batch
         self._room = self._stride - 1
-        self._offsets.append(offset)
-        self._highest.append(seq)
+        self._offsets, self._highest = appended(self._offsets, offset), appended(self._highest, seq)
 
     def _merge(self) -> None:
         """Merges each pair of runs. The merged run is uncovered for as long as either run was."""
@@ -74,7 +75,9 @@ class Runs:
         """Removes the runs that are covered by the committed record up to `seq`."""
         covered = self._covered_by(seq)
         self._promised = 0
-        if covered:
+        if covered == len(self._offsets):
+            self._offsets, self._highest = NOTHING, NOTHING
+        elif covered:
             del self._offsets[:covered], self._highest[:covered]
         if len(self._offsets) <= 1:
             self._stride, self._room = 1, 0

@@ -30,6 +30,7 @@ class Outflow:
         "_finished",
         "_frame_bytes",
         "_lanes",
+        "_members",
         "_woken",
         "in_flight",
         "queued_bytes",
@@ -40,6 +41,9 @@ class Outflow:
         self, dead_letters: DeadLetters, finished: Callable[[Response, float], None], frame_bytes: int
     ) -> None:
         self._lanes: dict[str, Lane] = {}
+        """The lanes that have something to send, or something in flight, or that know what is published."""
+        self._members: dict[str, int] = {}
+        """The number of open responses of each channel."""
         self._woken: list[str] = []
         self._changed: list[Response] = []
         self._dead_letters = dead_letters
@@ -56,25 +60,23 @@ class Outflow:
 
     def adopt(self, response: Response) -> None:
         """Adds an open response to its channel's lane."""
-        self._lane(response.channel).members += 1
-        self.transcript_bytes += sum(part.held for part in response.parts.values())
+        self._members[response.channel] = self._members.get(response.channel, 0) + 1
+        self.transcript_bytes += sum(part.held for part in response.parts)
         self.enqueue(response)
 
     def enqueue(self, response: Response) -> None:
-        if response.phase is Phase.AWAITING_START:
-            return
-        if self._lane(response.channel).enqueue(response):
+        if response.wants_turn and self._lane(response.channel).enqueue(response):
             self._woken.append(response.channel)
 
     def evict(self, response: Response) -> int:
         """Evicts the acknowledged text from memory. Returns the number of characters freed."""
-        freed = sum(part.evict() for part in response.parts.values())
+        freed = sum(part.evict() for part in response.parts)
         self.transcript_bytes -= freed
         return freed
 
     def read_back(self, response: Response, record: ResponseRecord) -> None:
         texts = {part.part: part.text for part in record.parts}
-        for part in response.parts.values():
+        for part in response.parts:
             if part.evicted:
                 added = part.read_back(texts.get(part.name, ""))
                 self.transcript_bytes += added if response.phase is not Phase.FINISHED else 0
@@ -108,6 +110,13 @@ class Outflow:
         response = lane.ready[0]
         return response.tokens == 0
 
+    def waits(self, channel: str) -> bool:
+        """Returns True if `next_frame` may have something for the channel."""
+        lane = self._lanes.get(channel)
+        if lane is None or lane.in_flight is not None:
+            return False
+        return bool(lane.ready) or (bool(lane.asking) and lane.findings is None)
+
     def next_frame(self, channel: str, now: float) -> Frame | AskHistory | None:
         lane = self._lanes.get(channel)
         if lane is None or lane.in_flight is not None:
@@ -122,7 +131,7 @@ class Outflow:
                     return AskHistory(channel)
                 self._adopt_history(response, lane.findings)
             if self._drop_published(response, now):
-                if response.phase is not Phase.FINISHED:
+                if response.phase is not Phase.FINISHED and response.wants_turn:
                     lane.enqueue(response)
                 continue
             built = build(response, self._frame_bytes)
@@ -173,7 +182,7 @@ class Outflow:
         for response in lane.asking:
             if not response.asked_history:
                 self._adopt_history(response, findings)
-        lane.asking.clear()
+        lane.asking = ()
         if lane.ready and lane.in_flight is None:
             self._woken.append(channel)
 
@@ -183,7 +192,7 @@ class Outflow:
         if lane.findings is not None:
             self._adopt_history(response, lane.findings)
         elif response not in lane.asking:
-            lane.asking.append(response)
+            lane.asking = (*lane.asking, response)
             self._woken.append(response.channel)
 
     @staticmethod
@@ -220,7 +229,7 @@ class Outflow:
         return lane, built
 
     def _go_on(self, lane: Lane, response: Response) -> None:
-        if response.phase in {Phase.OPEN, Phase.ENDING}:
+        if response.phase in {Phase.OPEN, Phase.ENDING} and response.wants_turn:
             lane.enqueue(response)
         if lane.ready:
             self._woken.append(lane.channel)
@@ -228,7 +237,8 @@ class Outflow:
             self._forget_idle(lane)
 
     def _forget_idle(self, lane: Lane) -> None:
-        if lane.members == 0 and not lane.ready and lane.in_flight is None:
+        knows = lane.channel in self._members and (lane.findings is not None or lane.asking)
+        if not knows and not lane.ready and lane.in_flight is None:
             self._lanes.pop(lane.channel, None)
 
     def _acknowledge(self, response: Response, items: tuple[Item, ...], text: str, now: float) -> None:
@@ -270,10 +280,11 @@ class Outflow:
         self._end(response, now)
 
     def _end(self, response: Response, now: float) -> None:
-        lane = self._lane(response.channel)
-        lane.members -= 1
+        self._members[response.channel] -= 1
+        if not self._members[response.channel]:
+            del self._members[response.channel]
         self._release(response, response.queued_bytes)
-        self.transcript_bytes -= sum(part.held for part in response.parts.values())
+        self.transcript_bytes -= sum(part.held for part in response.parts)
         self._finished(response, now)
 
 

@@ -111,14 +111,14 @@ class PartitionPipeline:
         else:
             finished.reopen(response_id)
             response = self._open[response_id] = restored(record, offset, now)
-            self._restored_text += sum(part.held for part in response.parts.values())
+            self._restored_text += sum(part.held for part in response.parts)
             if self._restored_text > self.limits.transcript:
-                self._restored_text -= sum(part.evict() for part in response.parts.values())
+                self._restored_text -= sum(part.evict() for part in response.parts)
 
     def pass_over(self, response_id: str) -> None:
         """Skips an unreadable entry: the response is unknown."""
         if (response := self._open.pop(response_id, None)) is not None:
-            self._restored_text -= sum(part.held for part in response.parts.values())
+            self._restored_text -= sum(part.held for part in response.parts)
 
     def begin(self, position: int, end_offset: int, *, clean: bool, lost: bool = False) -> None:
         """Starts to consume from `position`. After an unclean end, responses found below `end_offset` may be
@@ -244,6 +244,10 @@ class PartitionPipeline:
     def take_woken(self) -> list[str]:
         """Returns the channels that have something to send since the last call."""
         return self._outflow.take_woken()
+
+    def waits(self, channel: str) -> bool:
+        """Returns True if `next_frame` may have something for the channel."""
+        return self._outflow.waits(channel)
 
     def next_frame(self, channel: str, now: float) -> Frame | AskHistory | None:
         """Returns the channel's next frame, which is now in flight, or a request for its history, or None if nothing

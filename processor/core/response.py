@@ -8,10 +8,12 @@ The phases, and the only transitions between them:
              (dead letters)
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 from processor.core.decoding import Decoding
 from processor.core.items import (
+    NOTHING,
     Gap,
     Item,
     PartText,
@@ -20,12 +22,14 @@ from processor.core.items import (
     Start,
     Stop,
     Token,
+    appended,
     cost,
     time_or_zero,
 )
 from processor.core.limits import RECORD_OVERHEAD
 from processor.core.response_intake import ReceivedResponse
 from processor.core.response_state import (
+    NO_ENTRIES,
     Cancel,
     Early,
     End,
@@ -74,11 +78,17 @@ class Response(ReceivedResponse):
 
     def take_first(self) -> Item:
         """Removes and returns the first waiting item."""
-        return self.queue.popleft()
+        item = self.queue.popleft()
+        if not self.queue:
+            self.queue = NOTHING
+        return item
 
     def put_back(self, items: Sequence[Item]) -> None:
         """Returns items to the front of the queue."""
-        self.queue.extendleft(reversed(items))
+        if self.queue:
+            self.queue.extendleft(reversed(items))
+        else:
+            self.queue = deque(items)
 
     def sent(self) -> None:
         """Notes that a frame of the response is in flight."""
@@ -127,7 +137,7 @@ class Response(ReceivedResponse):
         token.part.acknowledged = True
 
     def acknowledge_gap(self, gap: Gap) -> None:
-        self.gaps.append((gap.first, gap.last))
+        self.gaps = appended(self.gaps, (gap.first, gap.last))
         self.acked_seq = gap.last
         if gap.raw is not None:
             self.acked_offset = max(self.acked_offset, gap.raw.offset)
@@ -143,11 +153,11 @@ class Response(ReceivedResponse):
 
     def refuse(self, code: int, message: str) -> None:
         """Notes that its channel refuses it permanently: nothing that waits is sent."""
-        self.queue.clear()
+        self.queue = NOTHING
         self.refused = True
         self.reason, self.status = EndReason.UNPUBLISHABLE, EndReason.UNPUBLISHABLE.status
         self.error = {"code": str(EndReason.UNPUBLISHABLE), "message": f"{message} ({code})"}
-        self.decided_gaps.clear()
+        self.decided_gaps = NOTHING
 
     # Durable
 
@@ -198,9 +208,9 @@ class Response(ReceivedResponse):
 
     def let_go(self) -> None:
         """Releases the text, after the final record is durable."""
-        self.parts.clear()
-        self.queue.clear()
-        self.early.clear()
+        self.parts = ()
+        self.queue = NOTHING
+        self.early = NO_ENTRIES
         self.metadata = None
 
     def restore(self, record: ResponseRecord, offset: int) -> None:
@@ -217,7 +227,7 @@ class Response(ReceivedResponse):
         # Numbered records may have overtaken each other: those before that offset are not all covered.
         self.last_offset = self.acked_offset if self.unnumbered else -1
         self.tokens = record.tokens
-        self.gaps = [(first, last) for first, last in record.gaps]
+        self.gaps = [(first, last) for first, last in record.gaps] or NOTHING
         # Earlier versions wrote Kafka's timestamps as they were.
         first_token_at = record.first_token_at
         self.started_at, self.updated_at = time_or_zero(record.started_at), time_or_zero(record.updated_at)
@@ -227,12 +237,13 @@ class Response(ReceivedResponse):
         for part in record.parts:
             text = PartText(part.part, part.kind, part.info)
             text.restore(part.text)
-            self.parts[part.part] = text
+            self.parts = (*self.parts, text)
             self.size += part_size(text) + json_length(part.text)
         self.size += encoded_size(record.metadata) + GAP_SIZE * len(record.gaps)
         decided = relay.get("decided") or {}
-        self.decided_gaps = sorted((int(first), int(last)) for first, last in decided.get("gaps", []))
-        self.to_obey = dict(self.decided_gaps)
+        if gaps := decided.get("gaps"):
+            self.decided_gaps = sorted((int(first), int(last)) for first, last in gaps)
+            self.to_obey = dict(self.decided_gaps)
         if end := decided.get("end"):
             self.decided_end = End(str(end["reason"]), int(end["seq"]))
         self.covered_mark = self.saved_mark = record.seq

@@ -1,12 +1,13 @@
 """Changes a response by consumed records and by decisions about them."""
 
 from bisect import insort
+from collections import deque
 from itertools import islice
 
 from processor.core.decoding import Decoding
-from processor.core.items import Gap, PartText, Raw, Run, Start, Stop, Token, cost, time_of
+from processor.core.items import NOTHING, Gap, Item, PartText, Raw, Run, Start, Stop, Token, cost, time_of
 from processor.core.limits import RECORD_OVERHEAD
-from processor.core.response_state import TRANSITIONS, Cancel, Early, End, Phase, ResponseState
+from processor.core.response_state import NO_ENTRIES, TRANSITIONS, Cancel, Early, End, Phase, ResponseState
 from processor.core.sizes import GAP_SIZE, encoded_size
 from processor.core.text import REPLACEMENT, ends_in_high_half, join_halves, json_length, starts_with_low_half
 from topics.codec import TokenRecord
@@ -52,18 +53,26 @@ class ReceivedResponse(ResponseState):
         self.enter(Phase.OPEN)
         self.channel = record.channel or ""
         self.metadata = record.metadata
-        self.metadata_size = encoded_size(record.metadata)
         self.start_digest = digest
         self.begun_offset = raw.offset
         self.unnumbered = record.seq is None
         self.started_at = time_of(record.ts, raw)
-        self.size = RECORD_OVERHEAD + json_length(self.id) + json_length(self.channel) + self.metadata_size
+        self.size = RECORD_OVERHEAD + json_length(self.id) + json_length(self.channel)
+        self.size += encoded_size(record.metadata)
         self.next_seq = 1
-        self.queue.append(Start(raw))
+        self._append(Start(raw))
         self.start_consumed = now
+
+    def _append(self, item: Item) -> None:
+        if self.queue:
+            self.queue.append(item)
+        else:
+            self.queue = deque((item,))
 
     def hold(self, seq: int, early: Early) -> int:
         """Keeps an early record. Returns its cost."""
+        if not self.early:
+            self.early = {}
         self.early[seq] = early
         held = cost(early.raw)
         self.early_bytes += held
@@ -72,6 +81,8 @@ class ReceivedResponse(ResponseState):
     def release(self, seq: int) -> Early:
         """Removes and returns an early record."""
         early = self.early.pop(seq)
+        if not self.early:
+            self.early = NO_ENTRIES
         self.early_bytes -= cost(early.raw)
         return early
 
@@ -92,7 +103,8 @@ class ReceivedResponse(ResponseState):
     def add_token(self, record: TokenRecord, raw: Raw, part: PartText, size: int) -> None:
         """Queues the next token. `size` is its size in the record."""
         self.size += size
-        self.parts[part.name] = part
+        if part not in self.parts:
+            self.parts = (*self.parts, part)
         self._append_token(record, raw, part)
         self.next_seq += 1
 
@@ -107,7 +119,7 @@ class ReceivedResponse(ResponseState):
         reason = record.reason or EndReason.STOP
         self.usage, self.error = record.usage, record.error
         self.finished_at = time_of(record.ts, raw)
-        self.queue.append(Stop(self.next_seq, reason, STATUS_BY_REASON[reason], durable=durable, raw=raw))
+        self._append(Stop(self.next_seq, reason, STATUS_BY_REASON[reason], durable=durable, raw=raw))
         self.next_seq += 1
         self.enter(Phase.ENDING)
 
@@ -123,17 +135,19 @@ class ReceivedResponse(ResponseState):
         self.next_seq += 1
 
     def _add_gap(self, gap: Gap) -> None:
-        self.queue.append(gap)
+        self._append(gap)
         self.next_seq = gap.last + 1
         self.size += GAP_SIZE
 
     def begin_run(self, run: Run) -> None:
         """Queues a run that tokens are appended to."""
-        self.queue.append(run)
+        self._append(run)
 
     def drop_run(self) -> None:
         """Removes the newest run, which got no token."""
         self.queue.pop()
+        if not self.queue:
+            self.queue = NOTHING
 
     def end_run(self, run: Run, began: int, *, batch: int, held: int, now: float) -> None:
         """Notes that the run has tokens from its index `began` on, which cost `held`."""
@@ -171,6 +185,8 @@ class ReceivedResponse(ResponseState):
         """Decides that the numbers up to `last` never arrive. The decision must be durable before it is published."""
         gap = Gap(self.next_seq, last, durable=False)
         self.replace_unpaired(determined=False)
+        if not self.decided_gaps:
+            self.decided_gaps = []
         insort(self.decided_gaps, (gap.first, last))  # gaps that a predecessor decided may come later in the sequence
         self._add_gap(gap)
 
@@ -187,9 +203,9 @@ class ReceivedResponse(ResponseState):
         applied.
         """
         applied = False
-        while (last := self.to_obey.pop(self.next_seq, None)) is not None:
+        while self.next_seq in self.to_obey:
             self.replace_unpaired()
-            self._add_gap(Gap(self.next_seq, last, durable=True))
+            self._add_gap(Gap(self.next_seq, self.to_obey.pop(self.next_seq), durable=True))
             applied = True
         end = self.decided_end
         if end is not None and end.seq == self.next_seq and self.phase is Phase.OPEN:
@@ -199,7 +215,7 @@ class ReceivedResponse(ResponseState):
         return applied
 
     def _queue_end(self, end: End, *, durable: bool) -> None:
-        self.queue.append(Stop(end.seq, end.reason, end.status, durable))
+        self._append(Stop(end.seq, end.reason, end.status, durable))
         self.error = None if end.reason == EndReason.CANCELLED else {"code": end.reason}
         self.next_seq = end.seq + 1
         self.enter(Phase.ENDING)
@@ -224,7 +240,7 @@ class ReceivedResponse(ResponseState):
             text = REPLACEMENT + text[1:]
         ts = time_of(record.ts, raw)
         token = Token(seq, seq, part, text, ts, raw)
-        self.queue.append(token)
+        self._append(token)
         if ends_in_high_half(text):
             self.unpaired = token
         return len(text)

@@ -4,18 +4,23 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from processor.core.decoding import Decoding
-from processor.core.items import Gap, Item, PartText, Raw, Run, Start, Token
+from processor.core.items import NOTHING, Gap, Item, PartText, Raw, Run, Start, Token
 from processor.core.ledger import Runs
 from topics.codec import TokenRecord
 from topics.records import EndReason, JsonObject, Status
 
 if TYPE_CHECKING:
     from processor.core.response import Response
+
+
+NO_ENTRIES: Final[Any] = MappingProxyType({})
+"""What `NOTHING` is for lists, for dicts."""
 
 
 class Phase(Enum):
@@ -123,7 +128,6 @@ class ResponseState:
         "last_active",
         "last_offset",
         "metadata",
-        "metadata_size",
         "next_seq",
         "parts",
         "phase",
@@ -157,14 +161,13 @@ class ResponseState:
         self.phase = Phase.AWAITING_START
         self.channel = ""
         self.metadata: JsonObject | None = None
-        self.metadata_size = 0
         self.start_digest = ""
         self.unnumbered = False
         self.decoding: Decoding | None = None
         """The decoding of a response in OpenAI's format."""
         # Intake
         self.next_seq = 0
-        self.early: dict[int, Early] = {}
+        self.early: dict[int, Early] = NO_ENTRIES
         self.early_bytes = 0
         self.gap_since: float | None = None
         self.last_active = now
@@ -175,7 +178,7 @@ class ResponseState:
         self.size = 0
         self.start_consumed = now
         # Waiting and in flight
-        self.queue: deque[Item] = deque()
+        self.queue: deque[Item] = NOTHING
         self.queued_bytes = 0
         self.in_flight = False
         self.waiting_in_lane = False
@@ -184,13 +187,13 @@ class ResponseState:
         self.asked_history = True
         self.history: Published | None = None
         # Acknowledged
-        self.parts: dict[str, PartText] = {}
+        self.parts: tuple[PartText, ...] = ()
         self.acked_seq = -1
         self.acked_offset = -1
         self.acked_at: float | None = None
         """The time of its newest frame; None before the first frame of this owner."""
         self.tokens = 0
-        self.gaps: list[tuple[int, int]] = []
+        self.gaps: list[tuple[int, int]] = NOTHING
         self.begun_offset = -1
         """All records from here on were read after its start, by a predecessor too."""
         self.started_at = 0
@@ -208,9 +211,9 @@ class ResponseState:
         self.refused = False
         """Whether its channel refuses it permanently. Its remaining records go to the dead letters."""
         # Decided and durable
-        self.decided_gaps: list[tuple[int, int]] = []
+        self.decided_gaps: list[tuple[int, int]] = NOTHING
         """Gaps that are given up and not yet acknowledged, by number."""
-        self.to_obey: dict[int, int] = {}
+        self.to_obey: dict[int, int] = NO_ENTRIES
         """The gaps, by first number, that a predecessor decided and the sequence has not reached yet."""
         self.decided_end: End | None = None
         self.record_offset: int | None = None
@@ -229,6 +232,12 @@ class ResponseState:
             f"<Response {self.id!r} {self.phase.name} next={self.next_seq} acked={self.acked_seq} "
             f"covered={self.covered_seq} queue={len(self.queue)} early={len(self.early)} decided={self.decided_end}>"
         )
+
+    def part(self, name: str) -> PartText | None:
+        for part in self.parts:
+            if part.name == name:
+                return part
+        return None
 
     @property
     def mark(self) -> int:
@@ -253,6 +262,11 @@ class ResponseState:
         if type(head) is Token:
             return head is not self.unpaired and head is not self.undetermined
         return type(head) is Start or head.durable  # type: ignore[union-attr]  # Gap and Stop have it
+
+    @property
+    def wants_turn(self) -> bool:
+        """Whether it is to be added to its lane."""
+        return not self.waiting_in_lane and not self.in_flight and self.sendable
 
     @property
     def nothing_unknown(self) -> bool:

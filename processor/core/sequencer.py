@@ -53,13 +53,12 @@ def take_token(response: Response, record: TokenRecord, raw: Raw, limit: int) ->
 
     Returns INVALID for a part beyond the bound; the token's number is then skipped as a gap.
     """
-    part = response.parts.get(record.part or "")
+    added = token_size(record.text or "")
+    part = response.part(record.part or "")
     if part is None:
         if len(response.parts) >= MAX_PARTS:
             return skip(response, raw, limit) or Reason.INVALID
         part = PartText(record.part or "", record.kind or "", record.part_info)
-    added = token_size(record.text or "")
-    if part.name not in response.parts:
         added += part_size(part)
     if response.size + added > limit:
         return Reason.TOO_LARGE

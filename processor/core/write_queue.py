@@ -126,7 +126,7 @@ class WriteQueue:
             self._parked[response.id].waiting = self._unsaved
         else:
             self._unsaved[response.id] = response
-        self._held[response.id] = sum(part.held for part in response.parts.values()) + RECORD_OVERHEAD
+        self._held[response.id] = sum(part.held for part in response.parts) + RECORD_OVERHEAD
         self.held_bytes += self._held[response.id]
         self.finished.remember(response, now)
 
@@ -206,7 +206,7 @@ class WriteQueue:
 
     @staticmethod
     def _lacks_text(response: Response) -> bool:
-        return any(part.evicted for part in response.parts.values())
+        return any(part.evicted for part in response.parts)
 
     @staticmethod
     def _save(response: Response, wall_ms: int) -> Save:

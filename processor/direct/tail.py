@@ -62,11 +62,23 @@ class ReadStretch:
 
 
 class FramesTail:
-    """The histories of channels. `partition_for(channel, count)` returns a channel's partition. See `processor.ports.realtime.HistorySource`."""
+    """The histories of channels. `partition_for(channel, count)` returns a channel's partition. See `processor.ports.realtime.HistorySource`.
 
-    def __init__(self, reader: TailReader, partition_for: Callable[[str, int], int]) -> None:
+    At most `enough` records of a partition, and `enough_of_all` of all, are kept, to a block.
+    """
+
+    def __init__(
+        self,
+        reader: TailReader,
+        partition_for: Callable[[str, int], int],
+        *,
+        enough: int = ENOUGH,
+        enough_of_all: int = ENOUGH_OF_ALL,
+    ) -> None:
         self._reader = reader
         self._partition_for = partition_for
+        self._enough = enough
+        self._enough_of_all = enough_of_all
         self._stretches: dict[int, ReadStretch] = {}
         self._count = 0
         self._counted = float("-inf")
@@ -108,16 +120,19 @@ class FramesTail:
         began = loop.time()
         until, forgotten = began + within, began - stretch.asked > FORGET_AFTER
         first, end = await self._reader.bounds(number)
-        if forgotten or not first <= stretch.high <= end or end - stretch.high > ENOUGH:
+        if forgotten or not first <= stretch.high <= end or end - stretch.high > self._enough:
             stretch.start_again(end)
         stretch.asked = began
         if stretch.high < end:
             await self._reader.read(number, stretch.high, end, stretch.add)
             stretch.high = end
-        while stretch.low > first and loop.time() < until and len(stretch) < ENOUGH and len(self) < ENOUGH_OF_ALL:
+        while stretch.low > first and loop.time() < until and self._has_room(stretch):
             low = max(first, stretch.low - BLOCK)
             await self._reader.read(number, low, stretch.low, stretch.add)
             stretch.low = low
+
+    def _has_room(self, stretch: ReadStretch) -> bool:
+        return len(stretch) < self._enough and len(self) < self._enough_of_all
 
     def _forget_later(self) -> None:
         """Releases what nobody asks about any more, as a takeover is over."""

@@ -170,10 +170,15 @@ class Consumer:
         """The assigned partitions that cannot be read further, each with a sentence that gives the reason and what to
         do.
         """
-        if self._fetches is None or not self._fetches.troubles:
+        if self._fetches is None or self._fetching is None:
             return {}
+        unanswered, unreadable = self._fetching.not_fetched, self._fetches.troubles
+        if not unanswered and not unreadable:
+            return {}
+        said = {tp: _unanswered(tp, cause) for tp, cause in unanswered.items()}
+        said |= {tp: _advice(trouble) for tp, trouble in unreadable.items()}
         assigned = self._consumer.assignment()
-        return {tp.partition: _advice(trouble) for tp, trouble in self._fetches.troubles.items() if tp in assigned}
+        return {tp.partition: sentence for tp, sentence in said.items() if tp in assigned}
 
     def reached(self, number: int) -> int | None:
         """The next offset that will be fetched: behind what was fetched, transaction markers and aborted records too.
@@ -234,6 +239,11 @@ def _refuse(_: TopicPartition, unreadable: Unreadable) -> Refused:
 
 def _log_trouble(trouble: Trouble) -> None:
     report_trouble(log.error, trouble, _advice(trouble))
+
+
+def _unanswered(partition: TopicPartition, cause: str) -> str:
+    name = f"{partition.topic}-{partition.partition}"
+    return f"{name} is not read: {cause}. It is tried again all the time. If that does not pass, check the brokers and the way to them"
 
 
 def _advice(trouble: Trouble) -> str:

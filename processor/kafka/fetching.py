@@ -8,34 +8,43 @@ It uses these internals of the library: the subscription's assignment and its st
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import (
-    KafkaError,
-    LeaderNotAvailableError,
-    NotLeaderForPartitionError,
-    OffsetOutOfRangeError,
-    TopicAuthorizationFailedError,
-    UnknownTopicOrPartitionError,
-    for_code,
-)
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError, for_code
 from aiokafka.protocol.fetch import FetchRequest
 
+from processor.kafka.not_fetched import NotFetched
 from processor.kafka.record_batches import Fetched, Fetches
 
 MAX_WAIT_MS: Final = 250
+REST_WAIT_MS: Final = 1_000
+"""For a broker whose last answer was empty, while no partition is paused: an answer can only bring new records then."""
 MAX_BYTES: Final = 50 * 1024 * 1024
 MAX_PARTITION_BYTES: Final = 2 * 1024 * 1024
 RETRY: Final = 0.1
 """Seconds before a broker that can't be reached, or that refused a partition, is asked again."""
 NOTHING_TO_ASK: Final = 0.05
 """Seconds after which the caller gets its turn while no partition can be read: one may be taken over by then."""
-LEADER_MOVED: Final = (NotLeaderForPartitionError, LeaderNotAvailableError, UnknownTopicOrPartitionError)
+UNANSWERED: Final = 3.0
+"""Seconds without an answer after which another leader is looked for: a broker that is frozen closes no connection."""
 
 Drained = dict[TopicPartition, Sequence[Any]]
+
+
+def _from(places: list[tuple[int, int, int]], turn: int) -> list[tuple[int, int, int]]:
+    first = turn % len(places)
+    return places[first:] + places[:first]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    answer: asyncio.Task[None]
+    at: float
+    partitions: Collection[TopicPartition]
 
 
 class Fetching:
@@ -50,8 +59,15 @@ class Fetching:
         self._fetches = fetches
         self._assignment: Any = None
         self._ready: dict[TopicPartition, Fetched] = {}
-        self._asking: dict[int, asyncio.Task[None]] = {}
+        self._turns: dict[int, int] = {}
+        """Requests of each broker: by turns, each partition is the first, which without a session may fill the answer."""
+        self._asking: dict[int, _Asked] = {}
+        self._at_rest: set[int] = set()
+        """The brokers whose last answer was empty."""
         self._refused: KafkaError | None = None
+        self._not_fetched = NotFetched()
+        self._looked_at = float("-inf")
+        self._closed = False
 
     async def fetch(self, max_records: int, wait: float) -> Drained:
         """As `processor.ports.log.TokensConsumer.fetch`. Raises what the library raises."""
@@ -63,13 +79,22 @@ class Fetching:
             if not self._ready:
                 self._ask()
                 await self._answers(wait)
+                if not self._assignment.active:
+                    return {}
+            self._collect()
             drained = self._drain(max_records)
             if not self._ready:
                 self._ask()  # the broker works while the caller does
             return drained
 
     async def close(self) -> None:
+        self._closed = True
         await self._forget()
+
+    @property
+    def not_fetched(self) -> Mapping[TopicPartition, str]:
+        """The partitions that no broker has answered for during the last seconds, each with the newest cause."""
+        return self._not_fetched.lasting(asyncio.get_running_loop().time())
 
     # The assignment
 
@@ -86,84 +111,136 @@ class Fetching:
 
     async def _forget(self) -> None:
         self._ready.clear()
+        self._at_rest.clear()
+        self._not_fetched.clear()
         self._refused = None
-        asking, self._asking = list(self._asking.values()), {}
+        asking, self._asking = [asked.answer for asked in self._asking.values()], {}
         for task in asking:
             task.cancel()
         if asking:
             await asyncio.wait(asking)
+        self._fetches.drop_answers()
 
     # Asking
 
     def _ask(self) -> None:
         """Asks every broker that is not being asked for its partitions that can be read."""
+        if self._closed:
+            return
         wanted: dict[int, dict[str, list[tuple[int, int, int]]]] = {}
-        leaders, leaderless = self._client.cluster, False
+        leaders, leaderless, whole = self._client.cluster, [], True
         for partition in self._assignment.tps:
             state = self._assignment.state_value(partition)
             if state.paused or not state.has_valid_position:
+                whole = False
                 continue
             node = leaders.leader_for_partition(partition)
             if node is None or node == -1:
-                leaderless = True
+                leaderless.append(partition)
             elif node not in self._asking:
                 topics = wanted.setdefault(node, {})
                 place = (partition.partition, state.position, MAX_PARTITION_BYTES)
                 topics.setdefault(partition.topic, []).append(place)
         if leaderless:
-            self._client.force_metadata_update()
+            self._failed(leaderless, "it has no leader")
         for node, topics in wanted.items():
-            request = FetchRequest(MAX_WAIT_MS, 1, MAX_BYTES, self._isolation_level, list(topics.items()))
-            self._asking[node] = asyncio.ensure_future(self._ask_node(self._assignment, node, request))
+            patience = REST_WAIT_MS if whole and node in self._at_rest else MAX_WAIT_MS
+            turn = self._turns[node] = self._turns.get(node, 0) + 1
+            asked = [(topic, _from(places, turn)) for topic, places in topics.items()]
+            request = FetchRequest(patience, 1, MAX_BYTES, self._isolation_level, asked)
+            offsets = {TopicPartition(topic, each[0]): each[1] for topic, places in topics.items() for each in places}
+            answer = asyncio.ensure_future(self._ask_node(self._assignment, node, request, offsets))
+            self._asking[node] = _Asked(answer, asyncio.get_running_loop().time(), offsets.keys())
 
-    async def _ask_node(self, assignment: Any, node: int, request: FetchRequest) -> None:
-        offsets = {(topic, place[0]): place[1] for topic, places in request.topics for place in places}
+    async def _ask_node(
+        self, assignment: Any, node: int, request: FetchRequest, offsets: Mapping[TopicPartition, int]
+    ) -> None:
         try:
             answer = await self._client.send(node, request)
-        except KafkaError:
+        except KafkaError as error:
+            self._failed(offsets, f"broker {node} can't be reached ({error!r})")
             await asyncio.sleep(RETRY)
             return
-        refused = False
-        for topic, partitions in answer.topics:
-            for number, code, end, *rest in partitions:
-                partition = TopicPartition(topic, number)
-                if code:
-                    refused = True
-                    self._refuse(partition, offsets[topic, number], code)
-                elif assignment.active:
-                    self._keep(assignment.state_value(partition), partition, offsets[topic, number], end, rest)
+        if answer.error:
+            self._failed(offsets, f"broker {node} answers {for_code(answer.error).__name__}")
+            await asyncio.sleep(RETRY)
+            return
+        if answer.topics:
+            self._at_rest.discard(node)
+        else:
+            self._at_rest.add(node)
+        refused = self._take_answer(assignment, offsets, answer)
+        self._not_fetched.answered(offsets.keys() - refused)
         if refused:
             await asyncio.sleep(RETRY)
 
-    def _keep(self, state: Any, partition: TopicPartition, offset: int, end: int, rest: Sequence[Any]) -> None:
-        state.highwater = end
-        if rest[-1] and state.has_valid_position and state.position == offset:
-            self._ready[partition] = self._fetches.fetched(partition, offset, self._aborted(rest))
+    def _take_answer(self, assignment: Any, offsets: Mapping[TopicPartition, int], answer: Any) -> set[TopicPartition]:
+        """Returns the partitions that were refused."""
+        refused: set[TopicPartition] = set()
+        for topic, partitions in answer.topics:
+            for number, code, end, *rest in partitions:
+                partition = TopicPartition(topic, number)
+                state = assignment.state_value(partition) if assignment.active else None
+                current = state is not None and state.has_valid_position and state.position == offsets[partition]
+                if code:
+                    refused.add(partition)
+                    self._refuse(partition, offsets[partition], code, current=current)
+                    continue
+                if state is not None:
+                    state.highwater = end
+                if current and rest[-1]:
+                    self._ready[partition] = self._fetches.fetched(partition, offsets[partition], self._aborted(rest))
+                else:
+                    self._fetches.drop_answer(partition)
+        return refused
 
     @staticmethod
     def _aborted(rest: Sequence[Any]) -> Any:
         """The aborted transactions: before the batches, and in answers of version 11 before the preferred replica, too."""
         return next((field for field in rest[:-1] if isinstance(field, list)), [])
 
-    def _refuse(self, partition: TopicPartition, offset: int, code: int) -> None:
+    # Failing
+
+    def _refuse(self, partition: TopicPartition, offset: int, code: int, *, current: bool) -> None:
         error = for_code(code)
-        if issubclass(error, LEADER_MOVED):
-            self._client.force_metadata_update()
-        elif error is OffsetOutOfRangeError:
-            self._refused = OffsetOutOfRangeError({partition: offset})
+        if error is OffsetOutOfRangeError:
+            if current:
+                self._refused = OffsetOutOfRangeError({partition: offset})
         elif error is TopicAuthorizationFailedError:
             self._refused = TopicAuthorizationFailedError(partition.topic)
+        else:
+            self._failed((partition,), f"its broker answers {error.__name__}")
+
+    def _notice_silence(self) -> None:
+        """Notes the brokers that have not answered for long, for the partitions that they still lead."""
+        now, leader = asyncio.get_running_loop().time(), self._client.cluster.leader_for_partition
+        for node, asked in self._asking.items():
+            if now >= asked.at + UNANSWERED and (theirs := [each for each in asked.partitions if leader(each) == node]):
+                self._failed(theirs, f"broker {node} does not answer")
+
+    def _failed(self, partitions: Iterable[TopicPartition], cause: str) -> None:
+        """Notes the cause, and looks for other leaders: every such failure may be the end of one's time."""
+        now = asyncio.get_running_loop().time()
+        self._not_fetched.failed(partitions, cause, now)
+        if now >= self._looked_at + RETRY:
+            self._looked_at = now
+            self._client.force_metadata_update()
 
     # Taking
 
     async def _answers(self, wait: float) -> None:
-        """Waits until a broker has answered. Raises what a broker refuses."""
+        """Waits until a broker has answered, or the assignment has ended."""
         if not self._asking:
             await asyncio.sleep(min(wait, NOTHING_TO_ASK))
             return
-        await asyncio.wait(self._asking.values(), timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-        for node in [node for node, task in self._asking.items() if task.done()]:
-            self._asking.pop(node).result()
+        ends = (*(asked.answer for asked in self._asking.values()), self._assignment.unassign_future)
+        await asyncio.wait(ends, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+
+    def _collect(self) -> None:
+        """Lets the brokers that have answered be asked again. Raises what a broker refuses."""
+        for node in [node for node, asked in self._asking.items() if asked.answer.done()]:
+            self._asking.pop(node).answer.result()
+        self._notice_silence()
         refused, self._refused = self._refused, None
         if refused is not None:
             raise refused

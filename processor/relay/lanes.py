@@ -104,8 +104,10 @@ class Lanes:
                         return
                     if isinstance(taken, AskHistory):
                         await self._ask_history(channel)
-                    else:
-                        await self._deliver(slot, taken)
+                        continue
+                    await self._deliver(slot, taken)
+                    if not self._pipeline.waits(channel):
+                        return  # without another wait for the pace
         finally:
             self._running.pop(channel, None)
             self._realtime.release(channel)
@@ -141,16 +143,16 @@ class Lanes:
 
     async def _deliver(self, slot: Slot, frame: Frame) -> None:
         first_sent = self._clock.monotonic()
-        retry = Retry(self._backoff, self._random.random, self._metrics.publish_retries.inc)
-        repeated = PersistentRefusal()
+        failed: tuple[Retry, PersistentRefusal] | None = None
         while True:
             sent = self._clock.monotonic()
             try:
-                if retry.attempt == 0 or sent - first_sent < self._stale_after or not await self._in_history(frame):
+                if failed is None or sent - first_sent < self._stale_after or not await self._in_history(frame):
                     if not self._may_publish():
                         raise PublishRetry("the lease ended before the send")  # noqa: TRY301 - one way to try again
-                    await slot.publish(frame, retry.attempt)
+                    await slot.publish(frame, 0 if failed is None else failed[0].attempt)
             except PublishRetry as error:
+                retry, repeated = failed = failed or (self._retry(), PersistentRefusal())
                 self._metrics.count_publish_failure(error.code)
                 if repeated.is_permanent(error, self._clock.monotonic()):
                     self._refused(frame, error.code, f"refused for {PERMANENT_AFTER:.0f} s: {error}")
@@ -171,6 +173,9 @@ class Lanes:
                 self._acknowledged(frame, sent)
             self._progressed()
             return
+
+    def _retry(self) -> Retry:
+        return Retry(self._backoff, self._random.random, self._metrics.publish_retries.inc)
 
     def _refused(self, frame: Frame, code: int, message: str) -> None:
         """Handles a permanent refusal by the channel."""

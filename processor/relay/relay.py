@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 FETCH_RECORDS = 2_000
 """Takes about 6 ms to take in: what else waits for the loop waits so long at most for a fetch."""
-FETCH_WAIT = 0.3
+FETCH_WAIT = 1.1
 """Longer than a broker waits for a first record, so that an idle relay turns once for each of its answers."""
 RETRY = Backoff(first=0.5, cap=1.0)
 STARVED = 0.002

@@ -21,7 +21,7 @@ import structlog
 
 from processor.telemetry.metrics import Metrics
 
-BEAT_SECONDS = 0.1
+BEAT_SECONDS = 0.25
 STALL_SECONDS = 3.0
 
 log = structlog.stdlib.get_logger("tokenstream.loop")

@@ -10,7 +10,7 @@ import pytest
 from processor.core.framer import Frame
 from processor.errors import PublishRefused, PublishRetry, RefusalKind
 from processor.ports.realtime import Link, LinkState, RatePace
-from support.realtime_stages import STAGES, Scenario, Stage
+from support.realtime_stages import CAPABILITIES, STAGES, Scenario, Stage
 from support.waiting import until
 
 DEADLINE = 10.0
@@ -30,16 +30,6 @@ def possible(fault: Fault | None) -> Fault:
     if fault is None:
         pytest.skip("the service cannot have this fault")
     return fault
-
-
-EVERY_FAULT = (True, True, True)
-CAPABILITIES = {
-    "simulation": EVERY_FAULT,
-    "ably-realtime": EVERY_FAULT,
-    "ably-rest": EVERY_FAULT,
-    "direct": (False, False, True),
-}
-"""Whether a service forbids channels, limits rates and checks credentials."""
 
 
 @pytest.mark.parametrize("name", STAGES)

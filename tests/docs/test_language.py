@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from deploy.chart.values import read_values
+from deploy.grafana.generator.__main__ import boards
 from devtools.documents import command_help
 from processor.api.openapi import describe
 from processor.config.settings import Settings
@@ -74,6 +75,17 @@ def alerts() -> Texts:
             yield f"{rule['alert']} {name}", text
 
 
+def dashboards() -> Texts:
+    """Yields what Grafana shows of each board: its texts, those of its rows and panels, and the names of series."""
+    for board in boards():
+        yield board.uid, f"{board.title}. {board.description}"
+        for row in board.rows:
+            yield board.uid, row.title
+            for panel in row.panels:
+                texts = (panel.title, panel.description, panel.no_value, *(query.legend for query in panel.queries))
+                yield from ((f"{board.uid}: {panel.title}", text) for text in texts)
+
+
 def chart_values() -> Texts:
     for value in read_values():
         yield value.name, value.description
@@ -135,6 +147,7 @@ PLACES: Mapping[str, Callable[[], Texts]] = {
     "settings": settings,
     "metrics": metrics,
     "alerts": alerts,
+    "dashboards": dashboards,
     "chart values": chart_values,
     "OpenAPI": openapi,
     "docstrings": docstrings,

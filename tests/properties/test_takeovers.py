@@ -115,7 +115,7 @@ def test_every_token_of_a_refused_channel_is_in_the_record_or_a_dead_letter(seed
     assert not world.pipeline.status().open_responses
 
 
-@settings(common, max_examples=400)
+@settings(common, max_examples=examples(400))
 @given(
     st.integers(0, 2**32), st.sampled_from((2_000, 6_000, 20_000, 80_000)), st.sampled_from(("right", "stale", "none"))
 )

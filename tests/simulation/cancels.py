@@ -19,7 +19,7 @@ CANCEL_TIMEOUT = 3.0
 FIT = {"duplicate", "reordered", "split_pair", "unnumbered"}
 ELSEWHERE = "chat:elsewhere"
 GOES_ON = 14.0
-"""Seconds after the last fault and the cancel for which a producer that ignores its cancel goes on."""
+"""Seconds after the end of the last fault and after the cancel for which a producer that ignores its cancel goes on."""
 
 # What is drawn
 
@@ -60,7 +60,7 @@ def _cancelled(random: Random, plan: Plan, response: ResponsePlan) -> tuple[Resp
     if kind == "obeyed":
         response = _stopped(response, at + random.uniform(0.01, 1.0))
     elif kind in {"ignored", "elsewhere"}:
-        response = _going_on(response, max(plan.calm_from, at) + GOES_ON)
+        response = _going_on(response, max(plan.faults_over, at) + GOES_ON)
     return replace(response, perturbed=response.perturbed | tags), cancels
 
 

@@ -19,6 +19,8 @@ T = TypeVar("T")
 HEARTBEAT_INTERVAL = 0.8
 BACKOFF = 0.3
 BATCH = 60
+BESIDE_PAUSED = 0.3
+"""Seconds that a fetch waits while a partition is paused, as the client's does."""
 SPOILT = 0.003
 """Of the fetches that bring something."""
 
@@ -152,6 +154,7 @@ class SimConsumer:
         self._paused = set()
         committed = self._offsets
         self._positions = {number: committed.get(number, (0, ""))[0] for number in self._assigned}
+        self._end_waits()
         return True
 
     async def _beat(self) -> None:
@@ -170,7 +173,7 @@ class SimConsumer:
         fetched = self._take(max_records)
         if not fetched:
             grown = [self._logs[number].grown for number in self._assigned if number not in self._paused]
-            await _first((*grown, self._changed), wait)
+            await _first((*grown, self._changed), min(wait, BESIDE_PAUSED) if self._paused else wait)
             await asyncio.sleep(self._network.random.uniform(0.001, 0.05))
             fetched = self._take(max_records)
         if fetched and self._network.random.random() < SPOILT:
@@ -224,6 +227,9 @@ class SimConsumer:
 
     def resume(self, *numbers: int) -> None:
         self._paused -= set(numbers)
+        self._end_waits()
+
+    def _end_waits(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 

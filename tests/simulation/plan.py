@@ -107,6 +107,11 @@ class Plan:
         return max([self.faults_end, *(fault.at for fault in self.faults)])
 
     @property
+    def faults_over(self) -> float:
+        """The time at which the last fault has ended: what it cut off takes up its work some seconds later."""
+        return max([self.calm_from, *(fault.at + fault.length for fault in self.faults)])
+
+    @property
     def outlives_ids(self) -> bool:
         """Whether the realtime service is away for longer than it remembers ids, or nearly so."""
         return any(fault.kind == "ably_outage" and fault.length > 90.0 for fault in self.faults)

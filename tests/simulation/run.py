@@ -270,7 +270,7 @@ class World:
                     self._note_pause(worker)
                     for response in pipeline._open.values():
                         self.coverage.state(response.phase)
-                        if any(part.evicted for part in response.parts.values()):
+                        if any(part.evicted for part in response.parts):
                             self.coverage.fault("text_evicted")
             for durable in self.judge.durable.values():
                 if durable.finished:

@@ -6,5 +6,5 @@ WHOLE = settings.get_profile("all").max_examples
 
 
 def examples(number: int) -> int:
-    """Returns `number`, or the profile's share of it: a tenth in `few`, by which `make unit` runs."""
+    """Returns `number`, or the profile's share of it: a twentieth in `few`, by which `make unit` runs."""
     return max(1, number * settings().max_examples // WHOLE)

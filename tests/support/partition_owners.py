@@ -104,6 +104,8 @@ class Partition:
         self.membership = Membership()
         self.answers: Callable[[CommitMetadata], bool] = lambda _: True
         """Whether Kafka answers to a commit that it carried out."""
+        self.takes: Callable[[CommitMetadata], float] = lambda _: 0.0
+        """Seconds until it answers to a commit that it carried out."""
         self.refuses_records = False
 
     @property
@@ -136,6 +138,7 @@ class Partition:
         if records and self.refuses_records:
             raise RecordTooLarge("responses", 1)
         self.committed = commit(range(len(records)))
+        await asyncio.sleep(self.takes(self.metadata))
         if not self.answers(self.metadata):
             await asyncio.Event().wait()
         return self.committed
@@ -145,6 +148,8 @@ class Partition:
         self.membership = Membership()
         consumer: Any = self
         decoder: Any = DeadlyDecoder()
+        time = asyncio.get_running_loop().time
+        clock = Clock(monotonic=time, since_boot=time)
         parts = WorkerParts(
             consumer=consumer,
             committed=nothing,
@@ -153,13 +158,13 @@ class Partition:
             lanes_of=lambda pipeline, *_: HungLanes(pipeline),
             decoder=decoder,
             metrics=Metrics(),
-            clock=Clock(),
+            clock=clock,
             random=Never(),
             measures=NoMeasures(),
             responses_topic="responses",
             dead_letters_topic="dead-letters",
             dead_letter_bytes=1 << 20,
-            controls=RelayControls(Clock(), Random(1)),
+            controls=RelayControls(clock, Random(1)),
         )
         return PartitionWorker(0, parts, consumer, limits or Limits())
 

@@ -1,6 +1,6 @@
 """Realtime services for the contract of `processor.ports.realtime`: each with what a test does to it.
 
-Another adapter joins by a stage of its own in `STAGES`.
+Another adapter joins by a stage of its own in `STAGES`, and a line in `CAPABILITIES`.
 """
 
 import asyncio
@@ -338,3 +338,12 @@ STAGES: Mapping[str, Callable[[Scenario], None]] = {
     "ably-rest": lambda scenario: on_ably(scenario, batches=True),
     "direct": on_direct,
 }
+
+EVERY_FAULT = (True, True, True)
+CAPABILITIES = {
+    "simulation": EVERY_FAULT,
+    "ably-realtime": EVERY_FAULT,
+    "ably-rest": EVERY_FAULT,
+    "direct": (False, False, True),
+}
+"""Whether a service forbids channels, limits rates and checks credentials."""

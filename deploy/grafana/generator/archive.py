@@ -15,9 +15,9 @@ def board() -> Board:
     return Board(
         uid="tokenstream-archive",
         title="tokenstream / Archive",
-        description="Whether finished responses reach the store, how late, and what readers ask of it.",
+        description="Whether finished responses reach the store, with which delay, and the requests of readers.",
         rows=(
-            Row("Now", now()),
+            Row("Current values", now()),
             Row("Storing", storing()),
             Row("Reading", reading()),
             Row("Streams of gateways", streams()),
@@ -29,7 +29,7 @@ def now() -> tuple[Stat, ...]:
     return (
         Stat(
             title="Archive lag",
-            description="Records of the responses topic not yet in the store.",
+            description="Records of the responses topic that are not in the store yet.",
             unit=Unit.COUNT,
             no_value=NO_ARCHIVE,
             queries=(Query(total(ARCHIVE_LAG), "records"),),
@@ -37,7 +37,7 @@ def now() -> tuple[Stat, ...]:
         ),
         Stat(
             title="Stored",
-            description="Records upserted, finished or not.",
+            description="Records upserted: snapshots and finished responses.",
             unit=Unit.RECORDS_RATE,
             no_value=NO_ARCHIVE,
             queries=(Query(rate("tokenstream_archived_total"), "stored"),),
@@ -45,7 +45,7 @@ def now() -> tuple[Stat, ...]:
         ),
         Stat(
             title="Batch, p99",
-            description="Time a batch took to store, retries included.",
+            description="Time to store a batch, retries included.",
             unit=Unit.SECONDS,
             no_value="nothing stored",
             queries=(Query(quantile(0.99, "tokenstream_archive_seconds"), "p99"),),
@@ -53,7 +53,7 @@ def now() -> tuple[Stat, ...]:
         ),
         Stat(
             title="Failed attempts, 1 h",
-            description="Attempts to store a batch that failed in the last hour. Each is repeated until it succeeds.",
+            description="Attempts to store a batch that failed in the last hour. Each is retried until it succeeds.",
             unit=Unit.COUNT,
             no_value=NO_ARCHIVE,
             queries=(Query(increase("tokenstream_archive_failures_total", over="1h"), "failed"),),
@@ -62,7 +62,7 @@ def now() -> tuple[Stat, ...]:
         ),
         Stat(
             title="Refused by the store, 1 h",
-            description="Records the store can't hold, put to the dead letters in the last hour.",
+            description="Records that the store cannot hold, written to the dead letters in the last hour.",
             unit=Unit.COUNT,
             no_value=NO_ARCHIVE,
             queries=(
@@ -73,7 +73,7 @@ def now() -> tuple[Stat, ...]:
         ),
         Stat(
             title="API errors",
-            description="The share of API requests answered with a status of 500 or above.",
+            description="Share of API requests answered with status 500 or higher.",
             unit=Unit.SHARE,
             no_value="no requests",
             queries=(Query(share(API_ERRORS, API_REQUESTS), "errors"),),
@@ -86,7 +86,7 @@ def storing() -> tuple[Panel, ...]:
     return (
         Graph(
             title="Stored, by status",
-            description="Records upserted. Streaming ones are snapshots of open responses, for those who join late.",
+            description="Records upserted. `streaming` are snapshots of open responses, for readers who join late.",
             unit=Unit.RECORDS_RATE,
             no_value=NO_ARCHIVE,
             queries=(Query(rate("tokenstream_archived_total", by=("status",)), "{{status}}"),),
@@ -94,7 +94,8 @@ def storing() -> tuple[Panel, ...]:
         ),
         Graph(
             title="Written by the relay",
-            description="What the archive has to follow: snapshots written to the responses topic, and responses ended.",
+            description="Snapshots written to the responses topic, and responses ended: the load that the archive "
+            "follows.",
             unit=Unit.RECORDS_RATE,
             no_value="no relay",
             queries=(
@@ -105,7 +106,8 @@ def storing() -> tuple[Panel, ...]:
         ),
         Graph(
             title="Archive lag, by partition",
-            description="The ten worst. All rising: the store is down or slow. One rising: a record the store can't take in time.",
+            description="The ten highest. If all rise, the store is unavailable or slow. If one rises, the store cannot "
+            "take one record in time.",
             unit=Unit.COUNT,
             no_value=NO_ARCHIVE,
             queries=(Query(most(10, total(ARCHIVE_LAG, by=PARTITION)), BY_PARTITION),),
@@ -113,7 +115,7 @@ def storing() -> tuple[Panel, ...]:
         ),
         Graph(
             title="Batch duration",
-            description="Time a batch took to store, retries included: in an outage one batch takes as long as the outage.",
+            description="Time to store a batch, retries included. In an outage a batch takes as long as the outage.",
             unit=Unit.SECONDS,
             no_value="nothing stored",
             queries=tuple(
@@ -122,15 +124,15 @@ def storing() -> tuple[Panel, ...]:
             ),
         ),
         Heat(
-            title="Batches",
-            description="How many batches took how long to store.",
+            title="Batch duration, distribution",
+            description="Number of batches by the time to store them.",
             unit=Unit.SECONDS,
             no_value="nothing stored",
             queries=(Query(rate("tokenstream_archive_seconds_bucket", by=("le",)), "{{le}}"),),
         ),
         Graph(
             title="Failed attempts, refused records",
-            description="Attempts to store that failed and are repeated, and records the store refuses for good.",
+            description="Attempts to store that failed and are retried, and records that the store refuses permanently.",
             unit=Unit.RATE,
             no_value=NO_ARCHIVE,
             queries=(
@@ -145,7 +147,7 @@ def reading() -> tuple[Panel, ...]:
     return (
         Graph(
             title="API requests, by route",
-            description="What browsers and services ask of the store.",
+            description="Requests of browsers and services.",
             unit=Unit.REQUESTS_RATE,
             no_value=NO_API,
             queries=(Query(f"{rate('tokenstream_api_requests_total', by=('route',))} > 0", "{{route}}"),),
@@ -153,7 +155,7 @@ def reading() -> tuple[Panel, ...]:
         ),
         Graph(
             title="API answers, by status",
-            description="401 and 403 are credentials; 503 and 504 a store that does not answer in time.",
+            description="401 and 403: credentials. 503 and 504: the store does not answer in time.",
             unit=Unit.REQUESTS_RATE,
             no_value=NO_API,
             queries=(Query(f"{rate('tokenstream_api_requests_total', by=('status',))} > 0", "{{status}}"),),
@@ -161,7 +163,8 @@ def reading() -> tuple[Panel, ...]:
         ),
         Graph(
             title="Probe: stop to stored",
-            description="From making a probe's stop to its finished record being in the store: how soon a reload finds the whole answer.",
+            description="Time from the producer of a probe stop to its finished record in the store: after it, a reload "
+            "has the whole response.",
             unit=Unit.SECONDS,
             no_value="no probe",
             queries=tuple(
@@ -176,14 +179,15 @@ def streams() -> tuple[Panel, ...]:
     return (
         Graph(
             title="Readers",
-            description="Readers connected to gateways (REALTIME=direct). GATEWAY_MAX_CLIENTS bounds those of one gateway.",
+            description="Readers connected to gateways (REALTIME=direct). A gateway has at most GATEWAY_MAX_CLIENTS.",
             unit=Unit.COUNT,
             no_value=NO_GATEWAY,
             queries=(Query(total(series("tokenstream_gateway_clients")), "readers"),),
         ),
         Graph(
             title="Events and resets",
-            description="Events written to readers, and readers that lost their place and got snapshots again: slow connections.",
+            description="Events written to readers, and readers that lost their position and received snapshots again "
+            "because their connections are slow.",
             unit=Unit.RATE,
             no_value=NO_GATEWAY,
             queries=(
@@ -193,7 +197,7 @@ def streams() -> tuple[Panel, ...]:
         ),
         Heat(
             title="Delivery to the socket",
-            description="From a token's ts to its frame's being written to its last reader's socket.",
+            description="Time from the `ts` of a token until its frame is written to the socket of the last reader.",
             unit=Unit.SECONDS,
             no_value=NO_GATEWAY,
             queries=(Query(rate("tokenstream_gateway_delivery_seconds_bucket", by=("le",)), "{{le}}"),),

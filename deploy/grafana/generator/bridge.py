@@ -10,35 +10,38 @@ def bridge() -> tuple[Panel, ...]:
     return (
         Graph(
             title="Requests to the bridge, by status",
-            description="Requests answered. 503 is a bridge at BRIDGE_MAX_STREAMS or without Kafka, 502 a model server that failed, 499 a caller that went away.",
+            description="Requests answered. 503: the bridge is at BRIDGE_MAX_STREAMS, or Kafka does not answer. 502: the "
+            "model server failed. 499: the caller closed the connection.",
             unit=Unit.RATE,
             no_value=NO_BRIDGE,
             queries=(Query(rate("tokenstream_bridge_requests_total", by=("status",)), "{{status}}"),),
         ),
         Graph(
-            title="Responses being written",
-            description="Responses that bridges are writing. BRIDGE_MAX_STREAMS bounds those of one bridge.",
+            title="Responses in progress",
+            description="Responses that bridges write now. A bridge has at most BRIDGE_MAX_STREAMS.",
             unit=Unit.COUNT,
             no_value=NO_BRIDGE,
             queries=(Query(total(series("tokenstream_bridge_streams")), "responses"),),
         ),
         Heat(
             title="First byte of the model server",
-            description="From a request to the model server's first byte.",
+            description="Time from a request to the first byte of the model server's answer.",
             unit=Unit.SECONDS,
             no_value=NO_BRIDGE,
             queries=(Query(rate("tokenstream_bridge_first_byte_seconds_bucket", by=("le",)), "{{le}}"),),
         ),
         Graph(
             title="Failures of the model server, by cause",
-            description="Answers of the model server that were refused or not whole. Their responses end with reason error.",
+            description="Answers of the model server that were refusals or incomplete. Their responses end with reason "
+            "`error`.",
             unit=Unit.RATE,
             no_value=NO_BRIDGE,
             queries=(Query(rate("tokenstream_bridge_upstream_failures_total", by=("cause",)), "{{cause}}"),),
         ),
         Graph(
             title="Responses lost by the bridge",
-            description="Responses of which Kafka did not take every record. Callers got them whole; readers did not.",
+            description="Responses of which Kafka did not accept every record. They are complete for callers, and failed "
+            "for readers.",
             unit=Unit.RATE,
             no_value=NO_BRIDGE,
             queries=(Query(rate("tokenstream_bridge_responses_lost_total"), "responses"),),

@@ -2,9 +2,9 @@
 
 from deploy.grafana.generator.bridge import bridge
 from deploy.grafana.generator.model import Bars, Board, Graph, Heat, Levels, Panel, Query, Row, Unit
+from deploy.grafana.generator.probe import probe
 from deploy.grafana.generator.promql import (
     RARE,
-    WINDOW,
     gauge,
     highest,
     increase,
@@ -23,6 +23,7 @@ from deploy.grafana.generator.questions import (
     REFUSED_BY_CODE,
     TOKENS_OUT,
     most,
+    quantiles,
 )
 
 NO_RELAY = "no relay"
@@ -34,11 +35,11 @@ def board() -> Board:
     return Board(
         uid="tokenstream-delivery",
         title="tokenstream / Delivery",
-        description="Latency and where it comes from, publishes and refusals, roll-up, connections and pace, partitions, and how responses end.",
+        description="Latency by stage, publishes and refusals, roll-up, connections and rates, partitions, ends of responses, cancels, the probe, the bridge.",
         rows=(
             Row("Latency", latency()),
             Row("Publishes and roll-up", publishes()),
-            Row("Connections and pace", connections()),
+            Row("Connections and rates", connections()),
             Row("Partitions", partitions()),
             Row("Ends and losses", ends()),
             Row("Cancels", cancels()),
@@ -51,33 +52,34 @@ def board() -> Board:
 def latency() -> tuple[Panel, ...]:
     return (
         Graph(
-            title="Where the time goes, on average",
-            description="A token's way: from its ts until it is read from Kafka, until its frame is sent, until that is acknowledged. "
-            "*Until read* grows with lag and with clocks that differ; *until sent* with the pace and with one publish in flight per "
-            "channel; *until acknowledged* with the network and the realtime service.",
+            title="Delivery by stage, mean",
+            description="From the `ts` of a token until it is read from Kafka, until its frame is sent, and until that is "
+            "acknowledged. *Until read* grows with lag and clock differences, *until sent* with rate limits, "
+            "*until acknowledged* with the network and the realtime service.",
             unit=Unit.SECONDS,
             no_value=NO_TOKENS,
             queries=tuple(Query(mean(f"tokenstream_{stage}_seconds"), name) for stage, name in STAGES),
             stacked=True,
         ),
         Graph(
-            title="Where the time goes, p99",
-            description="The same three, each by itself: p99s do not add up.",
+            title="Delivery by stage, p99",
+            description="The same three stages, each by itself. Percentiles do not add up.",
             unit=Unit.SECONDS,
             no_value=NO_TOKENS,
             queries=tuple(Query(quantile(0.99, f"tokenstream_{stage}_seconds"), name) for stage, name in STAGES),
         ),
         Heat(
-            title="Delivery",
-            description="From a token's ts to its frame's acknowledgement: how many frames took how long. Two bands are two kinds of "
-            "channels, or two kinds of readers' regions.",
+            title="Delivery, distribution",
+            description="Time from the `ts` of a token to the acknowledgement of its frame: the number of frames by time. "
+            "Two bands show two groups of channels that differ.",
             unit=Unit.SECONDS,
             no_value=NO_TOKENS,
             queries=(Query(rate("tokenstream_delivery_seconds_bucket", by=("le",)), "{{le}}"),),
         ),
         Graph(
             title="First token",
-            description="From reading a start to the acknowledgement of the first token; the model's own thinking is in it.",
+            description="Time from reading a start to the acknowledgement of the first token. It includes the time that "
+            "the model takes. The dashed line is the objective.",
             unit=Unit.SECONDS,
             no_value="no starts",
             queries=quantiles("tokenstream_first_token_seconds"),
@@ -85,14 +87,15 @@ def latency() -> tuple[Panel, ...]:
         ),
         Graph(
             title="Stalls",
-            description="Between two frames of one open response, as a reader sees its text stand still. Model services that pause are in it.",
+            description="Time between two frames of one open response: how long a reader sees no new text. It includes "
+            "pauses of the model service.",
             unit=Unit.SECONDS,
             no_value=NO_TOKENS,
             queries=quantiles("tokenstream_stall_seconds"),
         ),
         Graph(
             title="Response duration",
-            description="From a response's start to its end.",
+            description="Time from the start of a response to its end.",
             unit=Unit.SECONDS,
             no_value="no responses ended",
             queries=quantiles("tokenstream_response_seconds"),
@@ -104,7 +107,7 @@ def publishes() -> tuple[Panel, ...]:
     return (
         Graph(
             title="Frames published, by name",
-            description="Frames acknowledged: what the realtime service counts as messages.",
+            description="Frames that the realtime service acknowledged. It counts each as a message.",
             unit=Unit.FRAMES_RATE,
             no_value=NO_RELAY,
             queries=(Query(rate("tokenstream_frames_published_total", by=("name",)), "{{name}}"),),
@@ -112,26 +115,27 @@ def publishes() -> tuple[Panel, ...]:
         ),
         Graph(
             title="Refusals, by code",
-            description="Publishes refused or unanswered, by the realtime service's code.",
+            description="Publishes refused or not answered, by error code of the realtime service.",
             unit=Unit.MESSAGES_RATE,
             no_value="nothing refused",
             queries=(Query(REFUSED_BY_CODE, "{{code}}"),),
             stacked=True,
         ),
         Graph(
-            title="Sent again, and in flight",
-            description="Frames sent once more with the same id, and frames sent and not acknowledged at this moment: at most one per channel.",
+            title="Retries, and publishes in flight",
+            description="Frames sent again with the same id, per second, and frames that wait for their acknowledgement "
+            "now. A channel has at most one in flight.",
             unit=Unit.COUNT,
             no_value=NO_RELAY,
             queries=(
-                Query(rate("tokenstream_publish_retries_total"), "sent again, per second"),
+                Query(rate("tokenstream_publish_retries_total"), "retries per second"),
                 Query(gauge("tokenstream_publishes_in_flight"), "in flight"),
             ),
         ),
         Graph(
             title="Tokens per frame",
-            description="Roll-up: what arrives while a publish is unacknowledged leaves as one frame. Rises when a channel is slow or its "
-            "rate is bounded, and that is how it should be.",
+            description="Roll-up: tokens that arrive while a publish is in flight are sent as one frame. It rises when a "
+            "channel is slow or its rate is limited; no action is necessary.",
             unit=Unit.COUNT,
             no_value=NO_TOKENS,
             queries=(
@@ -141,14 +145,15 @@ def publishes() -> tuple[Panel, ...]:
         ),
         Graph(
             title="Messages saved by roll-up",
-            description="The share of tokens that needed no message of their own: what roll-up takes off the realtime service's bill.",
+            description="Share of tokens that needed no message of their own, and that the realtime service does not "
+            "bill.",
             unit=Unit.SHARE,
             no_value=NO_TOKENS,
             queries=(Query(share(rate("tokenstream_messages_saved_total"), TOKENS_OUT), "saved"),),
         ),
         Graph(
-            title="Publish, send to acknowledgement",
-            description="The round trip to the realtime service.",
+            title="Publish, from send to acknowledgement",
+            description="Round trip to the realtime service.",
             unit=Unit.SECONDS,
             no_value="no publishes",
             queries=quantiles("tokenstream_publish_seconds"),
@@ -160,27 +165,29 @@ def connections() -> tuple[Panel, ...]:
     return (
         Graph(
             title="Connections, by state",
-            description="Of all relays. Suspended or failed ones are replaced; many at once are a network or a key that fails.",
+            description="Connections of all relays. Suspended and failed ones are replaced. If many are, check the "
+            "network and the key.",
             unit=Unit.COUNT,
             no_value=NO_RELAY,
             queries=(Query(f"{gauge('tokenstream_ably_connections', by=('state',))} > 0", "{{state}}"),),
             stacked=True,
         ),
         Graph(
-            title="Pace, lowest share of the rate set",
-            description="1: nobody is slowed. After a refusal for the rate a channel or connection goes slower, then slowly recovers.",
+            title="Lowest pace, share of the configured rate",
+            description="1: no rate is reduced. After a refusal for its rate, a channel or a connection slows down, and "
+            "recovers step by step.",
             unit=Unit.SHARE,
             no_value=NO_RELAY,
             queries=(Query(lowest("tokenstream_pace_ratio", by=("scope",)), "{{scope}}"),),
         ),
         Graph(
-            title="Held back by the pace",
-            description="Channels and connections slower than set, and how many channels wait for their turn on average "
+            title="Delayed by the rate limiter",
+            description="Channels and connections below their configured rate, and the mean number of channels that wait "
             "(seconds waited per second).",
             unit=Unit.COUNT,
             no_value=NO_RELAY,
             queries=(
-                Query(gauge("tokenstream_paces_lowered", by=("scope",)), "{{scope}} lowered"),
+                Query(gauge("tokenstream_paces_lowered", by=("scope",)), "{{scope}}: reduced rate"),
                 Query(rate("tokenstream_pace_wait_seconds_total"), "channels waiting"),
             ),
         ),
@@ -193,7 +200,8 @@ def partitions() -> tuple[Panel, ...]:
     return (
         Graph(
             title="Oldest unsent token, by partition",
-            description="The ten worst. A line that rises by a second a second is a partition that is stuck.",
+            description="Age of the oldest unacknowledged token; the ten highest. If a line rises by one second per "
+            "second, the partition is stuck.",
             unit=Unit.SECONDS,
             no_value=NO_RELAY,
             queries=(Query(most(10, highest("tokenstream_oldest_unsent_seconds", by=PARTITION)), BY_PARTITION),),
@@ -201,7 +209,8 @@ def partitions() -> tuple[Panel, ...]:
         ),
         Graph(
             title="Records read, by partition",
-            description="How fast each partition's position moves; a flat zero with lag is a paused or stuck partition. The ten busiest.",
+            description="Records per second that the owner reads; the ten highest. Zero while there is lag: the partition "
+            "is paused or stuck.",
             unit=Unit.RECORDS_RATE,
             no_value=NO_RELAY,
             queries=(
@@ -215,15 +224,17 @@ def partitions() -> tuple[Panel, ...]:
             ),
         ),
         Graph(
-            title="Read and not yet durable, by partition",
-            description="Records above the committed offset: what a crash would make the successor read again. The ten most.",
+            title="Read and not committed, by partition",
+            description="Records after the committed offset, which the next owner reads again after a crash; the ten "
+            "highest.",
             unit=Unit.COUNT,
             no_value=NO_RELAY,
             queries=(Query(most(10, f"max by (topic, partition) ({uncommitted})"), BY_PARTITION),),
         ),
         Graph(
             title="Partitions owned and paused",
-            description="By process. Paused: the partition's share of MAX_BUFFERED_BYTES is used up, Kafka holds the rest.",
+            description="By process. A partition is paused while its share of MAX_BUFFERED_BYTES is used up; its records "
+            "stay in Kafka.",
             unit=Unit.COUNT,
             no_value=NO_RELAY,
             queries=(
@@ -233,7 +244,8 @@ def partitions() -> tuple[Panel, ...]:
         ),
         Graph(
             title="Text in memory",
-            description="Unsent text and early tokens (bounded by MAX_BUFFERED_BYTES), and texts of open responses (MAX_TRANSCRIPT_BYTES).",
+            description="Unsent text and early tokens (at most MAX_BUFFERED_BYTES), and the text of open responses (at "
+            "most MAX_TRANSCRIPT_BYTES).",
             unit=Unit.BYTES,
             no_value=NO_RELAY,
             queries=(
@@ -243,8 +255,8 @@ def partitions() -> tuple[Panel, ...]:
         ),
         Graph(
             title="Rebalances and takeovers, 5 min",
-            description="Assignments received, and partitions taken over. A few with each rollout; steady ones mean that a relay does not "
-            "hold its place in the group.",
+            description="Assignments received, and partitions taken over. Each rollout causes a few. If they continue, a "
+            "relay does not stay in the group: check its log.",
             unit=Unit.COUNT,
             no_value=NO_RELAY,
             queries=(
@@ -254,7 +266,8 @@ def partitions() -> tuple[Panel, ...]:
         ),
         Graph(
             title="Takeover duration",
-            description="From an assignment to the first token read: what readers of a partition wait at most when its owner changes cleanly.",
+            description="Time from an assignment to the first record read: the longest wait of readers when the owner of "
+            "a partition changes cleanly.",
             unit=Unit.SECONDS,
             no_value="no takeover in this time",
             queries=(
@@ -263,8 +276,8 @@ def partitions() -> tuple[Panel, ...]:
             ),
         ),
         Graph(
-            title="Kafka transactions",
-            description="How long a transaction takes (snapshots, final records, dead letters and offsets together), and how many are tried again.",
+            title="Transaction duration",
+            description="Time that a Kafka transaction takes. It has snapshots, final records, dead letters and offsets.",
             unit=Unit.SECONDS,
             no_value="no transactions",
             queries=(
@@ -273,11 +286,12 @@ def partitions() -> tuple[Panel, ...]:
             ),
         ),
         Graph(
-            title="Transactions tried again",
-            description="Kafka transactions that failed and were tried once more. Nothing is lost by it, but offsets stand still meanwhile.",
+            title="Transaction retries",
+            description="Kafka transactions that failed and were retried. No record is lost, but offsets do not advance "
+            "meanwhile.",
             unit=Unit.RATE,
             no_value=NO_RELAY,
-            queries=(Query(rate("tokenstream_transaction_retries_total"), "tried again"),),
+            queries=(Query(rate("tokenstream_transaction_retries_total"), "retries"),),
         ),
     )
 
@@ -286,7 +300,7 @@ def ends() -> tuple[Panel, ...]:
     return (
         Graph(
             title="Responses started and ended",
-            description="Started, and ended by status.",
+            description="Responses that started, and responses that ended, by status.",
             unit=Unit.RESPONSES_RATE,
             no_value=NO_RELAY,
             queries=(
@@ -296,8 +310,8 @@ def ends() -> tuple[Panel, ...]:
         ),
         Graph(
             title="Gaps and repeats",
-            description="Gaps: sequence numbers that never came, announced to readers. Repeats: records dropped because their event was "
-            "taken in before, as after a producer's retry or a takeover.",
+            description="Gaps: sequence numbers that never arrived, announced to readers. Repeats: records dropped "
+            "because their event was accepted before, for example after a retry of a producer or a takeover.",
             unit=Unit.RATE,
             no_value=NO_RELAY,
             queries=(
@@ -307,7 +321,8 @@ def ends() -> tuple[Panel, ...]:
         ),
         Bars(
             title="Dead letters, by reason, 1 h",
-            description="What each reason means and what to do about it: the table in docs/operations/runbook.md.",
+            description="Records that could not be delivered in the last hour. The table in docs/operations/runbook.md "
+            "has the meaning of each reason, and what to do.",
             unit=Unit.COUNT,
             no_value=NO_RELAY,
             queries=(Query(increase("tokenstream_dead_letters_total", over="1h", by=("reason",)), "{{reason}}"),),
@@ -320,8 +335,9 @@ def cancels() -> tuple[Panel, ...]:
     return (
         Graph(
             title="Cancels, by outcome",
-            description="*honoured*: the producer wrote the stop. *late*: the response had ended, or another stop came first. *forced*: no stop "
-            "came within CANCEL_TIMEOUT, and the relay ended it while the model went on. *unknown*: the api knew no such response.",
+            description="*honoured*: the producer wrote the stop. *late*: the response had ended, or another stop arrived "
+            "first. *forced*: no stop arrived within CANCEL_TIMEOUT, and the relay ended the response. "
+            "*unknown*: the api knew no such response.",
             unit=Unit.RATE,
             no_value=NO_RELAY,
             queries=(Query(rate("tokenstream_cancels_total", by=("outcome",)), "{{outcome}}"),),
@@ -329,14 +345,16 @@ def cancels() -> tuple[Panel, ...]:
         ),
         Graph(
             title="Time to stop",
-            description="From the request for a cancel to the acknowledgement of the stop it led to. A step at CANCEL_TIMEOUT: forced ones.",
+            description="Time from the request for a cancel to the acknowledgement of its stop. Values at CANCEL_TIMEOUT "
+            "are forced cancels.",
             unit=Unit.SECONDS,
             no_value="no cancels",
             queries=quantiles("tokenstream_cancel_seconds", over=RARE),
         ),
         Graph(
-            title="Forced, share",
-            description="Of the cancels of open responses, those that no producer obeyed: it does not read the controls topic, or can't.",
+            title="Forced cancels, share",
+            description="Share of the cancels of open responses that no producer obeyed. Check that the producers read "
+            "the controls topic.",
             unit=Unit.SHARE,
             no_value="no cancels",
             queries=(
@@ -351,39 +369,3 @@ def cancels() -> tuple[Panel, ...]:
             levels=Levels(watch=0.01, bad=0.5),
         ),
     )
-
-
-def probe() -> tuple[Panel, ...]:
-    return (
-        Graph(
-            title="Probes, by result, 5 min",
-            description="Synthetic responses sent through everything and read back from the channel and the store. Anything but ok is what "
-            "a reader would have met.",
-            unit=Unit.COUNT,
-            no_value="no probe",
-            queries=(Query(increase("tokenstream_probe_responses_total", over=RARE, by=("result",)), "{{result}}"),),
-            stacked=True,
-        ),
-        Graph(
-            title="Probe: made to seen",
-            description="From making a probe's token to a reader's having it: the whole way, with the realtime service's own.",
-            unit=Unit.SECONDS,
-            no_value="no probe",
-            queries=quantiles("tokenstream_probe_seconds", over=RARE),
-        ),
-        Graph(
-            title="Probe: tokens lost, repeated, out of order, 5 min",
-            description="As a reader of the channel saw them. Zero, always.",
-            unit=Unit.COUNT,
-            no_value="no probe",
-            queries=tuple(
-                Query(increase(f"tokenstream_probe_{name}_total", over=RARE), name.replace("_", " "))
-                for name in ("lost", "repeated", "out_of_order")
-            ),
-            stacked=True,
-        ),
-    )
-
-
-def quantiles(histogram: str, over: str = WINDOW) -> tuple[Query, ...]:
-    return tuple(Query(quantile(part, histogram, over=over), f"p{part * 100:g}") for part in (0.5, 0.95, 0.99))

@@ -26,12 +26,12 @@ def board() -> Board:
     return Board(
         uid="tokenstream-overview",
         title="tokenstream / Overview",
-        description="Are tokens flowing, how late, what is refused, what is stuck, and why.",
+        description="Throughput, latency, refusals, stuck partitions, losses, and their causes.",
         rows=(
-            Row("Flowing, and how late", (*flowing(), *lateness())),
-            Row("Refused, stuck, lost", (*refused_and_stuck(), *harm())),
-            Row("Since when", curves()),
-            Row("Why", reasons()),
+            Row("Throughput and latency", (*flowing(), *lateness())),
+            Row("Refusals, delays, losses", (*refused_and_stuck(), *harm())),
+            Row("History", curves()),
+            Row("Causes", reasons()),
         ),
     )
 
@@ -40,7 +40,8 @@ def flowing() -> tuple[Stat, ...]:
     return (
         Stat(
             title="Tokens in",
-            description="Token events read from Kafka and taken in. Zero while model services are writing means that no relay reads.",
+            description="Token events that relays read from Kafka and accept. If it is zero while model services write, "
+            "no relay reads: check the relays.",
             unit=Unit.TOKENS_RATE,
             no_value=NO_RELAY,
             queries=(Query(TOKENS_IN, "in"),),
@@ -48,8 +49,8 @@ def flowing() -> tuple[Stat, ...]:
         ),
         Stat(
             title="Tokens out",
-            description="Tokens acknowledged by the realtime service. Follows *Tokens in* within a second; below it for longer, "
-            "tokens pile up here.",
+            description="Tokens that the realtime service acknowledged. It follows *Tokens in* within a second; if it "
+            "stays lower, tokens queue in the relays.",
             unit=Unit.TOKENS_RATE,
             no_value=NO_RELAY,
             queries=(Query(TOKENS_OUT, "out"),),
@@ -57,7 +58,7 @@ def flowing() -> tuple[Stat, ...]:
         ),
         Stat(
             title="Open responses",
-            description="Responses under way on all relays.",
+            description="Responses that have started and not ended, over all relays.",
             unit=Unit.COUNT,
             no_value=NO_RELAY,
             queries=(Query(gauge("tokenstream_open_responses"), "open"),),
@@ -69,7 +70,7 @@ def lateness() -> tuple[Stat, ...]:
     return (
         Stat(
             title="Delivery, p99",
-            description="From a token's ts, set by its producer, to the acknowledgement of its frame. The objective: 99 % within 0.5 s.",
+            description="Time from the `ts` of a token to the acknowledgement of its frame. Objective: 99 % within 0.5 s.",
             unit=Unit.SECONDS,
             no_value="no tokens",
             queries=(Query(quantile(0.99, "tokenstream_delivery_seconds"), "p99"),),
@@ -77,8 +78,8 @@ def lateness() -> tuple[Stat, ...]:
         ),
         Stat(
             title="First token, p95",
-            description="From reading a start to the acknowledgement of the first token; the model's own thinking is in it. "
-            "The objective: 95 % within 2.5 s.",
+            description="Time from reading a start to the acknowledgement of the first token. It includes the time that "
+            "the model takes. Objective: 95 % within 2.5 s.",
             unit=Unit.SECONDS,
             no_value="no starts",
             queries=(Query(quantile(0.95, "tokenstream_first_token_seconds"), "p95"),),
@@ -86,7 +87,7 @@ def lateness() -> tuple[Stat, ...]:
         ),
         Stat(
             title="Stall, p99",
-            description="Between two frames of one open response: how long a text stands still on a reader's screen.",
+            description="Time between two frames of one open response: how long a reader sees no new text.",
             unit=Unit.SECONDS,
             no_value="no tokens",
             queries=(Query(quantile(0.99, "tokenstream_stall_seconds"), "p99"),),
@@ -98,8 +99,9 @@ def lateness() -> tuple[Stat, ...]:
 def refused_and_stuck() -> tuple[Stat, ...]:
     return (
         Stat(
-            title="Refused",
-            description="Publishes refused or unanswered. Each is sent again with the same id; the codes are below.",
+            title="Publishes refused",
+            description="Publishes that the realtime service refused or did not answer. Each is retried with the same id; "
+            "the panel by code below has the causes.",
             unit=Unit.MESSAGES_RATE,
             no_value=NO_RELAY,
             queries=(Query(REFUSED, "refused"),),
@@ -107,8 +109,8 @@ def refused_and_stuck() -> tuple[Stat, ...]:
         ),
         Stat(
             title="Oldest unsent token",
-            description="How long the oldest token that was read waits for its acknowledgement, over all partitions. "
-            "Grows by a second a second where something is stuck.",
+            description="Age of the oldest token that was read and is not acknowledged, over all partitions. If it grows "
+            "by one second per second, a partition is stuck.",
             unit=Unit.SECONDS,
             no_value=NO_RELAY,
             queries=(Query(OLDEST_UNSENT, "oldest"),),
@@ -116,7 +118,7 @@ def refused_and_stuck() -> tuple[Stat, ...]:
         ),
         Stat(
             title="Relay lag",
-            description="Records that stand in Kafka unread by the relay, over all partitions.",
+            description="Records in Kafka that no relay has read, over all partitions.",
             unit=Unit.COUNT,
             no_value=NO_RELAY,
             queries=(Query(total(RELAY_LAG), "lag"),),
@@ -129,7 +131,7 @@ def harm() -> tuple[Stat, ...]:
     return (
         Stat(
             title="Dead letters, 1 h",
-            description="Records put aside in the last hour because they could not be delivered. By reason: the Delivery board.",
+            description="Records that could not be delivered in the last hour. The Delivery dashboard shows the reasons.",
             unit=Unit.COUNT,
             no_value=NO_RELAY,
             queries=(Query(increase("tokenstream_dead_letters_total", over="1h"), "dead letters"),),
@@ -138,7 +140,7 @@ def harm() -> tuple[Stat, ...]:
         ),
         Stat(
             title="Abandoned or failed, 1 h",
-            description="Responses of the last hour that got no stop from their model service, or that failed.",
+            description="Responses of the last hour that failed, or whose model service sent no stop.",
             unit=Unit.COUNT,
             no_value=NO_RELAY,
             queries=(
@@ -151,8 +153,9 @@ def harm() -> tuple[Stat, ...]:
             decimals=0,
         ),
         Stat(
-            title="Lost to the probe, 1 h",
-            description="Tokens of the probe that were lost, repeated or out of order for a reader in the last hour. Never above zero.",
+            title="Probe: lost tokens, 1 h",
+            description="Tokens of the probe that a reader missed, or received twice or out of order, in the last hour. "
+            "Any value above zero is a fault.",
             unit=Unit.COUNT,
             no_value="no probe",
             queries=(Query(PROBE_HARM, "lost, repeated or out of order"),),
@@ -166,14 +169,16 @@ def curves() -> tuple[Graph, ...]:
     return (
         Graph(
             title="Tokens in and out",
-            description="Token events taken in, and tokens acknowledged. Where the curves part, tokens wait or catch up.",
+            description="Token events accepted, and tokens acknowledged. While the curves differ, tokens wait, or the "
+            "relay catches up.",
             unit=Unit.TOKENS_RATE,
             no_value=NO_RELAY,
             queries=(Query(TOKENS_IN, "in"), Query(TOKENS_OUT, "out")),
         ),
         Graph(
-            title="How late",
-            description="From a token's ts to its frame's acknowledgement.",
+            title="Delivery",
+            description="Time from the `ts` of a token to the acknowledgement of its frame. The dashed line is the "
+            "objective.",
             unit=Unit.SECONDS,
             no_value="no tokens",
             queries=tuple(
@@ -184,8 +189,8 @@ def curves() -> tuple[Graph, ...]:
         ),
         Graph(
             title="Responses ended, by status",
-            description="Complete and cancelled are as they should be. Abandoned: no stop came. Failed: the model service said so, "
-            "or the response broke a limit.",
+            description="Abandoned: no stop arrived. Failed: the model service reported an error, or the response "
+            "exceeded a limit.",
             unit=Unit.RESPONSES_RATE,
             no_value=NO_RELAY,
             queries=(Query(rate("tokenstream_responses_finished_total", by=("status",)), "{{status}}"),),
@@ -193,8 +198,8 @@ def curves() -> tuple[Graph, ...]:
         ),
         Graph(
             title="Refused publishes, by code",
-            description="The realtime service's error codes: 429xx are rates, 401xx credentials and capabilities, 8xxxx connections, "
-            "9xxxx channels; timeout: no answer came.",
+            description="Error codes of the realtime service: 429xx rate limits, 401xx credentials and capabilities, "
+            "8xxxx connections, 9xxxx channels; `timeout`: no answer.",
             unit=Unit.MESSAGES_RATE,
             no_value="nothing refused",
             queries=(Query(REFUSED_BY_CODE, "{{code}}"),),
@@ -202,8 +207,8 @@ def curves() -> tuple[Graph, ...]:
         ),
         Graph(
             title="Oldest unsent token, by partition",
-            description="The ten worst. One line rising alone is one stuck partition: look for publish_retry in its owner's log. All rising "
-            "together: the realtime service, or the key.",
+            description="The ten highest. One rising line is one stuck partition: search the log of its owner for "
+            "`publish_retry`. If all rise, check the realtime service and the key.",
             unit=Unit.SECONDS,
             no_value=NO_RELAY,
             queries=(Query(most(10, highest("tokenstream_oldest_unsent_seconds", by=PARTITION)), BY_PARTITION),),
@@ -211,7 +216,7 @@ def curves() -> tuple[Graph, ...]:
         ),
         Graph(
             title="Relay lag, by partition",
-            description="The ten worst. Records unread in Kafka; falls while a relay catches up.",
+            description="Unread records in Kafka; the ten highest. It falls while a relay catches up.",
             unit=Unit.COUNT,
             no_value=NO_RELAY,
             queries=(Query(most(10, total(RELAY_LAG, by=PARTITION)), BY_PARTITION),),
@@ -222,29 +227,29 @@ def curves() -> tuple[Graph, ...]:
 def reasons() -> tuple[Bars | Graph, ...]:
     return (
         Bars(
-            title="What holds tokens back",
-            description="All zero when all is well; from top to bottom, the first that is not zero is the likeliest cause of the rest.",
+            title="Causes of delay",
+            description="All are zero in normal operation. The first one from the top that is not zero is the most "
+            "probable cause of the others.",
             unit=Unit.COUNT,
             no_value=NO_RELAY,
             queries=(
                 Query(FAILING, "dependencies failing"),
                 Query(NOT_CONNECTED, "connections not connected"),
-                Query(gauge("tokenstream_paces_lowered", 'scope="connection"'), "connections slowed by refusals"),
-                Query(gauge("tokenstream_paces_lowered", 'scope="channel"'), "channels slowed by refusals"),
+                Query(gauge("tokenstream_paces_lowered", 'scope="connection"'), "connections with a reduced rate"),
+                Query(gauge("tokenstream_paces_lowered", 'scope="channel"'), "channels with a reduced rate"),
                 Query(gauge("tokenstream_paused_partitions"), "partitions paused, memory used up"),
-                Query(
-                    increase("tokenstream_transaction_retries_total", over="5m"), "Kafka transactions retried, 5 min"
-                ),
+                Query(increase("tokenstream_transaction_retries_total", over="5m"), "Kafka transaction retries, 5 min"),
                 Query(increase("tokenstream_rebalances_total", over="5m"), "rebalances, 5 min"),
                 Query(increase("tokenstream_event_loop_stalls_total", over="5m"), "event loop stalls, 5 min"),
-                Query(increase("tokenstream_archive_failures_total", over="5m"), "failures to store, 5 min"),
+                Query(increase("tokenstream_archive_failures_total", over="5m"), "failed attempts to store, 5 min"),
             ),
             levels=Levels(watch=1, bad=10),
             width=12,
         ),
         Graph(
             title="Dependencies failing",
-            description="Processes for which a dependency does not work, by dependency. What exactly: /readyz of the process.",
+            description="Processes in which a dependency does not work, by dependency. `/readyz` of the process has the "
+            "cause.",
             unit=Unit.COUNT,
             no_value="no process",
             queries=(Query(FAILING_BY_DEPENDENCY, "{{dependency}}"),),
@@ -253,7 +258,8 @@ def reasons() -> tuple[Bars | Graph, ...]:
         ),
         Graph(
             title="Archive lag",
-            description="Finished responses and snapshots not yet in the store. Readers who join late miss that much; live text is not touched.",
+            description="Response records that are not in the store yet. Readers who reload miss them; live text is not "
+            "affected.",
             unit=Unit.COUNT,
             no_value="no archive",
             queries=(Query(total(ARCHIVE_LAG), "records"),),

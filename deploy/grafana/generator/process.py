@@ -13,7 +13,7 @@ def board() -> Board:
         title="tokenstream / Process",
         description="CPU, memory, garbage collection, the event loop and restarts of every process.",
         rows=(
-            Row("Now", now()),
+            Row("Current values", now()),
             Row("Resources", resources()),
             Row("Event loop and garbage collection", loop_and_gc()),
             Row("Versions and restarts", versions()),
@@ -25,14 +25,14 @@ def now() -> tuple[Stat, ...]:
     return (
         Stat(
             title="Processes",
-            description="Processes that answer scrapes, of every role.",
+            description="Processes of every role that answer scrapes.",
             unit=Unit.COUNT,
             no_value=NO_PROCESS,
             queries=(Query(gauge("tokenstream_build_info"), "processes"),),
         ),
         Stat(
             title="Restarts, 1 h",
-            description="Starts seen in the last hour, of processes that were there before.",
+            description="Restarts of processes in the last hour.",
             unit=Unit.COUNT,
             no_value=NO_PROCESS,
             queries=(Query(total(f"changes({series('process_start_time_seconds')}[1h])"), "restarts"),),
@@ -40,7 +40,8 @@ def now() -> tuple[Stat, ...]:
         ),
         Stat(
             title="CPU",
-            description="Cores used by all processes. One process uses one core at most: scale out before it gets there.",
+            description="Cores used by all processes. A process uses at most one core: add processes before one reaches "
+            "it.",
             unit=Unit.CORES,
             no_value=NO_PROCESS,
             queries=(Query(rate("process_cpu_seconds_total"), "cores"),),
@@ -48,14 +49,15 @@ def now() -> tuple[Stat, ...]:
         ),
         Stat(
             title="Memory, largest",
-            description="The resident memory of the largest process.",
+            description="Resident memory of the largest process.",
             unit=Unit.BYTES,
             no_value=NO_PROCESS,
             queries=(Query(highest("process_resident_memory_bytes"), "largest"),),
         ),
         Stat(
-            title="Event loop lag, worst",
-            description="How late the event loop ran its newest timer, in the worst process. Every token waits that long.",
+            title="Event loop lag, highest",
+            description="Delay of the newest timer of the event loop, in the slowest process. Every token waits that "
+            "long.",
             unit=Unit.SECONDS,
             no_value=NO_PROCESS,
             queries=(Query(highest("tokenstream_event_loop_lag_now_seconds"), "worst"),),
@@ -63,7 +65,7 @@ def now() -> tuple[Stat, ...]:
         ),
         Stat(
             title="Event loop stalls, 1 h",
-            description="Times an event loop stood still for seconds in the last hour.",
+            description="Times in the last hour that an event loop was blocked for seconds.",
             unit=Unit.COUNT,
             no_value=NO_PROCESS,
             queries=(Query(increase("tokenstream_event_loop_stalls_total", over="1h"), "stalls"),),
@@ -77,7 +79,7 @@ def resources() -> tuple[Panel, ...]:
     return (
         Graph(
             title="CPU, by process",
-            description="Cores used. Near 1 the event loop is what limits that process: give the group more processes.",
+            description="Cores used. Near 1, the event loop limits the process: add processes to the group.",
             unit=Unit.CORES,
             no_value=NO_PROCESS,
             queries=(Query(rate("process_cpu_seconds_total", by=PROCESS), BY_PROCESS),),
@@ -85,14 +87,15 @@ def resources() -> tuple[Panel, ...]:
         ),
         Graph(
             title="Memory, by process",
-            description="Resident memory. A line that only rises is a leak; a relay is bounded by MAX_BUFFERED_BYTES and MAX_TRANSCRIPT_BYTES.",
+            description="Resident memory. A line that only rises is a leak. MAX_BUFFERED_BYTES and MAX_TRANSCRIPT_BYTES "
+            "bound a relay.",
             unit=Unit.BYTES,
             no_value=NO_PROCESS,
             queries=(Query(highest("process_resident_memory_bytes", by=PROCESS), BY_PROCESS),),
         ),
         Graph(
             title="File descriptors, share of the limit",
-            description="Open files and sockets over what the system allows this process.",
+            description="Open files and sockets, as a share of the limit of the process.",
             unit=Unit.SHARE,
             no_value=NO_PROCESS,
             queries=(
@@ -110,22 +113,23 @@ def loop_and_gc() -> tuple[Panel, ...]:
     return (
         Graph(
             title="Event loop lag, p99",
-            description="How late the event loop ran a timer. Above some milliseconds something computes or blocks in it.",
+            description="Delay of timers of the event loop. Above some milliseconds, code computes or blocks in it.",
             unit=Unit.SECONDS,
             no_value=NO_PROCESS,
             queries=(Query(quantile(0.99, "tokenstream_event_loop_lag_seconds", by=PROCESS), BY_PROCESS),),
             levels=Levels(bad=0.1),
         ),
         Graph(
-            title="Collections, by generation",
-            description="Runs of Python's garbage collector. The oldest generation's are the slow ones.",
+            title="Garbage collections, by generation",
+            description="Runs of Python's garbage collector. Those of the oldest generation are slow.",
             unit=Unit.RATE,
             no_value=NO_PROCESS,
             queries=(Query(rate("python_gc_collections_total", by=("generation",)), "generation {{generation}}"),),
         ),
         Graph(
             title="Objects collected",
-            description="Objects in reference cycles found by the garbage collector, and such that it could not free: those are a leak.",
+            description="Objects in reference cycles that the garbage collector freed, and those that it could not free, "
+            "which are a leak.",
             unit=Unit.RATE,
             no_value=NO_PROCESS,
             queries=(
@@ -140,7 +144,7 @@ def versions() -> tuple[Panel, ...]:
     return (
         Graph(
             title="Processes, by version",
-            description="Two at once are a rollout under way.",
+            description="Two versions at once: a rollout is in progress.",
             unit=Unit.COUNT,
             no_value=NO_PROCESS,
             queries=(Query(gauge("tokenstream_build_info", by=("version",)), "{{version}}"),),
@@ -148,8 +152,8 @@ def versions() -> tuple[Panel, ...]:
             width=12,
         ),
         Graph(
-            title="Up for",
-            description="Time since each process started. A saw is a process that keeps dying.",
+            title="Uptime",
+            description="Time since each process started. A sawtooth is a process that restarts repeatedly.",
             unit=Unit.SECONDS,
             no_value=NO_PROCESS,
             queries=(Query(f"time() - {highest('process_start_time_seconds', by=PROCESS)}", BY_PROCESS),),

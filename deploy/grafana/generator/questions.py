@@ -1,6 +1,7 @@
 """Queries that several boards share."""
 
-from deploy.grafana.generator.promql import SELECTED, gauge, highest, increase, rate, series, total
+from deploy.grafana.generator.model import Query
+from deploy.grafana.generator.promql import SELECTED, WINDOW, gauge, highest, increase, quantile, rate, series, total
 
 PARTITION = ("topic", "partition")
 PROCESS = ("pod", "instance")
@@ -31,3 +32,7 @@ ARCHIVE_LAG = f"{_LAG} unless {_RELAYED}"
 def most(count: int, expr: str) -> str:
     """The highest few of many series."""
     return f"topk({count}, {expr})"
+
+
+def quantiles(histogram: str, over: str = WINDOW) -> tuple[Query, ...]:
+    return tuple(Query(quantile(part, histogram, over=over), f"p{part * 100:g}") for part in (0.5, 0.95, 0.99))

@@ -144,7 +144,7 @@ class Fetches:
             (topic, [self._partition(topic, asked, *fields) for fields in partitions if (topic, fields[0]) in asked])
             for topic, partitions in response.topics
         ]
-        return _Answer(response.API_VERSION, topics)
+        return _Answer(response.API_VERSION, topics, getattr(response, "error", 0))
 
     def _partition(
         self, topic: str, asked: dict[tuple[str, int], int], number: int, code: int, *rest: Any
@@ -173,6 +173,13 @@ class Fetches:
     def fetched(self, partition: TopicPartition, start: int, aborted: Iterable[tuple[int, int]]) -> "Fetched":
         """The records from `start` on of the newest answer, which can be taken once."""
         return Fetched(self, partition, self._answers.pop(partition, b""), start, aborted)
+
+    def drop_answer(self, partition: TopicPartition) -> None:
+        """Frees the newest answer of a partition, which nobody takes."""
+        self._answers.pop(partition, None)
+
+    def drop_answers(self) -> None:
+        self._answers.clear()
 
     def begin_call(self) -> None:
         """Makes room for the records of one call."""
@@ -340,6 +347,8 @@ class _Answer:
 
     API_VERSION: int = 4
     topics: Sequence[tuple[str, Sequence[tuple[Any, ...]]]] = ()
+    error: int = 0
+    """Of the whole answer, which the library would not look at."""
 
 
 def _looking_at_fetches(send: Any, fetches: Fetches) -> Any:

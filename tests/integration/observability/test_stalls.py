@@ -29,7 +29,7 @@ def test_each_stall_is_logged_once_with_the_stacks_and_no_values() -> None:
     assert all(event["seconds"] >= 1.0 for event in events[1::2])
     figures = dict(line.rsplit(" ", 1) for line in done.stdout.splitlines() if line and not line.startswith("#"))
     assert figures["tokenstream_event_loop_stalls_total"] == "2.0"
-    assert float(figures['tokenstream_event_loop_lag_seconds_bucket{le="+Inf"}']) >= 6
+    assert float(figures['tokenstream_event_loop_lag_seconds_bucket{le="+Inf"}']) >= 5
     late = float(figures["tokenstream_event_loop_lag_seconds_count"]) - float(
         figures['tokenstream_event_loop_lag_seconds_bucket{le="1.0"}']
     )

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from processor.ably.deadlines import STEP, Deadlines
+from support.virtual_time import in_virtual_time
 
 SOON = 0.05
 
@@ -13,6 +14,7 @@ def answer() -> asyncio.Future[str]:
     return asyncio.get_running_loop().create_future()
 
 
+@in_virtual_time
 async def test_a_result_in_time_is_given_and_nothing_is_kept_of_it() -> None:
     deadlines, given = Deadlines(), answer()
     deadlines.set(given, SOON)
@@ -23,6 +25,7 @@ async def test_a_result_in_time_is_given_and_nothing_is_kept_of_it() -> None:
     assert deadlines._timer is None, "without anything in flight no timer goes on"
 
 
+@in_virtual_time
 async def test_what_is_late_ends_with_a_timeout_and_the_next_one_is_given() -> None:
     deadlines, loop = Deadlines(), asyncio.get_running_loop()
     began = loop.time()
@@ -38,6 +41,7 @@ async def test_what_is_late_ends_with_a_timeout_and_the_next_one_is_given() -> N
     assert await given == "answer"
 
 
+@in_virtual_time
 async def test_each_has_a_deadline_of_its_own() -> None:
     deadlines, early, late = Deadlines(), answer(), answer()
     deadlines.set(early, SOON)
@@ -49,6 +53,7 @@ async def test_each_has_a_deadline_of_its_own() -> None:
     assert await late == "answer"
 
 
+@in_virtual_time
 async def test_a_cancellation_from_outside_stays_one() -> None:
     deadlines, given = Deadlines(), answer()
     deadlines.set(given, 0.0)

@@ -9,6 +9,7 @@ from processor.cli.shared import visible
 from processor.cli.tail import Follower, JsonLines, PlainLines, TailLanes, as_fields
 from processor.reader.events import ReaderEvent, Stopped
 from processor.reader.frames import Message
+from support.virtual_time import in_virtual_time
 
 
 def start(response_id: str) -> Message:
@@ -94,6 +95,7 @@ async def test_what_was_missed_is_taken_from_the_history() -> None:
     assert happened[-1] == Stopped("r", "complete", verified=True)
 
 
+@in_virtual_time
 async def test_what_can_not_be_repaired_is_given_up_after_some_attempts() -> None:
     channel = Channel([WHOLE[0], WHOLE[2], WHOLE[3]])
     channel.away = True

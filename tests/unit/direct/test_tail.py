@@ -8,7 +8,7 @@ import pytest
 
 from processor.core.framer import Frame
 from processor.direct.encoding import frame_value as encoded
-from processor.direct.tail import BLOCK, ENOUGH, ENOUGH_OF_ALL, FORGET_AFTER, FramesTail, past_message
+from processor.direct.tail import BLOCK, FORGET_AFTER, FramesTail, past_message
 from processor.errors import KafkaUnavailable, PublishRetry
 from processor.gateway.events import read_frame
 from processor.ports.followed import FollowedRecord
@@ -99,11 +99,13 @@ def test_what_nobody_asks_about_any_more_is_released() -> None:
 
 async def test_all_partitions_together_keep_no_more_than_is_allowed() -> None:
     value = token(1, 0, "x")
-    readers = CountedTail([value] * ENOUGH)
-    tail = FramesTail(readers, lambda channel, _count: int(channel))
-    for number in range(ENOUGH_OF_ALL // ENOUGH + 2):
+    reader = CountedTail([value] * 3 * BLOCK)
+    tail = FramesTail(reader, lambda channel, _count: int(channel), enough=2 * BLOCK, enough_of_all=3 * BLOCK)
+    kept = []
+    for number in range(4):
         await tail.read(str(number), 60.0)
-    assert len(tail) == ENOUGH_OF_ALL
+        kept.append(len(tail))
+    assert kept == [2 * BLOCK, 3 * BLOCK, 3 * BLOCK, 3 * BLOCK]
 
 
 async def test_a_log_that_began_again_is_read_again() -> None:

@@ -14,7 +14,8 @@ from processor.gateway.feed import Feed
 from processor.gateway.hub import Hub, HubLimits
 from processor.ports.followed import FollowedRecord
 from support.gateway_log import record_value, start, token
-from support.waiting import eventually
+from support.virtual_time import in_virtual_time
+from support.waiting import eventually, until
 
 MIB = 1024 * 1024
 
@@ -140,12 +141,13 @@ async def test_records_of_responses_are_read_from_the_time_that_frames_are_kept(
     assert fed.frames.started == [({}, None)]
 
 
+@in_virtual_time
 async def test_empty_topics_are_ready_at_once() -> None:
     fed = Fed(partitions=3)
     async with running(fed):
-        await eventually(fed.feed.caught_up)
+        await until(fed.feed.caught_up)
         assert fed.feed.partition_of("abcd") == 1
-        await eventually(lambda: fed.cleaned)
+        await until(lambda: fed.cleaned)
 
 
 async def test_reading_goes_on_where_it_was_after_an_outage() -> None:

@@ -248,7 +248,7 @@ async def test_a_reader_that_takes_nothing_does_not_delay_a_stop() -> None:
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         served.publish(start(), *(token(number, number * 60_000, "x" * 60_000) for number in range(1, 200)))
         async with asyncio.timeout(30):
-            await served.events.drain(2.0)
+            await served.events.drain(0.5)
         assert served.clients() == 0
         writer.transport.abort()
 
@@ -290,7 +290,7 @@ async def test_a_store_that_does_not_answer_does_not_delay_a_stop() -> None:
         asked = tasks.create_task(session.get("/v1/channels/chat%3A1/events"))
         await store.asked.wait()
         async with asyncio.timeout(30):
-            await served.events.drain(1.0)
+            await served.events.drain(0.3)
         assert served.clients() == 0
         asked.cancel()
 

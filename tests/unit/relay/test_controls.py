@@ -11,7 +11,8 @@ from processor.core.response import Cancel
 from processor.core.write_queue import Unwanted
 from processor.errors import KafkaUnavailable
 from processor.relay.controls import ATTEMPTS, LOOKBACK, RelayControls
-from support.waiting import eventually
+from support.virtual_time import in_virtual_time
+from support.waiting import until
 from topics.controls import ControlEvent, ControlRecord
 
 
@@ -71,16 +72,18 @@ def cancel(response_id: str, ts: int = 1_999_500) -> ControlRecord:
     return ControlRecord(ControlEvent.CANCEL, response_id, "chat:1", ts)
 
 
+@in_virtual_time
 async def test_every_further_attempt_to_write_a_notice_is_counted() -> None:
     topic, counted = Topic(), list[int]()
     topic.refusals = 2
     made = RelayControls(Clock(), Never(), sink=topic, retried=lambda: counted.append(1))
     async with running(made):
         made.notify((Unwanted("r-1", "chat:1", "abandoned"),))
-        await eventually(lambda: bool(topic.written), deadline=30)
+        await until(lambda: topic.written)
     assert (len(counted), topic.attempts) == (2, 3)
 
 
+@in_virtual_time
 async def test_a_cancel_reaches_every_partition_once_with_its_times() -> None:
     made, first, second = controls(), Partition(), Partition()
     async with running(made, first, second):
@@ -92,6 +95,7 @@ async def test_a_cancel_reaches_every_partition_once_with_its_times() -> None:
     assert made.memory.find("r-1", "chat:1", 1_000.0) is not None
 
 
+@in_virtual_time
 async def test_notices_and_old_cancels_reach_no_partition() -> None:
     made, partition = controls(), Partition()
     async with running(made, partition):
@@ -100,21 +104,23 @@ async def test_notices_and_old_cancels_reach_no_partition() -> None:
     assert partition.taken == []
 
 
+@in_virtual_time
 async def test_what_the_relay_ended_is_written_though_kafka_is_away_for_a_moment() -> None:
     topic = Topic(refusals=2)
     made = controls(topic)
     async with running(made):
         made.notify([Unwanted("r-1", "chat:1", "abandoned"), Unwanted("r-2", "chat:2", "too_large")])
-        await eventually(lambda: len(topic.written) == 2)
+        await until(lambda: len(topic.written) == 2)
     assert topic.written[0] == ControlRecord(ControlEvent.UNWANTED, "r-1", "chat:1", 2_000_000, "abandoned")
     assert topic.closed
 
 
+@in_virtual_time
 async def test_a_notice_that_cannot_be_written_delays_no_other_for_long() -> None:
     topic = Topic(refusals=ATTEMPTS)
     made = controls(topic)
     async with running(made):
         made.notify([Unwanted("r-1", "chat:1", "abandoned")])
         made.notify([Unwanted("r-2", "chat:1", "abandoned")])
-        await eventually(lambda: topic.written, deadline=30)
+        await until(lambda: topic.written)
     assert [record.response_id for record in topic.written] == ["r-2"]

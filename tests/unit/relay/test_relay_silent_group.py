@@ -14,7 +14,8 @@ from processor.relay.parts import WorkerParts
 from processor.relay.relay import Relay, RelayOptions
 from processor.telemetry.metrics import Metrics
 from support.measures import NoMeasures
-from support.waiting import eventually
+from support.virtual_time import in_virtual_time
+from support.waiting import until
 
 PATIENCE = 60.0
 
@@ -103,28 +104,32 @@ async def turn_until(kafka_is_up: bool, seconds: float, *, ended: bool = False) 
         relay = Relay(options, cast("WorkerParts", parts), tasks)
         began = clock.now
         running = tasks.create_task(relay.run())
-        await eventually(lambda: clock.now > began + seconds, deadline=15, every=0.001)
+        await until(lambda: clock.now > began + seconds, within=15)
         await relay.stop()
         await running
     return group
 
 
+@in_virtual_time
 async def test_while_kafka_is_away_the_member_stays_as_it_is() -> None:
     group = await turn_until(kafka_is_up=False, seconds=5 * PATIENCE)
     assert group.asked > 10
     assert group.starts == 1
 
 
+@in_virtual_time
 async def test_while_kafka_answers_others_the_group_is_joined_with_a_new_client() -> None:
     group = await turn_until(kafka_is_up=True, seconds=2 * PATIENCE + 10)
     assert group.starts == 2
 
 
+@in_virtual_time
 async def test_a_client_whose_part_in_the_group_died_is_replaced_as_soon_as_kafka_answers() -> None:
     group = await turn_until(kafka_is_up=True, seconds=5, ended=True)
     assert group.starts == 2
 
 
+@in_virtual_time
 async def test_and_not_before_that() -> None:
     group = await turn_until(kafka_is_up=False, seconds=5, ended=True)
     assert (group.starts, group.asked > 0) == (1, True)

@@ -6,6 +6,7 @@ from typing import Self
 
 import pytest
 
+from support.virtual_time import in_virtual_time
 from topics.cancellation import Scope
 
 
@@ -222,6 +223,7 @@ async def test_a_block_that_swallows_it_is_left_by_the_next_check() -> None:
     assert block.absorbed
 
 
+@in_virtual_time
 async def test_a_block_that_swallows_it_and_waits_on_is_cancelled_again() -> None:
     swallowed = 0
     async with Block() as block:
