@@ -49,12 +49,13 @@ node_modules/.locked: package.json package-lock.json .npmrc | $(UV)
 
 # The cache is shared between clones, so times mean nothing there: the pom itself is the stamp.
 .PHONY: kafka
-kafka: | $(UV)
+kafka: .venv/.editable
 	@cmp -s deploy/kafka/pom.xml $(KAFKA)/pom.xml || { \
 	  echo "Fetching Apache Kafka $(KAFKA_VERSION) into $(KAFKA)"; \
 	  rm -rf $(KAFKA).$$$$ && mkdir -p $(KAFKA).$$$$ && \
 	  mvn -q -B -Dstyle.color=never -f deploy/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory=$(KAFKA).$$$$ && \
 	  cp deploy/kafka/pom.xml $(KAFKA).$$$$/ && rm -rf $(KAFKA) && mv $(KAFKA).$$$$ $(KAFKA); }
+	@$(BIN)/python -m devtools.kafka --prepare
 
 # moto and Faust can't share an environment: see docs/contributing/adr/0001.
 .PHONY: s3-server
@@ -95,7 +96,7 @@ types: setup ## mypy --strict over product and tests
 
 # Two processes: coverage is measured only where it is asked for, and each imports only what it runs.
 # What pytest makes of the tests is kept, whatever the environment says, as it takes seconds.
-UNIT = $(BIN)/pytest -q -p no:xdist -p no:schemathesis -m 'not costly and not long' --hypothesis-profile few
+UNIT = $(BIN)/pytest -q -p no:xdist -m 'not costly and not long' --hypothesis-profile few
 DECISIONS := $(addprefix tests/unit/,core direct ports relay topics)
 .PHONY: unit unit-decisions unit-shells
 unit: export PYTHONDONTWRITEBYTECODE =
@@ -110,7 +111,7 @@ unit-shells:
 
 # More than the cores of a small machine, as most tests wait for other processes.
 # A module is run by one process, as what it sets up serves all its tests.
-WORKERS ?= 3
+WORKERS ?= 4
 PARALLEL = -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 .PHONY: test
 test: setup s3-server ## every test but the long ones (WORKERS= processes)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
+from aiokafka.admin import AIOKafkaAdminClient
 
 from devtools.children import Child, ChildFailed
 from devtools.emulator.server import DEFAULT_KEY
@@ -45,6 +46,16 @@ async def create_topics(bootstrap: str, names: TopicNames, partitions: int = PAR
     """Creates the topics, and returns their names."""
     await apply(KafkaConnection(bootstrap), TopicsWanted(names, MAX_RESPONSE_BYTES), partitions=partitions)
     return names
+
+
+async def delete_topics(bootstrap: str, names: Sequence[str]) -> None:
+    """Deletes those that are there."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        await admin.start()
+        await admin.delete_topics(list(names))
+    finally:
+        await admin.close()
 
 
 def kafka_settings(bootstrap: str, names: TopicNames) -> dict[str, str]:

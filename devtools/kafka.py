@@ -3,10 +3,14 @@
 For tests and `tokenstream demo`. The jars are those of deploy/kafka/pom.xml, put into the cache by `make kafka`.
 
     python -m devtools.kafka --port 9092 --data .cache/kafka-data
+
+`make kafka` also makes what a start takes longest for, once (`python -m devtools.kafka --prepare`): the classes in the
+form that Java maps into memory, and formatted storage. Without them a broker starts as well, in twice the time.
 """
 
 import argparse
 import asyncio
+import hashlib
 import os
 import shlex
 import shutil
@@ -28,6 +32,9 @@ from processor.errors import Fatal
 VERSION = "4.4.0"  # of deploy/kafka/pom.xml
 READY_LINE = b"Kafka Server started"
 POLL_SECONDS = 0.05
+STOP_SECONDS = 20.0
+IN_MEMORY = Path("/dev/shm")
+PLENTY = 4 * 2**30
 CLUSTER_ID = "dG9rZW5zdHJlYW0tbG9jYQ"
 
 LOGGING = """\
@@ -52,10 +59,11 @@ class LocalKafka:
     """One broker, from start to stop; may be started again on the same data and the same ports.
 
     - `bootstrap` is valid from construction on, and does not change.
-    - Without `data` a temporary directory is used; `close()` (or leaving `async with`) removes it.
+    - Without `data` a temporary directory is used, in memory where there is plenty; `close()` (or leaving `async with`)
+      removes it.
     - `extra_listeners` maps a listener's name to its protocol, for example {"SECURE": "SASL_SSL"}; each has its own
       port, in `listeners["SECURE"]` as "127.0.0.1:PORT". `extra_properties` win over every property written here;
-      `format_arguments` go to the storage tool (such as --add-scram).
+      `format_arguments` go to the storage tool (such as --add-scram), `java_options` to the broker's Java.
     - The broker dies when the thread that started it ends, also by SIGKILL: see `devtools.tied`.
     """
 
@@ -68,6 +76,7 @@ class LocalKafka:
         extra_properties: Mapping[str, str] | None = None,
         format_arguments: Sequence[str] = (),
         jars: Path | None = None,
+        java_options: Sequence[str] = (),
     ) -> None:
         ports = free_ports(2 + len(extra_listeners or {}))
         self.port = port or ports[0]
@@ -77,7 +86,8 @@ class LocalKafka:
         self._extra_properties = dict(extra_properties or {})
         self._format_arguments = tuple(format_arguments)
         self._jars = jars or jars_directory()
-        self.data = (data or Path(tempfile.mkdtemp(prefix="tokenstream-kafka-"))).absolute()
+        self._java_options = tuple(java_options)
+        self.data = (data or Path(tempfile.mkdtemp(prefix="tokenstream-kafka-", dir=scratch()))).absolute()
         self._remove_data = weakref.finalize(self, shutil.rmtree, self.data, ignore_errors=True) if not data else None
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
@@ -121,10 +131,7 @@ class LocalKafka:
             raise LocalKafkaFailed(f"Apache Kafka {VERSION} is not in {self._jars}: run `make kafka`.")
         if not shutil.which("java"):
             raise LocalKafkaFailed("There is no `java` on PATH: install a Java 17 runtime (openjdk-17-jre-headless).")
-        self.data.mkdir(parents=True, exist_ok=True)
-        properties = self.data / "server.properties"
-        properties.write_text("".join(f"{k}={v}\n" for k, v in self._properties().items()))
-        (self.data / "log4j2.properties").write_text(LOGGING)
+        properties = self._configured()
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -135,28 +142,45 @@ class LocalKafka:
                 start_new_session=True,  # Ctrl-C in a terminal is for the parent, which stops the broker in its order
             )
 
+    def _configured(self) -> Path:
+        """Returns the file of properties, which it writes, and that of the log."""
+        self.data.mkdir(parents=True, exist_ok=True)
+        properties = self.data / "server.properties"
+        properties.write_text("".join(f"{k}={v}\n" for k, v in self._properties().items()))
+        (self.data / "log4j2.properties").write_text(LOGGING)
+        return properties
+
     def _script(self, properties: Path) -> str:
         """Format the storage if it is new, then become the broker: one process id from first to last."""
-        java = [
-            "java",
-            "-Xmx512m",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
-            self._logging,
-            "-cp",
-            f"{self._jars}/*",
-        ]
-        formatting = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(properties)]
+        java = [*self._java, *self._java_options]
         broker = f"exec {shlex.join([*java, 'kafka.Kafka', str(properties)])}"
-        if (self.data / "logs" / "meta.properties").exists():
+        storage = self.data / "logs"
+        if not self._format_arguments and not storage.exists() and formatted_storage(self._jars).exists():
+            shutil.copytree(formatted_storage(self._jars), storage)
+        if (storage / "meta.properties").exists():
             return broker
-        return f"{shlex.join([*java, *formatting, *self._format_arguments])} && {broker}"
+        return f"{shlex.join(self._formatting(properties))} && {broker}"
+
+    def format_blocking(self) -> None:
+        """Formats new storage, as a first start does. Raises CalledProcessError where the tool does."""
+        subprocess.run(self._formatting(self._configured()), check=True, stdout=subprocess.DEVNULL)
+
+    def _formatting(self, properties: Path) -> list[str]:
+        tool = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(properties)]
+        return [*self._java, *tool, *self._format_arguments]
+
+    @property
+    def _java(self) -> list[str]:
+        """The words of a command before its class."""
+        classes = shared_classes(self._jars)
+        shared = [f"-XX:SharedArchiveFile={classes}"] if classes.exists() else []
+        flags = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *shared, self._logging]
+        return ["java", *flags, "-cp", f"{self._jars}/*"]
 
     async def run_tool(self, main_class: str, *arguments: str, deadline: float = 60.0) -> str:
         """Run one of Kafka's own command-line tools, such as org.apache.kafka.tools.TopicCommand; what it printed."""
-        command = ["java", "-XX:TieredStopAtLevel=1", self._logging, "-cp", f"{self._jars}/*", main_class, *arguments]
         tool = await asyncio.create_subprocess_exec(
-            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            *self._java, main_class, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
         try:
             async with asyncio.timeout(deadline):
@@ -245,13 +269,13 @@ class LocalKafka:
     def resume(self) -> None:
         self._running().send_signal(signal.SIGCONT)
 
-    async def stop(self, *, deadline: float = 20.0) -> None:
+    async def stop(self, *, deadline: float = STOP_SECONDS) -> None:
         """SIGTERM, and SIGKILL after `deadline` s. The data stay. Does nothing when the broker is down."""
         until = time.monotonic() + deadline
         while not self._is_stopped(until):
             await asyncio.sleep(POLL_SECONDS)
 
-    def stop_blocking(self, *, deadline: float = 20.0) -> None:
+    def stop_blocking(self, *, deadline: float = STOP_SECONDS) -> None:
         until = time.monotonic() + deadline
         while not self._is_stopped(until):
             time.sleep(POLL_SECONDS)
@@ -266,12 +290,12 @@ class LocalKafka:
         return False
 
     async def close(self) -> None:
-        """Stop, and remove the data if their directory was made here."""
-        await self.stop()
+        """Stop; where the data's directory was made here kill, and remove the data."""
+        await self.stop(deadline=0.0 if self._remove_data else STOP_SECONDS)
         self._forget()
 
     def close_blocking(self) -> None:
-        self.stop_blocking()
+        self.stop_blocking(deadline=0.0 if self._remove_data else STOP_SECONDS)
         self._forget()
 
     def _forget(self) -> None:
@@ -298,6 +322,40 @@ def jars_directory() -> Path:
     return Path(os.environ.get("CACHE_OF_TOKENSTREAM") or user / "tokenstream") / f"kafka-{VERSION}"
 
 
+def scratch() -> str | None:
+    """Returns a directory for data that are removed: in memory where there is plenty; None is the system's own."""
+    plenty = IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free >= PLENTY
+    return str(IN_MEMORY) if plenty else None
+
+
+def shared_classes(jars: Path) -> Path:
+    """Where the classes are in the form of the Java on PATH, which reads no other's."""
+    java = Path(shutil.which("java") or "java").resolve()
+    made = java.stat().st_mtime_ns if java.exists() else 0
+    return jars / f"classes-{hashlib.sha256(f'{java} {made}'.encode()).hexdigest()[:12]}.jsa"
+
+
+def formatted_storage(jars: Path) -> Path:
+    return jars / "formatted"
+
+
+async def prepare(jars: Path) -> None:
+    """Makes the shared classes and the formatted storage, where they are not there."""
+    if shared_classes(jars).exists() and formatted_storage(jars).exists():
+        return
+    shared_classes(jars).unlink(missing_ok=True)
+    shutil.rmtree(formatted_storage(jars), ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=jars) as folder:
+        classes, data, storage = (Path(folder) / name for name in ("classes", "data", "formatted"))
+        broker = LocalKafka(jars=jars, data=data, java_options=[f"-XX:ArchiveClassesAtExit={classes}"])
+        broker.format_blocking()
+        shutil.copytree(data / "logs", storage)
+        await broker.start()
+        await broker.stop(deadline=60)
+        storage.rename(formatted_storage(jars))
+        classes.rename(shared_classes(jars))
+
+
 async def run(port: int | None, data: Path | None) -> None:
     """Run one broker until SIGINT or SIGTERM."""
     stopping = asyncio.Event()
@@ -312,9 +370,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m devtools.kafka", description=__doc__)
     parser.add_argument("--port", type=int, default=9092, help="0: any that is free (default %(default)s)")
     parser.add_argument("--data", type=Path, help="kept between runs; a temporary directory without it")
+    parser.add_argument("--prepare", action="store_true", help="make what speeds up every start, and run nothing")
     arguments = parser.parse_args()
     try:
-        asyncio.run(run(arguments.port or None, arguments.data))
+        asyncio.run(prepare(jars_directory()) if arguments.prepare else run(arguments.port or None, arguments.data))
     except LocalKafkaFailed as failure:
         sys.exit(str(failure))
 

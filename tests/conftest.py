@@ -1,5 +1,6 @@
 """Fixtures that every area shares. The broker is real: Apache Kafka, started once, by the first test that asks."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from devtools.deployment import create_topics, names_after
+from devtools.deployment import create_topics, delete_topics, names_after
 from devtools.kafka import LocalKafka
 from topics.specs import TopicNames
 
@@ -41,14 +42,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def kafka() -> Iterator[LocalKafka]:
-    """One broker for the whole run, shared: never kill, pause or stop it (see `bare_kafka`)."""
-    broker = LocalKafka()
-    try:
-        broker.start_blocking()
-        yield broker
-    finally:
-        broker.close_blocking()
+def kafka(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> LocalKafka:
+    """One broker for the whole run and all its processes: never kill, pause or stop it (see `bare_kafka`)."""
+    from support.shared_kafka import shared_kafka
+
+    folder = tmp_path_factory.getbasetemp()
+    broker, close = shared_kafka(folder.parent if hasattr(pytestconfig, "workerinput") else folder)
+    pytestconfig.add_cleanup(close)  # no test's timeout holds for it: it may wait for other processes
+    return broker
+
+
+@pytest.fixture(scope="module")
+def topics_of_module(kafka: LocalKafka) -> Iterator[list[str]]:
+    """Topics of the shared broker. They are deleted after the module, as much that clients ask for lists all topics."""
+    names: list[str] = []
+    yield names
+    if names:
+        asyncio.run(delete_topics(kafka.bootstrap, names))
 
 
 @pytest.fixture
@@ -76,14 +86,17 @@ def topics_prefix() -> str:
 
 
 @pytest.fixture
-def make_topics(kafka: LocalKafka, topics_prefix: str) -> MakeTopics:
+def make_topics(kafka: LocalKafka, topics_prefix: str, topics_of_module: list[str]) -> MakeTopics:
     """`names = await make_topics(partitions=1)` creates this test's four topics, named after `topics_prefix`.
 
     On another broker: `bootstrap=broker.bootstrap`. A second set in one test: `prefix="..."`.
     """
 
     async def make(*, partitions: int = 4, bootstrap: str = kafka.bootstrap, prefix: str = topics_prefix) -> TopicNames:
-        return await create_topics(bootstrap, names_after(prefix), partitions)
+        names = names_after(prefix)
+        if bootstrap == kafka.bootstrap:
+            topics_of_module.extend(names.all())
+        return await create_topics(bootstrap, names, partitions)
 
     return make
 

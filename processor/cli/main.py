@@ -1,6 +1,7 @@
 """The command line. Each command reads settings, builds what it needs, and turns our errors into one plain sentence."""
 
 import asyncio
+import gc
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -57,6 +58,7 @@ def options(
 
 def main() -> None:
     """Entry point. Exit codes: 0 a clean stop, 2 a wrong setting (one line a mistake), 1 anything else."""
+    gc.set_threshold(100_000, 50, 1000)  # what is imported stays: walking it again and again is a tenth of a start
     try:
         app()
     except TokenstreamError as error:

@@ -42,6 +42,7 @@ CONNECTION_FAULTS = {
 }
 
 
+@repeats_a_row
 async def test_refused_publishes_are_sent_again_in_order(kafka: LocalKafka, make_topics: MakeTopics) -> None:
     async with laboratory(kafka.bootstrap, await make_topics()) as lab:
         lab.realtime.faults.add({"nack": {"share": 0.3, "code": 42911, "seed": 1}})
@@ -185,6 +186,7 @@ async def test_a_rolling_restart_of_three_relays_repeats_nothing(kafka: LocalKaf
         assert_faultless(lab)
 
 
+@repeats_a_row
 async def test_sigterm_and_a_new_start_are_exact(kafka: LocalKafka, make_topics: MakeTopics) -> None:
     async with laboratory(kafka.bootstrap, await make_topics()) as lab:
         relay = await lab.relay()

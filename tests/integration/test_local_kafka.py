@@ -11,7 +11,7 @@ import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from devtools.kafka import VERSION, LocalKafka, LocalKafkaFailed
+from devtools.kafka import VERSION, LocalKafka, LocalKafkaFailed, jars_directory, shared_classes
 from support.waiting import eventually
 from topics.specs import TopicNames
 
@@ -38,6 +38,13 @@ async def read(bootstrap: str, topic: str, count: int) -> list[bytes | None]:
 async def test_a_record_written_is_read_again(kafka: LocalKafka, topic_names: TopicNames) -> None:
     await write(kafka.bootstrap, topic_names.tokens, b"one")
     assert await read(kafka.bootstrap, topic_names.tokens, 1) == [b"one"]
+
+
+def test_a_start_uses_what_was_made_once_for_it(kafka: LocalKafka) -> None:
+    assert shared_classes(jars_directory()).exists(), "run `make kafka`"
+    log = kafka.log.read_text()
+    assert "Formatting" not in log
+    assert "shared archive" not in log
 
 
 async def test_what_was_written_survives_a_kill_on_the_same_port(

@@ -93,8 +93,10 @@ FAULTS = (
     "notice",
     "hydration",
 )
-ENOUGH = 2_000
+ENOUGH = 1_000
 """Seeds in which all of it is reached."""
+MANY = 4_000
+"""Seeds of `make test-all`."""
 NEVER_REACHED = frozenset({Reason.STORE_REFUSED, Reason.POISON})
 """The archive's, which does not run here; and what ends processes, which would end this one."""
 
