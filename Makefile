@@ -21,6 +21,9 @@ UV := $(BIN)/uv
 S3 := .cache/venv-s3
 ARGS ?=
 
+# Compiled code is kept, whatever the environment says: tests and benchmarks start hundreds of processes.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help
 help: ## this list
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  %-21s %s\n", $$1, $$2}'
@@ -95,11 +98,9 @@ types: setup ## mypy --strict over product and tests
 	$(BIN)/mypy
 
 # Two processes: coverage is measured only where it is asked for, and each imports only what it runs.
-# What pytest makes of the tests is kept, whatever the environment says, as it takes seconds.
 UNIT = $(BIN)/pytest -q -p no:xdist -m 'not costly and not long' --hypothesis-profile few
 DECISIONS := $(addprefix tests/unit/,core direct ports relay topics)
 .PHONY: unit unit-decisions unit-shells
-unit: export PYTHONDONTWRITEBYTECODE =
 unit: setup ## the pure part, few examples of each property: half a minute; prints the branch coverage of topics, core and ports
 	@$(MAKE) --no-print-directory -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) unit-decisions unit-shells
 
