@@ -34,7 +34,7 @@ _COMMIT_POINT = (
 )
 _HOLDS = "self._parts.consumer.membership.holds()\n\n    # Taking over"
 _SENDS = """        first_sent = self._clock.monotonic()
-        retry = Retry(self._backoff, self._random.random, self._metrics.publish_retries.inc)
+        failed: tuple[Retry, PersistentRefusal] | None = None
 """
 _TAKES_UP = """        finished = self._write_queue.finished
         self.pass_over(response_id)
@@ -50,7 +50,7 @@ _LOOP_OF_DELIVER = """        first_sent = self._clock.monotonic()
                 await self._clearance(frame.channel, slot)
 {retry}            else:
 {acknowledged}                return
-        retry = Retry(self._backoff, self._random.random, self._metrics.publish_retries.inc)
+        failed: tuple[Retry, PersistentRefusal] | None = None
 """
 _REGROUP = """                from msgspec.structs import replace
                 from processor.core.framer import build, put_back
