@@ -64,6 +64,7 @@ class LocalKafka:
     - `extra_listeners` maps a listener's name to its protocol, for example {"SECURE": "SASL_SSL"}; each has its own
       port, in `listeners["SECURE"]` as "127.0.0.1:PORT". `extra_properties` win over every property written here;
       `format_arguments` go to the storage tool (such as --add-scram), `java_options` to the broker's Java.
+    - With `pid` it is a broker that another process has started, and ends, on that port and data.
     - The broker dies when the thread that started it ends, also by SIGKILL: see `devtools.tied`.
     """
 
@@ -72,6 +73,7 @@ class LocalKafka:
         *,
         port: int | None = None,
         data: Path | None = None,
+        pid: int | None = None,
         extra_listeners: Mapping[str, str] | None = None,
         extra_properties: Mapping[str, str] | None = None,
         format_arguments: Sequence[str] = (),
@@ -90,6 +92,7 @@ class LocalKafka:
         self.data = (data or Path(tempfile.mkdtemp(prefix="tokenstream-kafka-", dir=scratch()))).absolute()
         self._remove_data = weakref.finalize(self, shutil.rmtree, self.data, ignore_errors=True) if not data else None
         self._process: subprocess.Popen[bytes] | None = None
+        self._pid = pid
         self._log_start = 0
 
     def __repr__(self) -> str:
@@ -106,7 +109,7 @@ class LocalKafka:
 
     @property
     def pid(self) -> int:
-        return self._running().pid
+        return self._running().pid if self._pid is None else self._pid
 
     # Starting
 

@@ -23,11 +23,11 @@ def shared_kafka(folder: Path) -> tuple[LocalKafka, Callable[[], None]]:
     with _locked(folder / "kafka.starting"):
         fcntl.flock(users, fcntl.LOCK_SH)
         if address.exists():
-            port, data = address.read_text().split(maxsplit=1)
-            return LocalKafka(port=int(port), data=Path(data)), users.close
+            port, pid, data = address.read_text().split(maxsplit=2)
+            return LocalKafka(port=int(port), pid=int(pid), data=Path(data)), users.close
         broker = LocalKafka()
         broker.start_blocking()
-        address.write_text(f"{broker.port} {broker.data}")
+        address.write_text(f"{broker.port} {broker.pid} {broker.data}")
 
     def close() -> None:
         while not _is_last(users, folder / "kafka.starting", address):

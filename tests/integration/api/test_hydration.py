@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
@@ -13,16 +14,25 @@ from devtools.kafka import LocalKafka
 from devtools.lab import Lab, laboratory
 from devtools.process import TokenstreamProcess
 from processor.ably.ably import AblyOptions
-from processor.ably.subscription import Subscription
+from processor.ably.subscription import Subscription, SubscriptionUnavailable
 from processor.reader.frames import Message
 from processor.reader.reader import Reader, ReaderLimits
 
 CHANNELS = 4
+ATTEMPTS = 3
 
 
 async def join(lab: Lab, service: TokenstreamProcess, channel: str, after: float, ended: asyncio.Event) -> Reader:
-    """Subscribe, hold back, load `hydrate`, go on live; where something is missing, load the response again."""
+    """As a reader does, tries again if it can't subscribe: all of them share a busy process here."""
     await asyncio.sleep(after)
+    for _ in range(ATTEMPTS - 1):
+        with suppress(SubscriptionUnavailable):
+            return await read_along(lab, service, channel, ended)
+    return await read_along(lab, service, channel, ended)
+
+
+async def read_along(lab: Lab, service: TokenstreamProcess, channel: str, ended: asyncio.Event) -> Reader:
+    """Subscribe, hold back, load `hydrate`, go on live; where something is missing, load the response again."""
     options = AblyOptions(key=lambda: DEFAULT_KEY, client_id="reader", endpoint=lab.realtime.endpoint, tls=False)
     reader = Reader("tokenstream", ReaderLimits(finished=1_000))
     base = f"http://127.0.0.1:{service.port}/v1"
