@@ -108,6 +108,10 @@ class Consumer:
             with contextlib.suppress(Exception):
                 await self._consumer.stop()
             raise KafkaUnavailable(f"can't connect to Kafka: {error}") from error
+        if self._stopped:
+            with contextlib.suppress(Exception):
+                await self._consumer.stop()
+            raise KafkaUnavailable("the consumer was stopped while it connected")
         self._read_safely()
         self.membership.observe(self._consumer)
         self._consumer.subscribe(topics=[self.topic], listener=_Listener(listener))

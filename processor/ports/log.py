@@ -109,7 +109,10 @@ class TokensConsumer(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Leaves the group and disconnects. Called once, last. Never raises; takes seconds at most."""
+        """Leaves the group and disconnects. Called once, last. Never raises; takes seconds at most.
+
+        A `start` that has not returned yet raises KafkaUnavailable, and joins nothing.
+        """
         ...
 
     async def fetch(self, max_records: int, wait: float) -> Mapping[int, Sequence[Raw]]:

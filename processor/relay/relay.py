@@ -314,6 +314,8 @@ class Relay:
             try:
                 await self._consumer.start(self)
             except KafkaUnavailable as error:
+                if self._stopping:
+                    return
                 self._kafka_trouble = str(error)
                 log.warning("kafka_unavailable", cause=str(error))
                 await retry.pause()

@@ -2,6 +2,9 @@
 
 import asyncio
 
+import pytest
+
+from processor.errors import KafkaUnavailable
 from processor.ports.log import TokensConsumer
 from support.kafka_scenarios import Owner, Play, becomes, fetch, fetched, member
 from support.kafka_stages import PARTITIONS, SESSION, KafkaStage
@@ -48,6 +51,22 @@ def test_a_rejoin_revokes_and_assigns_again_while_heartbeats_go_on(on_stage: Pla
             await until(lambda: len(owner.assigned) == 2)
             assert [each for each in owner.revoked if each] == [list(range(PARTITIONS))]
             assert owner.beats_while_revoked == 1
+
+    on_stage(scenario)
+
+
+def test_a_consumer_that_is_stopped_while_it_connects_joins_nothing(on_stage: Play) -> None:
+    async def scenario(stage: KafkaStage) -> None:
+        consumer = stage.consumer()
+        owner = Owner(consumer)
+        starting = asyncio.get_running_loop().create_task(consumer.start(owner))
+        await asyncio.sleep(0)
+        await consumer.stop()
+        with pytest.raises(KafkaUnavailable):
+            await starting
+        assert owner.assigned == []
+        async with member(stage) as (other, _):
+            assert other.assigned == frozenset(range(PARTITIONS))
 
     on_stage(scenario)
 

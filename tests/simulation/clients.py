@@ -107,13 +107,17 @@ class SimConsumer:
         self._tasks: list[asyncio.Task[None]] = []
         self._beating: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
+        self._stopped = False
 
     async def start(self, listener: RebalanceListener) -> None:
         await self._network.ask(lambda: None)
+        if self._stopped:
+            raise KafkaUnavailable("the consumer was stopped while it connected")
         self._member.observe(self)
         self._tasks.append(asyncio.get_running_loop().create_task(self._coordinate(listener)))
 
     async def stop(self) -> None:
+        self._stopped = True
         for task in self._tasks:
             task.cancel()
         self._stop_beating()
