@@ -170,7 +170,8 @@ class Fetching:
         else:
             self._at_rest.add(node)
         refused = self._take_answer(assignment, offsets, answer)
-        self._not_fetched.answered(offsets.keys() - refused)
+        if self._not_fetched:
+            self._not_fetched.answered(offsets.keys() - refused)
         if refused:
             await asyncio.sleep(RETRY)
 

@@ -28,9 +28,10 @@ class NotFetched:
                 self._logged[partition] = cause
                 log.error("partition_not_fetched", topic=partition.topic, partition=partition.partition, cause=cause)
 
+    def __bool__(self) -> bool:
+        return bool(self._failing)
+
     def answered(self, partitions: Iterable[TopicPartition]) -> None:
-        if not self._failing:
-            return
         for partition in partitions:
             self._failing.pop(partition, None)
             if self._logged.pop(partition, None) is not None:
