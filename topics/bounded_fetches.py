@@ -7,19 +7,25 @@ records only moves the position. `tests/unit/topics/test_bounded_fetches.py` fai
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.util import calc_crc32c
 
+from topics.batch_format import (
+    ATTRIBUTES_AT,
+    CODEC_MASK,
+    CRC_AT,
+    CRC_FROM,
+    CURRENT_FORMAT,
+    FRAME,
+    HEADER,
+    LEGACY_ATTRIBUTES_AT,
+    LENGTH_AT,
+    MAGIC_AT,
+)
 from topics.decompression import TooLarge, Undecodable, decompress
-
-_HEADER: Final = struct.Struct(">qiibIhiqqqhii")
-_FRAME: Final = struct.Struct(">qi")
-_LENGTH_AT, _MAGIC_AT, _CRC_AT, _LEGACY_ATTRIBUTES_AT, _CRC_FROM = 8, 16, 17, 17, 21
-_CURRENT_FORMAT: Final = 2
-_CODEC_MASK: Final = 0x07
 
 LeftOut = Callable[[TopicPartition, int], None]
 """(partition, offset of the batch's first record)"""
@@ -79,42 +85,42 @@ def _frames(data: bytes) -> Iterator[bytes]:
     position = 0
     while position < len(data):
         end = len(data)
-        if position + _FRAME.size <= end:
-            _, length = _FRAME.unpack_from(data, position)
+        if position + FRAME.size <= end:
+            _, length = FRAME.unpack_from(data, position)
             if length > 0:
-                end = min(end, position + _FRAME.size + length)
+                end = min(end, position + FRAME.size + length)
         yield data[position:end]
         position = end
 
 
 def _decompressed(frame: bytes, limit: int) -> bytes | None:
     """The batch with its records not compressed; None if it is to be left out."""
-    if len(frame) <= _LEGACY_ATTRIBUTES_AT:
+    if len(frame) <= LEGACY_ATTRIBUTES_AT:
         return frame
-    if frame[_MAGIC_AT] < _CURRENT_FORMAT:
-        return None if frame[_LEGACY_ATTRIBUTES_AT] & _CODEC_MASK else frame
-    if len(frame) < _HEADER.size:
+    if frame[MAGIC_AT] < CURRENT_FORMAT:
+        return None if frame[LEGACY_ATTRIBUTES_AT] & CODEC_MASK else frame
+    if len(frame) < HEADER.size:
         return frame
-    _, _, _, _, crc, attributes, *_ = _HEADER.unpack_from(frame)
-    if not attributes & _CODEC_MASK or calc_crc32c(memoryview(frame)[_CRC_FROM:]) != crc:
+    _, _, _, _, crc, attributes, *_ = HEADER.unpack_from(frame)
+    if not attributes & CODEC_MASK or calc_crc32c(memoryview(frame)[CRC_FROM:]) != crc:
         return frame  # aiokafka decompresses nothing whose checksum is wrong
     try:
-        records = decompress(attributes & _CODEC_MASK, frame[_HEADER.size :], limit)
+        records = decompress(attributes & CODEC_MASK, frame[HEADER.size :], limit)
     except (TooLarge, Undecodable):
         return None
-    return _sealed(frame[: _HEADER.size], attributes & ~_CODEC_MASK, records)
+    return _sealed(frame[: HEADER.size], attributes & ~CODEC_MASK, records)
 
 
 def _without_records(frame: bytes, base: int) -> bytes:
     """A batch with the offsets of another, and no record."""
-    delta = _HEADER.unpack_from(frame)[6] if frame[_MAGIC_AT] >= _CURRENT_FORMAT else 0
-    return _sealed(_HEADER.pack(base, 0, -1, _CURRENT_FORMAT, 0, 0, delta, -1, -1, -1, -1, -1, 0), 0, b"")
+    delta = HEADER.unpack_from(frame)[6] if frame[MAGIC_AT] >= CURRENT_FORMAT else 0
+    return _sealed(HEADER.pack(base, 0, -1, CURRENT_FORMAT, 0, 0, delta, -1, -1, -1, -1, -1, 0), 0, b"")
 
 
 def _sealed(header: bytes, attributes: int, records: bytes | memoryview) -> bytes:
     """A batch with the right length and checksum."""
     batch = bytearray(header + bytes(records))
-    struct.pack_into(">i", batch, _LENGTH_AT, len(batch) - _FRAME.size)
-    struct.pack_into(">h", batch, _CRC_FROM, attributes)
-    struct.pack_into(">I", batch, _CRC_AT, calc_crc32c(memoryview(batch)[_CRC_FROM:]))
+    struct.pack_into(">i", batch, LENGTH_AT, len(batch) - FRAME.size)
+    struct.pack_into(">h", batch, ATTRIBUTES_AT, attributes)
+    struct.pack_into(">I", batch, CRC_AT, calc_crc32c(memoryview(batch)[CRC_FROM:]))
     return bytes(batch)

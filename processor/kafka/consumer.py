@@ -20,10 +20,10 @@ from processor.kafka.options import CLIENT_ERRORS, STOP_DEADLINE
 from processor.kafka.readers import LogEnds
 from processor.kafka.record_batches import (
     DEFAULT_MAX_BATCH_BYTES,
-    HOLD,
     Fetches,
     Trouble,
     Unreadable,
+    advice_on,
     read_safely,
     report_trouble,
 )
@@ -180,7 +180,7 @@ class Consumer:
         if not unanswered and not unreadable:
             return {}
         said = {tp: _unanswered(tp, cause) for tp, cause in unanswered.items()}
-        said |= {tp: _advice(trouble) for tp, trouble in unreadable.items()}
+        said |= {tp: advice_on(trouble) for tp, trouble in unreadable.items()}
         assigned = self._consumer.assignment()
         return {tp.partition: sentence for tp, sentence in said.items() if tp in assigned}
 
@@ -242,16 +242,9 @@ def _refuse(_: TopicPartition, unreadable: Unreadable) -> Refused:
 
 
 def _log_trouble(trouble: Trouble) -> None:
-    report_trouble(log.error, trouble, _advice(trouble))
+    report_trouble(log.error, trouble, advice_on(trouble))
 
 
 def _unanswered(partition: TopicPartition, cause: str) -> str:
     name = f"{partition.topic}-{partition.partition}"
     return f"{name} is not read: {cause}. It is tried again all the time. If that does not pass, check the brokers and the way to them"
-
-
-def _advice(trouble: Trouble) -> str:
-    tried = f"{trouble}. It is tried again every {HOLD:g} s; other partitions go on."
-    if trouble.of_broker:
-        return f"{tried} If that does not pass, check the broker's log and its disks"
-    return f"{tried} Restore the broker's log, or give up the batch: `tokenstream skip {trouble.partition} {trouble.offset}`"

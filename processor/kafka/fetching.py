@@ -35,9 +35,13 @@ UNANSWERED: Final = 3.0
 Drained = dict[TopicPartition, Sequence[Any]]
 
 
-def _from(places: list[tuple[int, int, int]], turn: int) -> list[tuple[int, int, int]]:
-    first = turn % len(places)
-    return places[first:] + places[:first]
+def _by_topic(offsets: Mapping[TopicPartition, int], turn: int) -> list[tuple[str, list[tuple[int, int, int]]]]:
+    """What a request asks for, beginning with another partition at each turn."""
+    wanted, topics = list(offsets.items()), dict[str, list[tuple[int, int, int]]]()
+    first = turn % len(wanted)
+    for partition, offset in (*wanted[first:], *wanted[:first]):
+        topics.setdefault(partition.topic, []).append((partition.partition, offset, MAX_PARTITION_BYTES))
+    return list(topics.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ class Fetching:
         """Asks every broker that is not being asked for its partitions that can be read."""
         if self._closed:
             return
-        wanted: dict[int, dict[str, list[tuple[int, int, int]]]] = {}
+        wanted: dict[int, dict[TopicPartition, int]] = {}
         leaders, leaderless, whole = self._client.cluster, [], True
         for partition in self._assignment.tps:
             state = self._assignment.state_value(partition)
@@ -138,17 +142,13 @@ class Fetching:
             if node is None or node == -1:
                 leaderless.append(partition)
             elif node not in self._asking:
-                topics = wanted.setdefault(node, {})
-                place = (partition.partition, state.position, MAX_PARTITION_BYTES)
-                topics.setdefault(partition.topic, []).append(place)
+                wanted.setdefault(node, {})[partition] = state.position
         if leaderless:
             self._failed(leaderless, "it has no leader")
-        for node, topics in wanted.items():
+        for node, offsets in wanted.items():
             patience = REST_WAIT_MS if whole and node in self._at_rest else MAX_WAIT_MS
             turn = self._turns[node] = self._turns.get(node, 0) + 1
-            asked = [(topic, _from(places, turn)) for topic, places in topics.items()]
-            request = FetchRequest(patience, 1, MAX_BYTES, self._isolation_level, asked)
-            offsets = {TopicPartition(topic, each[0]): each[1] for topic, places in topics.items() for each in places}
+            request = FetchRequest(patience, 1, MAX_BYTES, self._isolation_level, _by_topic(offsets, turn))
             answer = asyncio.ensure_future(self._ask_node(self._assignment, node, request, offsets))
             self._asking[node] = _Asked(answer, asyncio.get_running_loop().time(), offsets.keys())
 

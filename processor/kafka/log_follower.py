@@ -14,9 +14,9 @@ from processor.kafka.connection import ConnectionSource
 from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE
 from processor.kafka.record_batches import (
     DEFAULT_MAX_BATCH_BYTES,
-    HOLD,
     Trouble,
     Unreadable,
+    advice_on,
     read_safely,
     report_trouble,
     report_unreadable,
@@ -228,11 +228,7 @@ def _log_trouble(trouble: Trouble) -> None:
 
 
 def _advice(trouble: Trouble) -> str:
-    tried = f"{trouble}. It is tried again every {HOLD:g} s; other partitions go on."
-    if trouble.of_broker:
-        return f"{tried} If that does not pass, check the broker's log and its disks"
-    skip = f"tokenstream skip {trouble.partition} {trouble.offset} --topic {trouble.topic}"
-    return f"{tried} Restore the broker's log, or give up the batch: `{skip}`"
+    return advice_on(trouble, skip_options=f" --topic {trouble.topic}")
 
 
 def _behind(trouble: Trouble, end: int) -> int:

@@ -7,7 +7,7 @@ is unreadable.
 from processor.kafka.record_batches.batches import BatchedRecord, Fault, Trouble, Unreadable
 from processor.kafka.record_batches.fetches import HOLD, Fetched, Fetches, SafeConsumer, read_safely
 from processor.kafka.record_batches.limits import DEFAULT_MAX_BATCH_BYTES
-from processor.kafka.record_batches.reports import report_trouble, report_unreadable
+from processor.kafka.record_batches.reports import advice_on, report_trouble, report_unreadable
 
 __all__ = [
     "DEFAULT_MAX_BATCH_BYTES",
@@ -19,6 +19,7 @@ __all__ = [
     "SafeConsumer",
     "Trouble",
     "Unreadable",
+    "advice_on",
     "read_safely",
     "report_trouble",
     "report_unreadable",

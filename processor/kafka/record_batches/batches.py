@@ -14,22 +14,14 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 
 from processor.errors import Fatal
+from topics.batch_format import ATTRIBUTES_AT, CODEC_MASK, CRC_FROM, CURRENT_FORMAT, FRAME, HEADER, LENGTH_AT, MAGIC_AT
 from topics.decompression import TooLarge, Undecodable, decompress
 
-FRAME: Final = struct.Struct(">qi")
-"""Base offset, and the length of what follows."""
-HEADER: Final = struct.Struct(">qiibIhiqqqhii")
-MAGIC_AT: Final = 16
-CRC_FROM: Final = 21
-LENGTH_AT: Final = 8
-ATTRIBUTES_AT: Final = 21
 LEAST_LENGTH: Final = 14
 """Of the smallest message of the oldest format."""
-CODEC_MASK: Final = 0x07
 APPEND_TIME: Final = 0x08
 TRANSACTIONAL: Final = 0x10
 CONTROL: Final = 0x20
-CURRENT_FORMAT: Final = 2
 NO_TIMESTAMP: Final = -1
 
 Headers = tuple[tuple[str, bytes | None], ...]

@@ -21,7 +21,6 @@ from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.structs import ConsumerRecord
 
 from processor.kafka.record_batches.batches import (
-    CURRENT_FORMAT,
     Corrupt,
     RecordBatch,
     Trouble,
@@ -33,6 +32,7 @@ from processor.kafka.record_batches.batches import (
 from processor.kafka.record_batches.legacy import LegacyBatch
 from processor.kafka.record_batches.limits import DEFAULT_MAX_BATCH_BYTES, TAKEN_BYTES
 from processor.kafka.record_batches.sessions import FetchAnswer, FetchSession, SessionRequest
+from topics.batch_format import CURRENT_FORMAT
 
 PLACEHOLDER: Final = bytes(11) + b"\x0e" + bytes(14)
 """A batch that aiokafka takes for one and never looks into: it passes over an answer that it finds cut off."""

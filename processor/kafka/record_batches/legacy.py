@@ -5,10 +5,10 @@ from typing import Any
 
 from aiokafka.record.memory_records import MemoryRecords
 
-from processor.kafka.record_batches.batches import CODEC_MASK, MAGIC_AT, Corrupt, Fault, Unreadable
+from processor.kafka.record_batches.batches import Corrupt, Fault, Unreadable
+from topics.batch_format import CODEC_MASK, LEGACY_ATTRIBUTES_AT, MAGIC_AT
 from topics.decompression import TooLarge, decompress
 
-ATTRIBUTES_AT = MAGIC_AT + 1
 KEY_AT = (18, 26)
 """Where the key's length is, by format: the second has a timestamp."""
 
@@ -54,7 +54,7 @@ def _parsed(data: bytes) -> Any:
 
 def _measure(data: bytes, limit: int) -> int:
     """Returns the size of the set, decompressed. Raises TooLarge or Undecodable where the library could not decompress it within the limit."""
-    codec = data[ATTRIBUTES_AT] & CODEC_MASK
+    codec = data[LEGACY_ATTRIBUTES_AT] & CODEC_MASK
     if not codec:
         return len(data)
     at = KEY_AT[data[MAGIC_AT]]

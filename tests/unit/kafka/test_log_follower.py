@@ -41,6 +41,15 @@ def values(records: list[FollowedRecord]) -> list[bytes | None]:
     return [record.value for record in records]
 
 
+def with_a_damaged_batch() -> Broker:
+    """Its first partition has three batches, and the second of them is damaged."""
+    broker = Broker()
+    broker.logs[0].write(b"a")
+    broker.logs[0].write(b"b", damaged=True)
+    broker.logs[0].write(b"c")
+    return broker
+
+
 @in_virtual_time
 async def test_a_log_that_lost_its_end_is_not_read_on_without_a_word() -> None:
     broker = Broker()
@@ -105,10 +114,7 @@ async def test_a_restored_log_is_read_on() -> None:
 
 @in_virtual_time
 async def test_a_batch_that_was_given_up_is_passed() -> None:
-    broker = Broker()
-    broker.logs[0].write(b"a")
-    broker.logs[0].write(b"b", damaged=True)
-    broker.logs[0].write(b"c")
+    broker = with_a_damaged_batch()
     follower = following(broker)
     await follower.start({})
     await read(follower, 1)
@@ -146,10 +152,7 @@ async def test_a_client_that_no_longer_learns_of_leaders_is_noticed() -> None:
 
 @in_virtual_time
 async def test_a_tail_is_read_without_a_damaged_batch() -> None:
-    broker = Broker()
-    broker.logs[0].write(b"a")
-    broker.logs[0].write(b"b", damaged=True)
-    broker.logs[0].write(b"c")
+    broker = with_a_damaged_batch()
     tail = LogTail(lambda: KafkaConnection("nowhere"), TOPIC, make=broker.consumer)
     found: list[FollowedRecord] = []
     async with asyncio.timeout(2.0):

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from processor.kafka.consumer import _advice
 from processor.kafka.record_batches.batches import Trouble
 from processor.kafka.record_batches.fetches import FAILED_READS, Fetches
+from processor.kafka.record_batches.reports import advice_on
 
 PLACE = TopicPartition("t", 0)
 
@@ -50,6 +50,6 @@ async def test_a_corrupt_batch_stays_until_it_is_gone_or_passed() -> None:
 
 
 def test_only_a_batch_that_is_corrupt_is_to_be_skipped() -> None:
-    assert "tokenstream skip 0 100" in _advice(Trouble("t", 0, 100, 110, "the checksum is wrong"))
+    assert "tokenstream skip 0 100" in advice_on(Trouble("t", 0, 100, 110, "the checksum is wrong"))
     of_broker = Trouble("t", 0, 100, None, "the broker answers KafkaStorageError", of_broker=True)
-    assert "skip" not in _advice(of_broker)
+    assert "skip" not in advice_on(of_broker)
