@@ -17,6 +17,8 @@ from processor.errors import Fatal
 VERSION = "6.9.1"
 HOST = "127.0.0.1"
 MANY = 10_000
+QUEUE_BYTES = 256 * 1024 * 1024
+"""Of one connection, beyond which Centrifugo ends it: more than a backlog of all channels."""
 
 
 class PeerMissing(Fatal):
@@ -33,9 +35,12 @@ def program() -> Path:
 
 
 def configuration(bootstrap: str, topics: Sequence[str], group: str, port: int) -> dict[str, Any]:
-    """The defaults, except what the task needs: anyone may subscribe, records come from Kafka, and each channel keeps its records."""
+    """The defaults, except what the task needs: anyone may subscribe, records come from Kafka, each channel keeps its records,
+    and a connection may be behind by a backlog.
+    """
+    client = {"channel_limit": MANY, "recovery_max_publication_limit": MANY, "queue_max_size": QUEUE_BYTES}
     return {
-        "client": {"insecure": True, "channel_limit": MANY, "recovery_max_publication_limit": MANY},
+        "client": {"insecure": True, **client},
         "http_server": {"address": HOST, "port": port},
         "log": {"level": "warn"},
         "channel": {

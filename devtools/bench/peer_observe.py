@@ -5,7 +5,7 @@ It speaks Centrifugo's JSON protocol. A subscriber whose connection ends connect
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -55,12 +55,13 @@ class _Reply(msgspec.Struct):
     push: _Push | None = None
     subscribe: _Subscribed | None = None
 
+    def kept(self) -> list[Record]:
+        """Returns those that the channel kept, with which a subscription began."""
+        return [] if self.subscribe is None else [each.data for each in self.subscribe.publications]
+
     def records(self) -> list[Record]:
-        """Those of a push, or of a subscription that began with what its channel keeps."""
-        found = [] if self.subscribe is None else self.subscribe.publications
-        if self.push is not None and self.push.pub is not None:
-            found = [*found, self.push.pub]
-        return [each.data for each in found]
+        """Returns those that were kept, or that of a push."""
+        return self.kept() if self.push is None or self.push.pub is None else [self.push.pub.data]
 
 
 _decode = msgspec.json.Decoder(_Reply).decode
@@ -86,7 +87,7 @@ class Subscriber:
             await asyncio.sleep(AGAIN)
 
     async def _subscribe(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        """With what the channels keep: a backlog is read from the moment at which Centrifugo starts."""
+        """With what the channels keep: one that connects again gets what it missed, and what it had."""
         kept = {"recover": True, "offset": 0, "epoch": ""}
         commands: list[dict[str, Any]] = [{"id": 1, "connect": {}}]
         commands += [{"id": at + 2, "subscribe": {"channel": name, **kept}} for at, name in enumerate(self._channels)]
@@ -139,11 +140,38 @@ class Judged:
         return self._load.count() - len(self.tokens)
 
 
+class Arrived:
+    """Whether every record of a load came, by what each connection has kept so far."""
+
+    def __init__(self, load: Load, kept: Sequence[Sequence[tuple[float, str]]]) -> None:
+        self._expected = load.count() + 2 * load.responses
+        self._kept = kept
+        self._read = [0] * len(kept)
+        self._different: set[tuple[str, int]] = set()
+
+    def all(self) -> bool:
+        """A record that came repeatedly counts once. Decodes nothing before enough came, so as not to delay the rest."""
+        if sum(text.count(RECORD) for kept in self._kept for _, text in kept) < self._expected:
+            return False
+        for at, kept in enumerate(self._kept):
+            new = kept[self._read[at] :]
+            self._read[at] += len(new)
+            records = (each for _, text in new for reply in replies_in(text) for each in reply.records())
+            self._different.update((each.response_id, each.seq) for each in records)
+        return len(self._different) >= self._expected
+
+
+def replies_in(text: str) -> Iterator[_Reply]:
+    """Yields the lines of a frame that have a record, decoded."""
+    return (_decode(line) for line in text.split("\n") if RECORD in line)
+
+
 def judge(order: Order, kept: Sequence[tuple[float, str]]) -> dict[str, Any]:
-    judged = Judged(order.load)
+    judged, were_kept = Judged(order.load), 0
     for moment, text in sorted(kept, key=lambda each: each[0]):
-        for line in text.split("\n"):
-            for record in _decode(line).records() if RECORD in line else ():
+        for reply in replies_in(text):
+            were_kept += len(reply.kept())
+            for record in reply.records():
                 judged.take(moment, record)
     times = read_times(Path(order.times))
     latency = spread([moment - times[number][seq] for moment, number, seq in judged.tokens])
@@ -153,6 +181,7 @@ def judge(order: Order, kept: Sequence[tuple[float, str]]) -> dict[str, Any]:
         "lost": judged.lost(),
         "repeated": judged.repeated,
         "reordered": judged.reordered,
+        "kept": were_kept,
         "tokens": len(judged.tokens),
         "first": min(moments, default=0.0),
         "last": max(moments, default=0.0),
@@ -172,20 +201,18 @@ async def work() -> None:
         for one in subscribers:
             await one.subscribed.wait()
         say({"ready": True})
+        arrived = Arrived(order.load, [one.kept for one in subscribers])
         while (told := await next_order(reader)) is not None:
-            await _until_all(subscribers, order.load, float(told["within"]))
+            await _until_all(arrived, float(told["within"]))
             say(judge(order, [each for one in subscribers for each in one.kept]))
         for task in running:
             task.cancel()
 
 
-async def _until_all(subscribers: Sequence[Subscriber], load: Load, within: float) -> None:
-    """Waits until as many records came as were produced, or `within` seconds passed."""
-    expected = load.count() + 2 * load.responses
+async def _until_all(arrived: Arrived, within: float) -> None:
+    """Waits until every record that was produced came, or `within` seconds passed."""
     deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        if sum(text.count(RECORD) for one in subscribers for _, text in one.kept) >= expected:
-            return
+    while time.monotonic() < deadline and not arrived.all():
         await asyncio.sleep(POLL)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import msgspec
 from devtools.bench.backlog import MIB, described
 from devtools.bench.centrifugo import Centrifugo
 from devtools.bench.load import Load
-from devtools.bench.results import Result
+from devtools.bench.results import Result, Unsound
 from devtools.bench.run import READY_SECONDS, UNPACED, Run, first_taken_over, running, sampled
 from devtools.bench.worker_process import WorkerProcess
 from devtools.deployment import LocalDeployment, names_after, on_broker
@@ -89,6 +90,7 @@ class PeerRun:
 
 @contextlib.asynccontextmanager
 async def _sampling(sampler: Sampler) -> AsyncIterator[None]:
+    sampler.sample()
     async with asyncio.TaskGroup() as tasks:
         sampling = tasks.create_task(sampler.run())
         try:
@@ -98,21 +100,39 @@ async def _sampling(sampler: Sampler) -> AsyncIterator[None]:
             sampling.cancel()
 
 
+def used(sampler: Sampler, name: str, since: float, first: float) -> float:
+    """Returns the seconds of processor time since `since`, for a run whose first token came at `first`.
+
+    Raises Unsound where there is no sample from before that token, or the samples show no work.
+    """
+    taken = sampler.samples[name]
+    if not taken or taken[0].at > first:
+        raise Unsound(f"{name} gives no figures: its first token came before its processor time was first sampled.")
+    seconds = sampler.cpu(name, since)
+    if seconds <= 0.0:
+        raise Unsound(f"{name} gives no figures: its samples show no processor time for the tokens that came.")
+    return seconds
+
+
 # The peer
 
 
 async def peer_backlog(stage: LocalDeployment, load: Load) -> Measured:
-    """The backlog is complete when Centrifugo's consumer starts. Its time begins with the first record that a subscriber got."""
+    """Centrifugo is stopped by a signal, with its subscribers connected, until the backlog is complete.
+
+    So it has read nothing before. Its time begins with the first token that a subscriber got.
+    """
     run = PeerRun(stage, load)
-    async with run.producer() as producer:
+    async with run.producer() as producer, run.subscribed() as observer:
+        run.peer.child.signal(signal.SIGSTOP)
         await producer.tell({"produce": True})
         await producer.answer(WITHIN)
-    async with run.subscribed() as observer:
         sampler = run.sampler()
         async with _sampling(sampler):
+            run.peer.child.signal(signal.SIGCONT)
             await observer.tell({"within": WITHIN})
             seen = await observer.answer(2 * WITHIN)
-    return _measured(seen, sampler, 0.0, seen["first"])
+    return measured(load, seen, sampler, 0.0, seen["first"])
 
 
 async def peer_pace(stage: LocalDeployment, load: Load, *, killed: bool = False) -> Measured:
@@ -130,15 +150,26 @@ async def peer_pace(stage: LocalDeployment, load: Load, *, killed: bool = False)
             await producer.answer(WITHIN)
             await observer.tell({"within": WITHIN if killed else 10.0})
             seen = await observer.answer(2 * WITHIN)
-    return _measured(seen, sampler, began, began)
+    return measured(load, seen, sampler, began, began, killed=killed)
 
 
-def _measured(seen: dict[str, Any], sampler: Sampler, since: float, began: float) -> Measured:
+def measured(
+    load: Load, seen: dict[str, Any], sampler: Sampler, since: float, began: float, *, killed: bool = False
+) -> Measured:
+    """Returns what the peer did, as its subscribers saw it. Raises Unsound where that is no measurement.
+
+    Only a kill may lose tokens, and only after one does a subscription begin with records that its channel kept.
+    """
+    if not killed and (seen["lost"] or seen["kept"]):
+        raise Unsound(
+            f"{PEER} gives no figures of {load.name}. Of {load.count():,} tokens, {seen['lost']:,} were lost; of the records, "
+            f"{seen['kept']:,} had been read before their channel was subscribed to, and {seen['repeated']:,} came repeatedly."
+        )
     latency, first = seen["latency"] or {}, seen["first_token"] or {}
     return Measured(
         tokens=seen["tokens"],
         seconds=seen["last"] - began,
-        cpu=sampler.cpu(PEER, since),
+        cpu=used(sampler, PEER, since, seen["first"]),
         rss=max(sample.rss for sample in sampler.samples[PEER]),
         p50=latency.get("p50", 0.0),
         p99=latency.get("p99", 0.0),
@@ -188,7 +219,7 @@ async def _ours(run: Run, sampler: Sampler, since: float, began: float) -> Measu
     return Measured(
         tokens=seen.tokens,
         seconds=seen.last_frame - began,
-        cpu=sampler.cpu(name, since),
+        cpu=used(sampler, name, since, seen.first_frame),
         rss=max(sample.rss for sample in sampler.samples[name]),
         p50=latency.p50 if latency is not None else 0.0,
         p99=latency.p99 if latency is not None else 0.0,
