@@ -179,7 +179,7 @@ class Settings(BaseSettings):
     )
 
     snapshot_interval: Seconds = Field(
-        default=5.0, description="Seconds between snapshots of an open response that changes"
+        default=5.0, description="Seconds between snapshots of an open response that changes, at most"
     )
     gap_timeout: Seconds = Field(
         default=2.0, description="Seconds to wait for a missing token before its loss is announced"

@@ -28,7 +28,7 @@ from processor.core.limits import Limits
 from processor.core.outflow import AskHistory, Outflow
 from processor.core.reads import ReadTimes, oldest_offset
 from processor.core.response import Cancel, Phase, Published, Raw, Response
-from processor.core.timers import Kind, Timers
+from processor.core.timers import Kind, SnapshotTimes, Timers
 from processor.core.write_queue import Batch, CommitPoint, WriteQueue
 from topics.codec import Decoder
 from topics.controls import ControlRecord, ControlsMemory
@@ -63,6 +63,7 @@ class PartitionPipeline:
     ) -> None:
         """`cancels` are those of the process, which its shell reads; without them no cancel counts."""
         self._timers = Timers()
+        self._snapshots = SnapshotTimes(limits.snapshot_interval)
         self._write_queue = WriteQueue(limits.finals, limits.ended)
         self._outflow = Outflow(self._write_queue, self._finished, limits.frame_bytes)
         known = ControlsMemory() if cancels is None else cancels
@@ -286,7 +287,7 @@ class PartitionPipeline:
         for response in self._outflow.take_changed():
             if not response.snapshot_armed and response.phase is not Phase.FINISHED:
                 response.arm_snapshot(armed=True)
-                self._timers.arm(now + self.limits.snapshot_interval, Kind.SNAPSHOT, response)
+                self._timers.arm(self._snapshots.next(now), Kind.SNAPSHOT, response)
 
     def _finished(self, response: Response, now: float) -> None:
         """Handles a response that has reached its end."""

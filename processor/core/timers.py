@@ -14,6 +14,9 @@ from processor.core.response import Response, Timed
 END_OFFSET_SECONDS = 5.0
 """Seconds after which an end offset that is not reached is read again: the log may have lost its end since."""
 
+SNAPSHOTS_TOGETHER = 16
+"""Responses whose snapshots share a time: encoding them takes about a millisecond, in which nothing else is done."""
+
 
 class Kind(Enum):
     GAP = auto()
@@ -25,6 +28,24 @@ class Kind(Enum):
 
 
 Due = tuple[float, Kind, Response]
+
+
+class SnapshotTimes:
+    """When changed responses of a partition are written: several at one time, because they share a transaction then."""
+
+    __slots__ = ("_at", "_interval", "_sharing")
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._at = float("-inf")
+        self._sharing = 0
+
+    def next(self, now: float) -> float:
+        """Returns the time for a response that changes now: after the interval, or after half of it at least."""
+        if self._sharing >= SNAPSHOTS_TOGETHER or self._at < now + self._interval / 2:
+            self._at, self._sharing = now + self._interval, 0
+        self._sharing += 1
+        return self._at
 
 
 class Timers:

@@ -35,6 +35,8 @@ log = structlog.get_logger(__name__)
 WRITE_LINGER = 0.02
 """Finals and decisions wait so long for others, to share a transaction."""
 IDLE_WAIT = 1.0
+OFFSET_ALONE = 1.25
+"""Of the snapshots' interval: an offset that moved is committed by itself then. Before, snapshots commit it with them."""
 DRAIN_CHECK = 0.02
 LANDING_SHARE = 0.7
 """Of the drain's time, for what is in flight to be answered; the rest is for the last transaction."""
@@ -275,10 +277,8 @@ class PartitionWorker:
         await self._alarm.wait(now, wait)
 
     def _wants_write(self, now: float) -> bool:
-        if self.pipeline.wants_write:
-            return True
-        due = now - self._wrote_at >= self.pipeline.limits.snapshot_interval
-        return due and self.pipeline.position > self._committed.offset
+        due = now - self._wrote_at >= OFFSET_ALONE * self.pipeline.limits.snapshot_interval
+        return self.pipeline.wants_write or (due and self.pipeline.position > self._committed.offset)
 
     async def _read_end_offset(self) -> None:
         read_at = self._clock.monotonic()

@@ -71,7 +71,7 @@ def test_values_are_read_by_their_type() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("SNAPSHOT_INTERVAL", "abc", 'must be a number, not "abc" (Seconds between snapshots of an open response that changes)'),
+        ("SNAPSHOT_INTERVAL", "abc", 'must be a number, not "abc" (Seconds between snapshots of an open response that changes, at most)'),
         ("GAP_TIMEOUT", "0", 'must be above 0, not "0" (Seconds to wait for a missing token before its loss is announced)'),
         ("IDLE_TIMEOUT", "inf", 'must be a number, not "inf" (Seconds without an event after which a response is abandoned)'),
         ("ABLY_CHANNEL_RATE", "-1", 'must be at least 0, not "-1" (Messages per second on one channel; 0 sets no limit)'),
