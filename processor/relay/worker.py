@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 WRITE_LINGER = 0.02
 """Finals and decisions wait so long for others, to share a transaction."""
-IDLE_WAIT = 1.0
+IDLE_WAIT = 2.0
 OFFSET_ALONE = 1.25
 """Of the snapshots' interval: an offset that moved is committed by itself then. Before, snapshots commit it with them."""
 DRAIN_CHECK = 0.02
@@ -263,7 +263,8 @@ class PartitionWorker:
                 return
         if pipeline.wants_end_offset:
             await self._read_end_offset()
-        await self._read_texts_back()
+        if pipeline.lacks_texts:
+            await self._read_texts_back()
         self._lanes.wake()
         if self._wants_write(now):
             await asyncio.sleep(WRITE_LINGER)
