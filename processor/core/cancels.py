@@ -18,15 +18,21 @@ class ResponseCancels:
 
     def recall(self, response: Response, now: float) -> None:
         """Applies a cancel that arrived within a minute before the start."""
-        noted = self._known.find(response.id, response.channel, now)
-        if noted is not None and _seconds_to_start(noted, response) <= REMEMBERED_SECONDS:
+        if (noted := self._first_of(response, now)) is not None:
             self.take_up(response, Cancel(noted.at, now))
 
     def recall_for_restored(self, response: Response, now: float) -> None:
         """Does the same for a response restored from its record, by the times of the records."""
-        noted = self._known.find(response.id, response.channel, now)
-        if noted is not None and (seconds := _seconds_to_start(noted, response)) <= REMEMBERED_SECONDS:
-            self.take_up(response, Cancel(noted.at, min(now, noted.at + max(0.0, seconds))))
+        if (noted := self._first_of(response, now)) is not None:
+            seconds = max(0.0, _seconds_to_start(noted, response))
+            self.take_up(response, Cancel(noted.at, min(now, noted.at + seconds)))
+
+    def _first_of(self, response: Response, now: float) -> Noted | None:
+        """Returns the first remembered cancel that came at most a minute before the start, or later."""
+        for noted in self._known.find(response.id, response.channel, now):
+            if _seconds_to_start(noted, response) <= REMEMBERED_SECONDS:
+                return noted
+        return None
 
     def take_up(self, response: Response, cancel: Cancel) -> None:
         """Applies a cancel to an open response."""

@@ -55,11 +55,12 @@ class End(msgspec.Struct, frozen=True):
 
 class Cancel(msgspec.Struct, frozen=True, gc=False):
     """A request to end the response, made at `asked_at`. Its producer has `cancel_timeout` from `since` on (monotonic
-    seconds).
+    seconds). `repeated`: another one for the same response came before it.
     """
 
     asked_at: float
     since: float
+    repeated: bool = False
 
 
 class Early(msgspec.Struct, gc=False):

@@ -93,8 +93,9 @@ class World:
 
     def cancel(self, response_id: str, channel: str, ts: int = 1_700_000_000_000) -> None:
         control = ControlRecord(ControlEvent.CANCEL, response_id, channel, ts)
+        repeated = bool(self.cancels.find(response_id, channel, self.now))
         if self.cancels.note(control, self.now, self.now):
-            self.pipeline.cancel(control, Cancel(self.now, self.now))
+            self.pipeline.cancel(control, Cancel(self.now, self.now, repeated))
 
     def crash(self) -> None:
         """What is in flight may have reached the channel or not."""
