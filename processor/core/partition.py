@@ -162,7 +162,7 @@ class PartitionPipeline:
         response = self._open.get(control.response_id)
         if response is not None and response.phase is not Phase.AWAITING_START:
             if control.concerns(response.channel):
-                self._intake.cancels.take_up(response, cancel)
+                self._intake.cancels.apply(response, control, cancel)
         elif response is None and not cancel.repeated and self._write_queue.finished.get(control.response_id):
             self._outcomes.after_end(control, cancel, self._intake.counts)
 

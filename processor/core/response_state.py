@@ -55,12 +55,15 @@ class End(msgspec.Struct, frozen=True):
 
 class Cancel(msgspec.Struct, frozen=True, gc=False):
     """A request to end the response, made at `asked_at`. Its producer has `cancel_timeout` from `since` on (monotonic
-    seconds). `repeated`: another one for the same response came before it.
+    seconds).
     """
 
     asked_at: float
     since: float
+    read_at: float
+    """When the relay read it: much later than `since` only if the relay has just started."""
     repeated: bool = False
+    """Whether another one for the same response came before it."""
 
 
 class Early(msgspec.Struct, gc=False):

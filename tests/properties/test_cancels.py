@@ -144,6 +144,28 @@ def test_a_start_long_after_its_cancel_is_another_matter() -> None:
     assert stops(world) == []
 
 
+@pytest.mark.parametrize(("before", "ends"), [(61_000, []), (59_000, ["cancelled"])])
+def test_a_cancel_that_is_read_after_the_start_it_came_before_counts_from_a_minute_before(
+    before: int, ends: list[str]
+) -> None:
+    """An owner that has just started reads the cancels of minutes, in no order with the tokens."""
+    world = world_of(start(), record(1, text="a"))
+    world.finish(1)
+    world.cancel("r0", "chat:0", ts=MS - before, age=90.0)
+    world.finish(15)
+    assert [stop["reason"] for stop in stops(world)] == ends
+
+
+def test_a_cancel_that_is_read_after_the_start_it_came_before_has_the_timeout_from_the_start() -> None:
+    world = world_of(start(), record(1, text="a"))
+    world.finish(1)
+    world.cancel("r0", "chat:0", ts=MS - 29_000, age=30.0)
+    world.finish(6)
+    assert stops(world) == []
+    world.finish(6)
+    assert [stop["reason"] for stop in stops(world)] == ["cancelled"]
+
+
 @pytest.mark.parametrize("crash", [False, True])
 @pytest.mark.parametrize("started", [False, True])
 def test_a_second_cancel_counts_where_the_first_came_too_early(started: bool, crash: bool) -> None:
