@@ -132,7 +132,7 @@ async def test_the_stop_reaches_the_producer_though_the_api_dies(
         records = await eventually(lambda: ended(lab, {"r-own"}), deadline=60, every=0.5)
         assert (records["r-own"]["reason"], records["r-own"]["tokens"]) == ("cancelled", 2)
         await eventually(lambda: counted(relay, "honoured"), deadline=30)
-        (written,) = [record async for record in lab.read(names.controls)]  # nothing of those who may not
+        (written,) = [record async for record in lab.read(names.controls)]  # the refused ones wrote none
         fields = json.loads(written.value)
         assert abs(fields.pop("ts") - written.timestamp) < 5_000
         assert (written.key, fields) == (

@@ -263,7 +263,7 @@ async def test_after_close_and_after_the_block_it_does_nothing() -> None:
 
 
 async def test_a_block_that_is_closed_before_it_was_cancelled_was_not_cancelled() -> None:
-    """`cancel` was called, and nothing was cancelled yet: what `close` stands for came first."""
+    """`cancel` was called, and nothing was cancelled yet when the stop was written."""
     async with Block() as block:
         block.scope.cancel()
         block.scope.close()
