@@ -4,8 +4,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO, ClassVar, Protocol
 
 import aiohttp
 
@@ -33,11 +34,70 @@ class ChildFailed(Fatal):
     """A child process ended by itself, or was not ready or did not end in time; the message ends with the tail of its log."""
 
 
+class Running(Protocol):
+    """A started process."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs, the negative number of the signal that ended it."""
+
+    async def wait(self) -> int: ...
+
+    def send_signal(self, number: int, /) -> None: ...
+
+
+class Launch(Protocol):
+    """Starts a command with this environment and no other.
+
+    `errors` go to `output` where they have no file; `given` is its standard input, else empty; it runs in `folder`,
+    else where this process does.
+    """
+
+    async def __call__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        output: IO[bytes],
+        *,
+        errors: IO[bytes] | None = None,
+        given: IO[bytes] | None = None,
+        folder: Path | None = None,
+    ) -> Running: ...
+
+
+async def launch(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    output: IO[bytes],
+    *,
+    errors: IO[bytes] | None = None,
+    given: IO[bytes] | None = None,
+    folder: Path | None = None,
+) -> asyncio.subprocess.Process:
+    """Starts a command as Launch says. The kernel ends it when the thread that calls this ends."""
+    return await asyncio.create_subprocess_exec(
+        *tied(),
+        *command,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL if given is None else given,
+        stdout=output,
+        stderr=errors or output,
+        cwd=folder,
+        start_new_session=True,  # Ctrl-C in a terminal is for the parent, which ends its children in order
+    )
+
+
 class Child:
     """One command, from start to end; it may be started again. `name` is what people read.
 
     `environment` is added to that of this process, without its settings of tokenstream.
     """
+
+    launch: ClassVar[Launch] = staticmethod(launch)
+    """How children are started; tests have another."""
 
     def __init__(self, name: str, *command: str, log: Path, environment: Mapping[str, str] | None = None) -> None:
         self.name = name
@@ -45,7 +105,7 @@ class Child:
         self._command = command
         base = {name: value for name, value in os.environ.items() if not name.startswith("TOKENSTREAM_")}
         self.environment = {**base, **(environment or {})}
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Running | None = None
         self._asked_to_end = False
 
     def __repr__(self) -> str:
@@ -68,18 +128,10 @@ class Child:
         return self._process.returncode
 
     async def start(self) -> None:
-        """Starts it, or starts it again. The kernel ends it when the thread that calls this ends."""
+        """Starts it, or starts it again. It ends when the thread that calls this ends, at the latest."""
         self._asked_to_end = False
         with self.log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *tied(),
-                *self._command,
-                env=self.environment,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C in a terminal is for the parent, which ends its children in order
-            )
+            self._process = await self.launch(self._command, self.environment, log)
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal. Does nothing when it is down."""

@@ -41,6 +41,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.get(item.path.relative_to(Path(__file__).parent).parts[0], len(order)))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def programs_are_forked() -> Iterator[None]:
+    """The product's programs start as forks of a process that has imported it: see `support.forks`."""
+    from devtools.children import Child
+    from support.forks import ForkServer
+
+    server = ForkServer()
+    Child.launch = server.launch
+    yield
+    server.close()
+
+
 @pytest.fixture(scope="session")
 def kafka(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> LocalKafka:
     """One broker for the whole run and all its processes: never kill, pause or stop it (see `bare_kafka`)."""

@@ -198,7 +198,7 @@ class Archive:
         except Exception as error:  # noqa: BLE001 - options may name a file that is gone for now
             return error
         try:
-            await stream.start()
+            await _start(stream)
             self._stream, self._kafka_trouble = stream, None
             return await self._until_failed(stream, credentials)
         except Exception as error:  # noqa: BLE001 - whatever Faust raises, the answer is a new app
@@ -317,11 +317,23 @@ class Archive:
             await asyncio.sleep(LAG_SECONDS)
 
 
-async def _stop(stream: ArchiveStream) -> None:
+async def _start(stream: ArchiveStream) -> None:
+    """Starts it in a task of its own: Faust may go on as if nothing were where it is cancelled."""
+    starting = asyncio.ensure_future(stream.start())
     try:
-        async with asyncio.timeout(STOP_SECONDS):
-            await stream.stop()
-    except TimeoutError:
+        await asyncio.wait({starting})
+        starting.result()
+    finally:
+        starting.cancel()
+        await asyncio.wait({starting}, timeout=STOP_SECONDS)  # it is stopped once it does no more
+
+
+async def _stop(stream: ArchiveStream) -> None:
+    """Returns after STOP_SECONDS at the latest. In a task of its own, as `_start`."""
+    stopping = asyncio.ensure_future(stream.stop())
+    done, _ = await asyncio.wait({stopping}, timeout=STOP_SECONDS)
+    if not done:
+        stopping.cancel()
         log.warning("archive_stop_timed_out")
-    except Exception as error:  # noqa: BLE001 - it is being thrown away
+    elif (error := stopping.exception()) is not None:  # it is being thrown away
         log.warning("archive_stop_failed", error=describe(error))

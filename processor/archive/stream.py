@@ -7,6 +7,7 @@
 * It reads uncommitted records, and lacks some of aiokafka's settings: the consumer is created here.
 * It crashes on a failed commit; here the next commit tries again.
 * It creates unneeded directories, a leader topic and a producer: all are disabled.
+* Its thread may never end: see `processor.archive.consumer_thread`.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from processor.archive.batch import Arrival
+from processor.archive.consumer_thread import EndingThread
 from processor.errors import TokenstreamError, TopicsUnfit
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.record_batches import SafeConsumer, Trouble, Unreadable, report_trouble, report_unreadable
@@ -111,7 +113,7 @@ def _log_trouble(trouble: Trouble) -> None:
     report_trouble(log.error, trouble, advice)
 
 
-class ConsumerThread(driver.AIOKafkaConsumerThread):
+class ConsumerThread(EndingThread):
     def _start_thread(self) -> None:
         """`start()` has raised the error that ends the thread, or the app has crashed with it. Raised here it would
         only be printed.

@@ -2,30 +2,52 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
+import signal
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
+
+from devtools.children import Child
 
 
 async def run_command(
     *command: str, environment: Mapping[str, str], within: float = 60, cwd: Path | None = None, given: str = ""
-) -> tuple[int | None, str]:
+) -> tuple[int, str]:
     """Returns the exit code and what was printed, errors included. `environment` adds to ours; `given` is the standard input.
 
     Kills the command after `within` seconds: TimeoutError.
     """
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=cwd,
-        env=os.environ | environment,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        async with asyncio.timeout(within):
-            printed, _ = await process.communicate(given.encode())
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode, printed.decode()
+    with tempfile.TemporaryFile() as output:
+        code = await run_into(command, os.environ | environment, output, output, within=within, folder=cwd, given=given)
+        return code, text(output)
+
+
+async def run_into(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    output: IO[bytes],
+    errors: IO[bytes],
+    *,
+    within: float,
+    given: str = "",
+    folder: Path | None = None,
+) -> int:
+    """Returns the exit code. As `run_command`, into these files."""
+    with tempfile.TemporaryFile() as entered:
+        entered.write(given.encode())
+        entered.seek(0)
+        process = await Child.launch(command, environment, output, errors=errors, given=entered, folder=folder)
+        try:
+            async with asyncio.timeout(within):
+                return await process.wait()
+        finally:
+            if process.returncode is None:
+                process.send_signal(signal.SIGKILL)
+                await process.wait()
+
+
+def text(file: IO[bytes]) -> str:
+    """Returns all that is in a file."""
+    file.seek(0)
+    return file.read().decode()

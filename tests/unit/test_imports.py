@@ -22,6 +22,7 @@ HOMES = {
         "topics/token_provider.py",
         "topics/bounded_fetches.py",
         "processor/archive/stream.py",  # Faust's client is this one
+        "processor/archive/consumer_thread.py",
     ),
     "aiohttp": (
         "processor/api/",

@@ -1,14 +1,15 @@
 """Runs the command line as people do: a process of its own, with settings in its environment."""
 
-import asyncio
 import json
+import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from devtools.deployment import kafka_settings
-from devtools.process import prefixed
-from devtools.terminal import start
+from devtools.process import PROGRAM, prefixed
+from support.commands import run_into, text
 from topics.specs import TopicNames
 
 
@@ -29,13 +30,9 @@ def kafka_environment(bootstrap: str, names: TopicNames) -> dict[str, str]:
 
 
 async def tokenstream(*arguments: str, environment: Mapping[str, str], given: str = "", deadline: float = 40.0) -> Done:
-    process = await start(*arguments, environment=environment)
-    try:
-        async with asyncio.timeout(deadline):
-            out, err = await process.communicate(given.encode())
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert "Traceback" not in err.decode(), err.decode()
-    return Done(process.returncode or 0, out.decode(), err.decode())
+    base = {name: value for name, value in os.environ.items() if not name.startswith("TOKENSTREAM_")}
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        code = await run_into((*PROGRAM, *arguments), {**base, **environment}, out, err, within=deadline, given=given)
+        done = Done(code, text(out), text(err))
+    assert "Traceback" not in done.err, done.err
+    return done
