@@ -52,12 +52,13 @@ class Scope:
             raise asyncio.CancelledError
 
     def close(self) -> None:
-        """Stops cancelling. `leave` still reverts a delivered cancellation."""
+        """Stops cancelling. `leave` still reverts a delivered cancellation; one that was not delivered never was."""
         if self._delivery is not None:
             self._delivery.cancel()
             self._delivery = None
-        if not self._requests:
+        if self._task is not None and not self._requests:
             self._task = None
+            self.cancelled = False
 
     def leave(self, error: BaseException | None) -> bool:
         """Returns True if `error`, which ends the block, must be absorbed. Called once, by the task that entered."""

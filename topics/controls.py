@@ -23,7 +23,7 @@ REMEMBERED_SECONDS: Final = 60.0
 long ago.
 """
 REMEMBERED_CONTROLS: Final = 100_000
-"""The maximum number of controls that a consumer remembers; above it the oldest is forgotten."""
+"""The maximum number of responses whose controls a consumer remembers; above it the oldest is forgotten."""
 
 
 class ControlEvent(StrEnum):
@@ -82,6 +82,10 @@ def encode_control(record: ControlRecord) -> bytes:
     return orjson.dumps(given | {"reason": record.reason})
 
 
+_Key = tuple[str, str | None]
+"""Response id and channel."""
+
+
 class Noted(msgspec.Struct, frozen=True, gc=False):
     """A control, and the moment (seconds, of the caller's clock) when it was written."""
 
@@ -92,7 +96,9 @@ class Noted(msgspec.Struct, frozen=True, gc=False):
 class ControlsMemory:
     """Remembers the controls of the last `seconds`, for responses that start after their cancel.
 
-    Remembers at most `most` controls: above that the oldest is forgotten. Moments are arguments, in any order.
+    Of the cancels of one response it remembers the first and the last: a start counts from the last one before it,
+    and the first one sets the time for an end. It remembers the controls of at most `most` responses: above that
+    the oldest are forgotten. Moments are arguments, in any order.
     """
 
     __slots__ = ("_most", "_noted", "_seconds")
@@ -100,31 +106,34 @@ class ControlsMemory:
     def __init__(self, seconds: float = REMEMBERED_SECONDS, most: int = REMEMBERED_CONTROLS) -> None:
         self._seconds = seconds
         self._most = most
-        self._noted: OrderedDict[tuple[str, str | None], Noted] = OrderedDict()
+        self._noted: OrderedDict[_Key, tuple[Noted, ...]] = OrderedDict()
+        """One control, or the first and the last one."""
 
     def note(self, control: ControlRecord, at: float, now: float) -> bool:
-        """Returns whether the control is new: of equal ones, the first remembered one counts."""
+        """Returns whether the control is new: a record that is read a second time, or too old, is not."""
         self._forget(now)
         key = (control.response_id, control.channel)
-        known = self._noted.get(key)
-        if now - at > self._seconds or (known is not None and now - known.at <= self._seconds):
+        known = self._remembered(key, now)
+        if now - at > self._seconds or any(each.control.ts == control.ts for each in known):
             return False
-        self._noted[key] = Noted(control, at)
+        ordered = sorted((*known, Noted(control, at)), key=lambda each: each.at)
+        self._noted[key] = (ordered[0], *ordered[1:][-1:])
         self._noted.move_to_end(key)
         if len(self._noted) > self._most:
             self._noted.popitem(last=False)
         return True
 
-    def find(self, response_id: str, channel: str, now: float) -> Noted | None:
-        """Returns the control that counts for a response of that channel, if one is remembered."""
-        for key in ((response_id, channel), (response_id, None)):
-            noted = self._noted.get(key)
-            if noted is not None and now - noted.at <= self._seconds:
-                return noted
-        return None
+    def find(self, response_id: str, channel: str | None, now: float) -> tuple[Noted, ...]:
+        """Returns the controls that count for a response of that channel, the oldest of each kind first."""
+        found = self._remembered((response_id, channel), now)
+        return found if channel is None else (*found, *self._remembered((response_id, None), now))
+
+    def _remembered(self, key: _Key, now: float) -> tuple[Noted, ...]:
+        noted = self._noted.get(key)
+        return () if noted is None else tuple(each for each in noted if now - each.at <= self._seconds)
 
     def _forget(self, now: float) -> None:
-        while self._noted and now - next(iter(self._noted.values())).at > self._seconds:
+        while self._noted and now - next(iter(self._noted.values()))[-1].at > self._seconds:
             self._noted.popitem(last=False)
 
     def __len__(self) -> int:

@@ -182,7 +182,7 @@ class TokenProducer:
     def _opened(self, response: "ResponseWriter") -> bool:
         """Registers the response for controls. Returns True if it was already cancelled."""
         self._open.setdefault(response.response_id, set()).add(response)
-        return self._memory.find(response.response_id, response.channel, time.monotonic()) is not None
+        return bool(self._memory.find(response.response_id, response.channel, time.monotonic()))
 
     def _left(self, response: "ResponseWriter") -> None:
         writers = self._open.get(response.response_id, set())

@@ -158,13 +158,13 @@ class PartitionPipeline:
     def cancel(self, control: ControlRecord, cancel: Cancel) -> None:
         """Applies a cancel that is new to the process and in its memory.
 
-        Without a stop within `cancel_timeout` the response ends as `cancelled`.
+        Without a stop within `cancel_timeout` after the first cancel the response ends as `cancelled`.
         """
         response = self._open.get(control.response_id)
         if response is not None and response.phase is not Phase.AWAITING_START:
             if control.concerns(response.channel):
-                self._intake.cancels.take_up(response, cancel)
-        elif response is None and self._write_queue.finished.get(control.response_id) is not None:
+                self._intake.cancels.apply(response, control, cancel)
+        elif response is None and not cancel.repeated and self._write_queue.finished.get(control.response_id):
             self._outcomes.after_end(control, cancel, self._intake.counts)
 
     # Input: time

@@ -60,6 +60,10 @@ class Cancel(msgspec.Struct, frozen=True, gc=False):
 
     asked_at: float
     since: float
+    read_at: float
+    """When the relay read it: much later than `since` only if the relay has just started."""
+    repeated: bool = False
+    """Whether another one for the same response came before it."""
 
 
 class Early(msgspec.Struct, gc=False):

@@ -72,9 +72,10 @@ class RelayControls:
         if control.event is not ControlEvent.CANCEL:
             return
         now = self._clock.monotonic()
+        repeated = bool(self.memory.find(control.response_id, control.channel, now))
         if self.memory.note(control, now - age, now):
             waited = self._clock.wall() - (control.ts or 0) / 1000
-            cancel = Cancel(now - max(age, waited, 0.0), now - age)
+            cancel = Cancel(now - max(age, waited, 0.0), now - age, now, repeated)
             for worker in self._workers():
                 worker.cancel(control, cancel)
 

@@ -132,7 +132,13 @@ async def test_the_stop_reaches_the_producer_though_the_api_dies(
         records = await eventually(lambda: ended(lab, {"r-own"}), deadline=60, every=0.5)
         assert (records["r-own"]["reason"], records["r-own"]["tokens"]) == ("cancelled", 2)
         await eventually(lambda: counted(relay, "honoured"), deadline=30)
-        assert not [record async for record in lab.read(names.controls) if b"other" in (record.value or b"")]
+        (written,) = [record async for record in lab.read(names.controls)]  # the refused ones wrote none
+        fields = json.loads(written.value)
+        assert abs(fields.pop("ts") - written.timestamp) < 5_000
+        assert (written.key, fields) == (
+            b"r-own",
+            {"v": 1, "event": "cancel", "responseId": "r-own", "channel": "chat:1", "reason": None},
+        )
 
 
 async def counted(relay: TokenstreamProcess, outcome: str) -> bool:
@@ -152,8 +158,17 @@ async def test_a_producer_that_reads_no_controls_is_closed_and_its_later_tokens_
             record = await forced_end(lab, "r-deaf")
             await eventually(lambda: lab.dead_letters("r-deaf"), deadline=60, every=0.5)
         await eventually(lambda: counted(relay, "forced"), deadline=30)  # counts are published a few times a second
-        letters = await lab.dead_letters("r-deaf")
-        assert min(letter["seq"] for letter in letters) == record["seq"], "the stop's number is no token's"
+        assert await reasons(lab, "r-deaf") == {"late"}
+        late = {letter["seq"] for letter in await lab.dead_letters("r-deaf")}
+        assert late == set(range(record["seq"], record["seq"] + len(late))), "the stop's number is no token's"
+
+
+async def reasons(lab: Lab, response_id: str) -> set[str]:
+    """Of the dead letters of a response."""
+    letters = [
+        each async for each in lab.read(lab.names.dead_letters) if json.loads(each.value)["responseId"] == response_id
+    ]
+    return {dict(letter.headers)["tokenstream-reason"].decode() for letter in letters}
 
 
 @pytest.mark.parametrize("after", [0.0, CANCEL_TIMEOUT])

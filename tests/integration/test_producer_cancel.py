@@ -75,6 +75,33 @@ async def test_a_cancel_that_came_before_the_start_ends_it_at_once(kafka: LocalK
     assert [(record.event, record.reason) for record in found] == [("start", None), ("stop", "cancelled")]
 
 
+async def test_a_response_that_is_cancelled_again_before_its_start_ends_a_minute_after_that(
+    kafka: LocalKafka, topic_names: TopicNames
+) -> None:
+    now = time.time_ns() // 1_000_000
+    await send(kafka, topic_names.controls, cancel("r-twice"), timestamp_ms=now - 55_000)
+    await send(kafka, topic_names.controls, cancel("r-twice"), timestamp_ms=now)
+    async with producing(kafka, topic_names) as producer:
+        await eventually(lambda: len(producer._memory.find("r-twice", "chat:1", time.monotonic())) == 2)
+        await eventually(lambda: len(producer._memory.find("r-twice", "chat:1", time.monotonic())) == 1, deadline=30)
+        async with producer.response("chat:1", response_id="r-twice") as response:
+            await response.token("never")
+        assert response.cancelled
+
+
+async def test_cancels_of_every_partition_are_obeyed(kafka: LocalKafka, topic_names: TopicNames) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap) as raw, producing(kafka, topic_names) as producer:
+        partitions = sorted(await raw.partitions_for(topic_names.controls))
+        assert len(partitions) == 4
+        for partition in partitions:
+            async with producer.response("chat:1") as response:
+                value = encode_control(cancel(response.response_id))
+                await raw.send_and_wait(topic_names.controls, value, partition=partition)
+                async with asyncio.timeout(30):
+                    await asyncio.Event().wait()
+            assert response.cancelled, f"by a record on partition {partition}"
+
+
 async def test_old_cancels_those_of_other_channels_and_nonsense_are_ignored(
     kafka: LocalKafka, topic_names: TopicNames
 ) -> None:

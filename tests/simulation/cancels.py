@@ -16,8 +16,16 @@ from topics.controls import ControlRecord, decode_control, encode_control
 from topics.limits import Invalid
 
 CANCEL_TIMEOUT = 3.0
+TOO_EARLY = (65.0, 160.0)
+"""Seconds before the start, of a cancel that has no effect."""
+TWICE = 4.0
+"""Seconds after the first cancel until which a second one comes."""
+BEFORE_START = ((0.1, 5.0), (5.0, 30.0))
+"""The same of one that counts. Those before the world began are read by relays that start."""
 FIT = {"duplicate", "reordered", "split_pair", "unnumbered"}
 ELSEWHERE = "chat:elsewhere"
+CONNECTS = 2.0
+"""Seconds at most until a relay reads controls; it may read tokens before."""
 GOES_ON = 14.0
 """Seconds after the end of the last fault and after the cancel for which a producer that ignores its cancel goes on."""
 
@@ -25,7 +33,7 @@ GOES_ON = 14.0
 
 
 def draw_cancels(random: Random, plan: Plan) -> Plan:
-    """Of some responses, at any moment. Their producers obey or ignore it, or it is for another channel."""
+    """Of some responses, at any moment. Their producers obey or ignore it, or it is for another channel, or too early."""
     if any(fault.kind == "clock_jump" for fault in plan.faults):
         return plan  # the time between a cancel and its start is then undetermined
     plan = replace(plan, limits=replace(plan.limits, cancel_timeout=CANCEL_TIMEOUT))
@@ -44,23 +52,31 @@ def _is_fit(plan: Plan, response: ResponsePlan) -> bool:
 
 def _cancelled(random: Random, plan: Plan, response: ResponsePlan) -> tuple[ResponsePlan, list[Cancel]]:
     first, last = min(each.at for each in response.records), max(each.at for each in response.records)
-    kind = random.choice(("obeyed", "ignored", "ignored", "elsewhere", "after"))
+    kind = random.choice(("obeyed", "ignored", "ignored", "elsewhere", "after", "early"))
     at = random.uniform(first, last)
     tags = {f"cancel_{kind}"}
     if kind == "after":
         at = last + random.uniform(0.1, 3.0)
+    elif kind == "early":
+        at = first - random.uniform(*TOO_EARLY)
     elif random.random() < 0.3:
-        at = max(0.1, first - random.uniform(0.1, 5.0))
+        at = first - random.uniform(*random.choice(BEFORE_START))
         tags.add("cancel_before_start")
     channel = ELSEWHERE if kind == "elsewhere" else response.channel
     cancels = [Cancel(at, response.response_id, channel)]
     if random.random() < 0.3:
-        cancels.append(Cancel(at + random.uniform(0.0, 4.0), response.response_id, channel))
+        cancels.append(Cancel(at + random.uniform(0.0, TWICE), response.response_id, channel))
         tags.add("cancel_twice")
+    if kind in {"obeyed", "ignored"} and random.random() < 0.2:
+        cancels.insert(0, Cancel(first - random.uniform(*TOO_EARLY), response.response_id, channel))
+        tags.add("cancel_early_too")
     if kind == "obeyed":
         response = _stopped(response, at + random.uniform(0.01, 1.0))
-    elif kind in {"ignored", "elsewhere"}:
+    elif kind in {"ignored", "elsewhere", "early"}:
         response = _going_on(response, max(plan.faults_over, at) + GOES_ON)
+    response = _with_gap(random, response, at)
+    if kind == "ignored":
+        response = _with_gap(random, response, max(at, first) + CANCEL_TIMEOUT - random.uniform(0.0, 1.0))
     return replace(response, perturbed=response.perturbed | tags), cancels
 
 
@@ -91,6 +107,19 @@ def _going_on(response: ResponsePlan, until: float) -> ResponsePlan:
     end = {"event": "stop", "responseId": response.response_id, "reason": "stop"}
     records.append(_record(stop[0], end, seq, at + 0.1, response))
     return replace(response, records=tuple(records))
+
+
+def _with_gap(random: Random, response: ResponsePlan, at: float) -> ResponsePlan:
+    """Of some responses a token never comes, so that its successor waits for it at this moment."""
+    if "unnumbered" in response.perturbed or random.random() < 0.6:
+        return response
+    events = _events(response)
+    waits = [seq for seq, (record, event) in enumerate(events) if record.at <= at and event["event"] == "token"]
+    if not waits or waits[-1] < 2 or events[waits[-1] - 1][1]["event"] != "token":
+        return response
+    lost = waits[-1] - 1
+    records = tuple(record for record in response.records if record.truth.seq != lost)
+    return replace(response, records=records, lost=response.lost | {lost})
 
 
 def _record(like: Produce, event: Mapping[str, object], seq: int, at: float, response: ResponsePlan) -> Produce:
@@ -139,6 +168,7 @@ class SimControlsSource:
 
     async def run(self) -> NoReturn:
         log = self._brokers.controls
+        await asyncio.sleep(self._random.uniform(0.0, CONNECTS))
         position, backlog = 0, len(log.entries)
         while True:
             while self._network.brokers_cut or self._brokers.gone:
@@ -174,5 +204,7 @@ class SimControlsSink:
         write_control(self._brokers, record)
 
 
-def write_control(brokers: Brokers, record: ControlRecord) -> None:
-    brokers.controls.append(encode_control(record), record.response_id.encode(), brokers.wall_ms(), None, ())
+def write_control(brokers: Brokers, record: ControlRecord, ago_ms: int = 0) -> None:
+    """`ago_ms` is above 0 if it was written before the world began."""
+    at = brokers.wall_ms() - ago_ms
+    brokers.controls.append(encode_control(record), record.response_id.encode(), at, None, ())

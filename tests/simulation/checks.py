@@ -14,7 +14,7 @@ from typing import Any
 from devtools.judge.frames import check
 from processor.reader.frames import Message, sha256_of, utf16_length
 from simulation.coverage import Coverage
-from simulation.fates import check_cancel, check_final, outrun
+from simulation.fates import check_cancel, check_final, check_moment, check_notices, outrun
 from simulation.known import RELAY_ENDS, Durable, Shown, Violation, demand
 from simulation.log import Brokers, Log, LogRecord, Transaction
 from simulation.plan import Plan, Truth
@@ -172,6 +172,8 @@ class Judge:
         if relay_made:
             self._coverage.fault("cancel_forced")
             demand(record["error"] is None, f"a cancelled response has an error: {where}")
+        if check_moment(self._plan, durable, self._now()):
+            self._coverage.fault("cancel_gives_up_gap")
         self._check_decisions(durable, record, where)
         self._check_shown(record, where)
         demand(len(entry.value or b"") <= self._plan.limits.response + 1024, f"over MAX_RESPONSE_BYTES: {where}")
@@ -373,9 +375,7 @@ class Judge:
         for _ in told:
             self._coverage.fault("notice")
         away = any(fault.kind.startswith(("kafka", "brokers")) for fault in self._plan.faults)
-        for response_id, durable in self.durable.items():
-            if durable.record["reason"] in {"abandoned", "too_large", "unpublishable"} and not away:
-                demand(response_id in told, f"nobody was told that {response_id} ended {durable.record['reason']}")
+        check_notices(told - self.second_lives.keys(), self.durable, complete=not away)
 
     def _check_channel(self, channel: str, produced: dict[str, dict[str, str]], *, perfect: bool) -> None:
         second = set(map(id, self._of_second_lives))

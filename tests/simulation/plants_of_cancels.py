@@ -2,6 +2,7 @@
 
 from simulation.plants import Plant
 
+_CANCELS = "processor.core.cancels"
 _INTAKE = "processor.core.intake"
 _PIPELINE = "processor.core.partition"
 _RESPONSE = "processor.core.response"
@@ -94,6 +95,73 @@ PLANTS = (
         100,
         "processor.relay.worker",
         (("            self._parts.controls.notify(batch.unwanted)\n", ""),),
+        with_cancels=True,
+    ),
+    Plant(
+        "tells producers of cancels",
+        100,
+        "processor.core.write_queue",
+        (
+            (
+                "EndReason.TOO_LARGE, EndReason.UNPUBLISHABLE})",
+                "EndReason.TOO_LARGE, EndReason.UNPUBLISHABLE, EndReason.CANCELLED})",
+            ),
+        ),
+        with_cancels=True,
+    ),
+    Plant(
+        "gives no time to stop",
+        60,
+        _CANCELS,
+        (("arm(cancel.since + self._limits.cancel_timeout,", "arm(cancel.since,"),),
+        with_cancels=True,
+    ),
+    Plant(
+        "counts the time to stop from before the start",
+        300,
+        _CANCELS,
+        (
+            ("Cancel(noted.at, now, now)", "Cancel(noted.at, noted.at, now)"),
+            ("since=min(cancel.read_at, started)", "since=cancel.since"),
+        ),
+        with_cancels=True,
+    ),
+    Plant(
+        "remembers cancels for ever",
+        100,
+        _CANCELS,
+        (("    return _seconds_to_start(control, response) <= REMEMBERED_SECONDS\n", "    return True\n"),),
+        with_cancels=True,
+    ),
+    Plant(
+        "remembers the first cancel alone",
+        300,
+        "topics.controls",
+        (
+            (
+                "any(each.control.ts == control.ts for each in known)",
+                "known",
+            ),
+        ),
+        with_cancels=True,
+    ),
+    Plant(
+        "gives a cancelled response an error",
+        60,
+        "processor.core.response_intake",
+        (
+            (
+                'self.error = None if end.reason == EndReason.CANCELLED else {"code": end.reason}',
+                'self.error = {"code": end.reason}',
+            ),
+        ),
+        with_cancels=True,
+    ),
+    Plant(
+        "takes up what came long before the start",
+        400,
+        _CANCELS,
+        (("REMEMBERED_SECONDS or _counts(control, response):", "REMEMBERED_SECONDS or control:"),),
         with_cancels=True,
     ),
 )

@@ -171,7 +171,10 @@ class World:
             self.coverage.fault("invalid_record")
             self._write_at(record.at, partial(self._append, record, open_transactions))
         for cancel in self.plan.cancels:
-            self._write_at(cancel.at, partial(self._cancel, cancel))
+            if cancel.at > 0:
+                self._write_at(cancel.at, partial(self._cancel, cancel))
+            else:
+                self._cancel(cancel)
         for number, transaction in self.plan.transactions.items():
             self._write_at(transaction.at + 1e-6, partial(self._mark, number, transaction.commit, open_transactions))
 
@@ -195,8 +198,19 @@ class World:
         self.judge.produced.add(record.partition, offset, record.truth)
 
     def _cancel(self, cancel: Cancel) -> None:
-        record = ControlRecord(ControlEvent.CANCEL, cancel.response_id, cancel.channel, self.clock.wall_ms())
-        write_control(self.brokers, record)
+        ago_ms = max(0, int(-1000 * cancel.at))
+        at = self.clock.wall_ms() - ago_ms
+        write_control(self.brokers, ControlRecord(ControlEvent.CANCEL, cancel.response_id, cancel.channel, at), ago_ms)
+        self._note_moment(cancel)
+
+    def _note_moment(self, cancel: Cancel) -> None:
+        """Counts what a cancel meets."""
+        workers = [worker for process in self.alive for worker in process.workers]
+        if any(worker.state is WorkerState.TAKING_OVER for worker in workers):
+            self.coverage.fault("cancel_in_takeover")
+        known = [worker.pipeline._open.get(cancel.response_id) for worker in workers]
+        if any(response is not None and response.gap_since is not None for response in known):
+            self.coverage.fault("cancel_in_gap")
 
     def _mark(self, number: int, commit: bool, transactions: dict[int, Transaction]) -> None:
         transaction = transactions.get(number)

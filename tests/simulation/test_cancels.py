@@ -2,7 +2,7 @@
 
 from random import Random
 
-from simulation.cancels import CANCEL_TIMEOUT, GOES_ON, draw_cancels
+from simulation.cancels import CANCEL_TIMEOUT, GOES_ON, TOO_EARLY, TWICE, draw_cancels
 from simulation.plan import make_plan
 
 
@@ -14,8 +14,9 @@ def test_a_producer_that_obeys_stops_in_time() -> None:
         for response in plan.responses:
             if "cancel_obeyed" not in response.perturbed:
                 continue
-            asked = min(cancel.at for cancel in plan.cancels if cancel.response_id == response.response_id)
             started = min(record.at for record in response.records if record.truth.event == "start")
+            cancels = [cancel.at for cancel in plan.cancels if cancel.response_id == response.response_id]
+            asked = min(at for at in cancels if at > started - TOO_EARLY[0])
             stopped = min(record.at for record in response.records if record.truth.event == "stop")
             assert stopped < max(asked, started) + CANCEL_TIMEOUT / 2, f"seed {seed}: {response.response_id}"
             seen += 1
@@ -30,7 +31,7 @@ def test_a_producer_that_ignores_its_cancel_goes_on_for_long() -> None:
         for response in plan.responses:
             if "cancel_ignored" not in response.perturbed:
                 continue
-            asked = min(cancel.at for cancel in plan.cancels if cancel.response_id == response.response_id)
+            asked = max(cancel.at for cancel in plan.cancels if cancel.response_id == response.response_id) - TWICE
             last = max(record.at for record in response.records)
             assert last > max([asked, *(fault.at + fault.length for fault in plan.faults)]) + GOES_ON, (
                 f"seed {seed}: {response.response_id}"

@@ -91,10 +91,12 @@ class World:
         self.active.clear()
         self.plant(self.pipeline)
 
-    def cancel(self, response_id: str, channel: str, ts: int = 1_700_000_000_000) -> None:
-        control = ControlRecord(ControlEvent.CANCEL, response_id, channel, ts)
-        if self.cancels.note(control, self.now, self.now):
-            self.pipeline.cancel(control, Cancel(self.now, self.now))
+    def cancel(self, response_id: str, channel: str, ts: int = 1_700_000_000_000, age: float = 0.0) -> None:
+        """`age` (seconds) is above 0 if an owner that has just started reads it."""
+        control, at = ControlRecord(ControlEvent.CANCEL, response_id, channel, ts), self.now - age
+        repeated = bool(self.cancels.find(response_id, channel, self.now))
+        if self.cancels.note(control, at, self.now):
+            self.pipeline.cancel(control, Cancel(at, at, self.now, repeated))
 
     def crash(self) -> None:
         """What is in flight may have reached the channel or not."""

@@ -91,8 +91,24 @@ async def test_a_cancel_reaches_every_partition_once_with_its_times() -> None:
         made.apply(cancel("r-1"), 0.0)
         made.apply(cancel("r-2"), 30.0)
     assert first.taken == second.taken
-    assert first.taken == [("r-1", Cancel(999.5, 1_000.0)), ("r-2", Cancel(970.0, 970.0))]
-    assert made.memory.find("r-1", "chat:1", 1_000.0) is not None
+    assert first.taken == [
+        ("r-1", Cancel(999.5, 1_000.0, 1_000.0)),
+        ("r-2", Cancel(970.0, 970.0, 1_000.0)),
+    ]
+    assert made.memory.find("r-1", "chat:1", 1_000.0)
+
+
+@in_virtual_time
+async def test_a_second_cancel_of_a_response_reaches_every_partition_too() -> None:
+    """The first one may have come too long before the start."""
+    made, partition = controls(), Partition()
+    async with running(made, partition):
+        made.apply(cancel("r-1", ts=1_900_000), 100.0)
+        made.apply(cancel("r-1"), 0.0)
+    assert [taken for _, taken in partition.taken] == [
+        Cancel(900.0, 900.0, 1_000.0, repeated=False),
+        Cancel(999.5, 1_000.0, 1_000.0, repeated=True),
+    ]
 
 
 @in_virtual_time

@@ -262,6 +262,17 @@ async def test_after_close_and_after_the_block_it_does_nothing() -> None:
     assert not block.scope.cancelled
 
 
+async def test_a_block_that_is_closed_before_it_was_cancelled_was_not_cancelled() -> None:
+    """`cancel` was called, and nothing was cancelled yet when the stop was written."""
+    async with Block() as block:
+        block.scope.cancel()
+        block.scope.close()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert not block.scope.cancelled
+    assert not block.absorbed
+
+
 async def test_a_cancellation_that_another_task_delivers_reaches_the_task_that_entered() -> None:
     async with Block() as block:
 

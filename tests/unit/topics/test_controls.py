@@ -76,39 +76,58 @@ def test_values_that_are_null_too_large_or_nested_are_invalid() -> None:
         assert isinstance(decode_control(value), Invalid)
 
 
-def cancel(response_id: str = "r", channel: str = "c") -> ControlRecord:
-    return ControlRecord(ControlEvent.CANCEL, response_id, channel)
+def cancel(response_id: str = "r", channel: str = "c", ts: int = 0) -> ControlRecord:
+    return ControlRecord(ControlEvent.CANCEL, response_id, channel, ts)
+
+
+def moments(memory: ControlsMemory, now: float) -> list[float]:
+    return [noted.at for noted in memory.find("r", "c", now)]
 
 
 def test_a_cancel_is_remembered_for_sixty_seconds() -> None:
     memory = ControlsMemory()
     assert memory.note(cancel(), at=100.0, now=100.0)
-    assert memory.find("r", "c", 160.0) is not None
-    assert memory.find("r", "c", 160.1) is None
+    assert moments(memory, 160.0) == [100.0]
+    assert moments(memory, 160.1) == []
 
 
 def test_a_cancel_counts_only_for_its_channel() -> None:
     memory = ControlsMemory()
     memory.note(cancel(channel="mine"), 0.0, 0.0)
-    assert memory.find("r", "theirs", 1.0) is None
+    assert not memory.find("r", "theirs", 1.0)
     memory.note(cancel(channel="theirs"), 1.0, 1.0)
-    assert memory.find("r", "theirs", 1.0) is not None
+    assert memory.find("r", "theirs", 1.0)
 
 
 def test_unwanted_without_a_channel_counts_for_any() -> None:
     memory = ControlsMemory()
     memory.note(ControlRecord(ControlEvent.UNWANTED, "r"), 0.0, 0.0)
-    assert memory.find("r", "any", 1.0) is not None
+    assert memory.find("r", "any", 1.0)
 
 
-def test_a_repeated_cancel_says_nothing_new_and_keeps_the_first_moment() -> None:
+def test_a_record_that_is_read_again_says_nothing_new() -> None:
     memory = ControlsMemory()
     assert memory.note(cancel(), 10.0, 10.0)
-    assert not memory.note(cancel(), 20.0, 20.0)
-    found = memory.find("r", "c", 20.0)
-    assert found is not None
-    assert found.at == 10.0
+    assert not memory.note(cancel(), 10.5, 20.0)
+    assert moments(memory, 20.0) == [10.0]
     assert memory.note(cancel(), 75.0, 75.0), "the first is forgotten"
+
+
+def test_a_response_that_is_cancelled_again_is_remembered_for_sixty_seconds_from_then() -> None:
+    memory = ControlsMemory()
+    for second in (10, 30, 50):
+        assert memory.note(cancel(ts=second), second, second)
+    assert moments(memory, 50.0) == [10.0, 50.0]
+    assert moments(memory, 110.0) == [50.0]
+    assert not memory.note(cancel(ts=50), 50.0, 71.0), "it is read again"
+    assert moments(memory, 110.1) == []
+
+
+def test_cancels_that_are_read_in_another_order_are_remembered_alike() -> None:
+    memory = ControlsMemory()
+    for second in (30, 50, 10):
+        memory.note(cancel(ts=second), second, 50.0)
+    assert moments(memory, 50.0) == [10.0, 50.0]
 
 
 def test_what_was_written_too_long_ago_is_not_taken() -> None:
@@ -120,4 +139,4 @@ def test_above_the_bound_the_oldest_is_forgotten() -> None:
     for name in ("a", "b", "c"):
         memory.note(cancel(name), 0.0, 0.0)
     assert len(memory) == 2
-    assert [memory.find(name, "c", 0.0) is not None for name in ("a", "b", "c")] == [False, True, True]
+    assert [bool(memory.find(name, "c", 0.0)) for name in ("a", "b", "c")] == [False, True, True]
