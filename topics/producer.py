@@ -16,9 +16,10 @@ Guarantees:
 """
 
 import asyncio
+import contextlib
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
@@ -26,7 +27,6 @@ from aiokafka.errors import KafkaError
 
 from topics.cancellation import Scope
 from topics.codec import encode_token_event
-from topics.controls import REMEMBERED_SECONDS, ControlRecord, ControlsMemory
 from topics.controls_reader import ControlsReader
 from topics.delivery import Delivery, DeliveryError, RecordTooLargeError, Window, uncancelled
 from topics.limits import (
@@ -39,6 +39,7 @@ from topics.limits import (
     check_response_id,
 )
 from topics.objects import write_object
+from topics.open_blocks import Block, OpenBlocks
 from topics.records import STATUS_BY_REASON, TEXT_PART, EndReason, Event, JsonObject
 from topics.token_provider import retrying_tokens
 
@@ -105,14 +106,13 @@ class TokenProducer:
         } | kafka
         self._window = Window(max_unacknowledged, max_unacknowledged_bytes)
         self._delivery = Delivery(bootstrap_servers, topic, options, self._window, deadline)
-        self._memory = ControlsMemory()
-        self._open: dict[str, set[ResponseWriter]] = {}
+        self._blocks = OpenBlocks()
         self._controls: ControlsReader | None = None
         self._reading: asyncio.Task[NoReturn] | None = None
         if controls_topic is not None:
             client = {name: value for name, value in kafka.items() if name in _CLIENT_OPTIONS}
             client["bootstrap_servers"] = bootstrap_servers
-            self._controls = ControlsReader(lambda: client, controls_topic, self._obey)
+            self._controls = ControlsReader(lambda: client, controls_topic, self._blocks.obey)
 
     @property
     def unacknowledged(self) -> int:
@@ -153,14 +153,6 @@ class TokenProducer:
             await asyncio.wait({reading})
         return in_time
 
-    def _obey(self, control: ControlRecord, age: float) -> None:
-        now = time.monotonic()
-        self._memory.note(control, now - age, now)
-        for response in tuple(self._open.get(control.response_id, ())):
-            # A cancel that came long before the start of the response is another matter.
-            if control.concerns(response.channel) and age <= now - response.began_at + REMEMBERED_SECONDS:
-                response._scope.cancel()  # noqa: SLF001 - the two are one
-
     def response(
         self,
         channel: str,
@@ -179,16 +171,21 @@ class TokenProducer:
         _refuse(check_channel(channel))
         return ResponseWriter(self, self._delivery, channel, chosen, _object("metadata", metadata), headers)
 
-    def _opened(self, response: "ResponseWriter") -> bool:
-        """Registers the response for controls. Returns True if it was already cancelled."""
-        self._open.setdefault(response.response_id, set()).add(response)
-        return bool(self._memory.find(response.response_id, response.channel, time.monotonic()))
+    @contextlib.contextmanager
+    def cancellable(self, channel: str, response_id: str) -> Iterator[Scope]:
+        """A block for what precedes the block of a response: a cancel of the response leaves it, too.
 
-    def _left(self, response: "ResponseWriter") -> None:
-        writers = self._open.get(response.response_id, set())
-        writers.discard(response)
-        if not writers:
-            self._open.pop(response.response_id, None)
+        The cancellation ends there, and `cancelled` is true.
+        """
+        block = Block(response_id, channel)
+        self._blocks.enter(block)
+        try:
+            yield block.scope
+        except BaseException as error:
+            if not self._blocks.leave(block, error):
+                raise
+        else:
+            self._blocks.leave(block, None)
 
 
 class ResponseWriter:
@@ -227,9 +224,8 @@ class ResponseWriter:
         self._settled = asyncio.Event()
         self._failure: DeliveryError | None = None
         self._refused_stop: _RefusedStop | None = None
-        self._scope = Scope()
-        self.began_at = 0.0
-        """When its block was entered, in monotonic seconds."""
+        self._block = Block(response_id, channel)
+        self._scope = self._block.scope
 
     @property
     def cancelled(self) -> bool:
@@ -242,11 +238,9 @@ class ResponseWriter:
     async def __aenter__(self) -> Self:
         if self.seq:
             raise RuntimeError(f"response {self.response_id} was begun before: make a new one")
-        self.began_at = time.monotonic()
+        self._block.began_at = time.monotonic()
         await self._write(Event.START, channel=self.channel, metadata=self._metadata)
-        self._scope.enter()
-        if self._producer._opened(self):  # noqa: SLF001 - the two are one
-            self._scope.cancel()
+        self._producer._blocks.enter(self._block)  # noqa: SLF001 - the two are one
         return self
 
     async def token(
@@ -288,8 +282,7 @@ class ResponseWriter:
         self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> bool:
         """Raises DeliveryError if a record was not acknowledged, unless another exception is already propagating."""
-        self._producer._left(self)  # noqa: SLF001 - the two are one
-        absorbed = self._scope.leave(error)
+        absorbed = self._producer._blocks.leave(self._block, error)  # noqa: SLF001 - the two are one
         failure = await uncancelled(self._finish(error))
         if failure is not None and (error is None or absorbed):
             raise failure

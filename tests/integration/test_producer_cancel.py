@@ -67,7 +67,7 @@ async def test_a_cancel_leaves_the_block_and_writes_the_stop(kafka: LocalKafka, 
 async def test_a_cancel_that_came_before_the_start_ends_it_at_once(kafka: LocalKafka, topic_names: TopicNames) -> None:
     await send(kafka, topic_names.controls, cancel("r-early"))
     async with producing(kafka, topic_names) as producer:
-        await eventually(lambda: len(producer._memory))
+        await eventually(lambda: len(producer._blocks.memory))
         async with producer.response("chat:1", response_id="r-early") as response:
             await response.token("never")
         assert response.cancelled
@@ -82,8 +82,10 @@ async def test_a_response_that_is_cancelled_again_before_its_start_ends_a_minute
     await send(kafka, topic_names.controls, cancel("r-twice"), timestamp_ms=now - 55_000)
     await send(kafka, topic_names.controls, cancel("r-twice"), timestamp_ms=now)
     async with producing(kafka, topic_names) as producer:
-        await eventually(lambda: len(producer._memory.find("r-twice", "chat:1", time.monotonic())) == 2)
-        await eventually(lambda: len(producer._memory.find("r-twice", "chat:1", time.monotonic())) == 1, deadline=30)
+        await eventually(lambda: len(producer._blocks.memory.find("r-twice", "chat:1", time.monotonic())) == 2)
+        await eventually(
+            lambda: len(producer._blocks.memory.find("r-twice", "chat:1", time.monotonic())) == 1, deadline=30
+        )
         async with producer.response("chat:1", response_id="r-twice") as response:
             await response.token("never")
         assert response.cancelled
@@ -201,11 +203,11 @@ async def test_a_cancel_that_was_missed_for_minutes_counts_only_from_a_minute_be
 ) -> None:
     async with TokenProducer(kafka.bootstrap, topic_names.tokens, controls_topic=None) as producer:
         async with producer.response("chat:1") as response:
-            producer._obey(cancel(response.response_id), 61.0)
+            producer._blocks.obey(cancel(response.response_id), 61.0)
             await asyncio.sleep(0)
             assert not response.cancelled
-            response.began_at -= 120
-            producer._obey(cancel(response.response_id), 100.0)
+            response._block.began_at -= 120
+            producer._blocks.obey(cancel(response.response_id), 100.0)
             await asyncio.Event().wait()
         assert response.cancelled
 

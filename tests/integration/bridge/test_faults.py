@@ -203,6 +203,32 @@ async def test_a_cancel_in_the_controls_topic_reaches_the_model_server(
         answer.close()
 
 
+@pytest.mark.parametrize("mode", ["stream", "whole", "detach"])
+@pytest.mark.parametrize("before", [False, True])
+async def test_a_cancel_before_the_first_token_reaches_the_model_server(
+    kafka: LocalKafka, topic_names: TopicNames, mode: str, before: bool
+) -> None:
+    """The response has no start then, and ends with its start, for those who wait for it."""
+    control = encode_control(ControlRecord(ControlEvent.CANCEL, "r-1", "chat:1", time.time_ns() // 1_000_000))
+    headers = WITH_ID | ({"x-tokenstream-mode": "detach"} if mode == "detach" else {})
+    async with bridge_world(kafka, topic_names.tokens, controls=topic_names.controls) as world:
+        await eventually(lambda: world.link.controls_trouble() is None, deadline=30)
+        async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap) as producer:
+            if before:
+                await producer.send_and_wait(topic_names.controls, control, key=b"r-1")
+                await asyncio.sleep(0.5)  # until it is read
+            asking = asyncio.create_task(world.ask("silent", stream=mode == "stream", headers=headers).__aenter__())
+            if not before:
+                await eventually(lambda: world.model.generating == 1)
+                await producer.send_and_wait(topic_names.controls, control, key=b"r-1")
+        answer = await asking
+        records = await world.ended("r-1")
+        assert [(each.event, each.reason) for each in records] == [("start", None), ("stop", "cancelled")]
+        await eventually(lambda: not world.model.generating)
+        assert answer.status == (202 if mode == "detach" and not before else 409)
+        answer.close()
+
+
 # Kafka
 
 
