@@ -46,7 +46,7 @@ class Forked:
 
 
 class ForkServer:
-    """Starts programs as `Launch` says: by the server, which starts with the first; others by themselves."""
+    """Starts programs as `Launch` describes: by the server, which starts with the first; others by themselves."""
 
     def __init__(self) -> None:
         self._requests: socket.socket | None = None
