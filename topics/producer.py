@@ -173,9 +173,11 @@ class TokenProducer:
 
     @contextlib.contextmanager
     def cancellable(self, channel: str, response_id: str) -> Iterator[Scope]:
-        """A block for what precedes the block of a response: a cancel of the response leaves it, too.
+        """Returns a block for the work that precedes the block of a response. It is not async, and writes nothing.
 
-        The cancellation ends there, and `cancelled` is true.
+        A cancel of the response cancels the task in the block, at once if the cancel came up to a minute before it.
+        The block absorbs that, and then `cancelled` of its value is true. Any other exception continues.
+        Enter the block of the response afterwards in either case: a cancelled response, too, has a start and a stop.
         """
         block = Block(response_id, channel)
         self._blocks.enter(block)

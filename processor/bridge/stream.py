@@ -4,7 +4,8 @@ disconnects.
     asked -> accepted -> first chunk: `start` in Kafka -> tokens -> `stop`
          \-> refused: nothing is written
 
-A cancel ends it too: cancelling the block of the response in Kafka closes the connection to the model server.
+A cancel ends it too, at any time: it closes the connection to the model server. Before the first chunk, Kafka gets a
+`start` and a `stop` all the same.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from processor.bridge.asking import BridgeRequest, Mode
+from processor.bridge.asking import RESPONSE_ID_HEADER, BridgeRequest, Mode
 from processor.bridge.assembly import Assembly, CompletionTooLarge
 from processor.bridge.kafka import KafkaLink
 from processor.bridge.measures import BridgeMeasures
@@ -26,7 +27,7 @@ from processor.bridge.sse import EventParser, EventTooLarge
 from processor.bridge.upstream import Cause, Upstream, UpstreamAnswer, UpstreamFailed, UpstreamStream
 from topics.codec import TokenRecord
 from topics.producer import DeliveryError, ResponseWriter, TokenProducer
-from topics.records import Event, JsonObject
+from topics.records import EndReason, Event, JsonObject
 
 KAFKA_SECONDS: Final = 5.0
 """A record may wait so long to be handed to Kafka. Beyond it the response is lost there, and goes on for its caller."""
@@ -124,21 +125,39 @@ class Stream:
             self._refuse(_stopped())
 
     async def _run(self, producer: TokenProducer) -> None:
+        with contextlib.ExitStack() as connection:
+            opened, cancelled = None, True
+            with producer.cancellable(self.channel, self.response_id) as scope:
+                scope.check()
+                opened = await self._open(connection)
+                cancelled = False
+            if cancelled:
+                connection.close()
+                await self._write_cancelled(producer)
+            elif opened is not None:
+                await self._copy(*opened, producer)
+
+    async def _open(self, connection: contextlib.ExitStack) -> tuple[Records, AsyncGenerator[Records, None]] | None:
+        """Returns the first records and a generator of the others, or None if the request has ended without a stream.
+
+        `connection` closes the connection to the model server.
+        """
         answer = await self._ask()
         if isinstance(answer, UpstreamAnswer):
             self._refused(answer)
-            return
+            return None
         self._upstream = answer
-        with contextlib.closing(answer):
-            if self.opened.done():  # by `stop`
-                return
-            detached = self._mode is Mode.DETACH
-            if detached:
-                self.opened.set_result(Accepted(answer.headers))
-            piece = await self._first_piece(answer, patient=detached)
-            if not detached:
-                self.opened.set_result(Accepted(answer.headers))
-            await self._copy(self._batches(answer, piece), producer)
+        connection.enter_context(contextlib.closing(answer))
+        if self.opened.done():  # by `stop`
+            return None
+        detached = self._mode is Mode.DETACH
+        if detached:
+            self.opened.set_result(Accepted(answer.headers))
+        piece = await self._first_piece(answer, patient=detached)
+        if not detached:
+            self.opened.set_result(Accepted(answer.headers))
+        batches = self._batches(answer, piece)
+        return await anext(batches), batches
 
     async def _ask(self) -> UpstreamStream | UpstreamAnswer:
         """Forgets the request, which may be large."""
@@ -161,12 +180,9 @@ class Stream:
         self._parts.measures.first_byte(self._parts.clock() - self._asked_at)
         return piece
 
-    async def _copy(self, batches: AsyncGenerator[Records, None], producer: TokenProducer) -> None:
-        """Writes the response to Kafka. The first record of all is its start."""
-        records = await anext(batches)
-        writer = producer.response(
-            self.channel, metadata=records[0].metadata, response_id=self.response_id, headers=self._trace
-        )
+    async def _copy(self, records: Records, batches: AsyncGenerator[Records, None], producer: TokenProducer) -> None:
+        """Writes the response to Kafka. The first of `records` is its start."""
+        writer = self._writer(producer, records[0].metadata)
         finished = False
         try:
             async with contextlib.AsyncExitStack() as stack:
@@ -183,6 +199,20 @@ class Stream:
             self._lose(error)
         if not finished:
             self._cancelled()
+
+    async def _write_cancelled(self, producer: TokenProducer) -> None:
+        """Writes a response that was cancelled before its start: a start and a stop."""
+        writer = self._writer(producer, None)
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                if await self._begin(writer, stack):
+                    await writer.stop(reason=EndReason.CANCELLED)
+        except DeliveryError as error:
+            self._lose(error)
+        self._cancelled()
+
+    def _writer(self, producer: TokenProducer, metadata: JsonObject | None) -> ResponseWriter:
+        return producer.response(self.channel, metadata=metadata, response_id=self.response_id, headers=self._trace)
 
     def _check_delivered(self) -> None:
         """Raises DeliveryError, by which the block ends the response with an error."""
@@ -309,7 +339,9 @@ class Stream:
 
     def _cancelled(self) -> None:
         self.pipe.end(whole=True)
-        self._refuse(Refusal(409, "cancelled", "The response was cancelled.", NO_RETRY))
+        refusal = Refusal(409, "cancelled", "The response was cancelled.", NO_RETRY)
+        refusal.headers[RESPONSE_ID_HEADER] = self.response_id
+        self._refuse(refusal)
 
     def _settle(self) -> None:
         """Releases the request, ends the pipe and refuses the futures that are still open."""

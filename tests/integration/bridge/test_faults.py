@@ -208,7 +208,7 @@ async def test_a_cancel_in_the_controls_topic_reaches_the_model_server(
 async def test_a_cancel_before_the_first_token_reaches_the_model_server(
     kafka: LocalKafka, topic_names: TopicNames, mode: str, before: bool
 ) -> None:
-    """The response has no start then, and ends with its start, for those who wait for it."""
+    """Readers get a start and a stop. A response that was cancelled before its request does not reach the model server."""
     control = encode_control(ControlRecord(ControlEvent.CANCEL, "r-1", "chat:1", time.time_ns() // 1_000_000))
     headers = WITH_ID | ({"x-tokenstream-mode": "detach"} if mode == "detach" else {})
     async with bridge_world(kafka, topic_names.tokens, controls=topic_names.controls) as world:
@@ -225,7 +225,9 @@ async def test_a_cancel_before_the_first_token_reaches_the_model_server(
         records = await world.ended("r-1")
         assert [(each.event, each.reason) for each in records] == [("start", None), ("stop", "cancelled")]
         await eventually(lambda: not world.model.generating)
+        assert len(world.model.asked) == (0 if before else 1)
         assert answer.status == (202 if mode == "detach" and not before else 409)
+        assert answer.headers["x-tokenstream-response-id"] == "r-1"
         answer.close()
 
 
