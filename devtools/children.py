@@ -77,7 +77,7 @@ async def launch(
     given: IO[bytes] | None = None,
     folder: Path | None = None,
 ) -> asyncio.subprocess.Process:
-    """Starts a command as `Launch` describes. The kernel ends it when the thread that calls this ends."""
+    """Starts a command as `Launch` describes it. The kernel ends it when the thread that calls this ends."""
     return await asyncio.create_subprocess_exec(
         *tied(),
         *command,

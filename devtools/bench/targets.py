@@ -57,7 +57,7 @@ OPEN = (
 ORDINARY = (
     "fetching is 26 % of it at 500 tokens/s, sending and acknowledging 35 %, system calls 13 % (27 % at the "
     "default pace); half is our own code, which would have to be about three times as fast, and compiled "
-    f"unchanged it is at most 1.3 times ({ADR}); next: Python 3.12, whose running loop is found without a system call"
+    f"unchanged it is at most 1.3 times ({ADR}); next: a client of Kafka that is compiled"
 )
 REST = (
     "heartbeats four times a second, by which a takeover learns of its group, are the largest part that is left, "

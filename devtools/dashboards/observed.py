@@ -173,7 +173,7 @@ def wrong_records(number: int) -> Sequence[bytes]:
 
 
 async def mishaps(world: World, seconds: float) -> None:
-    """A calm time, refusals, connections that break, a second relay, a service that is down, and calm again."""
+    """A calm time, refusals, connections that break, a second relay, a service that is down, a new api, and calm again."""
     faults = world.lab.realtime.faults
     await asyncio.sleep(seconds * 0.25)
     faults.add({"nack": {"share": 0.08, "code": 42911, "seed": 1}})
@@ -187,7 +187,11 @@ async def mishaps(world: World, seconds: float) -> None:
     await world.second.ready(deadline=150)
     await asyncio.sleep(seconds * 0.15)
     faults.add({"down": {"seconds": min(6.0, seconds * 0.1)}})
-    await asyncio.sleep(seconds * 0.35)
+    await asyncio.sleep(seconds * 0.1)
+    await world.api.stop()
+    await world.api.start()  # probes at once, and a rate needs a second probe
+    await world.api.ready(deadline=150)
+    await asyncio.sleep(seconds * 0.25)
 
 
 async def asked(prometheus: Prometheus, boards: dict[str, Json], began: float) -> Seen:

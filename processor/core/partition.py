@@ -287,7 +287,7 @@ class PartitionPipeline:
         for response in self._outflow.take_changed():
             if not response.snapshot_armed and response.phase is not Phase.FINISHED:
                 response.arm_snapshot(armed=True)
-                self._timers.arm(self._snapshots.next(now), Kind.SNAPSHOT, response)
+                self._timers.arm(self._snapshots.next(now, response.size), Kind.SNAPSHOT, response)
 
     def _finished(self, response: Response, now: float) -> None:
         """Handles a response that has reached its end."""

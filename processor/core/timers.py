@@ -15,7 +15,10 @@ END_OFFSET_SECONDS = 5.0
 """Seconds after which an end offset that is not reached is read again: the log may have lost its end since."""
 
 SNAPSHOTS_TOGETHER = 16
-"""Responses whose snapshots share a time: encoding them takes about a millisecond, in which nothing else is done."""
+SNAPSHOT_BYTES_TOGETHER = 256 * 1024
+"""Responses whose snapshots share a time, and their bytes by then: encoding them takes about a millisecond, in which
+nothing else is done.
+"""
 
 
 class Kind(Enum):
@@ -33,19 +36,24 @@ Due = tuple[float, Kind, Response]
 class SnapshotTimes:
     """When changed responses of a partition are written: several at one time, because they share a transaction then."""
 
-    __slots__ = ("_at", "_interval", "_sharing")
+    __slots__ = ("_at", "_bytes", "_interval", "_sharing")
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
         self._at = float("-inf")
         self._sharing = 0
+        self._bytes = 0
 
-    def next(self, now: float) -> float:
-        """Returns the time for a response that changes now: after the interval, or after half of it at least."""
-        if self._sharing >= SNAPSHOTS_TOGETHER or self._at < now + self._interval / 2:
-            self._at, self._sharing = now + self._interval, 0
+    def next(self, now: float, size: int) -> float:
+        """Returns the time for a response of `size` bytes that changes now: after the interval, or half of it at least."""
+        if not self._has_room(size) or self._at < now + self._interval / 2:
+            self._at, self._sharing, self._bytes = now + self._interval, 0, 0
         self._sharing += 1
+        self._bytes += size
         return self._at
+
+    def _has_room(self, size: int) -> bool:
+        return self._sharing < SNAPSHOTS_TOGETHER and self._bytes + size <= SNAPSHOT_BYTES_TOGETHER
 
 
 class Timers:

@@ -7,7 +7,7 @@ import orjson
 from processor.core.framer import Frame
 from processor.core.limits import Limits
 from processor.core.partition import PartitionPipeline
-from processor.core.timers import SNAPSHOTS_TOGETHER, SnapshotTimes
+from processor.core.timers import SNAPSHOT_BYTES_TOGETHER, SNAPSHOTS_TOGETHER, SnapshotTimes
 from processor.core.write_queue import Batch
 from support.examples import examples
 from support.world import LogRecord
@@ -21,20 +21,27 @@ def test_a_time_is_after_the_interval_or_after_half_of_it_at_least() -> None:
     for _ in range(examples(20)):
         times, now = SnapshotTimes(INTERVAL), random.uniform(0.0, 100.0)
         for _ in range(200):
-            assert now + INTERVAL / 2 <= times.next(now) <= now + INTERVAL
+            assert now + INTERVAL / 2 <= times.next(now, 100) <= now + INTERVAL
             now += random.choice((0.0, 0.001, random.expovariate(1.0)))
 
 
 def test_what_changes_within_half_an_interval_shares_a_time() -> None:
     times = SnapshotTimes(INTERVAL)
-    assert [times.next(now) for now in (10.0, 11.0, 12.0)] == [14.0] * 3
-    assert times.next(12.1) == 16.1
+    assert [times.next(now, 100) for now in (10.0, 11.0, 12.0)] == [14.0] * 3
+    assert times.next(12.1, 100) == 16.1
 
 
 def test_a_time_is_shared_by_no_more_than_are_encoded_at_once() -> None:
     times = SnapshotTimes(INTERVAL)
-    shared = [times.next(10.0 + number / 1_000) for number in range(SNAPSHOTS_TOGETHER + 1)]
+    shared = [times.next(10.0 + number / 1_000, 100) for number in range(SNAPSHOTS_TOGETHER + 1)]
     assert shared == [14.0] * SNAPSHOTS_TOGETHER + [14.0 + SNAPSHOTS_TOGETHER / 1_000]
+
+
+def test_large_responses_share_no_time() -> None:
+    times = SnapshotTimes(INTERVAL)
+    size = SNAPSHOT_BYTES_TOGETHER // 2 + 1
+    assert [times.next(now, size) for now in (10.0, 10.1, 10.2)] == [14.0, 14.1, 14.2]
+    assert times.next(10.3, 100) == 14.2
 
 
 def consume(pipeline: PartitionPipeline, now: float, *events: dict[str, object]) -> None:

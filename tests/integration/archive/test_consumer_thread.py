@@ -1,0 +1,66 @@
+"""The thread of Faust's consumer always ends, and the event loop goes on meanwhile."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiokafka.errors import ConsumerStoppedError
+
+from devtools.kafka import LocalKafka
+from processor.archive.stream import ResponseStream
+from processor.kafka.connection import KafkaConnection
+from topics.specs import TopicNames
+
+
+@pytest.fixture
+async def thread(kafka: LocalKafka, topic_names: TopicNames) -> AsyncIterator[Any]:
+    """The thread of a started stream; an EndingThread, whose private parts Faust's users call."""
+
+    async def receive(_: object) -> None: ...
+
+    stream = ResponseStream(
+        KafkaConnection(kafka.bootstrap),
+        group_id=f"{topic_names.responses}-archive",
+        topic=topic_names.responses,
+        session_timeout=6.0,
+        max_batch_bytes=1 << 20,
+        receive=receive,
+        rebalanced=lambda _: None,
+    )
+    await stream.start()
+    consumer: Any = stream._consumer
+    yield consumer._thread
+    await stream.stop()
+
+
+async def name_of_thread() -> str:
+    return threading.current_thread().name
+
+
+async def test_a_call_into_a_thread_that_takes_no_more_is_refused(thread: Any) -> None:
+    assert await thread.call_thread(name_of_thread) == thread._thread.name
+    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(thread.method_queue.stop(), thread.thread_loop))
+    async with asyncio.timeout(10):
+        with pytest.raises(ConsumerStoppedError):
+            await thread.call_thread(name_of_thread)
+
+
+async def test_the_event_loop_goes_on_while_a_thread_ends_that_needs_it(thread: Any) -> None:
+    owner = asyncio.get_running_loop()
+
+    async def asking_at_the_end() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asyncio.sleep(0), owner))
+
+    async def added() -> None:
+        thread.add_future(asking_at_the_end())
+
+    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(added(), thread.thread_loop))
+    async with asyncio.timeout(20):
+        await thread.stop()
+    assert not thread._thread.is_alive()
+    assert thread._thread.daemon
