@@ -112,7 +112,7 @@ unit-shells:
 
 # More than the cores of a small machine, as most tests wait for other processes.
 # A module is run by one process, as what it sets up serves all its tests.
-WORKERS ?= 4
+WORKERS ?= 5
 PARALLEL = -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 .PHONY: test
 test: setup s3-server ## every test but the long ones (WORKERS= processes)
