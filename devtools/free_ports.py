@@ -1,25 +1,55 @@
 """Finds free ports of this machine, for servers that are about to start."""
 
+import os
 import random
 import socket
+import tempfile
+import time
+from pathlib import Path
 
 HOST = "127.0.0.1"
 # Below the range that Linux and macOS hand to outgoing connections, so that a port stays free while its broker is down.
 PORTS = range(20_000, 32_000)
+RESERVED = Path(tempfile.gettempdir()) / f"tokenstream-ports-{os.getuid()}"
+RESERVED_SECONDS = 300.0
+"""A port that was given out is given to nobody else so long: a server needs seconds until it listens."""
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` different ports that nothing listens on now. Another process may take one before it is used."""
-    found: set[int] = set()
+    """`count` ports that nothing listens on now, and that no caller in any process of this user was given recently."""
+    RESERVED.mkdir(exist_ok=True)
+    found: list[int] = []
     while len(found) < count:
         port = random.choice(PORTS)
-        with socket.socket() as probe:
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-        found.add(port)
-    return list(found)
+        if reserve(port) and is_free(port):
+            found.append(port)
+    return found
+
+
+def reserve(port: int) -> bool:
+    """Returns True if it was not reserved; now it is."""
+    mark = RESERVED / str(port)
+    try:
+        if time.time() - mark.stat().st_mtime < RESERVED_SECONDS:
+            return False
+        mark.unlink()
+    except FileNotFoundError:
+        pass
+    try:
+        os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:  # another was faster
+        return False
+    return True
+
+
+def is_free(port: int) -> bool:
+    """Returns True if nothing listens on it."""
+    with socket.socket() as probe:
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
 
 
 def free_port() -> int:
