@@ -60,6 +60,11 @@ kafka: .venv/.editable
 	  cp deploy/kafka/pom.xml $(KAFKA).$$$$/ && rm -rf $(KAFKA) && mv $(KAFKA).$$$$ $(KAFKA); }
 	@$(BIN)/python -m devtools.kafka --prepare
 
+# What is independent of each other is set up at the same time.
+.PHONY: everything
+everything:
+	@$(MAKE) --no-print-directory -j3 setup s3-server
+
 # moto and Faust can't share an environment: see docs/contributing/adr/0001.
 .PHONY: s3-server
 s3-server: $(S3)/.locked ## install the S3 server that tests store into
@@ -115,13 +120,13 @@ unit-shells:
 WORKERS ?= 5
 PARALLEL = -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 .PHONY: test
-test: setup s3-server ## every test but the long ones (WORKERS= processes)
+test: everything ## every test but the long ones (WORKERS= processes)
 	$(BIN)/pytest -m 'not long' $(PARALLEL) $(ARGS)
 	@if [ -x $(HELM) ]; then HELM=$(HELM) $(BIN)/pytest -q tests/deploy/chart/with_helm.py; \
 	  else echo "Not run: make chart-test, as helm is not built (make helm). The chart was looked at as it was last rendered."; fi
 
 .PHONY: test-all
-test-all: setup s3-server ## every test
+test-all: everything ## every test
 	$(BIN)/pytest $(PARALLEL) $(ARGS)
 
 # The image and the chart. What is made from the chart is kept, so that only who changes the chart needs Helm.

@@ -12,7 +12,7 @@ from devtools.faultlab.stand import Setup, Stand
 from devtools.kafka import LocalKafka
 from support.waiting import slowness
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 SHORT = Shape(slots=6, channels=3, pause=0.03, shortest=10, longest=60)
 

@@ -71,6 +71,7 @@ async def breaking(tmp_path: Path) -> AsyncIterator[Any]:
     await store.close()
 
 
+@pytest.mark.long  # the row archive-killed
 async def test_killed_between_store_and_acknowledgement_nothing_is_missing_or_twice(
     kafka: LocalKafka, topic_names: TopicNames, tmp_path: Path
 ) -> None:

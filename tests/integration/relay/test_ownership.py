@@ -133,6 +133,7 @@ async def test_only_the_last_commit_of_a_clean_end_says_clean(kafka: LocalKafka,
         assert records == 4 * 12, "every consumed record is inside a committed one"
 
 
+@pytest.mark.long  # the rows rolling-restart and drain
 async def test_a_clean_handover_of_1000_open_responses_loses_and_repeats_nothing(
     kafka: LocalKafka, make_topics: MakeTopics
 ) -> None:
