@@ -3,21 +3,20 @@
 import os
 import random
 import socket
-import tempfile
 import time
 from pathlib import Path
 
 HOST = "127.0.0.1"
 # Below the range that Linux and macOS hand to outgoing connections, so that a port stays free while its broker is down.
 PORTS = range(20_000, 32_000)
-RESERVED = Path(tempfile.gettempdir()) / f"tokenstream-ports-{os.getuid()}"
+RESERVED = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tokenstream" / "ports"
 RESERVED_SECONDS = 300.0
 """A port that was given out is given to nobody else so long: a server needs seconds until it listens."""
 
 
 def free_ports(count: int) -> list[int]:
     """`count` ports that nothing listens on now, and that no caller in any process of this user was given recently."""
-    RESERVED.mkdir(exist_ok=True)
+    RESERVED.mkdir(parents=True, exist_ok=True)
     found: list[int] = []
     while len(found) < count:
         port = random.choice(PORTS)
