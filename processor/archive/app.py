@@ -14,6 +14,7 @@ from typing import Protocol
 import structlog
 
 from processor.archive.batch import Arrival, RefusedArrival, newest_offsets, sort_out
+from processor.archive.finishing import look_at
 from processor.archive.intake import ArrivalQueue, BatchLimits
 from processor.archive.stream import Receive, ResponseStream, describe
 from processor.clock import Clock
@@ -319,7 +320,8 @@ class Archive:
 
 async def _start(stream: ArchiveStream) -> None:
     """Starts it in a task of its own: Faust may go on as if nothing were where it is cancelled."""
-    starting = asyncio.ensure_future(stream.start())
+    starting = asyncio.create_task(stream.start())
+    starting.add_done_callback(look_at)
     try:
         await asyncio.wait({starting})
         starting.result()
@@ -330,7 +332,8 @@ async def _start(stream: ArchiveStream) -> None:
 
 async def _stop(stream: ArchiveStream) -> None:
     """Returns after STOP_SECONDS at the latest. In a task of its own, as `_start`."""
-    stopping = asyncio.ensure_future(stream.stop())
+    stopping = asyncio.create_task(stream.stop())
+    stopping.add_done_callback(look_at)
     done, _ = await asyncio.wait({stopping}, timeout=STOP_SECONDS)
     if not done:
         stopping.cancel()

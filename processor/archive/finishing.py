@@ -9,6 +9,12 @@ T = TypeVar("T")
 SETTLE_SECONDS = 60.0
 
 
+def look_at(task: asyncio.Task[Any]) -> None:
+    """Looks at the error of a task that has ended, which nobody may ask for: else asyncio would log it."""
+    if not task.cancelled():
+        task.exception()
+
+
 class Finishing:
     """Runs each write in a task of its own. A cancelled caller leaves; the write commits or rolls back, and is
     awaited by `settle`.
@@ -23,13 +29,9 @@ class Finishing:
         """Returns or raises what the write does."""
         task = asyncio.get_running_loop().create_task(write)
         self._running.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._running.discard)
+        task.add_done_callback(look_at)
         return await asyncio.shield(task)
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # raised to the caller if there still is one; else nobody asks for it
 
     async def settle(self) -> None:
         """Waits for the writes whose callers left, at most `SETTLE_SECONDS`."""

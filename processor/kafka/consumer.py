@@ -27,6 +27,7 @@ from processor.kafka.record_batches import (
     read_safely,
     report_trouble,
 )
+from processor.kafka.stopping import stop_quietly
 from processor.kafka.unreachable import why_unreachable
 from processor.ports.log import RebalanceListener
 from topics.records import Reason
@@ -105,12 +106,10 @@ class Consumer:
             await self._consumer.start()
         except CLIENT_ERRORS as error:
             self._stopped = True
-            with contextlib.suppress(Exception):
-                await self._consumer.stop()
+            await stop_quietly(self._consumer)
             raise KafkaUnavailable(f"can't connect to Kafka: {error}") from error
         if self._stopped:
-            with contextlib.suppress(Exception):
-                await self._consumer.stop()
+            await stop_quietly(self._consumer)
             raise KafkaUnavailable("the consumer was stopped while it connected")
         self._read_safely()
         self.membership.observe(self._consumer)
