@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, ClassVar, Protocol
 
@@ -22,6 +23,11 @@ POLL_SECONDS = 0.05
 def tied() -> tuple[str, ...]:
     """Returns the words to put before a command so that it ends with the thread that starts it, also by SIGKILL."""
     return (sys.executable, "-I", "-S", str(TIED), str(os.getpid()))
+
+
+def without_settings() -> dict[str, str]:
+    """Returns the environment of this process without its settings of tokenstream."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("TOKENSTREAM_")}
 
 
 def tail(log: Path, lines: int = 20) -> str:
@@ -49,42 +55,34 @@ class Running(Protocol):
     def send_signal(self, number: int, /) -> None: ...
 
 
-class Launch(Protocol):
-    """Starts a command with this environment and no other.
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """The standard streams of a command: errors go to `output` too where they have no file, and it is `given` nothing."""
 
-    `errors` go to `output` where they have no file; `given` is its standard input, else empty; it runs in `folder`,
-    else where this process does.
-    """
+    output: IO[bytes]
+    errors: IO[bytes] | None = None
+    given: IO[bytes] | None = None
+
+
+class Launch(Protocol):
+    """Starts a command with this environment and no other, in `folder`, else where this process is."""
 
     async def __call__(
-        self,
-        command: Sequence[str],
-        environment: Mapping[str, str],
-        output: IO[bytes],
-        *,
-        errors: IO[bytes] | None = None,
-        given: IO[bytes] | None = None,
-        folder: Path | None = None,
+        self, command: Sequence[str], environment: Mapping[str, str], streams: Streams, folder: Path | None = None
     ) -> Running: ...
 
 
 async def launch(
-    command: Sequence[str],
-    environment: Mapping[str, str],
-    output: IO[bytes],
-    *,
-    errors: IO[bytes] | None = None,
-    given: IO[bytes] | None = None,
-    folder: Path | None = None,
+    command: Sequence[str], environment: Mapping[str, str], streams: Streams, folder: Path | None = None
 ) -> asyncio.subprocess.Process:
-    """Starts a command as `Launch` describes it. The kernel ends it when the thread that calls this ends."""
+    """As `Launch`. The kernel ends the command when the thread that calls this ends."""
     return await asyncio.create_subprocess_exec(
         *tied(),
         *command,
         env=environment,
-        stdin=asyncio.subprocess.DEVNULL if given is None else given,
-        stdout=output,
-        stderr=errors or output,
+        stdin=streams.given or asyncio.subprocess.DEVNULL,
+        stdout=streams.output,
+        stderr=streams.errors or streams.output,
         cwd=folder,
         start_new_session=True,  # Ctrl-C in a terminal is for the parent, which ends its children in order
     )
@@ -103,8 +101,7 @@ class Child:
         self.name = name
         self.log = log
         self._command = command
-        base = {name: value for name, value in os.environ.items() if not name.startswith("TOKENSTREAM_")}
-        self.environment = {**base, **(environment or {})}
+        self.environment = {**without_settings(), **(environment or {})}
         self._process: Running | None = None
         self._asked_to_end = False
 
@@ -131,7 +128,7 @@ class Child:
         """Starts it, or starts it again. It ends when the thread that calls this ends, at the latest."""
         self._asked_to_end = False
         with self.log.open("ab") as log:
-            self._process = await self.launch(self._command, self.environment, log)
+            self._process = await self.launch(self._command, self.environment, Streams(log))
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal. Does nothing when it is down."""

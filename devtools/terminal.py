@@ -12,6 +12,7 @@ from typing import Self
 
 import pyte
 
+from devtools.children import without_settings
 from devtools.process import PROGRAM
 
 
@@ -45,7 +46,7 @@ class Terminal:
 async def start(
     *arguments: str, environment: Mapping[str, str], terminal: int | None = None
 ) -> asyncio.subprocess.Process:
-    base = {name: value for name, value in os.environ.items() if not name.startswith("TOKENSTREAM_")}
+    base = without_settings()
     if terminal is not None:
         base |= {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
     return await asyncio.create_subprocess_exec(

@@ -17,12 +17,17 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
-def main(arguments: list[str]) -> None:
-    parent, command = int(arguments[0]), arguments[1:]
+def end_with(parent: int) -> None:
+    """Has the kernel end this process with its parent, whose process id this is. Ends it at once if that has ended."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the call above
             sys.exit(1)
+
+
+def main(arguments: list[str]) -> None:
+    parent, command = int(arguments[0]), arguments[1:]
+    end_with(parent)
     os.execvp(command[0], command)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from devtools.children import Child
+from devtools.children import Child, Streams
 from support.commands import run_command
 from support.forks import Forked, ForkServer
 
@@ -56,7 +56,7 @@ async def test_an_exception_ends_it_as_it_ends_an_interpreter(tmp_path: Path) ->
 
 async def test_a_signal_ends_it_and_its_number_is_the_code(tmp_path: Path) -> None:
     with (tmp_path / "output").open("wb") as output:
-        process = await Child.launch((sys.executable, written(tmp_path, ENDLESS)), os.environ, output)
+        process = await Child.launch((sys.executable, written(tmp_path, ENDLESS)), os.environ, Streams(output))
     assert isinstance(process, Forked)
     assert process.returncode is None
     process.send_signal(signal.SIGKILL)
@@ -65,7 +65,7 @@ async def test_a_signal_ends_it_and_its_number_is_the_code(tmp_path: Path) -> No
 
 async def test_it_ends_with_its_server(server: ForkServer, tmp_path: Path) -> None:
     with (tmp_path / "output").open("wb") as output:
-        process = await server.launch((sys.executable, written(tmp_path, ENDLESS)), os.environ, output)
+        process = await server.launch((sys.executable, written(tmp_path, ENDLESS)), os.environ, Streams(output))
     server.close()
     async with asyncio.timeout(20):
         assert await process.wait() == -signal.SIGKILL
@@ -76,7 +76,7 @@ async def test_it_ends_with_its_server(server: ForkServer, tmp_path: Path) -> No
 async def test_what_depends_on_the_interpreter_gets_one_of_its_own(tmp_path: Path) -> None:
     with (tmp_path / "output").open("wb") as output:
         for command in ((sys.executable, "-c", ""), (sys.executable, written(tmp_path, ""))):
-            process = await Child.launch(command, {**os.environ, "PYTHONHASHSEED": "1"}, output)
+            process = await Child.launch(command, {**os.environ, "PYTHONHASHSEED": "1"}, Streams(output))
             assert not isinstance(process, Forked)
             assert await process.wait() == 0
 

@@ -79,7 +79,7 @@ async def test_a_response_that_is_cancelled_again_before_its_start_ends_a_minute
     kafka: LocalKafka, topic_names: TopicNames
 ) -> None:
     now = time.time_ns() // 1_000_000
-    await send(kafka, topic_names.controls, cancel("r-twice"), timestamp_ms=now - 55_000)
+    await send(kafka, topic_names.controls, cancel("r-twice"), timestamp_ms=now - 50_000)
     await send(kafka, topic_names.controls, cancel("r-twice"), timestamp_ms=now)
     async with producing(kafka, topic_names) as producer:
         await eventually(lambda: len(producer._blocks.memory.find("r-twice", "chat:1", time.monotonic())) == 2)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from devtools.children import Child
+from devtools.children import Child, Streams
 
 
 async def run_command(
@@ -37,7 +37,7 @@ async def run_into(
     with tempfile.TemporaryFile() as entered:
         entered.write(given.encode())
         entered.seek(0)
-        process = await Child.launch(command, environment, output, errors=errors, given=entered, folder=folder)
+        process = await Child.launch(command, environment, Streams(output, errors, entered), folder)
         try:
             async with asyncio.timeout(within):
                 return await process.wait()

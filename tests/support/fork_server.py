@@ -12,7 +12,6 @@ arguments, environment, folder, session, signals and end. Single-threaded, so th
 """
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import json
@@ -26,8 +25,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from devtools.tied import end_with
+
 PACKAGES = ("processor", "devtools.emulator")
-PR_SET_PDEATHSIG = 1
 LONGEST = 1 << 18
 """Bytes of a request."""
 
@@ -74,8 +74,9 @@ class ForkServer:
         packet, descriptors, _, _ = socket.recv_fds(self._requests, LONGEST, 4)
         if not packet:
             raise SystemExit
-        pid = os.fork()
+        server, pid = os.getpid(), os.fork()
         if pid == 0:
+            end_with(server)
             self._requests.close()
             for pipe in self._running.values():
                 os.close(pipe)
@@ -104,10 +105,6 @@ def tell(pipe: int, number: int) -> None:
 
 def become(request: dict[str, object], descriptors: Sequence[int]) -> list[str]:
     """Makes this process the one that is asked for, up to its program; returns the arguments of the interpreter."""
-    server = os.getppid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != server:
-        os._exit(1)
     os.setsid()
     *streams, pipe = descriptors
     for number, stream in enumerate(streams):

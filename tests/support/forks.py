@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from devtools.children import Running, launch
+from devtools.children import Running, Streams, launch
 
 SERVER = Path(__file__).with_name("fork_server.py")
 
@@ -56,20 +56,19 @@ class ForkServer:
         self,
         command: Sequence[str],
         environment: Mapping[str, str],
-        output: IO[bytes],
-        *,
-        errors: IO[bytes] | None = None,
-        given: IO[bytes] | None = None,
+        streams: Streams,
         folder: Path | None = None,
     ) -> Running:
         if not can_be_forked(command, environment):
-            return await launch(command, environment, output, errors=errors, given=given, folder=folder)
+            return await launch(command, environment, streams, folder)
         request = {"arguments": command[1:], "environment": dict(environment), "folder": str(folder or Path.cwd())}
         reading, writing = os.pipe()
         pipe = os.fdopen(reading, "rb", buffering=0)
         with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a device
-            streams = ((given or nothing).fileno(), output.fileno(), (errors or output).fileno(), writing)
-            socket.send_fds(self._started(), [json.dumps(request).encode()], streams)
+            files = (streams.given or nothing, streams.output, streams.errors or streams.output)
+            socket.send_fds(
+                self._started(), [json.dumps(request).encode()], [*(file.fileno() for file in files), writing]
+            )
         os.close(writing)
         return Forked(int(await asyncio.to_thread(pipe.readline)), pipe)
 

@@ -1,6 +1,5 @@
 """The bench as people run it: small, on a real broker of its own."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from devtools.bench.model import Demand, messages_of
 from devtools.bench.results import Report, Result, read_report
 from devtools.bench.scenarios import SCENARIOS, Scene, Wanted
+from devtools.children import without_settings
 from devtools.kafka import LocalKafka
 
 ROOT = Path(__file__).parents[3]
@@ -21,11 +21,16 @@ pytestmark = pytest.mark.timeout(SECONDS + 10)
 
 
 def bench(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    base = {name: value for name, value in os.environ.items() if not name.startswith("TOKENSTREAM_")}
     given = {f"TOKENSTREAM_{name}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "processor", "bench", *arguments]
     return subprocess.run(
-        command, cwd=ROOT, env={**base, **given}, capture_output=True, text=True, timeout=SECONDS, check=False
+        command,
+        cwd=ROOT,
+        env={**without_settings(), **given},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
     )
 
 

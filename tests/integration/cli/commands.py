@@ -1,12 +1,12 @@
 """Runs the command line as people do: a process of its own, with settings in its environment."""
 
 import json
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from devtools.children import without_settings
 from devtools.deployment import kafka_settings
 from devtools.process import PROGRAM, prefixed
 from support.commands import run_into, text
@@ -30,9 +30,9 @@ def kafka_environment(bootstrap: str, names: TopicNames) -> dict[str, str]:
 
 
 async def tokenstream(*arguments: str, environment: Mapping[str, str], given: str = "", deadline: float = 40.0) -> Done:
-    base = {name: value for name, value in os.environ.items() if not name.startswith("TOKENSTREAM_")}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        code = await run_into((*PROGRAM, *arguments), {**base, **environment}, out, err, within=deadline, given=given)
+        everything = {**without_settings(), **environment}
+        code = await run_into((*PROGRAM, *arguments), everything, out, err, within=deadline, given=given)
         done = Done(code, text(out), text(err))
     assert "Traceback" not in done.err, done.err
     return done

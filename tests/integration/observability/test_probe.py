@@ -1,7 +1,6 @@
 """The probe against the real thing: Kafka, a relay, an archive and a store; and against one of them missing."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -12,6 +11,7 @@ from random import Random
 import pytest
 
 from conftest import MakeTopics
+from devtools.children import without_settings
 from devtools.kafka import LocalKafka
 from devtools.lab import Lab, laboratory
 from devtools.stores import opened
@@ -105,10 +105,9 @@ async def test_what_could_not_be_sent_or_followed_is_neither_late_nor_lost(
 
 
 def test_a_probe_without_a_key_is_a_wrong_setting() -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TOKENSTREAM_")}
     done = subprocess.run(
         [sys.executable, "-m", "processor", "api"],
-        env={**environment, "TOKENSTREAM_PROBE_CHANNEL": CHANNEL},
+        env={**without_settings(), "TOKENSTREAM_PROBE_CHANNEL": CHANNEL},
         cwd=ROOT,
         capture_output=True,
         text=True,
