@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -74,13 +75,15 @@ async def _start(arguments: Sequence[str], environment: Mapping[str, str]) -> as
         *(sys.executable, *arguments),
         env=environment,
         start_new_session=True,  # Ctrl-C in a terminal is for this process, which stops them in its order
-        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        preexec_fn=partial(end_with, os.getpid()) if sys.platform == "linux" else None,
     )
 
 
-def _end_with_parent() -> None:
-    """So that a SIGKILL of this process leaves no others behind."""
+def end_with(parent: int) -> None:
+    """Has the kernel send SIGTERM to this process when its parent, of this process id, ends. Ends it if that has ended."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it died before the call above, so that nothing would end this process
+        os._exit(1)
 
 
 async def _end(running: Sequence[asyncio.subprocess.Process], within: float) -> None:

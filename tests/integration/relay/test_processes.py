@@ -1,8 +1,12 @@
 """`tokenstream relay --processes N`: one group, N processes, one start and one end."""
 
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -13,7 +17,7 @@ from devtools.kafka import LocalKafka
 from devtools.lab import Lab, laboratory
 from devtools.process import PROGRAM
 from processor.config.loading import load_settings
-from processor.service.processes import environments, exit_code
+from processor.service.processes import end_with, environments, exit_code
 from support.waiting import eventually
 
 
@@ -68,6 +72,14 @@ async def test_one_that_ends_ends_all_and_a_killed_parent_leaves_none(
             relays = await both_relays(process)
             await process.kill()
             await eventually(lambda: not psutil.wait_procs(relays, timeout=0)[1], deadline=100)
+
+
+def test_a_relay_whose_parent_was_killed_before_they_were_tied_does_not_start() -> None:
+    program = (sys.executable, "-c", "print('started')")
+    mine = subprocess.run(program, capture_output=True, preexec_fn=partial(end_with, os.getpid()), check=False)
+    orphan = subprocess.run(program, capture_output=True, preexec_fn=partial(end_with, os.getppid()), check=False)
+    assert (mine.returncode, mine.stdout) == (0, b"started\n")
+    assert (orphan.returncode, orphan.stdout) == (1, b"")
 
 
 def test_each_process_has_its_own_port_and_member_id() -> None:
