@@ -1,6 +1,7 @@
 """Fixtures that every area shares. The broker is real: Apache Kafka, started once, by the first test that asks."""
 
 import asyncio
+import gc
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -39,6 +40,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Folders of long modules come first, so that what parallel runs end with is short."""
     order = {folder: place for place, folder in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: order.get(item.path.relative_to(Path(__file__).parent).parts[0], len(order)))
+
+
+def pytest_configure() -> None:
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    from support.garbage import keep_what_is_imported
+
+    keep_what_is_imported()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,6 +11,7 @@ from simulation.coverage import Coverage
 from simulation.plan import Plan, make_plan
 from simulation.run import Outcome, run
 from simulation.unusual import add_unusual
+from support.garbage import keep_what_is_imported
 
 CHUNK = 25
 
@@ -91,5 +92,5 @@ def run_many(first: int, count: int, jobs: int | None = None) -> Iterator[Tally]
     starts = range(first, first + count, CHUNK)
     counts = [min(CHUNK, first + count - start) for start in starts]
     workers = jobs or min(2, os.cpu_count() or 1)
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), keep_what_is_imported) as pool:
         yield from pool.map(run_chunk, starts, counts)

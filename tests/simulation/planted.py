@@ -18,6 +18,7 @@ from types import CodeType, ModuleType
 
 from simulation.plants import PLANTS, Plant
 from simulation.plants_of_cancels import PLANTS as PLANTS_OF_CANCELS
+from support.garbage import keep_what_is_imported
 
 ALL = (*PLANTS, *PLANTS_OF_CANCELS)
 
@@ -104,6 +105,7 @@ def main(name: str) -> int:
 def serve() -> None:
     for library in ("ably", "aiokafka", "faust", "prometheus_client", "pydantic_settings", "structlog"):
         importlib.import_module(library)
+    keep_what_is_imported()
     os.dup2(sys.stdout.fileno(), sys.stderr.fileno())
     for line in sys.stdin:
         print("exit", in_a_fork(line.strip()), flush=True)

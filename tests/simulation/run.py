@@ -21,7 +21,7 @@ from simulation.chunks import NO_HEADERS, as_chunk, ids_of_chunks
 from simulation.coverage import Coverage
 from simulation.faults import Faults
 from simulation.group import REBALANCE_TIMEOUT, SESSION_TIMEOUT, Group
-from simulation.known import Violation, demand
+from simulation.known import Violation
 from simulation.log import Brokers, Fate, Transaction
 from simulation.loop import Node, Stuck, VirtualLoop
 from simulation.plan import PARTITIONS, Cancel, Plan, Produce
@@ -239,10 +239,8 @@ class World:
         until = self.loop.now + FINISH_WITHIN
         while (waits := self._settled()) is not None:
             self._check_mains()
-            demand(
-                self.loop.now < until,
-                f"not finished {FINISH_WITHIN} s after the last fault: {waits}; {self.alive_state()}",
-            )
+            if self.loop.now >= until:
+                raise Violation(f"not finished {FINISH_WITHIN} s after the last fault: {waits}; {self.alive_state()}")
             await asyncio.sleep(0.5)
         for log in self.brokers.tokens:
             if log.entries and log.entries[-1].record is None:
@@ -277,10 +275,8 @@ class World:
                     self.coverage.state(worker.state)
                     pipeline = worker.pipeline
                     bound = pipeline.limits.buffered + 60 * 70_000
-                    demand(
-                        pipeline.status().buffered_bytes <= bound,
-                        f"{worker!r} holds {pipeline.status().buffered_bytes} bytes",
-                    )
+                    if (held := pipeline.status().buffered_bytes) > bound:
+                        raise Violation(f"{worker!r} holds {held} bytes")
                     self._note_pause(worker)
                     for response in pipeline._open.values():
                         self.coverage.state(response.phase)

@@ -28,6 +28,8 @@ from pathlib import Path
 from devtools.tied import end_with
 
 PACKAGES = ("processor", "devtools.emulator")
+LATE = ("anyio._backends._asyncio", "h2.connection", "httpcore", "uvloop")
+"""What libraries import once they are used."""
 LONGEST = 1 << 18
 """Bytes of a request."""
 
@@ -135,6 +137,8 @@ def run(arguments: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     import_all(PACKAGES)
+    for library in LATE:
+        importlib.import_module(library)
     gc.collect()
     gc.freeze()  # no collection of a program writes to these pages
     run(ForkServer(socket.socket(fileno=int(sys.argv[1]))).serve())
