@@ -30,7 +30,7 @@ async def finish_stop(stop: Coroutine[Any, Any, None], client: Any) -> None:
     broker answers. Whoever awaits it would be taken for cancelled, and end without an error.
     """
     stopping = asyncio.ensure_future(stop)
-    stopping.add_done_callback(_look_at)
+    stopping.add_done_callback(look_at)
     try:
         await asyncio.wait({stopping})
     finally:
@@ -41,7 +41,7 @@ async def finish_stop(stop: Coroutine[Any, Any, None], client: Any) -> None:
         stopping.result()
 
 
-def _look_at(task: asyncio.Future[None]) -> None:
+def look_at(task: asyncio.Future[Any]) -> None:
     """Looks at the error of a task that nobody may ask for: else asyncio would log it."""
     if not task.cancelled():
         task.exception()

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import structlog
 
 from processor.archive.batch import Arrival, RefusedArrival, newest_offsets, sort_out
-from processor.archive.finishing import look_at
 from processor.archive.intake import ArrivalQueue, BatchLimits
 from processor.archive.stream import Receive, ResponseStream, describe
 from processor.clock import Clock
@@ -26,6 +25,7 @@ from processor.kafka.record_batches import DEFAULT_MAX_BATCH_BYTES
 from processor.ports.store import Entry, ResponseStore
 from processor.telemetry.metrics import Metrics
 from processor.telemetry.retry import Retry
+from topics.client_tasks import look_at
 from topics.delivery import uncancelled
 from topics.records import Reason
 

@@ -18,7 +18,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from mode.threads import MethodQueue, QueuedMethod, WorkerThread
 from mode.utils.futures import maybe_set_exception
 
-from processor.archive.finishing import look_at
+from topics.client_tasks import look_at
 
 CLOSE_SECONDS: Final = 5.0
 """How long a thread's end waits for its consumer."""
