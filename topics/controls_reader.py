@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CorruptRecordException, KafkaError
 
 from topics.bounded_fetches import LeftOut, bound_fetches
-from topics.client_tasks import reads
+from topics.client_tasks import reads, stop_consumer
 from topics.controls import REMEMBERED_SECONDS, ControlRecord, decode_control
 from topics.delivery import uncancelled
 from topics.limits import MAX_TIME_MS, Invalid
@@ -199,4 +199,4 @@ async def _start(consumer: AIOKafkaConsumer) -> None:
 async def _stop(consumer: AIOKafkaConsumer) -> None:
     with contextlib.suppress(Exception):
         async with asyncio.timeout(_STOP_SECONDS):
-            await consumer.stop()
+            await stop_consumer(consumer)

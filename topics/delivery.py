@@ -27,6 +27,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.admin import DescribeConfigsRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
+from topics.client_tasks import look_at
 from topics.errors import TokenstreamError
 
 _HANG_UP_SECONDS = 5.0
@@ -281,6 +282,7 @@ class Delivery:
             kafka._message_accumulator.fail_all(KafkaError("given up when closing"))  # noqa: SLF001
             await kafka.client.close()
             await asyncio.wait({closing}, timeout=_HANG_UP_SECONDS)
+            closing.add_done_callback(look_at)
         return in_time and closing.exception() is None
 
     def _check_size(self, kafka: AIOKafkaProducer, key: bytes, value: bytes, timestamp: int) -> None:

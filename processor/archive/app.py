@@ -9,12 +9,11 @@ import asyncio
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
 from processor.archive.batch import Arrival, RefusedArrival, newest_offsets, sort_out
-from processor.archive.finishing import look_at
 from processor.archive.intake import ArrivalQueue, BatchLimits
 from processor.archive.stream import Receive, ResponseStream, describe
 from processor.clock import Clock
@@ -26,9 +25,12 @@ from processor.kafka.record_batches import DEFAULT_MAX_BATCH_BYTES
 from processor.ports.store import Entry, ResponseStore
 from processor.telemetry.metrics import Metrics
 from processor.telemetry.retry import Retry
+from topics.client_tasks import look_at
+from topics.delivery import uncancelled
 from topics.records import Reason
 
 LAG_SECONDS = 1.0
+START_SECONDS = 120.0
 STOP_SECONDS = 15.0
 ATTEMPT_SECONDS = 60.0
 CREDENTIALS_SECONDS = 2.0
@@ -206,7 +208,7 @@ class Archive:
             return error
         finally:
             self._stream = None
-            await _stop(stream)
+            await uncancelled(_stop(stream))  # a member that does not leave holds its partitions for a session timeout
 
     async def _until_failed(self, stream: ArchiveStream, credentials: object) -> BaseException:
         failing = asyncio.ensure_future(stream.wait_until_failed())
@@ -215,7 +217,7 @@ class Archive:
                 await asyncio.wait({failing}, timeout=CREDENTIALS_SECONDS)
                 if self._credentials() != credentials:
                     return CredentialsChanged("its credentials changed: it is connected to anew")
-            return failing.result()
+            return failure_of(failing) or failing.result()
         finally:
             failing.cancel()
 
@@ -318,13 +320,25 @@ class Archive:
             await asyncio.sleep(LAG_SECONDS)
 
 
+def failure_of(task: asyncio.Task[Any]) -> BaseException | None:
+    """Returns why a task that has ended failed. Nobody but Faust cancels it: raised here, that would end the reading
+    without an error.
+    """
+    return RuntimeError("Faust cancelled its own work") if task.cancelled() else task.exception()
+
+
 async def _start(stream: ArchiveStream) -> None:
-    """Starts it in a task of its own: Faust may go on as if nothing were where it is cancelled."""
+    """Starts it in a task of its own: Faust may go on as if nothing were where it is cancelled. Takes START_SECONDS at
+    most.
+    """
     starting = asyncio.create_task(stream.start())
     starting.add_done_callback(look_at)
     try:
-        await asyncio.wait({starting})
-        starting.result()
+        await asyncio.wait({starting}, timeout=START_SECONDS)
+        if not starting.done():
+            raise TimeoutError(f"the consumer did not start within {START_SECONDS:g} s")
+        if (error := failure_of(starting)) is not None:
+            raise error
     finally:
         starting.cancel()
         await asyncio.wait({starting}, timeout=STOP_SECONDS)  # it is stopped once it does no more
@@ -338,5 +352,5 @@ async def _stop(stream: ArchiveStream) -> None:
     if not done:
         stopping.cancel()
         log.warning("archive_stop_timed_out")
-    elif (error := stopping.exception()) is not None:  # it is being thrown away
+    elif (error := failure_of(stopping)) is not None:  # it is being thrown away
         log.warning("archive_stop_failed", error=describe(error))

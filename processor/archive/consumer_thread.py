@@ -11,13 +11,14 @@
 """
 
 import asyncio
-from contextlib import suppress
 from typing import Any, Final
 
 from aiokafka.errors import ConsumerStoppedError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from mode.threads import MethodQueue, QueuedMethod, WorkerThread
 from mode.utils.futures import maybe_set_exception
+
+from topics.client_tasks import look_at
 
 CLOSE_SECONDS: Final = 5.0
 """How long a thread's end waits for its consumer."""
@@ -59,9 +60,9 @@ class EndingThread(AIOKafkaConsumerThread):
         return self._method_queue
 
     async def on_thread_stop(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await super().on_thread_stop()
+        stopping = asyncio.ensure_future(super().on_thread_stop())
+        stopping.add_done_callback(look_at)  # the thread ends whatever it raises, CancelledError among it
+        await asyncio.wait({stopping}, timeout=CLOSE_SECONDS)
 
     async def stop(self) -> None:
         await super().stop()

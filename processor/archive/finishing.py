@@ -4,15 +4,11 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from topics.client_tasks import look_at
+
 T = TypeVar("T")
 
 SETTLE_SECONDS = 60.0
-
-
-def look_at(task: asyncio.Task[Any]) -> None:
-    """Looks at the error of a task that has ended, which nobody may ask for: else asyncio would log it."""
-    if not task.cancelled():
-        task.exception()
 
 
 class Finishing:

@@ -238,8 +238,14 @@ class ResponseStream:
 
     @property
     def _reads(self) -> bool:
+        """False where a task that reads has ended, also by a cancellation, after which Faust goes on as before."""
         consumer = self._consumer
-        return consumer is None or reads(consumer._thread._consumer)  # noqa: SLF001 - no public API
+        if consumer is None:
+            return True
+        if not reads(consumer._thread._consumer):  # noqa: SLF001 - no public API
+            return False
+        fetcher: Any = self._app._fetcher  # noqa: SLF001
+        return not fetcher._shutdown.is_set()  # noqa: SLF001
 
     def confirm(self, partition: int, offset: int, generation: int) -> None:
         if self._consumer is not None:

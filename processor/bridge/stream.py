@@ -126,12 +126,11 @@ class Stream:
 
     async def _run(self, producer: TokenProducer) -> None:
         with contextlib.ExitStack() as connection:
-            opened, cancelled = None, True
+            opened = None
             with producer.cancellable(self.channel, self.response_id) as scope:
                 scope.check()
                 opened = await self._open(connection)
-                cancelled = False
-            if cancelled:
+            if scope.cancelled:
                 connection.close()
                 await self._write_cancelled(producer)
             elif opened is not None:
@@ -206,8 +205,9 @@ class Stream:
         try:
             async with contextlib.AsyncExitStack() as stack:
                 if await self._begin(writer, stack):
-                    await writer.stop(reason=EndReason.CANCELLED)
-        except DeliveryError as error:
+                    async with asyncio.timeout(KAFKA_SECONDS):
+                        await writer.stop(reason=EndReason.CANCELLED)
+        except (DeliveryError, TimeoutError) as error:
             self._lose(error)
         self._cancelled()
 

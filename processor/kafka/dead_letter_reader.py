@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from processor.errors import Fatal, KafkaUnavailable, TopicsUnfit
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.record_batches import Fetches, Unreadable, read_safely, report_unreadable
+from topics.client_tasks import stop_consumer
 
 log = structlog.get_logger(__name__)
 
@@ -209,7 +210,7 @@ class DeadLetterReader:
         finally:
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(STOP_SECONDS):
-                    await consumer.stop()
+                    await stop_consumer(consumer)
 
 
 def _passed_over(partition: TopicPartition, unreadable: Unreadable) -> None:

@@ -5,7 +5,10 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from aiokafka import AIOKafkaConsumer
+
 from processor.kafka.options import STOP_DEADLINE
+from topics.client_tasks import stop_consumer
 
 C = TypeVar("C")
 
@@ -42,7 +45,9 @@ class LazyClient(Generic[C]):
 
 
 async def _stop(client: Any) -> None:
-    stop = getattr(client, "stop", None) or client.close
     with contextlib.suppress(Exception):
         async with asyncio.timeout(STOP_DEADLINE):
-            await stop()
+            if isinstance(client, AIOKafkaConsumer):
+                await stop_consumer(client)
+            else:
+                await (getattr(client, "stop", None) or client.close)()

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from processor.errors import KafkaUnavailable
 from processor.kafka.connection import ConnectionSource
 from processor.kafka.record_batches import DEFAULT_MAX_BATCH_BYTES, Trouble, Unreadable, read_safely, report_unreadable
+from processor.kafka.stopping import stop_quietly
 from processor.ports.store import Position, Progress
 
 log = structlog.get_logger(__name__)
@@ -93,7 +94,7 @@ async def _consumer(
     except (KafkaError, OSError, TimeoutError) as error:
         raise KafkaUnavailable(f"Kafka does not answer: {type(error).__name__}") from error
     finally:
-        await consumer.stop()
+        await stop_quietly(consumer)
 
 
 def _passed_over(partition: TopicPartition, unreadable: Unreadable) -> None:

@@ -15,6 +15,7 @@ from processor.errors import Fatal, KafkaUnavailable
 from processor.kafka import CommittedOffsets
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.record_batches import Trouble, read_safely
+from topics.client_tasks import stop_consumer
 
 READ_SECONDS = 15.0
 STOP_SECONDS = 5.0
@@ -116,7 +117,7 @@ async def _trouble(connection: KafkaConnection, place: TopicPartition, offset: i
     finally:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(STOP_SECONDS):
-                await consumer.stop()
+                await stop_consumer(consumer)
     if not troubles or troubles[0].offset != offset:
         at = f" It can't be read at offset {troubles[0].offset}." if troubles else ""
         raise NothingToSkip(f"{place.topic}-{place.partition} can be read at offset {offset}: nothing was deleted.{at}")

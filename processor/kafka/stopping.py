@@ -8,6 +8,7 @@ import contextlib
 from typing import Any
 
 from processor.kafka.options import STOP_DEADLINE
+from topics.client_tasks import stop_consumer
 
 
 async def stop_quietly(consumer: Any) -> None:
@@ -15,7 +16,7 @@ async def stop_quietly(consumer: Any) -> None:
     with contextlib.suppress(Exception):
         async with asyncio.timeout(STOP_DEADLINE):
             try:
-                await consumer.stop()
+                await stop_consumer(consumer)
             except Exception:  # noqa: BLE001 - the error of a task: the library raises it before it closes its client
                 await _close(consumer._client)  # noqa: SLF001
 

@@ -5,12 +5,14 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from devtools.children import Child, Streams
+from devtools.faultlab.around import NotHere, SkewedClock
 from support.commands import run_command
 from support.forks import Forked, ForkServer
 
@@ -18,7 +20,7 @@ SHOWN = """\
 import json, os, sys
 given = sys.stdin.read()
 print("wrong", file=sys.stderr)
-names = {name: value for name, value in os.environ.items() if name.startswith("OF_")}
+names = {name: value for name, value in os.environ.items() if name.startswith("TOKENSTREAM_OF_")}
 print(json.dumps([sys.argv[1:], os.getcwd(), given, names, __name__, os.getsid(0) == os.getpid()]))
 sys.exit(3)
 """
@@ -41,11 +43,11 @@ async def server() -> AsyncIterator[ForkServer]:
 
 async def test_it_has_its_arguments_environment_folder_input_session_and_exit_code(tmp_path: Path) -> None:
     command = (sys.executable, written(tmp_path, SHOWN), "a", "b c")
-    code, printed = await run_command(*command, environment={"OF_IT": "1"}, cwd=tmp_path, given="given")
+    code, printed = await run_command(*command, environment={"TOKENSTREAM_OF_IT": "1"}, cwd=tmp_path, given="given")
     assert code == 3
     wrong, shown = printed.splitlines()
     assert wrong == "wrong"
-    assert json.loads(shown) == [["a", "b c"], str(tmp_path), "given", {"OF_IT": "1"}, "__main__", True]
+    assert json.loads(shown) == [["a", "b c"], str(tmp_path), "given", {"TOKENSTREAM_OF_IT": "1"}, "__main__", True]
 
 
 async def test_an_exception_ends_it_as_it_ends_an_interpreter(tmp_path: Path) -> None:
@@ -73,12 +75,26 @@ async def test_it_ends_with_its_server(server: ForkServer, tmp_path: Path) -> No
             await asyncio.sleep(0.01)
 
 
-async def test_what_depends_on_the_interpreter_gets_one_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["PYTHONHASHSEED", "LD_LIBRARY_PATH", "TMPDIR", "LC_ALL"])
+async def test_what_depends_on_the_interpreter_gets_one_of_its_own(tmp_path: Path, name: str) -> None:
+    """Another variable than a setting may be read before a fork sees it."""
     with (tmp_path / "output").open("wb") as output:
-        for command in ((sys.executable, "-c", ""), (sys.executable, written(tmp_path, ""))):
-            process = await Child.launch(command, {**os.environ, "PYTHONHASHSEED": "1"}, Streams(output))
+        for command, more in (((sys.executable, "-c", ""), {}), ((sys.executable, written(tmp_path, "")), {name: "1"})):
+            process = await Child.launch(command, {**os.environ, **more}, Streams(output))
             assert not isinstance(process, Forked)
             assert await process.wait() == 0
+
+
+async def test_a_clock_that_is_skewed_is_so_for_a_program(tmp_path: Path) -> None:
+    clock = SkewedClock(tmp_path)
+    clock.set(3600)
+    try:
+        environment = clock.environment()
+    except NotHere as why:
+        pytest.skip(str(why))
+    program = written(tmp_path, "import time\nprint(time.time())\n")
+    _, printed = await run_command(sys.executable, program, environment=environment)
+    assert float(printed) - time.time() == pytest.approx(3600, abs=60)
 
 
 @pytest.mark.parametrize("module", ROLES)

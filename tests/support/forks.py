@@ -51,6 +51,8 @@ class ForkServer:
     def __init__(self) -> None:
         self._requests: socket.socket | None = None
         self._server: subprocess.Popen[bytes] | None = None
+        self._environment = dict(os.environ)
+        """The server's: what is read as an interpreter starts, or as modules are imported, is read of it."""
 
     async def launch(
         self,
@@ -59,7 +61,7 @@ class ForkServer:
         streams: Streams,
         folder: Path | None = None,
     ) -> Running:
-        if not can_be_forked(command, environment):
+        if not can_be_forked(command, environment, self._environment):
             return await launch(command, environment, streams, folder)
         request = {"arguments": command[1:], "environment": dict(environment), "folder": str(folder or Path.cwd())}
         reading, writing = os.pipe()
@@ -83,16 +85,24 @@ class ForkServer:
             self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 command = [sys.executable, str(SERVER), str(theirs.fileno())]
-                self._server = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True)
+                self._server = subprocess.Popen(
+                    command,
+                    env=self._environment,
+                    stdin=subprocess.DEVNULL,  # Python buffers what it prints to a terminal in another way
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,
+                )
         return self._requests
 
 
-def can_be_forked(command: Sequence[str], environment: Mapping[str, str]) -> bool:
-    """Returns True for a program of Python, not a `-c`, whose interpreter is as this one."""
+def can_be_forked(command: Sequence[str], environment: Mapping[str, str], servers: Mapping[str, str]) -> bool:
+    """Returns True for a program of Python, not a `-c`, whose environment is that of the server but for settings."""
     program = command[1] if command[0] == sys.executable and len(command) > 1 else ""
-    return (program == "-m" or program.endswith(".py")) and of_python(environment) == of_python(os.environ)
+    return (program == "-m" or program.endswith(".py")) and read_early(environment) == read_early(servers)
 
 
-def of_python(environment: Mapping[str, str]) -> dict[str, str]:
-    """Returns what an interpreter reads as it starts."""
-    return {name: value for name, value in environment.items() if name.startswith("PYTHON")}
+def read_early(environment: Mapping[str, str]) -> dict[str, str]:
+    """Returns what the loader (LD_PRELOAD), the interpreter, or a library may read before the program begins."""
+    late = ("TOKENSTREAM_", "PYTEST_CURRENT_TEST")
+    return {name: value for name, value in environment.items() if not name.startswith(late)}

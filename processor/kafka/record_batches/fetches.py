@@ -33,6 +33,7 @@ from processor.kafka.record_batches.legacy import LegacyBatch
 from processor.kafka.record_batches.limits import DEFAULT_MAX_BATCH_BYTES, TAKEN_BYTES
 from processor.kafka.record_batches.sessions import FetchAnswer, FetchSession, SessionRequest
 from topics.batch_format import CURRENT_FORMAT
+from topics.client_tasks import finish_stop
 
 PLACEHOLDER: Final = bytes(11) + b"\x0e" + bytes(14)
 """A batch that aiokafka takes for one and never looks into: it passes over an answer that it finds cut off."""
@@ -318,6 +319,9 @@ class SafeConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is untyp
     async def start(self) -> None:
         await super().start()
         read_safely(self, **self.safely)
+
+    async def stop(self) -> None:
+        await finish_stop(super().stop(), self._client)
 
 
 def read_safely(

@@ -1,4 +1,4 @@
-"""The thread of Faust's consumer always ends, and the event loop goes on meanwhile."""
+"""The thread of Faust's consumer always ends, the event loop goes on meanwhile, and no end of reading is silent."""
 
 import asyncio
 import threading
@@ -11,12 +11,12 @@ from aiokafka.errors import ConsumerStoppedError
 from devtools.kafka import LocalKafka
 from processor.archive.stream import ResponseStream
 from processor.kafka.connection import KafkaConnection
+from support.waiting import eventually
 from topics.specs import TopicNames
 
 
 @pytest.fixture
-async def thread(kafka: LocalKafka, topic_names: TopicNames) -> AsyncIterator[Any]:
-    """The thread of a started stream; an EndingThread, whose private parts Faust's users call."""
+async def started(kafka: LocalKafka, topic_names: TopicNames) -> AsyncIterator[ResponseStream]:
 
     async def receive(_: object) -> None: ...
 
@@ -30,9 +30,15 @@ async def thread(kafka: LocalKafka, topic_names: TopicNames) -> AsyncIterator[An
         rebalanced=lambda _: None,
     )
     await stream.start()
-    consumer: Any = stream._consumer
-    yield consumer._thread
+    yield stream
     await stream.stop()
+
+
+@pytest.fixture
+def thread(started: ResponseStream) -> Any:
+    """The thread of a started stream; an EndingThread, whose private parts Faust's users call."""
+    consumer: Any = started._consumer
+    return consumer._thread
 
 
 async def name_of_thread() -> str:
@@ -64,3 +70,12 @@ async def test_the_event_loop_goes_on_while_a_thread_ends_that_needs_it(thread: 
         await thread.stop()
     assert not thread._thread.is_alive()
     assert thread._thread.daemon
+
+
+async def test_a_cancellation_that_ends_fausts_fetcher_is_a_failure(started: ResponseStream) -> None:
+    await eventually(lambda: bool(started.assigned), deadline=30)
+    fetcher: Any = started._app._fetcher
+    for task in tuple(fetcher._futures):
+        task.cancel()
+    async with asyncio.timeout(20):
+        assert str(await started.wait_until_failed()) == "the client has stopped reading"

@@ -1,4 +1,4 @@
-"""However Faust behaves where it is cancelled, an archive ends in bounded time."""
+"""However Faust behaves where it is cancelled, an archive ends in bounded time, and never ends its reading silently."""
 
 import asyncio
 from collections.abc import Collection, Mapping
@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from processor.archive.app import STOP_SECONDS, Archive, ArchiveSettings
+from processor.archive.app import START_SECONDS, STOP_SECONDS, Archive, ArchiveSettings
 from processor.kafka.connection import KafkaConnection
 from processor.telemetry.metrics import Metrics
 from support.virtual_time import in_virtual_time
+from support.waiting import until
 
 
 class Stage:
@@ -56,11 +57,35 @@ class Stubborn:
         return {}
 
 
-async def ended_after(stream: Stubborn, cancelled_after: float) -> float:
-    """Returns the seconds between the cancellation of an archive with this stream and its end."""
+class CancelledByItself(Stubborn):
+    """A stream that raises CancelledError in one of its calls, though nobody cancels it."""
+
+    def __init__(self, call: str) -> None:
+        super().__init__(starting=0, stopping=0)
+        self._call = call
+
+    async def start(self) -> None:
+        await super().start()
+        self._cancelled_in("start")
+
+    async def wait_until_failed(self) -> BaseException:
+        self._cancelled_in("wait")
+        return RuntimeError("the consumer ended")
+
+    async def stop(self) -> None:
+        await super().stop()
+        self._cancelled_in("stop")
+
+    def _cancelled_in(self, call: str) -> None:
+        if call == self._call:
+            raise asyncio.CancelledError
+
+
+def archive_with(stream: Stubborn) -> Archive:
+    """`stream` is each of its streams."""
     stage: Any = Stage()
     settings = ArchiveSettings("a", "responses", "letters")
-    archive = Archive(
+    return Archive(
         settings,
         source=lambda: KafkaConnection("nowhere"),
         store=stage,
@@ -68,7 +93,11 @@ async def ended_after(stream: Stubborn, cancelled_after: float) -> float:
         new_stream=lambda _: stream,
         letters=stage,
     )
-    running = asyncio.ensure_future(archive.run())
+
+
+async def ended_after(stream: Stubborn, cancelled_after: float) -> float:
+    """Returns the seconds between the cancellation of an archive with this stream and its end."""
+    running = asyncio.ensure_future(archive_with(stream).run())
     await asyncio.sleep(cancelled_after)
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -89,3 +118,28 @@ async def test_a_cancellation_while_the_stream_starts_is_not_lost() -> None:
 async def test_a_stream_that_never_starts_and_never_stops_delays_the_end_by_both_bounds() -> None:
     stream = Stubborn(starting=1e6, stopping=1e6)
     assert await ended_after(stream, cancelled_after=1) == pytest.approx(2 * STOP_SECONDS)
+
+
+@in_virtual_time
+async def test_a_cancellation_while_a_failed_stream_stops_waits_for_its_stop() -> None:
+    stream = CancelledByItself("wait")
+    stream._stopping = 4
+    assert await ended_after(stream, cancelled_after=1) == pytest.approx(3)
+
+
+async def is_replaced(stream: Stubborn, within: float) -> None:
+    running = asyncio.ensure_future(archive_with(stream).run())
+    await until(lambda: stream.calls.count("start") > 2, within)
+    running.cancel()
+    await asyncio.wait({running})
+
+
+@in_virtual_time
+async def test_a_stream_that_is_cancelled_by_itself_is_replaced() -> None:
+    for call in ("start", "wait", "stop"):
+        await is_replaced(CancelledByItself(call), within=5)
+
+
+@in_virtual_time
+async def test_a_stream_that_never_starts_is_replaced() -> None:
+    await is_replaced(Stubborn(starting=1e6, stopping=0), within=3 * START_SECONDS)
