@@ -103,6 +103,9 @@ def can_be_forked(command: Sequence[str], environment: Mapping[str, str], server
 
 
 def read_early(environment: Mapping[str, str]) -> dict[str, str]:
-    """Returns what the loader (LD_PRELOAD), the interpreter, or a library may read before the program begins."""
-    late = ("TOKENSTREAM_", "PYTEST_CURRENT_TEST")
+    """Returns what the loader (LD_PRELOAD), the interpreter, or a library may read before the program begins.
+
+    Not the settings, nor those of the object store's client, which `support.stores` sets.
+    """
+    late = ("TOKENSTREAM_", "AWS_", "PYTEST_CURRENT_TEST")
     return {name: value for name, value in environment.items() if not name.startswith(late)}
