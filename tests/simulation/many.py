@@ -1,7 +1,9 @@
 """Many seeds, in some processes; and one failing seed made small."""
 
+import gc
 import multiprocessing
 import os
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -84,7 +86,14 @@ def run_chunk(first: int, count: int) -> Tally:
         if outcome.failure is not None:
             smaller = shrink(seed, metrics) if not tally.failures else Smaller()
             tally.failures.append(f"seed {seed}: {outcome.failure}\n    {smaller.command(seed)}")
+    gc.collect()  # coroutines left behind complain when they are collected
     return tally
+
+
+def _prepare() -> None:
+    """What Python warns of is an error: it fails a run, or is written to standard error."""
+    keep_what_is_imported()
+    warnings.simplefilter("error")
 
 
 def run_many(first: int, count: int, jobs: int | None = None) -> Iterator[Tally]:
@@ -92,5 +101,5 @@ def run_many(first: int, count: int, jobs: int | None = None) -> Iterator[Tally]
     starts = range(first, first + count, CHUNK)
     counts = [min(CHUNK, first + count - start) for start in starts]
     workers = jobs or min(2, os.cpu_count() or 1)
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), keep_what_is_imported) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _prepare) as pool:
         yield from pool.map(run_chunk, starts, counts)

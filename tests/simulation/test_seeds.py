@@ -1,7 +1,6 @@
 """A thousand seeds, in `make test-all` four thousand: whatever happens to relays, Kafka and the realtime service, readers see what was produced."""
 
 import asyncio
-import gc
 
 import pytest
 
@@ -13,11 +12,14 @@ from simulation.many import Tally, run_many, run_seed
 
 @pytest.mark.timeout(1_200)
 @pytest.mark.parametrize(("first", "count"), [(0, ENOUGH), pytest.param(ENOUGH, MANY - ENOUGH, marks=pytest.mark.long)])
-def test_whatever_happens_readers_see_exactly_what_was_produced(first: int, count: int) -> None:
+def test_whatever_happens_readers_see_exactly_what_was_produced(
+    first: int, count: int, capfd: pytest.CaptureFixture[str]
+) -> None:
     total = Tally()
     for tally in run_many(first, count):
         total.add(tally)
     assert not total.failures, "\n".join(total.failures[:5])
+    assert capfd.readouterr() == ("", ""), "Python complains of what a run left behind"
     assert not total.coverage.missing(), f"never reached; all that was:\n{total.coverage.table()}"
     print(total.coverage.table())
 
@@ -27,15 +29,6 @@ def test_the_same_seed_gives_the_same_run() -> None:
     for seed in range(5):
         outcomes = {run_seed(seed, metrics, Coverage()) for _ in range(2)}
         assert len(outcomes) == 1
-
-
-@pytest.mark.filterwarnings("error")
-def test_a_run_leaves_nothing_that_python_complains_of(capfd: pytest.CaptureFixture[str]) -> None:
-    metrics = Metrics()
-    for seed in range(100, 200):
-        run_seed(seed, metrics, Coverage())
-    gc.collect()  # coroutines left behind complain when they are collected
-    assert capfd.readouterr() == ("", "")
 
 
 def test_what_outlives_a_run_is_found() -> None:
