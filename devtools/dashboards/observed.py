@@ -1,4 +1,4 @@
-"""The system under observation: two relays, an archive and an api as processes of their own, with good days and bad ones."""
+"""The system under observation: two relays, an archive, an api, a bridge and a gateway, with good days and bad ones."""
 
 import asyncio
 import contextlib
@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer
 from devtools.dashboards.boards import Json
 from devtools.dashboards.prometheus import Prometheus, Target, scraping
 from devtools.dashboards.questions import Answer, Span, ask, choices
+from devtools.dashboards.streams import Streams, streams
 from devtools.deployment import create_topics, names_after
 from devtools.lab import Lab, laboratory
 from devtools.process import TokenstreamProcess
@@ -45,6 +46,7 @@ class World:
     second: TokenstreamProcess
     archive: TokenstreamProcess
     api: TokenstreamProcess
+    streams: Streams
 
     def targets(self) -> list[Target]:
         return [
@@ -52,6 +54,7 @@ class World:
             Target("tokenstream-relay", "relay-1", self.second.port),
             Target("tokenstream-archive", "archive-0", self.archive.port),
             Target("tokenstream-api", "api-0", self.api.port),
+            *self.streams.targets(),
         ]
 
 
@@ -59,8 +62,8 @@ async def observe(bootstrap: str, boards: dict[str, Json], *, seconds: float, pr
     """Let the system run for `seconds` under load and faults, and ask every question of the boards at the end."""
     names = await create_topics(bootstrap, names_after(prefix))
     with tempfile.TemporaryDirectory(prefix="tokenstream-observed-") as directory:
-        async with laboratory(bootstrap, names) as lab:
-            world = await started(lab, Path(directory))
+        async with laboratory(bootstrap, names) as lab, streams(lab, Path(directory)) as others:
+            world = await started(lab, Path(directory), others)
             async with scraping(world.targets(), Path(directory)) as prometheus:
                 await world.api.start()
                 await world.api.ready()
@@ -70,7 +73,7 @@ async def observe(bootstrap: str, boards: dict[str, Json], *, seconds: float, pr
                     return await asked(prometheus, boards, began)
 
 
-async def started(lab: Lab, directory: Path) -> World:
+async def started(lab: Lab, directory: Path, others: Streams) -> World:
     """All processes, of which two run: the second relay joins later, and the api's first probe is to be seen."""
     store = {"STORE_URL": f"sqlite:///{directory / 'store.db'}"}
     relays = {
@@ -86,6 +89,7 @@ async def started(lab: Lab, directory: Path) -> World:
         second=lab.new(**relays),
         archive=lab.new("archive", **store),
         api=lab.new("api", **store, PROBE_CHANNEL="probe:reader"),
+        streams=others,
     )
     await asyncio.gather(world.relay.start(), world.archive.start())
     await asyncio.gather(world.relay.ready(), world.archive.ready())
@@ -101,6 +105,7 @@ async def traffic(world: World) -> AsyncIterator[None]:
             tasks.create_task(conversations(world.lab, first, stop))
         tasks.create_task(readers(world.api, stop))
         tasks.create_task(bad_producers(world.lab, stop))
+        tasks.create_task(world.streams.run(stop))
         try:
             yield
         finally:

@@ -4,6 +4,7 @@ import asyncio
 import copy
 import struct
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from devtools.dashboards.boards import committed, panels
 from devtools.dashboards.drawing import draw
 from devtools.dashboards.observed import Seen, observe
-from devtools.dashboards.questions import unanswered
+from devtools.dashboards.questions import Answer, unanswered
 from devtools.kafka import LocalKafka
 
 pytestmark = pytest.mark.timeout(400)
@@ -37,6 +38,18 @@ def test_every_panel_of_a_dashboard_has_data(seen: Seen, name: str) -> None:
     assert list(unanswered(committed()[name], seen.answers[name])) == []
 
 
+@pytest.mark.parametrize("name", sorted(committed()))
+def test_every_distribution_has_observations(seen: Seen, name: str) -> None:
+    """A rate of zero in every bucket would draw an empty panel."""
+    heatmaps = [panel for panel in panels(committed()[name]) if panel["type"] == "heatmap"]
+    empty = [panel["title"] for panel in heatmaps if not any_above_zero(seen.answers[name][panel["id"]])]
+    assert empty == []
+
+
+def any_above_zero(answers: Sequence[Answer]) -> bool:
+    return any(value > 0 for answer in answers for series in answer.series for _, value in series.points)
+
+
 def test_a_misspelt_metric_would_be_found(seen: Seen) -> None:
     found = list(unanswered(committed()["overview.json"], seen.answers["misspelt"]))
     assert [line.split(": no data")[0] for line in found] == [
@@ -47,9 +60,9 @@ def test_a_misspelt_metric_would_be_found(seen: Seen) -> None:
 
 def test_the_variables_offer_what_runs(seen: Seen) -> None:
     assert seen.choices == {
-        "job": ["tokenstream-api", "tokenstream-archive", "tokenstream-relay"],
+        "job": [f"tokenstream-{role}" for role in ("api", "archive", "bridge", "gateway", "relay")],
         "namespace": ["chat"],
-        "pod": ["api-0", "archive-0", "relay-0", "relay-1"],
+        "pod": ["api-0", "archive-0", "bridge-0", "gateway-0", "relay-0", "relay-1"],
     }
 
 
