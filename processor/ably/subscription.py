@@ -14,13 +14,16 @@ from ably.util.exceptions import AblyException
 from processor.ably.ably import AblyOptions
 from processor.ably.client import Client
 from processor.ably.pages import history_pages
-from processor.errors import Fatal, Retryable, SettingsError
+from processor.ably.refusals import kind_of
+from processor.errors import Fatal, RefusalKind, Retryable, SettingsError
 from processor.reader.frames import Message
 
 ATTACH_SECONDS = 10.0
 HISTORY_SECONDS = 10.0
 HISTORY_PAGE = 1_000
 WAITING_MESSAGES = 20_000
+REFUSED = frozenset({RefusalKind.CREDENTIALS, RefusalKind.CHANNEL, RefusalKind.UNEXPLAINED})
+"""Every other error passes, such as the SDK's own where the service does not attach a channel in time."""
 
 
 class SubscriptionUnavailable(Retryable):
@@ -90,7 +93,9 @@ class Subscription:
             async with asyncio.timeout(ATTACH_SECONDS):
                 await self._unless_failed(channel.subscribe(lambda message: self._put(received(message))))
         except AblyException as error:
-            raise SubscriptionRefused(f"Channel {self._channel} can't be followed: {_told(error)}.") from error
+            refused = kind_of(error.code, error.status_code) in REFUSED
+            kind = SubscriptionRefused if refused else SubscriptionUnavailable
+            raise kind(f"Channel {self._channel} can't be followed: {_told(error)}.") from error
         except TimeoutError as error:
             reason = self._client.sdk.connection.error_reason if self._client else None
             why = _told(reason) if reason else f"no answer within {ATTACH_SECONDS:g} s"

@@ -10,7 +10,7 @@ from ably.util.exceptions import AblyException
 
 from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
 from processor.ably.ably import AblyOptions
-from processor.ably.subscription import Interrupted, Subscription, SubscriptionRefused
+from processor.ably.subscription import Interrupted, Subscription, SubscriptionRefused, SubscriptionUnavailable
 from processor.reader.frames import Message
 from support.waiting import eventually
 
@@ -56,6 +56,13 @@ async def test_nothing_is_left_where_the_key_is_refused(server: LocalRealtime, q
             pass
     assert tasks_of_the_sdk() == []
     assert quiet == []
+
+
+async def test_a_service_that_is_slow_to_attach_does_not_refuse(server: LocalRealtime) -> None:
+    server.faults.add({"latency": {"in_ms": 2_500, "out_ms": 2_500}})  # longer, both ways, than the SDK waits for an answer
+    with pytest.raises(SubscriptionUnavailable, match="90007"):
+        async with subscription(server):
+            pass
 
 
 async def test_a_reader_goes_on_after_the_service_was_away(server: LocalRealtime) -> None:
