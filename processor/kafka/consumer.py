@@ -30,6 +30,7 @@ from processor.kafka.record_batches import (
 from processor.kafka.stopping import stop_quietly
 from processor.kafka.unreachable import why_unreachable
 from processor.ports.log import RebalanceListener
+from topics.client_tasks import stop_consumer
 from topics.records import Reason
 
 log = structlog.get_logger(__name__)
@@ -133,7 +134,7 @@ class Consumer:
                 await self._ends.close()
                 if self._fetching is not None:
                     await self._fetching.close()
-                await self._consumer.stop()
+                await stop_consumer(self._consumer)
 
     def _partition(self, number: int) -> TopicPartition:
         return TopicPartition(self.topic, number)

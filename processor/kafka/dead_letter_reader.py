@@ -15,13 +15,12 @@ from aiokafka.errors import KafkaError
 from processor.errors import Fatal, KafkaUnavailable, TopicsUnfit
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.record_batches import Fetches, Unreadable, read_safely, report_unreadable
-from topics.client_tasks import stop_consumer
+from processor.kafka.stopping import stop_quietly
 
 log = structlog.get_logger(__name__)
 
 CONNECT_SECONDS = 15.0
 READ_SECONDS = 30.0
-STOP_SECONDS = 5.0
 FETCH_BYTES = 8 * 1024 * 1024
 OWN_PREFIX = "tokenstream-"
 
@@ -208,9 +207,7 @@ class DeadLetterReader:
                 f"Topic {self._topic} can't be read from Kafka at {self._connection.bootstrap_servers}: {error!r}."
             ) from error
         finally:
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(STOP_SECONDS):
-                    await stop_consumer(consumer)
+            await stop_quietly(consumer)
 
 
 def _passed_over(partition: TopicPartition, unreadable: Unreadable) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from aiokafka import AIOKafkaConsumer
 
 from processor.kafka.options import STOP_DEADLINE
-from topics.client_tasks import stop_consumer
+from processor.kafka.stopping import stop_quietly
 
 C = TypeVar("C")
 
@@ -45,9 +45,9 @@ class LazyClient(Generic[C]):
 
 
 async def _stop(client: Any) -> None:
+    if isinstance(client, AIOKafkaConsumer):
+        await stop_quietly(client)
+        return
     with contextlib.suppress(Exception):
         async with asyncio.timeout(STOP_DEADLINE):
-            if isinstance(client, AIOKafkaConsumer):
-                await stop_consumer(client)
-            else:
-                await (getattr(client, "stop", None) or client.close)()
+            await (getattr(client, "stop", None) or client.close)()

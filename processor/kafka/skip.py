@@ -4,7 +4,6 @@ This works while relays run. Their fetches are then out of range, and they take 
 """
 
 import asyncio
-import contextlib
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -15,10 +14,9 @@ from processor.errors import Fatal, KafkaUnavailable
 from processor.kafka import CommittedOffsets
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.record_batches import Trouble, read_safely
-from topics.client_tasks import stop_consumer
+from processor.kafka.stopping import stop_quietly
 
 READ_SECONDS = 15.0
-STOP_SECONDS = 5.0
 
 
 class NothingToSkip(Fatal):
@@ -115,9 +113,7 @@ async def _trouble(connection: KafkaConnection, place: TopicPartition, offset: i
     except OffsetOutOfRangeError:
         raise _nothing_at(place, offset) from None
     finally:
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(STOP_SECONDS):
-                await stop_consumer(consumer)
+        await stop_quietly(consumer)
     if not troubles or troubles[0].offset != offset:
         at = f" It can't be read at offset {troubles[0].offset}." if troubles else ""
         raise NothingToSkip(f"{place.topic}-{place.partition} can be read at offset {offset}: nothing was deleted.{at}")

@@ -6,9 +6,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from conftest import MakeKafka, MakeTopics
-from processor.archive.stream import ResponseStream
-from processor.kafka.connection import KafkaConnection
 from processor.kafka.stopping import stop_quietly
+from support.archives import idle_stream
 from support.waiting import eventually
 from topics.controls_reader import ControlsReader
 
@@ -45,18 +44,7 @@ async def test_an_archive_stream_stops_at_once_while_no_broker_answers(
 ) -> None:
     broker = await bare_kafka()
     names = await make_topics(bootstrap=broker.bootstrap)
-
-    async def receive(_: object) -> None: ...
-
-    stream = ResponseStream(
-        KafkaConnection(broker.bootstrap),
-        group_id=f"{names.responses}-archive",
-        topic=names.responses,
-        session_timeout=6.0,
-        max_batch_bytes=1 << 20,
-        receive=receive,
-        rebalanced=lambda _: None,
-    )
+    stream = idle_stream(broker, names)
     await stream.start()
     await eventually(lambda: bool(stream.assigned), deadline=30)
     broker.kill()

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaProducer
 from devtools.children import Child
 from devtools.kafka import LocalKafka
 from processor.archive.app import Archive, ArchiveSettings
+from processor.archive.stream import ResponseStream
 from processor.core.backoff import Backoff
 from processor.kafka.connection import KafkaConnection
 from processor.ports.store import ResponseStore
@@ -21,6 +22,22 @@ from topics.records import ResponseRecord
 from topics.specs import TopicNames
 
 RUNNER = Path(__file__).parents[1] / "integration" / "archive" / "run_archive.py"
+
+
+def idle_stream(kafka: LocalKafka, names: TopicNames) -> ResponseStream:
+    """A stream, not started, that does nothing with its records."""
+
+    async def receive(_: object) -> None: ...
+
+    return ResponseStream(
+        KafkaConnection(kafka.bootstrap),
+        group_id=f"{names.responses}-archive",
+        topic=names.responses,
+        session_timeout=6.0,
+        max_batch_bytes=1 << 20,
+        receive=receive,
+        rebalanced=lambda _: None,
+    )
 
 
 @asynccontextmanager

@@ -10,25 +10,14 @@ from aiokafka.errors import ConsumerStoppedError
 
 from devtools.kafka import LocalKafka
 from processor.archive.stream import ResponseStream
-from processor.kafka.connection import KafkaConnection
+from support.archives import idle_stream
 from support.waiting import eventually
 from topics.specs import TopicNames
 
 
 @pytest.fixture
 async def started(kafka: LocalKafka, topic_names: TopicNames) -> AsyncIterator[ResponseStream]:
-
-    async def receive(_: object) -> None: ...
-
-    stream = ResponseStream(
-        KafkaConnection(kafka.bootstrap),
-        group_id=f"{topic_names.responses}-archive",
-        topic=topic_names.responses,
-        session_timeout=6.0,
-        max_batch_bytes=1 << 20,
-        receive=receive,
-        rebalanced=lambda _: None,
-    )
+    stream = idle_stream(kafka, topic_names)
     await stream.start()
     yield stream
     await stream.stop()

@@ -59,7 +59,8 @@ async def test_nothing_is_left_where_the_key_is_refused(server: LocalRealtime, q
 
 
 async def test_a_service_that_is_slow_to_attach_does_not_refuse(server: LocalRealtime) -> None:
-    server.faults.add({"latency": {"in_ms": 2_500, "out_ms": 2_500}})  # longer, both ways, than the SDK waits for an answer
+    # Longer, both ways, than the SDK waits for an answer.
+    server.faults.add({"latency": {"in_ms": 2_500, "out_ms": 2_500}})
     with pytest.raises(SubscriptionUnavailable, match="90007"):
         async with subscription(server):
             pass
