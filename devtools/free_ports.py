@@ -1,9 +1,12 @@
 """Finds free ports of this machine, for servers that are about to start."""
 
+import contextlib
+import fcntl
 import os
 import random
 import socket
 import time
+from itertools import islice
 from pathlib import Path
 
 HOST = "127.0.0.1"
@@ -15,29 +18,28 @@ RESERVED_SECONDS = 300.0
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` ports that nothing listens on now, and that no caller in any process of this user was given recently."""
+    """`count` ports that nothing listens on now, and that no caller in any process of this user was given recently.
+
+    Raises OSError where there are fewer.
+    """
     RESERVED.mkdir(parents=True, exist_ok=True)
-    found: list[int] = []
-    while len(found) < count:
-        port = random.choice(PORTS)
-        if reserve(port) and is_free(port):
-            found.append(port)
+    first = random.randrange(len(PORTS))
+    with (RESERVED / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        free = (port for port in (*PORTS[first:], *PORTS[:first]) if reserve(port) and is_free(port))
+        found = list(islice(free, count))
+    if len(found) < count:
+        raise OSError(f"Ports {PORTS.start} to {PORTS.stop - 1} are in use, or were given out in the last 5 minutes.")
     return found
 
 
 def reserve(port: int) -> bool:
     """Returns True if it was not reserved; now it is."""
     mark = RESERVED / str(port)
-    try:
+    with contextlib.suppress(FileNotFoundError):
         if time.time() - mark.stat().st_mtime < RESERVED_SECONDS:
             return False
-        mark.unlink()
-    except FileNotFoundError:
-        pass
-    try:
-        os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
-    except FileExistsError:  # another was faster
-        return False
+    mark.touch()
     return True
 
 
