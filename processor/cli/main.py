@@ -3,10 +3,13 @@
 import asyncio
 import gc
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.main import get_command
 
 from processor.cli import archive as cli_archive
 from processor.cli import commands
@@ -56,11 +59,17 @@ def options(
     pass
 
 
+@cache
+def command() -> Callable[[], object]:
+    """Returns the command line, built once per process: what starts processes as forks builds it before."""
+    return get_command(app)
+
+
 def main() -> None:
     """Entry point. Exit codes: 0 a clean stop, 2 a wrong setting (one line a mistake), 1 anything else."""
     gc.set_threshold(100_000, 50, 1000)  # what is imported stays: walking it again and again is a tenth of a start
     try:
-        app()
+        command()()
     except TokenstreamError as error:
         sys.exit(report(error))
     except BaseExceptionGroup as group:

@@ -1,4 +1,4 @@
-"""Python programs as forks of one process that has imported the product already: importing it takes half a second.
+"""Python programs as forks of one process that has imported the product and built its command line: half a second each.
 
     python fork_server.py FD
 
@@ -139,6 +139,9 @@ if __name__ == "__main__":
     import_all(PACKAGES)
     for library in LATE:
         importlib.import_module(library)
+    from processor.cli.main import command
+
+    command()
     gc.collect()
     gc.freeze()  # no collection of a program writes to these pages
     run(ForkServer(socket.socket(fileno=int(sys.argv[1]))).serve())
