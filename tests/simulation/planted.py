@@ -21,6 +21,11 @@ from simulation.plants_of_cancels import PLANTS as PLANTS_OF_CANCELS
 from support.garbage import keep_what_is_imported
 
 ALL = (*PLANTS, *PLANTS_OF_CANCELS)
+LIBRARIES = (
+    *("ably", "aiokafka.admin", "faust.app", "faust.transport.drivers.aiokafka"),
+    *("msgspec.json", "multiprocessing.queues", "opentelemetry.trace", "prometheus_client.core"),
+    *("pydantic_settings", "structlog"),
+)
 
 
 def source_of(plant: Plant) -> str:
@@ -103,7 +108,7 @@ def main(name: str) -> int:
 
 
 def serve() -> None:
-    for library in ("ably", "aiokafka", "faust", "prometheus_client", "pydantic_settings", "structlog"):
+    for library in LIBRARIES:
         importlib.import_module(library)
     keep_what_is_imported()
     os.dup2(sys.stdout.fileno(), sys.stderr.fileno())
