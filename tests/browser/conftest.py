@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
@@ -13,12 +13,6 @@ from devtools.emulator.server import DEFAULT_KEY, LocalRealtime, demo_token
 from support.scenarios import Outcomes, run_scenarios
 
 CHANNEL = "chat:lean"
-
-
-@pytest.fixture(scope="session")
-def demo() -> Iterator[str]:
-    with running_demo() as address:
-        yield address
 
 
 @contextlib.asynccontextmanager
@@ -52,15 +46,16 @@ async def lean_page() -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-@pytest.fixture(scope="session")
-def on_the_demo(demo: str) -> Outcomes:
+@pytest.fixture(scope="module")
+def on_the_demo() -> Outcomes:
     """What became of each scenario on the whole deployment. What breaks things for everybody runs last, alone."""
     together = "streaming+folds+reload+late_join+two_windows+offline+hostile+keyboard+stop"
     scenarios = (together, "discontinuity", "faults")
-    return asyncio.run(run_scenarios("demo_scenarios.mjs", demo, *scenarios, REALTIME_KEY=DEFAULT_KEY))
+    with running_demo() as address:
+        return asyncio.run(run_scenarios("demo_scenarios.mjs", address, *scenarios, REALTIME_KEY=DEFAULT_KEY))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def fed_directly() -> Outcomes:
     async def run() -> Outcomes:
         async with lean_page() as address:
