@@ -63,7 +63,7 @@ def all_read(lab: Lab, reader: Reader, channel: str) -> bool:
 
 
 async def everyone_reads_everything(
-    kafka: LocalKafka, make_topics: MakeTopics, tmp_path: Path, *, readers: int, seconds: float
+    kafka: LocalKafka, make_topics: MakeTopics, tmp_path: Path, *, readers: int, seconds: float, pause: float = 0.05
 ) -> None:
     async with laboratory(kafka.bootstrap, await make_topics()) as lab:
         service = await lab.relay(role="run", STORE_URL=f"sqlite:///{tmp_path}/store.db", API_PUBLIC="true")
@@ -72,7 +72,7 @@ async def everyone_reads_everything(
             asyncio.create_task(join(lab, service, f"chat:{number % CHANNELS}", chance.uniform(0, seconds), ended))
             for number in range(readers)
         ]
-        async with lab.streaming(responses=16, channels=CHANNELS, pause=0.05, parts=True):
+        async with lab.streaming(responses=16, channels=CHANNELS, pause=pause, parts=True):
             await asyncio.sleep(seconds)
         await lab.all_finished()
         ended.set()
@@ -90,7 +90,7 @@ async def everyone_reads_everything(
 async def test_50_readers_who_join_at_a_random_moment_read_everything(
     kafka: LocalKafka, make_topics: MakeTopics, tmp_path: Path
 ) -> None:
-    await everyone_reads_everything(kafka, make_topics, tmp_path, readers=50, seconds=10)
+    await everyone_reads_everything(kafka, make_topics, tmp_path, readers=50, seconds=10, pause=0.1)
 
 
 @pytest.mark.long
