@@ -3,8 +3,9 @@
 import asyncio
 import gc
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -90,10 +91,13 @@ async def bare_kafka() -> AsyncIterator[MakeKafka]:
 
     Takes what `LocalKafka` takes; started when it returns, closed after the test.
     """
+    from support.shared_kafka import FEW_THREADS
+
     brokers: list[LocalKafka] = []
 
-    async def make(**arguments: object) -> LocalKafka:
-        brokers.append(LocalKafka(**arguments))  # type: ignore[arg-type]  # checked by LocalKafka itself
+    async def make(*, extra_properties: Mapping[str, str] = MappingProxyType({}), **arguments: object) -> LocalKafka:
+        properties = FEW_THREADS | dict(extra_properties)
+        brokers.append(LocalKafka(extra_properties=properties, **arguments))  # type: ignore[arg-type]  # checked there
         await brokers[-1].start()
         return brokers[-1]
 
