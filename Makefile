@@ -31,20 +31,24 @@ help: ## this list
 # Setting up. Each step leaves a stamp, and is repeated only when what it was made from changes.
 
 .PHONY: setup
-setup: .venv/.locked .venv/.editable node_modules/.locked kafka ## install everything that development and tests need
+setup: .venv/.locked .venv/.editable .venv/.compiled node_modules/.locked kafka ## install everything that development and tests need
 
 $(UV):
 	@python=$$(.ci/prerequisites) && echo "Python: $$python" && $$python -m venv .venv
 	@$(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
 
 .venv/.locked: requirements-dev.lock | $(UV)
-	$(UV) pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	@touch $@
 
 .venv/.editable: pyproject.toml devtools/pyproject.toml .venv/.locked
 	$(UV) pip install -q --python $(BIN)/python --no-deps -e . -e ./devtools
-	$(BIN)/python -m compileall -q processor topics devtools
 	@touch $@
+
+# Imports what programs and tests import, once, so that parallel processes do not each compile it. A test that can't be
+# imported is reported by the tests.
+.venv/.compiled: .venv/.editable
+	@$(BIN)/pytest -q --collect-only > $@ || rm -f $@
 
 node_modules/.locked: package.json package-lock.json .npmrc | $(UV)
 	npm ci --silent
@@ -63,7 +67,7 @@ kafka: .venv/.editable
 # What is independent of each other is set up at the same time.
 .PHONY: everything
 everything:
-	@$(MAKE) --no-print-directory -j3 setup s3-server
+	@$(MAKE) --no-print-directory -j4 setup s3-server
 
 # moto and Faust can't share an environment: see docs/contributing/adr/0001.
 .PHONY: s3-server
@@ -71,7 +75,8 @@ s3-server: $(S3)/.locked ## install the S3 server that tests store into
 
 $(S3)/.locked: requirements-s3.lock | $(UV)
 	$(UV) venv -q --clear --python $(BIN)/python $(S3)
-	$(UV) pip install -q --compile-bytecode --python $(S3)/bin/python --require-hashes -r requirements-s3.lock
+	$(UV) pip install -q --python $(S3)/bin/python --require-hashes -r requirements-s3.lock
+	$(S3)/bin/python -c 'import moto.server, moto.s3.responses'
 	@touch $@
 
 LOCK := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url
@@ -117,7 +122,7 @@ unit-shells:
 
 # More than the cores of a small machine, as most tests wait for other processes.
 # A module is run by one process, as what it sets up serves all its tests.
-WORKERS ?= 5
+WORKERS ?= 6
 PARALLEL = -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 .PHONY: test
 test: everything ## every test but the long ones (WORKERS= processes)
