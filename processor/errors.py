@@ -1,4 +1,4 @@
-"""The error types. The type, never a message, decides whether to retry. A test checks that all are drawn here.
+"""The error types. The type, never a message, decides whether to retry. A test checks that each is drawn under its base.
 
 TokenstreamError                        the root, in `topics.errors`
 ├── SettingsError                       a wrong setting; the process exits with 2, with one line per mistake
@@ -6,6 +6,7 @@ TokenstreamError                        the root, in `topics.errors`
 │   ├── CredentialsChanged              secrets or certificates rotated: connect again
 │   ├── PublishRetry                    the publish is undetermined or was refused for now
 │   ├── SubscriptionUnavailable         the channel can't be followed now
+│   ├── TokenUnreadable                 the token of a connection to Kafka can't be read; one of the library's errors, too
 │   ├── KafkaUnavailable                no broker answered
 │   │   ├── TombstoneUndetermined       sent, and not acknowledged in time
 │   │   └── WriteForbidden              Kafka does not let this client write to the topic: a person corrects that meanwhile
@@ -38,6 +39,9 @@ TokenstreamError                        the root, in `topics.errors`
 └── ServiceRefusal, _RefusedError, _MissingError
                                         an answer or a value refused; each ends in the package that raises it
 
+Every other direct child of the root is a result of a function: its caller catches it by this name, and makes an answer,
+a record or another of these errors of it. So nobody decides about it by a branch. An error that may pass further
+derives from Retryable, Correctable or Fatal. DeliveryError has none of them, because `topics` is installed without them.
 ApiError is outside this tree: it is the answer to an HTTP request.
 """
 

@@ -91,7 +91,7 @@ async def service_findings(options: AblyOptions | None, channel: str, probed: st
     try:
         service = RealtimeService(options)
         time = await service.time()
-    except (ServiceRefusal, TokenstreamError) as error:
+    except TokenstreamError as error:
         remedy = (
             "Check TOKENSTREAM_ABLY_ENDPOINT and TOKENSTREAM_ABLY_TLS, and that this machine may reach the service."
         )

@@ -9,10 +9,10 @@ from typing import TypeAlias, TypedDict
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaConnectionError
 
-from processor.errors import SettingsError
+from processor.errors import Retryable, SettingsError
 
 
-class TokenUnreadable(KafkaConnectionError):  # type: ignore[misc]  # aiokafka has no types
+class TokenUnreadable(Retryable, KafkaConnectionError):  # type: ignore[misc]  # aiokafka has no types
     """The token of a new connection can't be read. One of the library's errors: any other ends its tasks, not the attempt."""
 
 

@@ -23,7 +23,7 @@ from processor.ports.store import StoredResponse
 from processor.reader.frames import Message
 from processor.reader.reader import Reader
 from processor.telemetry.metrics import Metrics
-from topics.producer import DeliveryError, TokenProducer
+from topics.producer import TokenProducer
 from topics.records import Status
 
 STORE_POLL = 0.1
@@ -178,7 +178,7 @@ class Probe:
     async def once(self) -> Result:
         try:
             result = await self._probe()
-        except (TokenstreamError, DeliveryError) as error:
+        except TokenstreamError as error:
             log.warning("probe_unsent", cause=str(error) or type(error).__name__)
             result = Result.UNSENT
         except Exception as error:  # a bug here must not take live text with it
@@ -197,7 +197,7 @@ class Probe:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._receive(sent, followed, deadline))
                     await self._send(sent)
-            except* (TokenstreamError, DeliveryError) as errors:
+            except* TokenstreamError as errors:
                 raise errors.exceptions[0] from None
         judgement = sent.judge()
         self._count(judgement)
