@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from random import random
 from typing import Any
 
 import structlog
@@ -69,7 +70,10 @@ class Consumer:
         isolation_level: str,
         clock: Clock,
         max_batch_bytes: int = DEFAULT_MAX_BATCH_BYTES,
+        chance: Callable[[], float] = random,
+        retried: Callable[[], None] = lambda: None,
     ) -> None:
+        """`chance` and `retried` are those of `Fetching`."""
         self.topic = topic
         self.patience = rebalance_timeout + 2 * session_timeout
         """Seconds of silence after which a consumer is given up: joining a group may take the rebalance timeout."""
@@ -93,6 +97,8 @@ class Consumer:
             )
         )
         self._max_batch_bytes = max_batch_bytes
+        self._chance = chance
+        self._retried = retried
         self._consumer = self._new()
         self._fetches: Fetches | None = None
         self._fetching: Fetching | None = None
@@ -167,7 +173,7 @@ class Consumer:
             noted=_log_trouble,
             patience=GATHERING,
         )
-        self._fetching = Fetching(self._consumer, self._fetches)
+        self._fetching = Fetching(self._consumer, self._fetches, chance=self._chance, retried=self._retried)
 
     @property
     def troubles(self) -> Mapping[int, str]:

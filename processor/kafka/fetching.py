@@ -8,8 +8,9 @@ It uses these internals of the library: the subscription's assignment and its st
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -17,16 +18,22 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError, for_code
 from aiokafka.protocol.fetch import FetchRequest
 
+from processor.core.backoff import Backoff
 from processor.kafka.not_fetched import NotFetched
 from processor.kafka.record_batches import Fetched, Fetches
+from processor.telemetry.retry import Retry
 
 MAX_WAIT_MS: Final = 250
 REST_WAIT_MS: Final = 1_000
 """For a broker whose last answer was empty, while no partition is paused: an answer can only bring new records then."""
 MAX_BYTES: Final = 50 * 1024 * 1024
 MAX_PARTITION_BYTES: Final = 2 * 1024 * 1024
-RETRY: Final = 0.1
-"""Seconds before a broker that can't be reached, or that refused a partition, is asked again."""
+RETRY: Final = Backoff(first=0.1, cap=0.5)
+"""For a broker that can't be reached, or that refused the request. One that refused a partition, and serves others, is
+asked again after the first of these delays.
+"""
+LOOK_AGAIN: Final = 0.1
+"""Seconds between two looks for other leaders."""
 NOTHING_TO_ASK: Final = 0.05
 """Seconds after which the caller gets its turn while no partition can be read: one may be taken over by then."""
 UNANSWERED: Final = 3.0
@@ -54,13 +61,19 @@ class _Asked:
 class Fetching:
     """What was fetched and not taken, and the requests under way. For one consumer that has started; used by one task."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, fetches: Fetches) -> None:
+    def __init__(
+        self, consumer: AIOKafkaConsumer, fetches: Fetches, *, chance: Callable[[], float], retried: Callable[[], None]
+    ) -> None:
+        """`chance` returns numbers in [0, 1); `retried` is called for each request that repeats one that failed."""
         self._client = consumer._client  # noqa: SLF001 - see above
         self._coordinator = consumer._coordinator  # noqa: SLF001
         self._subscriptions = consumer._subscription  # noqa: SLF001
         self._isolation_level = consumer._fetcher._isolation_level  # noqa: SLF001
         consumer._fetcher._fetch_task.cancel()  # noqa: SLF001
         self._fetches = fetches
+        self._new_retry = partial(Retry, RETRY, chance, retried)
+        self._retries: dict[int, Retry] = {}
+        """Of the brokers whose last request failed."""
         self._assignment: Any = None
         self._ready: dict[TopicPartition, Fetched] = {}
         self._turns: dict[int, int] = {}
@@ -159,12 +172,13 @@ class Fetching:
             answer = await self._client.send(node, request)
         except KafkaError as error:
             self._failed(offsets, f"broker {node} can't be reached ({error!r})")
-            await asyncio.sleep(RETRY)
+            await self._pause(node)
             return
         if answer.error:
             self._failed(offsets, f"broker {node} answers {for_code(answer.error).__name__}")
-            await asyncio.sleep(RETRY)
+            await self._pause(node)
             return
+        self._retries.pop(node, None)
         if answer.topics:
             self._at_rest.discard(node)
         else:
@@ -173,7 +187,7 @@ class Fetching:
         if self._not_fetched:
             self._not_fetched.answered(offsets.keys() - refused)
         if refused:
-            await asyncio.sleep(RETRY)
+            await self._pause(node)
 
     def _take_answer(self, assignment: Any, offsets: Mapping[TopicPartition, int], answer: Any) -> set[TopicPartition]:
         """Returns the partitions that were refused."""
@@ -202,6 +216,12 @@ class Fetching:
 
     # Failing
 
+    async def _pause(self, node: int) -> None:
+        retry = self._retries.get(node)
+        if retry is None:
+            retry = self._retries[node] = self._new_retry()
+        await retry.pause()
+
     def _refuse(self, partition: TopicPartition, offset: int, code: int, *, current: bool) -> None:
         error = for_code(code)
         if error is OffsetOutOfRangeError:
@@ -223,7 +243,7 @@ class Fetching:
         """Notes the cause, and looks for other leaders: every such failure may be the end of one's time."""
         now = asyncio.get_running_loop().time()
         self._not_fetched.failed(partitions, cause, now)
-        if now >= self._looked_at + RETRY:
+        if now >= self._looked_at + LOOK_AGAIN:
             self._looked_at = now
             self._client.force_metadata_update()
 

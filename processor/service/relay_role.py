@@ -121,6 +121,8 @@ def build_relay(
         isolation_level=settings.kafka_isolation_level,
         clock=clock,
         max_batch_bytes=settings.max_batch_bytes,
+        chance=random.random,
+        retried=metrics.retries.labels("ask_broker").inc,
     )
     writer_of = transactional_writers(
         source,

@@ -54,6 +54,7 @@ PROBE_RESULTS: Final = (
 RETRIED: Final = (
     "archive_dead_letters",  # the archive writes what cannot be stored to the dead letters
     "archive_read",  # the archive connects to Kafka again
+    "ask_broker",  # the relay asks a broker for records, which did not answer or refused a partition
     "bridge_kafka",  # the bridge connects to Kafka
     "controls",  # the relay reads the controls topic
     "fetch",  # the relay reads the tokens topic

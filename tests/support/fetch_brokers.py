@@ -305,8 +305,12 @@ class Reader:
             ),
         )
         self.fetches = read_safely(consumer, as_read=True, patience=0.004)
-        self.fetching = Fetching(consumer, self.fetches)
+        self.retries = 0
+        self.fetching = Fetching(consumer, self.fetches, chance=Random(1).random, retried=self._count)
         self.partitions = set(map(place, range(len(brokers.logs))))
+
+    def _count(self) -> None:
+        self.retries += 1
 
     def assign(self) -> None:
         self.subscriptions._subscription._assign(self.partitions)

@@ -54,7 +54,7 @@ async def test_brokers_that_can_not_be_reached_are_named_after_seconds_and_forgo
     assert partition == place(0)
     assert cause.startswith("broker 0 can't be reached")
     reading.brokers.away.clear()
-    await reading.go_on(1)
+    await reading.go_on(2)
     assert reading.reader.fetching.not_fetched == {}
 
 
@@ -144,6 +144,45 @@ def test_what_fails_is_asked_for_ten_times_a_second_at_most(fail: Callable[[Brok
         assert 10 <= reading.brokers.looks <= 105
 
     run_in_virtual_time(play)
+
+
+@in_virtual_time
+async def test_a_broker_that_stays_away_is_asked_less_often_and_each_retry_is_counted() -> None:
+    reading = Reading()
+    be_away(reading.brokers)
+    await reading.go_on(1)
+    first = reading.brokers.requests
+    await reading.go_on(10)
+    assert first >= 4
+    assert 20 <= reading.brokers.requests - first <= 41
+    assert reading.reader.retries == reading.brokers.requests
+
+
+@in_virtual_time
+async def test_a_broker_that_answered_is_asked_again_at_once_when_it_fails() -> None:
+    reading = Reading()
+    be_away(reading.brokers)
+    await reading.go_on(5)
+    reading.brokers.away.clear()
+    await reading.go_on(2)
+    be_away(reading.brokers)
+    before = reading.brokers.requests
+    await reading.go_on(1)
+    assert reading.brokers.requests - before >= 4
+
+
+@in_virtual_time
+async def test_a_refused_partition_does_not_delay_the_others_of_its_broker() -> None:
+    reading = Reading(partitions=2)
+    reading.brokers.refusals[0, 1] = STORAGE
+    await reading.go_on(5)
+    for read in range(1, 6):
+        reading.append(0)
+        await reading.brokers.grown()
+        appended = asyncio.get_running_loop().time()
+        while reading.read != {0: read}:
+            await reading.turn()
+        assert asyncio.get_running_loop().time() - appended < 0.15
 
 
 @in_virtual_time

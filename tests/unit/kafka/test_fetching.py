@@ -39,7 +39,7 @@ def fetching(client: Client, subscriptions: Any) -> Fetching:
         _fetcher=SimpleNamespace(_isolation_level=1, _fetch_task=SimpleNamespace(cancel=lambda: None)),
     )
     fetches = Fetches(limit=1024, make=None, refuse=lambda *_: None, noted=lambda _: None)
-    return Fetching(consumer, fetches)
+    return Fetching(consumer, fetches, chance=lambda: 0.5, retried=lambda: None)
 
 
 def reading(*partitions: TopicPartition) -> Any:
