@@ -2,7 +2,7 @@
 
 The configuration file is TOML if its name ends in `.toml`, else lines of `NAME=value` (comments, `export ` and quotes
 as in any `.env` file; no substitution in values). The prefix may be left out in it. An empty value counts as not
-given.
+given. ADR 12 has why the library's own sources do not read these.
 """
 
 import re

@@ -283,6 +283,18 @@ def test_a_broken_configuration_file_is_told(tmp_path: Path, name: str, text: st
     assert told in line
 
 
+def test_a_broken_configuration_file_hides_no_other_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text("http_port = \n")
+    lines = mistakes(path, HTTP_PROT="1", GAP_TIMEOUT="soon", ABLY_KEY_FILE=str(tmp_path / "none"))
+    assert [line.partition(": ")[0] for line in lines] == [
+        "--config",
+        "TOKENSTREAM_HTTP_PROT",
+        "TOKENSTREAM_ABLY_KEY_FILE",
+        "TOKENSTREAM_GAP_TIMEOUT",
+    ]
+
+
 def test_a_mistake_in_the_configuration_file_names_it(tmp_path: Path) -> None:
     path = tmp_path / "s.env"
     path.write_text("HTTP_PROT=1\n")
