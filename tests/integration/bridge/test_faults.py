@@ -169,6 +169,21 @@ async def test_streams_are_bounded(kafka: LocalKafka, topic_names: TopicNames) -
 # A cancel
 
 
+async def cancel(producer: AIOKafkaProducer, topic: str, response_id: str) -> None:
+    """Writes to the first partition, so that controls are read in the order in which they are written."""
+    record = ControlRecord(ControlEvent.CANCEL, response_id, "chat:1", time.time_ns() // 1_000_000)
+    await producer.send_and_wait(topic, encode_control(record), key=response_id.encode(), partition=0)
+
+
+async def controls_are_read(world: World, producer: AIOKafkaProducer, topic: str) -> None:
+    """Waits until the bridge obeys a cancel that is written now: it has read those before it."""
+    headers = {"x-tokenstream-response-id": "r-0", "x-tokenstream-mode": "detach"}
+    async with world.ask("gated", headers=headers) as answer:
+        assert answer.status == 202
+    await cancel(producer, topic, "r-0")
+    await world.ended("r-0")
+
+
 async def test_a_cancelled_response_closes_the_model_server(kafka: LocalKafka, topic_names: TopicNames) -> None:
     """A producer that obeys a cancel cancels the task that is in the response's block."""
     async with bridge_world(kafka, topic_names.tokens) as world:
@@ -191,8 +206,7 @@ async def test_a_cancel_in_the_controls_topic_reaches_the_model_server(
         asking = asyncio.create_task(world.ask("gated", stream=streamed, headers=WITH_ID).__aenter__())
         await eventually(lambda: world.records("r-1"), deadline=30)
         async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap) as producer:
-            cancel = encode_control(ControlRecord(ControlEvent.CANCEL, "r-1", "chat:1", time.time_ns() // 1_000_000))
-            await producer.send_and_wait(topic_names.controls, cancel, key=b"r-1")
+            await cancel(producer, topic_names.controls, "r-1")
         records = await world.ended("r-1")
         assert (records[-1].reason, records[-1].error) == ("cancelled", None)
         await eventually(lambda: world.model.asked[0].closed)
@@ -209,23 +223,23 @@ async def test_a_cancel_before_the_first_token_reaches_the_model_server(
     kafka: LocalKafka, topic_names: TopicNames, mode: str, before: bool
 ) -> None:
     """Readers get a start and a stop. A response that was cancelled before its request does not reach the model server."""
-    control = encode_control(ControlRecord(ControlEvent.CANCEL, "r-1", "chat:1", time.time_ns() // 1_000_000))
     headers = WITH_ID | ({"x-tokenstream-mode": "detach"} if mode == "detach" else {})
     async with bridge_world(kafka, topic_names.tokens, controls=topic_names.controls) as world:
         await eventually(lambda: world.link.controls_trouble() is None, deadline=30)
         async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap) as producer:
             if before:
-                await producer.send_and_wait(topic_names.controls, control, key=b"r-1")
-                await asyncio.sleep(0.5)  # until it is read
+                await cancel(producer, topic_names.controls, "r-1")
+                await controls_are_read(world, producer, topic_names.controls)
+            asked = len(world.model.asked)
             asking = asyncio.create_task(world.ask("silent", stream=mode == "stream", headers=headers).__aenter__())
             if not before:
                 await eventually(lambda: world.model.generating == 1)
-                await producer.send_and_wait(topic_names.controls, control, key=b"r-1")
+                await cancel(producer, topic_names.controls, "r-1")
         answer = await asking
         records = await world.ended("r-1")
         assert [(each.event, each.reason) for each in records] == [("start", None), ("stop", "cancelled")]
         await eventually(lambda: not world.model.generating)
-        assert len(world.model.asked) == (0 if before else 1)
+        assert len(world.model.asked) - asked == (0 if before else 1)
         assert answer.status == (202 if mode == "detach" and not before else 409)
         assert answer.headers["x-tokenstream-response-id"] == "r-1"
         answer.close()

@@ -13,6 +13,7 @@ from processor.relay.relay import Relay, RelayOptions
 from processor.relay.worker import PartitionWorker
 from processor.telemetry.metrics import Metrics
 from support.measures import NoMeasures
+from support.virtual_time import in_virtual_time
 
 
 class LateGroup:
@@ -75,6 +76,7 @@ class Draining:
         self.closed = True
 
 
+@in_virtual_time
 async def test_a_stop_waits_for_a_rebalance_that_still_drains() -> None:
     consumer, worker = LateGroup(), Draining()
     async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
@@ -83,13 +85,14 @@ async def test_a_stop_waits_for_a_rebalance_that_still_drains() -> None:
         revoked = tasks.create_task(relay.on_partitions_revoked([0]))
         await asyncio.sleep(0)
         stopping = tasks.create_task(relay.stop())
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
         assert not consumer.stopped, "the client, and its place in the group, are needed for the last commit"
         worker.may_end.set()
         await asyncio.wait([revoked, stopping])
     assert (worker.drained, worker.closed, consumer.stopped) == (True, True, True)
 
 
+@in_virtual_time
 async def test_an_assignment_that_comes_while_leaving_is_not_taken() -> None:
     consumer = LateGroup()
     async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:

@@ -6,7 +6,6 @@ from random import Random
 from typing import Any
 
 import orjson
-import pytest
 
 from processor.clock import Clock
 from processor.core.limits import Limits
@@ -17,6 +16,7 @@ from processor.relay.parts import WorkerParts
 from processor.relay.worker import IDLE_WAIT, PartitionWorker, WorkerState
 from processor.telemetry.metrics import Metrics
 from support.measures import NoMeasures
+from support.virtual_time import in_virtual_time
 from topics.codec import Decoder
 
 SOON = IDLE_WAIT / 4
@@ -37,8 +37,7 @@ class NoLanes:
     def stop(self) -> None: ...
 
 
-@pytest.fixture
-def worker() -> PartitionWorker:
+def running_worker() -> PartitionWorker:
     nothing: Any = None
     parts = WorkerParts(
         consumer=nothing,
@@ -77,14 +76,18 @@ async def slept(worker: PartitionWorker, *raws: Raw) -> bool:
     return not done
 
 
-async def test_tokens_and_answers_alone_do_not_wake_it(worker: PartitionWorker) -> None:
-    assert await slept(worker, event(1, event="token", text="Hello"))
+@in_virtual_time
+async def test_tokens_and_answers_alone_do_not_wake_it() -> None:
+    assert await slept(running_worker(), event(1, event="token", text="Hello"))
 
 
-async def test_what_is_to_be_written_wakes_it(worker: PartitionWorker) -> None:
-    assert not await slept(worker, Raw(1, b"no JSON"))
+@in_virtual_time
+async def test_what_is_to_be_written_wakes_it() -> None:
+    assert not await slept(running_worker(), Raw(1, b"no JSON"))
 
 
-async def test_a_timer_due_before_it_would_wake_by_itself_does(worker: PartitionWorker) -> None:
+@in_virtual_time
+async def test_a_timer_due_before_it_would_wake_by_itself_does() -> None:
+    worker = running_worker()
     worker.pipeline = PartitionPipeline(Decoder(None), Limits(gap_timeout=0.01, idle_timeout=60.0))
     assert not await slept(worker, event(5, event="token", text="early"))
