@@ -8,7 +8,7 @@ The shell around it
 - writes what `collect` returns in one transaction with `commit_point`, and reports `committed`;
 - pauses fetching while `paused`.
 
-Its members are in three groups, which `processor.core.pipeline` types: input (called where records are consumed),
+Its members are in three groups, which `processor.core.pipeline` documents: input (called where records are consumed),
 output (called by the lanes), and durability (called where batches are written). `status` is for the gauges.
 No input makes it raise. `PartitionPipeline` is not safe to share between threads.
 """
@@ -85,12 +85,6 @@ class PartitionPipeline:
     def restore(
         self, entries: Iterable[tuple[int, str, ResponseRecord | None]], responses_end: int, now: float
     ) -> None:
-        """Restores what a predecessor made durable, together with what `take_up` received before.
-
-        `entries` are (offset, responseId, record or None for a tombstone) of the responses partition, in order, from
-        the `restore` of the committed metadata to `responses_end`. A later entry of a response replaces an earlier
-        one.
-        """
         for offset, response_id, record in entries:
             self.take_up(offset, response_id, record, now)
         self._write_queue.responses_end = responses_end
@@ -102,7 +96,6 @@ class PartitionPipeline:
             self._intake.chunks.close_as_decided(response, now)
 
     def take_up(self, offset: int, response_id: str, record: ResponseRecord | None, now: float) -> None:
-        """Restores one entry, as `restore` does. Memory is bounded for any number of entries."""
         finished = self._write_queue.finished
         self.pass_over(response_id)
         if record is None:
@@ -117,17 +110,10 @@ class PartitionPipeline:
                 self._restored_text -= sum(part.evict() for part in response.parts)
 
     def pass_over(self, response_id: str) -> None:
-        """Skips an unreadable entry: the response is unknown."""
         if (response := self._open.pop(response_id, None)) is not None:
             self._restored_text -= sum(part.held for part in response.parts)
 
     def begin(self, position: int, end_offset: int, *, clean: bool, lost: bool = False) -> None:
-        """Starts to consume from `position`. After an unclean end, responses found below `end_offset` may be
-        published already.
-
-        `lost`: the committed offset is not in the log. Responses with numbers detect their gaps; responses without
-        numbers cannot, and fail.
-        """
         self._committed_offset = position
         self._intake.begin(position, 0 if clean else end_offset)
         self._write_queue.finished.begin(position, end_offset)
@@ -142,10 +128,6 @@ class PartitionPipeline:
     # Input: what is consumed
 
     def consume(self, raws: Sequence[Raw], position: int, now: float) -> Sequence[Raw]:
-        """Consumes records, in offset order. `position` is the next offset that will be fetched.
-
-        Returns the records for which there is no room. Pass them again when the partition is no longer paused.
-        """
         self._intake.consume(raws, position, now)
         self._arm_snapshots(now)
         if raws:
@@ -156,10 +138,6 @@ class PartitionPipeline:
         return [raw for raw in raws if raw.offset >= self._intake.position]
 
     def cancel(self, control: ControlRecord, cancel: Cancel) -> None:
-        """Applies a cancel that is new to the process and in its memory.
-
-        Without a stop within `cancel_timeout` after the first cancel the response ends as `cancelled`.
-        """
         response = self._open.get(control.response_id)
         if response is not None and response.phase is not Phase.AWAITING_START:
             if control.concerns(response.channel):
@@ -187,7 +165,6 @@ class PartitionPipeline:
             self._timers.ask_for_end()
 
     def next_wake(self) -> float | None:
-        """Returns the latest time at which `tick` must be called."""
         return self._timers.next_wake()
 
     @property
@@ -195,19 +172,14 @@ class PartitionPipeline:
         return self._timers.wants_end_offset
 
     def end_offset(self, read_at: float, offset: int, now: float) -> None:
-        """Reports the partition's end offset (at the consumer's isolation level), from a request sent at `read_at`."""
         self._timers.end_offset(read_at, offset)
         self._expiry.expire(now)
 
     def unreachable(self, now: float) -> None:
-        """Reports that Kafka did not answer. Producers may hold records that it could not accept, so every wait for
-        them starts again.
-        """
         self._expiry.unreachable_at = now
 
     @property
     def paused(self) -> bool:
-        """Whether to stop fetching: True above the budget, until half of it is free."""
         held = self._held_bytes
         if held > self.limits.low_water and self._intake.position <= self._intake.reread_before:
             # See `relief`: more of it may be held here than elsewhere, until a record beyond is taken.
@@ -233,54 +205,40 @@ class PartitionPipeline:
 
     @property
     def live_responses(self) -> int:
-        """The number of open responses that have started and not reached their end. Costs one step per open response."""
         return sum(response.live for response in self._open.values())
 
     def allow_open(self, most: int) -> None:
-        """Sets the bound of live responses. The idlest ones beyond `most` are abandoned with the next fetch."""
         self._intake.relief.most_open = most
 
     # Output: what is published
 
     def take_woken(self) -> list[str]:
-        """Returns the channels that have something to send since the last call."""
         return self._outflow.take_woken()
 
     def waits(self, channel: str) -> bool:
-        """Returns True if `next_frame` may have something for the channel."""
         return self._outflow.waits(channel)
 
     def next_frame(self, channel: str, now: float) -> Frame | AskHistory | None:
-        """Returns the channel's next frame, which is now in flight, or a request for its history, or None if nothing
-        waits.
-        """
         taken = self._outflow.next_frame(channel, now)
         if taken is None:
             self._arm_snapshots(now)  # what the history showed as published is acknowledged without an answer
         return taken
 
     def urgent(self, channel: str) -> bool:
-        """Returns True if the channel's next frame must not wait for the rate limiter."""
         return self._outflow.urgent(channel)
 
     def history(self, channel: str, findings: Mapping[str, Published], now: float) -> None:
-        """Reports the published frames of a channel's history, by response; empty if the history is unavailable."""
         self._outflow.history(channel, findings)
         self._arm_snapshots(now)
 
     def done(self, frame: Frame, now: float) -> None:
-        """Reports the frame as acknowledged."""
         self._outflow.done(frame, now)
         self._arm_snapshots(now)
 
     def too_large(self, frame: Frame, code: int, now: float) -> None:
-        """Reports the frame as too large. It is cut smaller; if that is impossible, the response fails."""
         self._outflow.too_large(frame, code, now)
 
     def refused(self, frame: Frame, code: int, message: str, now: float) -> None:
-        """Reports a permanent refusal by the channel: its responses fail, and their remaining records go to the dead
-        letters.
-        """
         self._outflow.refused(frame, self._open, code, message, now)
 
     def _arm_snapshots(self, now: float) -> None:
@@ -305,19 +263,14 @@ class PartitionPipeline:
 
     @property
     def knows_what_is_published(self) -> bool:
-        """Whether everything that an unclean predecessor may have published is known. Only then may an end count as
-        clean.
-        """
         if self._intake.position < self._intake.unknown_before:
             return False
         return all(response.asked_history and response.history is None for response in self._open.values())
 
     def read_at(self, offset: int) -> float | None:
-        """Returns when the record at `offset` was read (monotonic seconds); None if another owner read it."""
         return self._reads.at(offset)
 
     def oldest_unsent_at(self) -> float | None:
-        """Returns when the oldest unacknowledged token was read. Costs one step per open response."""
         offset = oldest_offset(self._outflow.frames_in_flight(), self._open.values())
         return None if offset is None else self._reads.at(offset)
 
@@ -328,7 +281,6 @@ class PartitionPipeline:
         return self._write_queue.wants_write
 
     def snapshot_all(self) -> None:
-        """Schedules every changed open response for the next batch."""
         for response in self._open.values():
             self._write_queue.snapshot_due(response)
         self._write_queue.park()
@@ -340,7 +292,6 @@ class PartitionPipeline:
         return self._write_queue.commit_point(batch, offsets, self._open.values(), self._intake.position)
 
     def committed(self, batch: Batch, point: CommitPoint, now: float) -> None:
-        """Reports that the batch and its offset are committed."""
         self._committed_offset = point.offset
         for response in self._write_queue.committed(batch):
             self._outflow.enqueue(response)
@@ -365,19 +316,14 @@ class PartitionPipeline:
                     return
 
     def texts_wanted(self) -> list[tuple[str, int]]:
-        """Returns (responseId, `responses` offset) of records whose text must be read back before the next record can
-        be written.
-        """
         return self._write_queue.take_texts_wanted()
 
     def read_back(self, record: ResponseRecord) -> None:
-        """Supplies the record at an offset that `texts_wanted` named."""
         if (response := self._write_queue.unpark(record.response_id)) is not None:
             self._outflow.read_back(response, record)
 
     @property
     def lacks_texts(self) -> bool:
-        """Whether something to be written waits for a text to be read back."""
         return self._write_queue.parked
 
     # Status

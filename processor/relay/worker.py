@@ -136,7 +136,7 @@ class PartitionWorker:
             self._alarm.ring()
 
     def cancel(self, control: ControlRecord, cancel: Cancel) -> None:
-        """See `PartitionPipeline.cancel`. A takeover that begins later finds it in the memory of the process."""
+        """See `PipelineInput.cancel`. A takeover that begins later finds it in the memory of the process."""
         if self.state is not WorkerState.GONE:
             self.pipeline.cancel(control, cancel)
             self.progressed()
