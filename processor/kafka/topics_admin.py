@@ -41,7 +41,7 @@ from topics.specs import (
     specs_for,
 )
 
-MEND = "`tokenstream topics apply`"
+APPLY = "`tokenstream topics apply`"
 # config_source of a DescribeConfigs answer: set on the topic itself (KIP-226)
 SET_ON_TOPIC = 1
 BROKER_DEFAULT = -1
@@ -138,13 +138,13 @@ async def verify_startup(connection: KafkaConnection, wanted: TopicsWanted) -> l
     if missing:
         raise TopicsUnfit(
             f"Kafka at {connection.bootstrap_servers} does not have {_listed(missing)} (or does not let"
-            f" {connection.username or 'this user'} see it): {MEND} creates what is missing."
+            f" {connection.username or 'this user'} see it): {APPLY} creates what is missing."
         )
     tokens, responses = actual.topics[wanted.names.tokens], actual.topics[wanted.names.responses]
     if tokens.partitions != responses.partitions:
         raise TopicsUnfit(
             f"Topic {tokens.name} has {tokens.partitions} partitions and {responses.name} has {responses.partitions};"
-            f" there must be as many of both: {MEND} adds what is missing."
+            f" there must be as many of both: {APPLY} adds what is missing."
         )
     return _differences(wanted.specs(actual, tokens.partitions), actual)
 
@@ -170,7 +170,7 @@ def _partitions_to_have(names: TopicNames, actual: ActualTopics, asked: int | No
     if tokens and tokens < count and not split:
         raise TopicsUnfit(
             f"Topic {names.tokens} has {tokens} partitions. Making that {count} splits responses that are open now:"
-            f" wait until no response is open, then {MEND} with --partitions {count} --split-live-responses."
+            f" wait until no response is open, then {APPLY} with --partitions {count} --split-live-responses."
         )
     return count
 
@@ -280,7 +280,7 @@ def _raise_for(code: int, what: str, message: str | None = None) -> None:
     failure = f"{what}: {error.__name__}{f' ({message})' if message else ''}."
     if getattr(error, "retriable", False):
         raise KafkaUnavailable(f"{failure} Try again.")
-    raise TopicsUnfit(f"{failure} Use a Kafka user that may do it, or have an operator run {MEND}.")
+    raise TopicsUnfit(f"{failure} Use a Kafka user that may do it, or have an operator run {APPLY}.")
 
 
 def _listed(names: list[str]) -> str:
