@@ -35,8 +35,7 @@ from topics.controls import ControlRecord, ControlsMemory
 from topics.records import EndReason, ResponseRecord
 
 REVIEW_SHARE = 1 / 8
-"""The share of `FINISHED_TTL` between two requests for Kafka's end offset that only serve to forget finished responses.
-"""
+"""The share of `FINISHED_TTL` between two requests for Kafka's end offset that only serve to forget responses."""
 
 
 class PipelineStatus(msgspec.Struct, frozen=True):
@@ -251,9 +250,7 @@ class PartitionPipeline:
         return self._outflow.waits(channel)
 
     def next_frame(self, channel: str, now: float) -> Frame | AskHistory | None:
-        """Returns the channel's next frame, which is now in flight, or a request for its history, or None if nothing
-        waits.
-        """
+        """Returns the channel's next frame, now in flight, or a request for its history, or None if nothing waits."""
         taken = self._outflow.next_frame(channel, now)
         if taken is None:
             self._arm_snapshots(now)  # what the history showed as published is acknowledged without an answer
@@ -278,9 +275,7 @@ class PartitionPipeline:
         self._outflow.too_large(frame, code, now)
 
     def refused(self, frame: Frame, code: int, message: str, now: float) -> None:
-        """Reports a permanent refusal by the channel: its responses fail, and their remaining records go to the dead
-        letters.
-        """
+        """Reports a permanent refusal by the channel: its responses fail; their remaining records are dead letters."""
         self._outflow.refused(frame, self._open, code, message, now)
 
     def _arm_snapshots(self, now: float) -> None:
@@ -391,6 +386,11 @@ class PartitionPipeline:
             transcript_bytes=self._outflow.transcript_bytes,
             in_flight=self._outflow.in_flight,
         )
+
+    @property
+    def open_responses(self) -> Mapping[str, Response]:
+        """The open responses, by response id, as they are now. Whoever looks at them changes nothing."""
+        return self._open
 
     def take_counts(self) -> Counts:
         return self._intake.counts.collect()

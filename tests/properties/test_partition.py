@@ -204,7 +204,7 @@ def test_forgetting_the_order_of_a_roll_up_is_found() -> None:
 
         def swapped(frame: Frame, now: float) -> None:
             done(frame, now)
-            for response in pipeline._open.values():
+            for response in pipeline.open_responses.values():
                 if len(response.queue) > 2 and not response.in_flight:
                     response.queue.reverse()
 
