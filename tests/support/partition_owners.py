@@ -19,6 +19,7 @@ from processor.relay.parts import LanesOf, WorkerParts, pipeline_of
 from processor.relay.worker import PartitionWorker
 from processor.telemetry.metrics import Metrics
 from support.around import Around
+from support.chance import Never
 from support.measures import NoMeasures
 from support.world import LogRecord
 from topics.codec import Decoder
@@ -50,11 +51,6 @@ class RaisesAfterConsuming(Around):
     def consume(self, raws: Sequence[Any], position: int, now: float) -> None:
         self.inside.consume(raws, position, now)
         raise MemoryError("a timer of somebody else")
-
-
-class Never(Random):
-    def random(self) -> float:
-        return 0.0
 
 
 class Membership:

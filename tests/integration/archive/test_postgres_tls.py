@@ -18,7 +18,7 @@ from devtools.stores import opened
 from processor.archive.sql_engine import Database
 from processor.errors import StoreUnavailable
 from support.records import entry
-from support.secured import KEY_PASSWORD, Certificates, make_certificates
+from support.secured import KEY_PASSWORD, Certificates
 from support.stores import new_store_url
 
 SSL_REQUEST = struct.pack(">ii", 8, 80877103)
@@ -61,11 +61,6 @@ async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
             sink.write(chunk)
             await sink.drain()
     sink.close()
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @dataclass(frozen=True)
