@@ -6,6 +6,7 @@ import os
 import random
 import socket
 import time
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -17,25 +18,31 @@ RESERVED_SECONDS = 300.0
 """A port that was given out is given to nobody else so long: a server needs seconds until it listens."""
 
 
-def free_ports(count: int) -> list[int]:
-    """`count` ports that nothing listens on now, and that no caller in any process of this user was given recently.
+def free_ports(
+    count: int,
+    *,
+    ports: range = PORTS,
+    reserved: Path = RESERVED,
+    draw: Callable[[int], int] = random.randrange,
+) -> list[int]:
+    """`count` of `ports` that nothing listens on now, and that no caller in any process of this user was given recently.
 
+    `reserved` has a file for each that was. The search begins at the place that `draw` chooses.
     Raises OSError where there are fewer.
     """
-    RESERVED.mkdir(parents=True, exist_ok=True)
-    first = random.randrange(len(PORTS))
-    with (RESERVED / "lock").open("w") as lock:
+    reserved.mkdir(parents=True, exist_ok=True)
+    first = draw(len(ports))
+    with (reserved / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        free = (port for port in (*PORTS[first:], *PORTS[:first]) if reserve(port) and is_free(port))
+        free = (port for port in (*ports[first:], *ports[:first]) if reserve(reserved / str(port)) and is_free(port))
         found = list(islice(free, count))
     if len(found) < count:
-        raise OSError(f"Ports {PORTS.start} to {PORTS.stop - 1} are in use, or were given out in the last 5 minutes.")
+        raise OSError(f"Ports {ports.start} to {ports.stop - 1} are in use, or were given out in the last 5 minutes.")
     return found
 
 
-def reserve(port: int) -> bool:
-    """Returns True if it was not reserved; now it is."""
-    mark = RESERVED / str(port)
+def reserve(mark: Path) -> bool:
+    """Returns True if the port of this file was not reserved; now it is."""
     with contextlib.suppress(FileNotFoundError):
         if time.time() - mark.stat().st_mtime < RESERVED_SECONDS:
             return False

@@ -44,6 +44,7 @@ class ControlsReader:
     with its partition and first offset.
     `options` returns aiokafka's keyword arguments of a client (servers, security). It is called for each connection.
     `retried` is called for each time that reading restarts after a failure.
+    `client` makes a consumer from aiokafka's keyword arguments.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class ControlsReader:
         lookback: float = REMEMBERED_SECONDS,
         retried: Callable[[], None] = lambda: None,
         left_out: LeftOut = lambda _partition, _offset: None,
+        client: Callable[..., AIOKafkaConsumer] = AIOKafkaConsumer,
     ) -> None:
         self._options = options
         self._topic = topic
@@ -62,6 +64,7 @@ class ControlsReader:
         self._lookback = lookback
         self._retried = retried
         self._left_out = left_out
+        self._client = client
         self._read_at: float | None = None
         """Wall time up to which everything was read; None before the first time."""
         self._passed_over: dict[TopicPartition, int] = {}
@@ -125,7 +128,7 @@ class ControlsReader:
     @contextlib.asynccontextmanager
     async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
         """Connects without a topic, because a request for a topic by name could create it."""
-        consumer = AIOKafkaConsumer(
+        consumer = self._client(
             **self._options(),
             group_id=None,
             enable_auto_commit=False,

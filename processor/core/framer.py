@@ -81,7 +81,7 @@ def put_back(built: Built) -> None:
     if built.piece is None:
         built.response.put_back(built.items)
     if built.announces is not None:
-        built.announces.framed = False
+        built.announces.take_back_frame()
 
 
 def shrink(built: Built) -> bool:
@@ -167,8 +167,9 @@ def _text(response: Response, head: Run | Token, frame_bytes: int) -> Built:
     first = not part.framed
     info = orjson.dumps(part.info).decode() if first and part.info is not None else None
     budget = text_budget(response, part, info, frame_bytes)
-    part.framed = True
     announces = part if first else None
+    if first:
+        part.note_framed()
     if type(head) is Token:
         own = head.budget or budget
         if head.sent or (len(head.text) * 6 > own and json_length(head.text) > own):

@@ -148,6 +148,14 @@ class PartText:
             if self._hash is not None:
                 self._hash.update(text.encode())
 
+    def note_framed(self) -> None:
+        """Notes that its first frame was built, or is published."""
+        self.framed = True
+
+    def take_back_frame(self) -> None:
+        """Notes that its first frame was refused: the next one takes its place."""
+        self.framed = False
+
     def text(self) -> str:
         return self._whole().decode()
 
@@ -164,7 +172,7 @@ class PartText:
 
     def restore(self, text: str) -> None:
         """Restores the text of a durable record, after a takeover."""
-        self.framed = True
+        self.note_framed()
         self.append(text)
 
     def evict(self) -> int:

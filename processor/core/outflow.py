@@ -209,7 +209,7 @@ class Outflow:
             text = ""
             if isinstance(item, Run | Token):
                 text = item.text
-                item.part.framed = True
+                item.part.note_framed()
             self._acknowledge(response, (item,), text, now)
             dropped = True
         if response.acked_seq >= history.seq_end:

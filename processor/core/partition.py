@@ -35,8 +35,7 @@ from topics.controls import ControlRecord, ControlsMemory
 from topics.records import EndReason, ResponseRecord
 
 REVIEW_SHARE = 1 / 8
-"""The share of `FINISHED_TTL` between two requests for Kafka's end offset that only serve to forget finished responses.
-"""
+"""The share of `FINISHED_TTL` between two requests for Kafka's end offset that only serve to forget responses."""
 
 
 class PipelineStatus(msgspec.Struct, frozen=True):
@@ -337,6 +336,11 @@ class PartitionPipeline:
             transcript_bytes=self._outflow.transcript_bytes,
             in_flight=self._outflow.in_flight,
         )
+
+    @property
+    def open_responses(self) -> Mapping[str, Response]:
+        """The open responses, by response id, as they are now. Whoever looks at them changes nothing."""
+        return self._open
 
     def take_counts(self) -> Counts:
         return self._intake.counts.collect()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -19,11 +20,21 @@ CLOSE_SECONDS: Final = 5.0
 
 
 class KafkaControls:
-    """Connects with the first record, or with `connect`. `source` is called for each connection."""
+    """Connects with the first record, or with `connect`. `source` is called for each connection.
 
-    def __init__(self, source: ConnectionSource, *, controls_topic: str) -> None:
+    `client` makes a producer from aiokafka's keyword arguments.
+    """
+
+    def __init__(
+        self,
+        source: ConnectionSource,
+        *,
+        controls_topic: str,
+        client: Callable[..., AIOKafkaProducer] = AIOKafkaProducer,
+    ) -> None:
         self._source = source
         self._topic = controls_topic
+        self._client = client
         self._producer: AIOKafkaProducer | None = None
         self._connecting = asyncio.Lock()
 
@@ -51,7 +62,7 @@ class KafkaControls:
     async def _connected(self) -> AIOKafkaProducer:
         async with self._connecting:
             if self._producer is None:
-                producer = AIOKafkaProducer(
+                producer = self._client(
                     **self._source().arguments(), acks="all", enable_idempotence=True, request_timeout_ms=5000
                 )
                 try:

@@ -133,9 +133,10 @@ class ResponsesReader:
         *,
         patience: float = REQUEST_DEADLINE,
         max_batch_bytes: int = DEFAULT_MAX_BATCH_BYTES,
-        client: LazyClient[Any] | None = None,
+        client: Callable[..., Any] = AIOKafkaConsumer,
     ) -> None:
-        self._client = client or LazyClient(lambda: _committed_reader(source), self._read_safely)
+        """`client` makes a consumer from aiokafka's keyword arguments."""
+        self._client = LazyClient(lambda: _committed_reader(source, client), self._read_safely)
         self._topic = topic
         self._patience = patience
         self._max_batch_bytes = max_batch_bytes
@@ -217,8 +218,8 @@ class ResponsesReader:
         await self._client.close()
 
 
-def _committed_reader(source: ConnectionSource) -> Any:
-    return AIOKafkaConsumer(
+def _committed_reader(source: ConnectionSource, client: Callable[..., Any]) -> Any:
+    return client(
         **source().arguments(),
         group_id=None,
         enable_auto_commit=False,

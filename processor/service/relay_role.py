@@ -12,6 +12,7 @@ from processor.core.limits import PROCESS_FINALS, Limits
 from processor.core.partition import PartitionPipeline
 from processor.errors import SettingsError
 from processor.kafka import CommittedOffsets, Consumer, ResponsesReader, transactional_writers
+from processor.kafka.connection import ConnectionSource
 from processor.kafka.controls import KafkaControls, report_left_out
 from processor.ports.realtime import Provider, Realtime, RealtimeProfile
 from processor.relay.controls import LOOKBACK, RelayControls
@@ -101,6 +102,28 @@ def build_relay(
     random: Random,
     tasks: asyncio.TaskGroup,
 ) -> Relay:
+    parts = worker_parts(settings, profile, pool, metrics, clock, random, tasks)
+    return Relay(relay_options(settings, profile), parts, tasks)
+
+
+def relay_options(settings: Settings, profile: RealtimeProfile) -> RelayOptions:
+    return RelayOptions(
+        credentials=settings.kafka_credentials,
+        check_credentials=connection_source(settings),
+        limits=limits_of(settings, profile.max_frame_bytes),
+        drain_timeout=settings.drain_timeout,
+    )
+
+
+def worker_parts(
+    settings: Settings,
+    profile: RealtimeProfile,
+    pool: Realtime,
+    metrics: Metrics,
+    clock: Clock,
+    random: Random,
+    tasks: asyncio.TaskGroup,
+) -> WorkerParts:
     source = connection_source(settings)
     lane_parts = LaneParts(
         realtime=pool, metrics=metrics, clock=clock, random=random, duplicate_window=profile.duplicate_window
@@ -111,7 +134,33 @@ def build_relay(
     ) -> PartitionLanes:
         return Lanes(lane_parts, pipeline, may_publish, progressed, tasks)
 
-    consumer = Consumer(
+    consumer = _consumer(settings, source, metrics, clock, random)
+    return WorkerParts(
+        consumer=consumer,
+        committed=CommittedOffsets(source, settings.kafka_group_id, settings.tokens_topic),
+        responses=ResponsesReader(source, settings.responses_topic, max_batch_bytes=responses_batch_bytes(settings)),
+        writer_of=transactional_writers(
+            source,
+            group_id=settings.kafka_group_id,
+            topic=settings.tokens_topic,
+            max_bytes=response_record_bytes(settings),
+        ),
+        lanes_of=lanes_of,
+        decoder=Decoder(settings.channel_pattern),
+        chunk_format=ChunkFormat(Format(settings.tokens_format), settings.channel_template, settings.channel_pattern),
+        metrics=metrics,
+        clock=clock,
+        random=random,
+        measures=Measures(metrics, consumer),
+        responses_topic=settings.responses_topic,
+        dead_letters_topic=settings.dead_letters_topic,
+        dead_letter_bytes=response_record_bytes(settings),
+        controls=_controls(settings, source, metrics, clock, random),
+    )
+
+
+def _consumer(settings: Settings, source: ConnectionSource, metrics: Metrics, clock: Clock, random: Random) -> Consumer:
+    return Consumer(
         source,
         topic=settings.tokens_topic,
         group_id=settings.kafka_group_id,
@@ -124,45 +173,21 @@ def build_relay(
         chance=random.random,
         retried=metrics.retries.labels("ask_broker").inc,
     )
-    writer_of = transactional_writers(
-        source,
-        group_id=settings.kafka_group_id,
-        topic=settings.tokens_topic,
-        max_bytes=response_record_bytes(settings),
-    )
-    parts = WorkerParts(
-        consumer=consumer,
-        committed=CommittedOffsets(source, settings.kafka_group_id, settings.tokens_topic),
-        responses=ResponsesReader(source, settings.responses_topic, max_batch_bytes=responses_batch_bytes(settings)),
-        writer_of=writer_of,
-        lanes_of=lanes_of,
-        decoder=Decoder(settings.channel_pattern),
-        chunk_format=ChunkFormat(Format(settings.tokens_format), settings.channel_template, settings.channel_pattern),
-        metrics=metrics,
-        clock=clock,
-        random=random,
-        measures=Measures(metrics, consumer),
-        responses_topic=settings.responses_topic,
-        dead_letters_topic=settings.dead_letters_topic,
-        dead_letter_bytes=response_record_bytes(settings),
-        controls=RelayControls(
-            clock,
-            random,
-            source=lambda take: ControlsReader(
-                lambda: source().arguments(),
-                settings.controls_topic,
-                take,
-                lookback=LOOKBACK,
-                left_out=report_left_out,
-            ),
-            sink=KafkaControls(source, controls_topic=settings.controls_topic),
-            retried=metrics.retries.labels("notice").inc,
+
+
+def _controls(
+    settings: Settings, source: ConnectionSource, metrics: Metrics, clock: Clock, random: Random
+) -> RelayControls:
+    return RelayControls(
+        clock,
+        random,
+        source=lambda take: ControlsReader(
+            lambda: source().arguments(),
+            settings.controls_topic,
+            take,
+            lookback=LOOKBACK,
+            left_out=report_left_out,
         ),
+        sink=KafkaControls(source, controls_topic=settings.controls_topic),
+        retried=metrics.retries.labels("notice").inc,
     )
-    options = RelayOptions(
-        credentials=settings.kafka_credentials,
-        check_credentials=source,
-        limits=limits_of(settings, profile.max_frame_bytes),
-        drain_timeout=settings.drain_timeout,
-    )
-    return Relay(options, parts, tasks)

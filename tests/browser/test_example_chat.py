@@ -4,13 +4,12 @@ import asyncio
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from devtools.deployment import deployed
 from support.example_model import example_model
-from support.scenarios import Outcomes, run_scenarios
+from support.scenarios import Outcomes, named, run_scenarios
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "clients" / "javascript" / "examples" / "chat"
@@ -32,10 +31,6 @@ AT_ONCE = "conversation+strict_mode_subscribes_once+reload_in_the_middle"
 MORE_AT_ONCE = "stop+stop_after_a_reload+two_tabs"
 ALONE = ("joins", "many_tokens", "unmounting_leaks_no_listener")
 """One after the other, since they measure, or load the machine."""
-
-
-def named(promises: dict[str, str]) -> list[Any]:
-    return [pytest.param(name, id=promise) for name, promise in promises.items()]
 
 
 async def on_relay(*groups: str, direct: bool = False, **environment: str) -> Outcomes:

@@ -1,10 +1,8 @@
 """The page in Debian's Chromium, headless. Scenarios share a browser and run at once; each test looks at one's outcome."""
 
-from typing import Any
-
 import pytest
 
-Outcomes = dict[str, dict[str, Any]]
+from support.scenarios import Outcomes, named
 
 ON_THE_DEMO = {
     "streaming": "a prompt is answered as it is written, and proved",
@@ -29,10 +27,6 @@ FED_DIRECTLY = {
     "one_is_wrong": "a response that can't be shown stops no other",
     "accessible": "axe finds nothing, light and dark, wide and narrow",
 }
-
-
-def named(promises: dict[str, str]) -> list[Any]:
-    return [pytest.param(name, id=promise) for name, promise in promises.items()]
 
 
 @pytest.mark.timeout(400)

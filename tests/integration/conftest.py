@@ -6,6 +6,7 @@ from aiokafka import ConsumerRecord
 from devtools.emulator.server import LocalRealtime
 from devtools.kafka import LocalKafka
 from devtools.topic_reader import read_topic
+from support.secured import Certificates, make_certificates
 from support.token_log import Read
 
 
@@ -23,3 +24,8 @@ def read(kafka: LocalKafka) -> Read:
         return [record async for record in read_topic(kafka.bootstrap, topic)]
 
     return read_all
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"))

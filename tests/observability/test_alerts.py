@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from devtools.dashboards.boards import committed, panels
-from observability.dashboard_rules import known_series
 from processor.telemetry.metrics import Metrics
+from support.dashboard_rules import known_series
 from support.lab import ROOT
 
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yaml"

@@ -11,7 +11,7 @@ from deploy.grafana.generator.__main__ import boards
 from deploy.grafana.generator.grafana import rendered
 from deploy.grafana.generator.model import Board, Graph, Query, Row, Unit, arrange
 from devtools.dashboards.boards import DASHBOARDS, committed, panels
-from observability.dashboard_rules import problems
+from support.dashboard_rules import problems
 
 NAMES = ("archive.json", "delivery.json", "overview.json", "process.json")
 

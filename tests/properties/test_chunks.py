@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from processor.core.chunks import ChunkFormat
 from processor.core.limits import Limits
-from properties.test_partition import events, read
 from support.examples import examples
 from support.openai_feed import DONE, USAGE, Outcome, chat, chunk_of, delta, tool
+from support.workloads import events, read
 from support.world import LogRecord, World
 from topics.openai import Format
 from topics.openai_channel import ChannelTemplate

@@ -45,7 +45,7 @@ def wait(pipeline: PartitionPipeline, until: float) -> None:
 
 
 def gaps(pipeline: PartitionPipeline) -> list[tuple[int, int]]:
-    (response,) = pipeline._open.values()
+    (response,) = pipeline.open_responses.values()
     return response.decided_gaps
 
 
@@ -73,7 +73,7 @@ def test_a_gap_given_up_ends_before_a_decided_end() -> None:
     pipeline = successor(end={"reason": "abandoned", "seq": 12})
     feed(pipeline, 14)
     wait(pipeline, 2.1)
-    (response,) = pipeline._open.values()
+    (response,) = pipeline.open_responses.values()
     assert gaps(pipeline) == [(10, 11)]
     assert response.next_seq == 13
 
@@ -83,7 +83,7 @@ def test_an_idle_response_ends_after_all_that_is_decided(end: JsonObject | None)
     decided: JsonObject = {"gaps": [[11, 14]]} | ({"end": end} if end else {})
     pipeline = successor(**decided)
     wait(pipeline, 61.0)
-    (response,) = pipeline._open.values()
+    (response,) = pipeline.open_responses.values()
     assert sorted(gaps(pipeline)) == [(10, 10), (11, 14)]
     assert response.decided_end is not None
     assert response.decided_end.seq == 15

@@ -1,20 +1,23 @@
 """Whatever brokers, leaders and groups do, the fetches of a consumer bring each visible record once and in order."""
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from random import Random
-from typing import Any
 
 import pytest
 from aiokafka.errors import OffsetOutOfRangeError
 
 from processor.errors import Fatal
-from processor.kafka import fetching
+from processor.kafka.fetching import Fetching
+from simulation.planted import module_with
+from simulation.plants import Plant
 from support.fetch_brokers import SESSIONS, Brokers, Reader
 from support.virtual_time import run_in_virtual_time
 
 SEEDS = 60
+SHOWS_WHAT_IS_ABORTED = Plant(
+    "shows what is aborted", SEEDS, "processor.kafka.fetching", (("self._aborted(rest))", "[])"),)
+)
 IDLE_REQUESTS = 20
 """A second, of up to three brokers; a fetch without patience would make hundreds."""
 
@@ -26,12 +29,12 @@ class Wrong(Fatal):
 class Play:
     """One run: what happens is drawn from the seed."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, fetching: type[Fetching]) -> None:
         self.random = Random(seed)
         self.brokers = Brokers(
             self.random, partitions=self.random.choice((1, 3, 5)), nodes=self.random.choice((1, 2, 3))
         )
-        self.reader = Reader(self.brokers)
+        self.reader = Reader(self.brokers, fetching)
         self.numbers = range(len(self.brokers.logs))
         self.expected: dict[int, int] = {}
 
@@ -178,9 +181,9 @@ class Play:
             raise Wrong(f"{self.brokers.requests - before} requests in 5 idle seconds")
 
 
-def play(seed: int) -> None:
+def play(seed: int, fetching: type[Fetching]) -> None:
     async def run(_: object) -> None:
-        await Play(seed).run()
+        await Play(seed, fetching).run()
 
     try:
         run_in_virtual_time(run)
@@ -188,14 +191,18 @@ def play(seed: int) -> None:
         raise Wrong(f"seed {seed}: {error}") from error
 
 
+def play_all(seeds: Iterable[int], fetching: type[Fetching] = Fetching) -> None:
+    for seed in seeds:
+        play(seed, fetching)
+
+
 @pytest.mark.parametrize("first", range(0, SEEDS, 20))
 def test_every_visible_record_comes_once_and_in_order(first: int) -> None:
-    for seed in range(first, first + 20):
-        play(seed)
+    play_all(range(first, first + 20))
 
 
-def test_records_of_aborted_transactions_that_are_shown_are_found(monkeypatch: Any) -> None:
+def test_records_of_aborted_transactions_that_are_shown_are_found() -> None:
     """The judge of this module sees what a fault would do."""
-    monkeypatch.setattr(fetching.Fetching, "_aborted", staticmethod(lambda _: []))
+    wrong = module_with(SHOWS_WHAT_IS_ABORTED).Fetching
     with pytest.raises(Wrong, match="is not visible"):
-        deque(map(play, range(SEEDS)), maxlen=0)
+        play_all(range(SEEDS), wrong)

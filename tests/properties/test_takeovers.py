@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processor.core.limits import Limits
-from properties.test_partition import check, events, read, shuffle_within, workloads
 from support.examples import examples
+from support.workloads import check, events, read, shuffle_within, workloads
 from support.world import World
 from topics.records import ResponseRecord, Status
 

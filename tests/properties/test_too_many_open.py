@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processor.core.limits import Limits
-from properties.test_partition import read
 from support.examples import examples
+from support.workloads import read
 from support.world import World
 
 common = settings(max_examples=examples(300), derandomize=True)

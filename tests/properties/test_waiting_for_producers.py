@@ -30,7 +30,7 @@ def look(pipeline: PartitionPipeline, now: float) -> None:
 
 
 def phase(pipeline: PartitionPipeline) -> Phase:
-    (response,) = pipeline._open.values()
+    (response,) = pipeline.open_responses.values()
     return response.phase
 
 
@@ -46,7 +46,7 @@ def test_a_response_is_not_abandoned_for_the_time_kafka_was_away() -> None:
 
 def test_a_gap_is_not_given_up_for_the_time_kafka_was_away() -> None:
     pipeline = pipeline_of({"event": "start", "seq": 0}, {"event": "token", "seq": 2, "text": "c"})
-    (response,) = pipeline._open.values()
+    (response,) = pipeline.open_responses.values()
     pipeline.unreachable(10.0)
     look(pipeline, 10.1)
     look(pipeline, 11.9)
@@ -57,7 +57,7 @@ def test_a_gap_is_not_given_up_for_the_time_kafka_was_away() -> None:
 
 def test_without_an_outage_a_gap_waits_no_longer_than_its_timeout() -> None:
     pipeline = pipeline_of({"event": "start", "seq": 0}, {"event": "token", "seq": 2, "text": "c"})
-    (response,) = pipeline._open.values()
+    (response,) = pipeline.open_responses.values()
     look(pipeline, 1.9)
     assert not response.decided_gaps
     look(pipeline, 2.1)

@@ -44,6 +44,13 @@ def with_bug(plant: Plant, source: str) -> str:
     return source
 
 
+def module_with(plant: Plant) -> ModuleType:
+    """Returns a module of its own, made of the text with the bug. Importers get the right one as before."""
+    module = ModuleType(plant.module)
+    exec(compile(with_bug(plant, source_of(plant)), plant.module, "exec"), vars(module))
+    return module
+
+
 class WrongLoader(SourceFileLoader):
     def __init__(self, plant: Plant, fullname: str, path: str) -> None:
         super().__init__(fullname, path)

@@ -208,7 +208,7 @@ class World:
         workers = [worker for process in self.alive for worker in process.workers]
         if any(worker.state is WorkerState.TAKING_OVER for worker in workers):
             self.coverage.fault("cancel_in_takeover")
-        known = [worker.pipeline._open.get(cancel.response_id) for worker in workers]
+        known = [worker.pipeline.open_responses.get(cancel.response_id) for worker in workers]
         if any(response is not None and response.gap_since is not None for response in known):
             self.coverage.fault("cancel_in_gap")
 
@@ -278,7 +278,7 @@ class World:
                     if (held := pipeline.status().buffered_bytes) > bound:
                         raise Violation(f"{worker!r} holds {held} bytes")
                     self._note_pause(worker)
-                    for response in pipeline._open.values():
+                    for response in pipeline.open_responses.values():
                         self.coverage.state(response.phase)
                         if any(part.evicted for part in response.parts):
                             self.coverage.fault("text_evicted")

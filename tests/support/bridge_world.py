@@ -122,3 +122,7 @@ async def bridge_world(
 
 async def _works(link: KafkaLink) -> bool:
     return await link.trouble() is None
+
+
+def text_of(records: list[TokenRecord]) -> str:
+    return "".join(record.text or "" for record in records if record.event == "token")

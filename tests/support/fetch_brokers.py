@@ -145,6 +145,8 @@ class Brokers:
         self.requests = self.looks = 0
         self.cluster = self
         self._sessions: list[dict[int, _Session]] = [{} for _ in range(nodes)]
+        self.frozen: dict[int, float] = {}
+        """Broker -> seconds that its process stands still at each request."""
         self._busy = [asyncio.Lock() for _ in range(nodes)]
         self._grown = asyncio.Condition()
         self._next_session = 100
@@ -180,6 +182,8 @@ class Brokers:
     async def _serve(self, node: int, request: Any, answer: "asyncio.Future[Any]") -> None:
         """Goes on when nobody waits for the answer any more, as a broker does."""
         async with self._busy[node]:
+            if node in self.frozen:
+                await asyncio.sleep(self.frozen[node])
             response = await self._answer(node, request)
         await asyncio.sleep(self.random.uniform(0, 0.003))
         if answer.done():
@@ -290,7 +294,7 @@ class Brokers:
 class Reader:
     """A consumer of all partitions that reads by `Fetching`."""
 
-    def __init__(self, brokers: Brokers) -> None:
+    def __init__(self, brokers: Brokers, fetching: type[Fetching] = Fetching) -> None:
         self.subscriptions = SubscriptionState()
         self.subscriptions.subscribe({TOPIC})
         consumer: Any = SimpleNamespace(
@@ -306,7 +310,7 @@ class Reader:
         )
         self.fetches = read_safely(consumer, as_read=True, patience=0.004)
         self.retries = 0
-        self.fetching = Fetching(consumer, self.fetches, chance=Random(1).random, retried=self._count)
+        self.fetching = fetching(consumer, self.fetches, chance=Random(1).random, retried=self._count)
         self.partitions = set(map(place, range(len(brokers.logs))))
 
     def _count(self) -> None:

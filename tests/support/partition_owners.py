@@ -15,10 +15,11 @@ from processor.core.partition import PartitionPipeline
 from processor.errors import RecordTooLarge
 from processor.relay.commit_metadata import CommitMetadata
 from processor.relay.controls import RelayControls
-from processor.relay.parts import WorkerParts, pipeline_of
+from processor.relay.parts import LanesOf, WorkerParts, pipeline_of
 from processor.relay.worker import PartitionWorker
 from processor.telemetry.metrics import Metrics
 from support.around import Around
+from support.chance import Never
 from support.measures import NoMeasures
 from support.world import LogRecord
 from topics.codec import Decoder
@@ -52,16 +53,14 @@ class RaisesAfterConsuming(Around):
         raise MemoryError("a timer of somebody else")
 
 
-class Never(Random):
-    def random(self) -> float:
-        return 0.0
-
-
 class Membership:
     ended = False
 
     def __init__(self) -> None:
         self.held = True
+
+    def silence(self) -> float:
+        return 0.0
 
     def holds(self) -> bool:
         return self.held
@@ -143,19 +142,20 @@ class Partition:
             await asyncio.Event().wait()
         return self.committed
 
-    def worker(self, limits: Limits | None = None) -> PartitionWorker:
+    def parts(self, lanes_of: LanesOf = lambda pipeline, *_: HungLanes(pipeline)) -> WorkerParts:
+        """The parts of a worker of this partition, in a process of its own."""
         nothing: Any = Nothing(self)
         self.membership = Membership()
         consumer: Any = self
         decoder: Any = DeadlyDecoder()
         time = asyncio.get_running_loop().time
         clock = Clock(monotonic=time, since_boot=time)
-        parts = WorkerParts(
+        return WorkerParts(
             consumer=consumer,
             committed=nothing,
             responses=nothing,
             writer_of=lambda _: consumer,
-            lanes_of=lambda pipeline, *_: HungLanes(pipeline),
+            lanes_of=lanes_of,
             decoder=decoder,
             metrics=Metrics(),
             clock=clock,
@@ -166,7 +166,10 @@ class Partition:
             dead_letter_bytes=1 << 20,
             controls=RelayControls(clock, Random(1)),
         )
-        return PartitionWorker(0, parts, consumer, limits or Limits())
+
+    def worker(self, limits: Limits | None = None, parts: WorkerParts | None = None) -> PartitionWorker:
+        parts = parts or self.parts()
+        return PartitionWorker(0, parts, parts.writer_of(0), limits or Limits())
 
     async def owner(self, limits: Limits | None = None) -> "Owner":
         owner = Owner(self, self.worker(limits))
@@ -182,6 +185,8 @@ class Nothing:
 
     async def read(self, _number: int, *_: Any, **__: Any) -> Any:
         return 0 if _ else self._partition.committed
+
+    async def close(self) -> None: ...
 
 
 class Owner:

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 BROWSER = Path(__file__).parents[1] / "browser"
 DEADLINE = 200.0
 Outcomes = dict[str, dict[str, Any]]
@@ -33,3 +35,8 @@ async def run_scenarios(script: str, *arguments: str, deadline: float = DEADLINE
     assert process.returncode == 0, printed.decode()
     outcomes = [json.loads(line) for line in printed.decode().splitlines() if line.startswith("{")]
     return {outcome["name"]: outcome for outcome in outcomes}
+
+
+def named(promises: dict[str, str]) -> list[Any]:
+    """Returns a test's parameters: names of scenarios, shown as what they promise."""
+    return [pytest.param(name, id=promise) for name, promise in promises.items()]

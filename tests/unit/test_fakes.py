@@ -7,25 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from support.product_names import imports_of
+
 ROOT = Path(__file__).parents[2]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-PRODUCT = ("processor", "topics")
 MEANT_FOR_IT = ("processor.errors", "processor.ports")
 """Errors have kinds, and ports are what a fake is typed against."""
-
-
-def imports_of(tree: ast.Module) -> dict[str, str]:
-    """Names of the module -> what of the product they are, with its module."""
-    found: dict[str, str] = {}
-    for node in ast.walk(tree):
-        match node:
-            case ast.ImportFrom(module=str(module), names=names) if module.partition(".")[0] in PRODUCT:
-                found |= {alias.asname or alias.name: f"{module}.{alias.name}" for alias in names}
-            case ast.Import(names=names):
-                found |= {
-                    alias.asname or alias.name: alias.name for alias in names if alias.name.partition(".")[0] in PRODUCT
-                }
-    return found
 
 
 def product_bases(text: str) -> Iterator[tuple[str, str]]:

@@ -21,7 +21,7 @@ PROMISES = {
     "service": "readiness_of_realtime",
     "topics": "codec_properties importing linear openai_ends openai_properties openai_records openai_tool_calls"
     " response_codec schemas",
-    ".": "class_names fakes floors imports mirror module_sizes packaging provider_neutral",
+    ".": "class_names fakes floors homes_of_helpers imports mirror module_sizes packaging private_members provider_neutral",
 }
 """By folder, the tests that are named after a promise."""
 

@@ -70,12 +70,17 @@ class FetchSession:
             self.lost()
             return
         self._id = answer.session
-        self._epoch = 1 if self._epoch == LAST_EPOCH else self._epoch + 1
+        self._epoch = next_epoch(self._epoch)
 
     def lost(self) -> None:
         """It is not known what the broker took: the next request closes the session and begins another."""
         self._epoch = FIRST_EPOCH
         self._asked = {}
+
+
+def next_epoch(epoch: int) -> int:
+    """Returns the epoch of the next request of a session: after the last one comes 1, because 0 is a session's first."""
+    return 1 if epoch == LAST_EPOCH else epoch + 1
 
 
 def _grouped(keys: Iterable[tuple[str, int]]) -> dict[str, list[int]]:

@@ -68,3 +68,12 @@ async def test_a_cancellation_that_ends_fausts_fetcher_is_a_failure(started: Res
         task.cancel()
     async with asyncio.timeout(20):
         assert str(await started.wait_until_failed()) == "the client has stopped reading"
+
+
+async def test_a_client_whose_task_that_fetches_has_ended_is_a_failure(started: ResponseStream, thread: Any) -> None:
+    await eventually(lambda: bool(started.assigned), deadline=30)
+    fetching = thread._consumer._fetcher._fetch_task
+    thread.thread_loop.call_soon_threadsafe(fetching.cancel)
+    await eventually(fetching.done, deadline=10)
+    async with asyncio.timeout(20):
+        assert str(await started.wait_until_failed()) == "the client has stopped reading"

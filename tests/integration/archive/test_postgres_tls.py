@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import ssl
 import struct
 from collections.abc import AsyncIterator, Mapping
@@ -14,9 +15,10 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from devtools.stores import opened
+from processor.archive.sql_engine import Database
 from processor.errors import StoreUnavailable
 from support.records import entry
-from support.secured import KEY_PASSWORD, Certificates, make_certificates
+from support.secured import KEY_PASSWORD, Certificates
 from support.stores import new_store_url
 
 SSL_REQUEST = struct.pack(">ii", 8, 80877103)
@@ -59,11 +61,6 @@ async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
             sink.write(chunk)
             await sink.drain()
     sink.close()
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @dataclass(frozen=True)
@@ -149,6 +146,25 @@ async def test_the_client_shows_the_certificate_that_the_url_names(
         await stores(there.url(**trusted, **client))
         with pytest.raises(StoreUnavailable):
             await stores(there.url(**trusted))
+
+
+async def test_a_root_certificate_that_goes_missing_later_makes_the_store_unavailable(
+    tmp_path: Path, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was right once, and may come back: no wrong setting."""
+    monkeypatch.setenv("HOME", str(tmp_path))  # where the driver looks for it
+    root = tmp_path / ".postgresql" / "root.crt"
+    await asyncio.to_thread(root.parent.mkdir)
+    await asyncio.to_thread(shutil.copy, certificates.authority, root)
+    async with served(tmp_path, certificates.server) as there:
+        database = Database(there.url(sslmode="verify-full"))
+        async with database.read():
+            pass
+        await database.close()
+        await asyncio.to_thread(root.unlink)
+        with pytest.raises(StoreUnavailable, match=r"root certificate file .*root\.crt"):
+            async with database.read():
+                pass
 
 
 @pytest.fixture

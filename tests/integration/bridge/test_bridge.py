@@ -11,17 +11,12 @@ from devtools.model_server import USAGE
 from devtools.topic_reader import read_topic
 from processor.bridge.asking import Rules
 from processor.config.values import ApiToken
-from support.bridge_world import bridge_world
+from support.bridge_world import bridge_world, text_of
 from support.waiting import eventually
-from topics.codec import TokenRecord
 from topics.openai_channel import ChannelTemplate
 from topics.specs import TopicNames
 
 TEXT = "one two three four five "
-
-
-def text_of(records: list[TokenRecord]) -> str:
-    return "".join(record.text or "" for record in records if record.event == "token")
 
 
 async def test_a_stream_passes_unchanged_and_is_in_kafka(kafka: LocalKafka, topic_names: TopicNames) -> None:

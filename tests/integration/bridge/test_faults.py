@@ -11,15 +11,10 @@ from aiokafka import AIOKafkaProducer
 
 from conftest import MakeKafka, MakeTopics
 from devtools.kafka import LocalKafka
-from support.bridge_world import World, bridge_world
+from support.bridge_world import World, bridge_world, text_of
 from support.waiting import eventually
-from topics.codec import TokenRecord
 from topics.controls import ControlEvent, ControlRecord, encode_control
 from topics.specs import TopicNames
-
-
-def text_of(records: list[TokenRecord]) -> str:
-    return "".join(record.text or "" for record in records if record.event == "token")
 
 
 async def nothing_written(world: World, response_id: str = "r-1") -> None:

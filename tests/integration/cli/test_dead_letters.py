@@ -11,7 +11,7 @@ from conftest import MakeTopics
 from devtools.kafka import LocalKafka
 from devtools.lab import Lab, laboratory
 from devtools.topic_reader import read_topic
-from integration.cli.commands import kafka_environment, tokenstream
+from support.command_line import kafka_environment, tokenstream
 from support.records import record
 from support.waiting import eventually
 from topics.codec import encode_response

@@ -7,11 +7,11 @@ from conftest import MakeTopics
 from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
 from devtools.free_ports import free_port
 from devtools.kafka import LocalKafka
-from integration.cli.commands import kafka_environment, tokenstream
 from processor.ably.ably import AblyOptions
 from processor.cli.doctor import CheckResult, kafka_findings, service_findings, store_findings
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.topics_admin import TopicsWanted
+from support.command_line import kafka_environment, tokenstream
 
 LINES = ["kafka", "topics", "sizes", "service", "clock", "key", "capabilities", "history", "store"]
 

@@ -8,9 +8,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from devtools.kafka import LocalKafka
 from devtools.terminal import Terminal, start
-from integration.cli.commands import kafka_environment, tokenstream
 from processor.archive.stores import open_store
 from processor.ports.store import Entry, Position
+from support.command_line import kafka_environment, tokenstream
 from support.records import entry, record
 from support.waiting import eventually
 from topics.codec import encode_response

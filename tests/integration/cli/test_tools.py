@@ -10,7 +10,7 @@ from devtools.free_ports import free_port
 from devtools.kafka import LocalKafka
 from devtools.lab import Lab, laboratory
 from devtools.terminal import Terminal, start
-from integration.cli.commands import tokenstream
+from support.command_line import tokenstream
 from support.waiting import eventually
 
 TEXT = "Hello wörld 日本語 👩‍👩‍👧\n second line \x1b[31m\n"

@@ -31,6 +31,7 @@ OTHER_KEY = f"appAbc.keyAbc:{SECRET}-of-somebody-else"
 BEARER = f"{SECRET}bearer"
 CHANNELS = ("chat:0", "chat:refused", "chat:slow", "chat:large")
 UNFILTERED = (sys.executable, str(Path(__file__).parent / "unfiltered.py"))
+TESTS = Path(__file__).parents[2]
 
 
 MALFORMED = tuple(
@@ -67,6 +68,8 @@ class Stage:
         }
         program = () if self._filtered else (*UNFILTERED, role)
         process = self._lab.new(role, program=program, GAP_TIMEOUT="0.5", **({"ABLY_KEY": KEY} | settings | changes))
+        if not self._filtered:
+            process.environment["PYTHONPATH"] = str(TESTS)
         self.processes.append(process)
         await process.start()
         if ready:

@@ -1,4 +1,4 @@
-"""`python unfiltered.py ROLE`: the product with the standard library's plain logging in place of its own.
+"""`python unfiltered.py ROLE`, with `tests` on its path: the product with the standard library's plain logging.
 
 It is the control: with this logging the canaries must be found.
 """
@@ -9,7 +9,20 @@ from typing import TextIO
 
 import structlog
 
-import processor.telemetry.log
+from simulation.planted import plant
+from simulation.plants import Plant
+
+PLAINLY = Plant(
+    "logs without a filter",
+    1,
+    "processor.cli.main",
+    (
+        (
+            "from processor.telemetry.log import configure_logging",
+            "from __main__ import configure_plainly as configure_logging",
+        ),
+    ),
+)
 
 
 def configure_plainly(
@@ -25,8 +38,8 @@ def configure_plainly(
     structlog.configure(logger_factory=structlog.stdlib.LoggerFactory())
 
 
-processor.telemetry.log.configure_logging = configure_plainly
+if __name__ == "__main__":
+    plant(PLAINLY)
+    from processor.cli.main import main
 
-from processor.cli.main import main  # noqa: E402 - after the exchange
-
-main()
+    main()

@@ -4,19 +4,12 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 
 from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5.0)) as session:
-        yield session
 
 
 async def exchange(socket: aiohttp.ClientWebSocketResponse, frame: dict[str, Any], action: int) -> dict[str, Any]:

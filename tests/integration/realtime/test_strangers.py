@@ -1,18 +1,9 @@
 """Web pages of other sites, and names that are not this machine's: what they can't do."""
 
-from collections.abc import AsyncIterator
-
 import aiohttp
 import pytest
 
 from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5.0)) as session:
-        yield session
-
 
 EVIL = {"Origin": "https://evil.example"}
 ADMIN = ["/admin/faults", "/admin/stats", "/admin/channels/c/log"]

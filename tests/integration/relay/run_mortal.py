@@ -22,7 +22,8 @@ from processor.ably import LOGGERS
 from processor.clock import Clock
 from processor.config.loading import load_settings
 from processor.config.settings import Settings
-from processor.service.relay_role import build_relay, connection_pool, realtime_provider
+from processor.relay.relay import Relay
+from processor.service.relay_role import connection_pool, realtime_provider, relay_options, worker_parts
 from processor.telemetry.log import configure_logging
 from processor.telemetry.metrics import Metrics
 from topics.codec import Decoder, Invalid, TokenRecord
@@ -77,9 +78,9 @@ async def main(settings: Settings, notes: Path) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     provider = realtime_provider(settings, metrics, clock, chance)
     async with connection_pool(settings, provider, metrics, clock, chance) as pool, asyncio.TaskGroup() as tasks:
-        relay = build_relay(settings, provider.profile, pool, metrics, clock, chance, tasks)
+        parts = worker_parts(settings, provider.profile, pool, metrics, clock, chance, tasks)
         decoder: Any = MortalDecoder(notes)
-        relay._parts = replace(relay._parts, decoder=decoder)
+        relay = Relay(relay_options(settings, provider.profile), replace(parts, decoder=decoder), tasks)
         running = tasks.create_task(relay.run())
         await stopped.wait()
         await relay.stop()

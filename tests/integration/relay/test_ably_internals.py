@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from random import Random
-from typing import Any
 
 import pytest
 from ably import AblyRealtime
@@ -11,11 +10,12 @@ from ably.types.message import Message
 
 from devtools.emulator.server import DEFAULT_KEY, LocalRealtime
 from processor.ably.ably import RETRY, AblyOptions, Connection, message_of
-from processor.ably.gathering import GatheringTransport
+from processor.ably.gathering import GatheringTransport, gather_writes
 from processor.core.framer import Frame
 from processor.core.pacing import Pace
 from processor.errors import PublishRefused, PublishRetry, RefusalKind
 from processor.telemetry.retry import Retry
+from support.around import Around
 from support.waiting import eventually, working
 
 CLIENT = "tokenstream"
@@ -67,19 +67,14 @@ async def test_a_message_is_on_the_wire_as_the_sdks_own_channel_publishes_it(
         assert getattr(ours, field) == getattr(theirs, field), field
 
 
-class Counting:
+class Counting(Around):
     """A transport that counts its writes."""
 
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
-        self.writes = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+    writes = 0
 
     def write(self, data: bytes) -> None:
         self.writes += 1
-        self._transport.write(data)
+        self.inside.write(data)
 
 
 async def test_frames_of_one_turn_leave_in_one_write_and_all_arrive(
@@ -87,10 +82,10 @@ async def test_frames_of_one_turn_leave_in_one_write_and_all_arrive(
 ) -> None:
     client = connection._client
     assert client is not None
-    transport = client.manager.transport.websocket.transport
-    assert isinstance(transport, GatheringTransport), "the SDK keeps its socket elsewhere now"
-    counting = Counting(transport._transport)
-    transport._transport = counting  # type: ignore[assignment]
+    socket = client.manager.transport.websocket
+    assert isinstance(socket.transport, GatheringTransport), "the SDK keeps its socket elsewhere now"
+    socket.transport = counting = Counting(socket.transport)
+    gather_writes(socket)
     async with asyncio.TaskGroup() as tasks:
         for number in range(50):
             tasks.create_task(connection.publish(frame(f"c{number}", number), 5.0))

@@ -3,12 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from devtools.kafka import LocalKafka
-from support.secured import Certificates, make_certificates, secured_kafka
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return make_certificates(tmp_path_factory.mktemp("certificates"))
+from support.secured import Certificates, secured_kafka
 
 
 @pytest.fixture(scope="module")

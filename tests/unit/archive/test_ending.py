@@ -60,8 +60,8 @@ class Stubborn:
 class CancelledByItself(Stubborn):
     """A stream that raises CancelledError in one of its calls, though nobody cancels it."""
 
-    def __init__(self, call: str) -> None:
-        super().__init__(starting=0, stopping=0)
+    def __init__(self, call: str, stopping: float = 0) -> None:
+        super().__init__(starting=0, stopping=stopping)
         self._call = call
 
     async def start(self) -> None:
@@ -122,8 +122,7 @@ async def test_a_stream_that_never_starts_and_never_stops_delays_the_end_by_both
 
 @in_virtual_time
 async def test_a_cancellation_while_a_failed_stream_stops_waits_for_its_stop() -> None:
-    stream = CancelledByItself("wait")
-    stream._stopping = 4
+    stream = CancelledByItself("wait", stopping=4)
     assert await ended_after(stream, cancelled_after=1) == pytest.approx(3)
 
 

@@ -1,23 +1,19 @@
-"""A file that PostgreSQL's driver needs is a wrong setting before the first connection, and an outage after it."""
+"""A file that PostgreSQL's driver needs is a wrong setting before the first connection."""
 
 from pathlib import Path
 
 import pytest
 
 from processor.archive.sql_engine import Database
-from processor.errors import SettingsError, StoreUnavailable
+from processor.errors import SettingsError
 
 
-async def test_a_certificate_that_goes_missing_later_makes_the_store_unavailable(
+async def test_a_root_certificate_that_is_missing_is_a_wrong_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))  # where the driver looks for ~/.postgresql/root.crt
     database = Database("postgresql://u@127.0.0.1:1/db?sslmode=verify-full")
     with pytest.raises(SettingsError, match=r"STORE_URL: root certificate file .*root\.crt"):
-        async with database.read():
-            pass
-    database._has_connected = True
-    with pytest.raises(StoreUnavailable, match=r"root certificate file .*root\.crt"):
         async with database.read():
             pass
     await database.close()

@@ -9,17 +9,10 @@ from processor.config.api import key_source, log_access, token_source
 from processor.config.loading import load_settings
 from processor.config.secrets import KnownSecrets, WatchedFile
 from processor.config.values import read_ably_keys
+from support.clocks import Now
 
 KEY = "app.key:a-secret-of-some-length"
 OTHER = "app.other:another-secret-of-some-length"
-
-
-class Now:
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 def watched(path: Path, clock: Now) -> WatchedFile[tuple[str, ...]]:

@@ -112,10 +112,10 @@ def test_a_successor_gives_up_gaps_where_every_predecessor_had_stopped() -> None
     second = PartitionPipeline(Decoder(), limits)
     second.begin(0, 6, clean=False)
     second.consume(REORDERED[:3], 3, 0.0)
-    assert second._open["r"].early, "as much may have waited in the first"
+    assert second.open_responses["r"].early, "as much may have waited in the first"
     rest = second.consume(REORDERED[3:], 6, 0.0)
     assert [raw.offset for raw in rest] == [4, 5]
-    assert not second._open["r"].early
+    assert not second.open_responses["r"].early
 
 
 def test_what_came_before_its_start_ends_no_wait_of_a_successor_before_twice_as_much_waits() -> None:
@@ -123,9 +123,9 @@ def test_what_came_before_its_start_ends_no_wait_of_a_successor_before_twice_as_
     pipeline = PartitionPipeline(Decoder(), Limits(buffered=500_000).share(2))
     pipeline.begin(0, len(log) + 1, clean=False)
     assert not pipeline.consume(log[:8], 8, 0.0)
-    assert [name for name, response in pipeline._open.items() if response.early] == ["r", "s", "t", "u"]
+    assert [name for name, response in pipeline.open_responses.items() if response.early] == ["r", "s", "t", "u"]
     pipeline.consume(log[8:], 12, 0.0)
-    assert not pipeline._open["r"].early
+    assert not pipeline.open_responses["r"].early
 
 
 def test_owners_have_the_same_room_for_what_a_predecessor_read_however_it_is_split() -> None:
@@ -136,7 +136,7 @@ def test_a_partition_beyond_its_share_is_relieved_once_all_that_was_published_is
     pipeline = PartitionPipeline(Decoder(), WHOLE.share(100))
     pipeline.begin(0, 4, clean=False)
     pipeline.consume(REORDERED[:3], 3, 0.0)
-    assert len(pipeline._open["r"].early) == 1
+    assert len(pipeline.open_responses["r"].early) == 1
     pipeline.consume(REORDERED[3:4], 4, 0.0)
     assert pipeline._intake.early.bytes <= pipeline.limits.low_water
 
@@ -158,7 +158,7 @@ def test_beyond_the_bound_the_idlest_of_the_open_responses_are_abandoned() -> No
         publish(pipeline, "c")
         finals += [save.record for save in batch.saves if save.record.finished]
         assert pipeline.live_responses <= limits.open_responses + 1
-    assert pipeline._open["r0"].tokens == 1_000, "the active one goes on"
+    assert pipeline.open_responses["r0"].tokens == 1_000, "the active one goes on"
     assert {record.reason for record in finals} == {"abandoned"}
     ended = [int(record.response_id[1:]) for record in finals]
     assert sorted(ended) == list(range(1, len(ended) + 1)), "the oldest first"
@@ -208,7 +208,7 @@ def test_a_gap_that_is_filled_from_below_is_linear_in_what_waits() -> None:
     waiting = 1_000
     held = log_of(start("r"), *(token("r", seq, "x") for seq in range(waiting + 1, 2 * waiting + 1)))
     pipeline.consume(held, len(held), 0.0)
-    response = pipeline._open["r"]
+    response = pipeline.open_responses["r"]
     looks = response.early = Looks(response.early)
     for seq in range(1, waiting + 1):
         at = len(held) + seq - 1
@@ -226,7 +226,7 @@ def test_repeats_of_a_response_with_many_gaps_are_linear() -> None:
         for raw in raws:
             pipeline.consume([raw], raw.offset + 1, 0.0)
             if raw.offset:
-                pipeline._intake.advancer.give_up(pipeline._open["r"], 0.0)
+                pipeline._intake.advancer.give_up(pipeline.open_responses["r"], 0.0)
         copies = [LogRecord(gaps + raw.offset, raw.value) for raw in raws]
         began = process_time()
         pipeline.consume(copies, 2 * gaps, 0.0)

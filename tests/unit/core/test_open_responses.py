@@ -40,7 +40,7 @@ class Partition:
         return [letter.reason for letter in batch.dead_letters]
 
     def phases(self) -> Counter[Phase]:
-        return Counter(response.phase for response in self.pipeline._open.values())
+        return Counter(response.phase for response in self.pipeline.open_responses.values())
 
 
 def start(response_id: str) -> dict[str, object]:
@@ -89,7 +89,7 @@ def test_responses_without_a_start_take_bounded_memory_and_the_oldest_leave_firs
     partition = started(limits, 10)
     for number in range(2_000):
         partition.feed(token(f"junk{number}", 1, ""))
-    waiting = [key for key, each in partition.pipeline._open.items() if each.phase is Phase.AWAITING_START]
+    waiting = [key for key, each in partition.pipeline.open_responses.items() if each.phase is Phase.AWAITING_START]
     assert 200 < len(waiting) <= limits.low_water // START_LESS_COST
     assert waiting == [f"junk{number}" for number in range(2_000 - len(waiting), 2_000)]
     assert partition.phases()[Phase.OPEN] == 10
@@ -102,7 +102,7 @@ def test_what_has_no_start_costs_nothing_once_it_has_come_or_is_given_up() -> No
     assert partition.pipeline.status().buffered_bytes > 2 * START_LESS_COST
     partition.feed(start("a"), *(token("b", seq) for seq in range(2, MAX_EARLY_TOKENS + 2)))
     partition.publish()
-    partition.pipeline._intake.advancer.give_up(partition.pipeline._open["b"], 0.0)
+    partition.pipeline._intake.advancer.give_up(partition.pipeline.open_responses["b"], 0.0)
     partition.write()
     assert partition.pipeline.status().buffered_bytes == 0
 
@@ -122,8 +122,8 @@ def test_what_the_fetch_holds_of_a_response_counts_before_the_idlest_are_looked_
     partition.feed(
         token("live0", 1, "one "), token("live0", 2, "two "), start("new0"), start("new1"), token("live0", 3, "three ")
     )
-    assert partition.pipeline._open["live0"].live
-    assert not partition.pipeline._open["live1"].live
+    assert partition.pipeline.open_responses["live0"].live
+    assert not partition.pipeline.open_responses["live1"].live
     assert [data for key, data in partition.publish() if key.startswith("live0")] == ["one two three "]
 
 

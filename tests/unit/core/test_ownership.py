@@ -1,15 +1,16 @@
-"""A response is changed by its own methods only, whoever decides that it changes."""
+"""A response and the texts of its parts are changed by their own methods only, whoever decides that they change."""
 
 import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from processor.core.items import PartText
 from processor.core.response import Response
 from processor.core.response_state import ResponseState
 
 ROOT = Path(__file__).parents[3]
 OWN = {"response.py", "response_intake.py", "response_state.py"}
-FIELDS = set(ResponseState.__slots__)
+FIELDS = {*ResponseState.__slots__, *PartText.__slots__}
 MUTATORS = {
     *("append", "appendleft", "extend", "extendleft", "insert", "add", "update", "setdefault"),
     *("pop", "popleft", "popitem", "remove", "clear", "promise", "cover"),
@@ -55,6 +56,10 @@ def test_the_search_finds_each_kind_of_write() -> None:
         "response.queue.append(item)",
         "del response.early[3]",
         "a, response.reason = 1, 2",
+        "part.framed = True",
+        "item.part.framed = True",
+        "self.part.length += 1",
+        "part._pieces.append(text)",
     ):
         assert list(writes(wrong)), wrong
 

@@ -6,7 +6,7 @@ from processor.core.pipeline import PipelineDurability, PipelineInput, PipelineO
 from topics.codec import Decoder
 
 GROUPS = (PipelineInput, PipelineOutput, PipelineDurability)
-OTHERS = {"limits", "status", "take_counts"}
+OTHERS = {"limits", "open_responses", "status", "take_counts"}
 
 
 def members(kind: type) -> set[str]:

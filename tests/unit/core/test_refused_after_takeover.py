@@ -29,7 +29,7 @@ def taken_over() -> PartitionPipeline:
     first.begin(0, 0, clean=True)
     first.consume(LOG, 5, 0.0)
     first.next_frame("slow", 0.0)
-    while first._open["r"].acked_seq < 1:
+    while first.open_responses["r"].acked_seq < 1:
         frame = first.next_frame("c", 0.0)
         assert frame is not None
         assert not isinstance(frame, AskHistory)

@@ -1,12 +1,9 @@
 """A client whose own task an error has ended is replaced: it would read nothing more, and raise nothing."""
 
-import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from processor.archive.stream import ResponseConsumer, ResponseStream
 from processor.clock import Clock
-from processor.kafka.connection import KafkaConnection
 from processor.kafka.membership import GroupMembership
 from topics.client_tasks import reads, refreshes_metadata
 
@@ -37,23 +34,3 @@ def test_membership_ends_with_the_task_that_refreshes_metadata() -> None:
         membership = GroupMembership(10.0, Clock())
         membership.observe(client(refreshes=refreshes))
         assert membership.ended is not refreshes
-
-
-async def test_the_archive_fails_where_its_client_has_stopped_reading() -> None:
-    async def receive(_: object) -> None: ...
-
-    stream = ResponseStream(
-        KafkaConnection("nowhere"),
-        group_id="g",
-        topic="responses",
-        session_timeout=10.0,
-        max_batch_bytes=1024,
-        receive=receive,
-        rebalanced=lambda _: None,
-    )
-    consumer = ResponseConsumer.__new__(ResponseConsumer)
-    thread: Any = SimpleNamespace(_consumer=client(fetches=False))
-    consumer._thread = thread
-    stream._app._consumer = consumer
-    async with asyncio.timeout(5):
-        assert "stopped reading" in str(await stream.wait_until_failed())

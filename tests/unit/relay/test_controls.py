@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from random import Random
 
 from processor.clock import Clock
 from processor.core.response import Cancel
 from processor.core.write_queue import Unwanted
 from processor.errors import KafkaUnavailable
 from processor.relay.controls import ATTEMPTS, LOOKBACK, RelayControls
+from support.chance import Never
 from support.virtual_time import in_virtual_time
 from support.waiting import until
 from topics.controls import ControlEvent, ControlRecord
@@ -45,13 +45,6 @@ class Topic:
             self.refusals -= 1
             raise KafkaUnavailable("no broker")
         self.written.append(record)
-
-
-class Never(Random):
-    """The shortest waits between attempts."""
-
-    def random(self) -> float:
-        return 0.0
 
 
 def controls(topic: Topic | None = None) -> RelayControls:

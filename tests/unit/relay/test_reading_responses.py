@@ -16,7 +16,6 @@ from devtools.raw_batches import CODECS, batch, sealed
 from processor.errors import KafkaUnavailable
 from processor.kafka import ResponsesReader
 from processor.kafka.connection import KafkaConnection
-from processor.kafka.lazy import LazyClient
 from processor.kafka.record_batches.batches import TRANSACTIONAL
 from support.virtual_time import in_virtual_time
 
@@ -39,6 +38,8 @@ class SlowConsumer:
         self._stalls_at = stalls_at
         self._position = 0
         self.assigned: Sequence[TopicPartition] = ()
+        self._client: Any = SimpleNamespace(send=None)
+        self._fetcher: Any = SimpleNamespace(_isolation_level=1, _records={}, fetched_records=None)
 
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
         self.assigned = partitions
@@ -80,7 +81,7 @@ class FetchingConsumer(SlowConsumer):
     async def start(self) -> None:
         self._subscription = SubscriptionState()
         cluster = SimpleNamespace(leader_for_partition=lambda _: None)
-        self._client: Any = SimpleNamespace(
+        self._client = SimpleNamespace(
             _loop=asyncio.get_running_loop(), _metadata_max_age_ms=1000, cluster=cluster, send=self._send
         )
         self._fetcher = Fetcher(self._client, self._subscription, isolation_level="read_committed")
@@ -124,8 +125,12 @@ def record(base: int, size: int, *, transactional: bool = True) -> bytes:
 
 async def restored(*log: bytes, bound: int = 1 << 20, start: int = 0, only: bool = False) -> list[tuple[int, int]]:
     """The (offset, size) of what a takeover reads."""
-    reader = ResponsesReader(lambda: KafkaConnection("nowhere"), "responses", max_batch_bytes=bound)
-    reader._client = LazyClient(lambda: FetchingConsumer(*log), reader._read_safely)
+    reader = ResponsesReader(
+        lambda: KafkaConnection("nowhere"),
+        "responses",
+        max_batch_bytes=bound,
+        client=lambda **_: FetchingConsumer(*log),
+    )
     read: list[tuple[int, int]] = []
     try:
         await reader.read(0, start, lambda offset, _, value: read.append((offset, len(value or b""))), only=only)
@@ -156,9 +161,7 @@ async def test_what_no_relay_wrote_stops_no_takeover() -> None:
 
 
 def reader_of(slow: SlowConsumer) -> ResponsesReader:
-    return ResponsesReader(
-        lambda: KafkaConnection("nowhere"), "responses", patience=PATIENCE, client=LazyClient(lambda: slow)
-    )
+    return ResponsesReader(lambda: KafkaConnection("nowhere"), "responses", patience=PATIENCE, client=lambda **_: slow)
 
 
 @in_virtual_time

@@ -2,61 +2,57 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from random import Random
-from types import SimpleNamespace
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any
 
-from processor.clock import Clock
 from processor.core.items import Raw, Refused, end_of
 from processor.core.limits import Limits
 from processor.errors import KafkaUnavailable
-from processor.relay.controls import RelayControls
-from processor.relay.parts import WorkerParts
+from processor.ports.log import RebalanceListener
 from processor.relay.relay import Relay, RelayOptions
-from processor.relay.worker import PartitionWorker
-from processor.telemetry.metrics import Metrics
-from support.measures import NoMeasures
+from support.around import Around
+from support.partition_owners import Partition
+from support.virtual_time import in_virtual_time
+from support.waiting import until
 from support.world import LogRecord
 from topics.records import Reason
 
 RANGE = Refused(LogRecord(5, b""), Reason.TOO_LARGE, "the batch of offsets 5 to 8", 8)
 
 
-class FailingConsumer:
-    """Its second fetch fails."""
+class FailingConsumer(Around):
+    """Its second fetch of a partition that is read fails."""
 
-    topic = "tokens"
     patience = 10.0
     assigned = frozenset({0})
-    membership = SimpleNamespace(ended=False, silence=lambda: 0.0)
 
-    def __init__(self) -> None:
-        self.sought: list[tuple[int, int]] = []
+    def __init__(self, partition: Partition) -> None:
+        super().__init__(partition)
+        self.sought: list[int] = []
+        self.reads = False
         self.fetches = 0
 
-    async def start(self, _listener: Any) -> None: ...
+    async def start(self, listener: RebalanceListener) -> None:
+        await listener.on_partitions_assigned([0])
+
     def pause(self, *_numbers: int) -> None: ...
-    def resume(self, *_numbers: int) -> None: ...
+
+    def resume(self, *_numbers: int) -> None:
+        self.reads = True
 
     def reached(self, _number: int) -> None:
         return None
 
-    def seek(self, number: int, offset: int) -> None:
-        self.sought.append((number, offset))
+    def seek(self, _number: int, offset: int) -> None:
+        self.sought.append(offset)
 
     async def fetch(self, _max_records: int, _wait: float) -> Mapping[int, Sequence[Raw]]:
+        if not self.reads:
+            return {}
         self.fetches += 1
         if self.fetches > 1:
             raise KafkaUnavailable("another partition's answer is cut off")
         return {0: [LogRecord(4, b""), RANGE]}
-
-
-class Reading:
-    running, paused, position, stuck = True, False, 0, None
-    pipeline = SimpleNamespace(live_responses=0, allow_open=lambda _: None)
-
-    def consume(self, _records: Sequence[Raw], position: int) -> None:
-        self.position = position
 
 
 def test_the_offset_after_a_range_is_after_its_last() -> None:
@@ -65,27 +61,21 @@ def test_the_offset_after_a_range_is_after_its_last() -> None:
     assert end_of([LogRecord(4, b""), RANGE]) == 9
 
 
+@in_virtual_time
 async def test_after_a_failed_fetch_reading_goes_on_behind_a_range() -> None:
-    consumer = FailingConsumer()
-    parts: Any = SimpleNamespace(
-        random=Random(0),
-        consumer=consumer,
-        metrics=Metrics(),
-        clock=Clock(),
-        measures=NoMeasures(),
-        controls=RelayControls(Clock(), Random(1)),
-    )
+    partition = Partition()
+    consumer: Any = FailingConsumer(partition)
     options = RelayOptions(
         credentials=lambda: None,
         check_credentials=lambda: None,
         limits=Limits(),
         drain_timeout=1.0,
     )
-    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
-        relay = Relay(options, cast("WorkerParts", parts), tasks)
-        relay._workers[0] = cast("PartitionWorker", Reading())
+    async with asyncio.TaskGroup() as tasks:
+        relay = Relay(options, replace(partition.parts(), consumer=consumer), tasks)
         running = tasks.create_task(relay.run())
-        while not consumer.sought:
-            await asyncio.sleep(0)
-        running.cancel()
-    assert consumer.sought == [(0, 9)]
+        await until(lambda: consumer.fetches > 1, within=10)
+        await relay.stop()
+        await running
+    taken_over, read_again, *_ = consumer.sought
+    assert (taken_over, read_again) == (0, 9)

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from processor.service.service import ended
 from processor.telemetry.health import Check, Finding, Health, look
 from processor.telemetry.metrics import Metrics
+from support.clocks import Now
 
 NO_REQUEST = cast("web.Request", None)
 """Neither answer depends on what the request holds."""
@@ -65,14 +66,6 @@ async def test_readiness_fails_only_on_what_the_role_cannot_work_without_and_the
     assert await answered(health.readyz) == (503, "kafka: failing - no broker\n")
     assert metrics.registry.get_sample_value("tokenstream_ready", {"dependency": "kafka"}) == 0
     assert metrics.registry.get_sample_value("tokenstream_ready", {"dependency": "archive"}) is None
-
-
-class Now:
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 async def test_however_many_ask_a_dependency_is_asked_once_a_second() -> None:

@@ -5,11 +5,9 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
 from aiokafka import TopicPartition
 
 from support.waiting import eventually
-from topics import controls_reader
 from topics.controls import ControlEvent, ControlRecord, encode_control
 from topics.controls_reader import ControlsReader
 
@@ -52,8 +50,7 @@ class Client:
         return {} if self._stopped else {CONTROLS: [SimpleNamespace(offset=0, timestamp=0, value=CANCEL)]}
 
 
-async def test_a_client_that_has_stopped_reading_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(controls_reader, "AIOKafkaConsumer", Client)
+async def test_a_client_that_has_stopped_reading_is_replaced() -> None:
     taken: list[str] = []
     retried: list[None] = []
     reader = ControlsReader(
@@ -61,6 +58,7 @@ async def test_a_client_that_has_stopped_reading_is_replaced(monkeypatch: pytest
         "controls",
         lambda record, _age: taken.append(record.response_id),
         retried=lambda: retried.append(None),
+        client=Client,
     )
     reading = asyncio.create_task(reader.run())
     try:

@@ -7,7 +7,7 @@ from devtools.bench.checking import Checker
 from devtools.bench.load import Load
 from devtools.judge.frames import Report
 from processor.reader.frames import Message
-from unit.devtools.bench.bench_world import frame, frames_of, record_of
+from support.bench_world import frame, frames_of, record_of
 
 LOAD = Load(name="t", responses=3, tokens=20, channels=2, seed=7)
 

@@ -9,12 +9,7 @@ from devtools.emulator.faults import KINDS, parse
 from devtools.emulator.limits import RateWindow
 from devtools.emulator.tokens import TokenRequests
 from devtools.emulator.wire import Action, Flag, Format, Message, ProtocolMessage, decode, encode
-from unit.devtools.emulator.world import World
-
-
-@pytest.fixture
-def world() -> World:
-    return World()
+from support.emulator_world import World
 
 
 def outcome(frame: ProtocolMessage | None) -> int | str:

@@ -4,12 +4,7 @@ import pytest
 
 from devtools.emulator.auth import Key, issue_token
 from devtools.emulator.wire import Action, Auth, Flag, Message, ProtocolMessage
-from unit.devtools.emulator.world import KEY, World, code, serials
-
-
-@pytest.fixture
-def world() -> World:
-    return World()
+from support.emulator_world import KEY, World, code, serials
 
 
 def token(capability: dict[str, list[str]], ttl: float = 600.0, client_id: str | None = None) -> str:

@@ -1,17 +1,10 @@
 """History, appends and ephemeral messages of the realtime protocol, without sockets or clocks."""
 
-import pytest
-
 from devtools.emulator.channels import Bounds, Page
 from devtools.emulator.wire import Message, MessageAction
-from unit.devtools.emulator.world import World, code, serials
+from support.emulator_world import World, code, serials
 
 # -- history, appends, ephemeral messages
-
-
-@pytest.fixture
-def world() -> World:
-    return World()
 
 
 def history(world: World, page: Page) -> list[object]:
