@@ -6,12 +6,12 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from processor.clock import Clock
-from processor.errors import KafkaUnavailable, PartitionLost, RecordsGone
+from processor.errors import KafkaUnavailable, PartitionLost, RecordsGone, RecordTooLarge
 from processor.kafka import GroupMembership
 from processor.ports.log import RebalanceListener, Record
 from simulation.coverage import Coverage
 from simulation.group import Group
-from simulation.log import Brokers, Fenced, LogRecord
+from simulation.log import Brokers, Fenced, LogRecord, MessageTooLarge
 from simulation.network import REQUEST_TIMEOUT, Network, resolve
 
 T = TypeVar("T")
@@ -337,6 +337,9 @@ class SimWriter:
             self._network.coverage.fault("writer_fenced")
             await self.stop()
             raise PartitionLost(f"another owner has taken over {name}") from error
+        except MessageTooLarge as error:
+            await self.stop()
+            raise RecordTooLarge(error.topic, error.size) from error
         except BaseException:
             await self.stop()
             raise

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from simulation.loop import VirtualLoop
+from topics.specs import KAFKA_MESSAGE_BYTES
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -106,8 +107,18 @@ class Log:
                 yield entry.record
 
 
-class Fenced(Exception):
+class BrokerError(Exception):
+    """What brokers answer in place of a result."""
+
+
+class Fenced(BrokerError):
     pass
+
+
+class MessageTooLarge(BrokerError):
+    def __init__(self, topic: str, size: int) -> None:
+        super().__init__(topic, size)
+        self.topic, self.size = topic, size
 
 
 @dataclass(eq=False)
@@ -131,6 +142,8 @@ class Brokers:
         self.committed: dict[int, tuple[int, str]] = {}
         self.archived: dict[int, tuple[int, str]] = {}
         """The archive's committed offsets of `responses`."""
+        self.max_message_bytes = dict.fromkeys(("tokens", "responses", "dead-letters"), KAFKA_MESSAGE_BYTES)
+        """By topic: of key and value, as records are neither batched nor compressed here."""
         self._outages = 0
         self._held_back: deque[Callable[[], None]] = deque()
         self.producers: dict[str, Producing] = {}
@@ -195,6 +208,9 @@ class Brokers:
         self, transactional_id: str, epoch: int, records: Sequence[tuple[Log, bytes | None, bytes | None, Headers]]
     ) -> list[int]:
         transaction = self._open(transactional_id, epoch)
+        for log, value, key, _ in records:
+            if (size := len(key or b"") + len(value or b"")) > self.max_message_bytes[log.topic]:
+                raise MessageTooLarge(log.topic, size)
         return [log.append(value, key, self.wall_ms(), transaction, headers) for log, value, key, headers in records]
 
     def add_offset(self, transactional_id: str, epoch: int, number: int, offset: int, metadata: str) -> None:

@@ -20,6 +20,7 @@ from simulation.group import Group
 from simulation.log import Brokers, Fate, Transaction
 from simulation.loop import VirtualLoop
 from simulation.network import Network
+from support.token_log import limit_topic
 from support.virtual_time import run_in_virtual_time
 from topics.specs import TopicNames
 
@@ -50,6 +51,10 @@ class KafkaStage(Protocol):
 
     async def produce_open(self, partition: int, value: bytes) -> Callable[[bool], Awaitable[None]]:
         """A record in a transaction that stays open. What is returned commits it, or aborts it."""
+        ...
+
+    async def limit_responses(self, size: int) -> None:
+        """The topic of responses takes no larger record than `size` bytes from now on."""
         ...
 
 
@@ -108,6 +113,9 @@ class RealStage:
 
         return end
 
+    async def limit_responses(self, size: int) -> None:
+        await limit_topic(self._bootstrap, self._names.responses, size)
+
 
 def on_kafka(scenario: Scenario, bootstrap: str, names: TopicNames) -> None:
     async def play() -> None:
@@ -164,6 +172,9 @@ class SimStage:
             log.grow()
 
         return end
+
+    async def limit_responses(self, size: int) -> None:
+        self._brokers.max_message_bytes["responses"] = size
 
 
 def on_simulation(scenario: Scenario) -> None:

@@ -1,6 +1,7 @@
 """Topics of token records as a test makes and reads them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from aiokafka import ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -12,24 +13,28 @@ from topics.codec import TokenRecord, decode_record
 Read = Callable[[str], Awaitable[list[ConsumerRecord]]]
 
 
+@asynccontextmanager
+async def admin_of(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def limit_topic(bootstrap: str, topic: str, size: int) -> None:
+    """The topic takes no batch above `size` bytes from now on."""
+    async with admin_of(bootstrap) as admin:
+        limits = {"max.message.bytes": str(size)}
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, limits)])
+
+
 async def small_topic(kafka: LocalKafka, topic: str, most: int = 4096) -> str:
     """One partition, and no batch above `most` bytes."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
-    await admin.start()
-    try:
+    async with admin_of(kafka.bootstrap) as admin:
         await admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"max.message.bytes": str(most)})])
-    finally:
-        await admin.close()
     return topic
-
-
-async def lower_limit(kafka: LocalKafka, topic: str, size: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
-    await admin.start()
-    try:
-        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": size})])
-    finally:
-        await admin.close()
 
 
 def decoded(records: list[ConsumerRecord]) -> list[TokenRecord]:
