@@ -1,10 +1,12 @@
 """Tests every implementation of `processor.ports.log`: the adapter with a broker, and the simulation's clients."""
 
 import asyncio
+from collections.abc import Mapping
 
 import pytest
 
-from processor.errors import KafkaUnavailable
+from processor.core.response import Raw
+from processor.errors import KafkaUnavailable, RecordsGone
 from processor.ports.log import TokensConsumer
 from support.kafka_scenarios import Owner, Play, becomes, fetch, fetched, member
 from support.kafka_stages import PARTITIONS, SESSION, KafkaStage
@@ -159,6 +161,35 @@ def test_offsets_of_the_log_count_open_transactions_and_markers(on_stage: Play) 
             await until_reached(consumer, 3)
 
     on_stage(scenario)
+
+
+def test_records_deleted_unread_are_reported_and_keep_no_others_back(on_stage: Play) -> None:
+    async def scenario(stage: KafkaStage) -> None:
+        await stage.produce(0, b"a", b"b", b"c")
+        await stage.produce(1, b"d")
+        await stage.trim(stage.tokens_topic, 0, 2)
+        async with member(stage) as (consumer, owner):
+            consumer.resume(*owner.owns)
+            refused, found = await fetched_beside_refusals(consumer)
+            assert refused == {0: 0}
+            assert [(number, raw.value) for number, raw in found] == [(1, b"d")]
+            assert consumer.reached(0) == 0
+            consumer.seek(0, await consumer.first_offset(0))
+            assert [(raw.offset, raw.value) for raw in (await fetched(consumer, 1))[0]] == [(2, b"c")]
+
+    on_stage(scenario)
+
+
+async def fetched_beside_refusals(consumer: TokensConsumer) -> tuple[Mapping[int, int], list[tuple[int, Raw]]]:
+    """Fetches until records are found to be deleted, and others come."""
+    refused, found = dict[int, int](), list[tuple[int, Raw]]()
+    async with asyncio.timeout(20):
+        while not (refused and found):
+            try:
+                found += [(number, raw) for number, records in (await fetch(consumer)).items() for raw in records]
+            except RecordsGone as error:
+                refused |= error.positions
+    return refused, found
 
 
 async def until_reached(consumer: TokensConsumer, offset: int) -> None:

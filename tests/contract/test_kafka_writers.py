@@ -102,6 +102,8 @@ def test_a_stretch_of_records_is_read_from_its_start(on_stage: Play) -> None:
         assert [key for _, key, _ in (await read(stage, offsets[1]))[1]] == [b"r1", b"r2"]
         assert [key for _, key, _ in (await read(stage, offsets[1], only=True))[1]] == [b"r1"]
         assert (await read(stage, offsets[2] + 1))[1] == []
+        await stage.trim(stage.responses_topic, 0, offsets[2])
+        assert [key for _, key, _ in (await read(stage))[1]] == [b"r2"]
 
     on_stage(scenario)
 

@@ -106,6 +106,8 @@ class SimConsumer:
         self._positions: dict[int, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._beating: asyncio.Task[None] | None = None
+        self._refused: Mapping[int, int] = {}
+        """Of the last fetch."""
         self._changed = asyncio.Event()
         self._stopped = False
 
@@ -190,19 +192,29 @@ class SimConsumer:
         fetched: dict[int, list[LogRecord]] = {}
         if self._network.brokers_cut or self._brokers.gone:
             return fetched
-        for number in self._assigned:
-            if number in self._paused:
+        wanted = {number: self._positions[number] for number in self._assigned if number not in self._paused}
+        gone = {number: at for number, at in wanted.items() if self._is_out_of_range(number, at)}
+        self._refuse(gone)
+        for number, position in wanted.items():
+            if number in gone:
                 continue
             log = self._logs[number]
-            position = self._positions[number]
-            if position > len(log.entries):
-                raise RecordsGone({number: position})
             end = min(log.end, position + self._network.random.randint(1, min(BATCH, max_records)))
             if end > position:
                 self._positions[number] = end
                 if records := list(log.read(position, end)):
                     fetched[number] = records
         return fetched
+
+    def _is_out_of_range(self, number: int, position: int) -> bool:
+        log = self._logs[number]
+        return not log.first <= position <= len(log.entries)
+
+    def _refuse(self, gone: Mapping[int, int]) -> None:
+        """Raises RecordsGone, but not twice in a row: between two refusals, a fetch brings what there is of others."""
+        self._refused = gone if gone != self._refused else {}
+        if self._refused:
+            raise RecordsGone(self._refused)
 
     troubles: Mapping[int, str] = MappingProxyType({})
 
@@ -219,8 +231,7 @@ class SimConsumer:
         return await self._network.ask(lambda: len(self._logs[number].entries))
 
     async def first_offset(self, number: int) -> int:
-        del number
-        return 0
+        return await self._network.ask(lambda: self._logs[number].first)
 
     def seek(self, number: int, offset: int) -> None:
         if number in self._positions:

@@ -66,6 +66,8 @@ class Log:
         self.topic = topic
         self.number = number
         self.entries: list[Entry] = []
+        self.first = 0
+        """Offset of the oldest entry that is not deleted."""
         self._open: list[tuple[int, Transaction]] = []
         self.grown = asyncio.Event()
 
@@ -87,6 +89,10 @@ class Log:
         self._open = [each for each in self._open if each[0] < len(self.entries)]
         return longest
 
+    def trim(self, before: int) -> None:
+        """Deletes the oldest entries, as retention does."""
+        self.first = max(self.first, before)
+
     def mark(self) -> None:
         self.entries.append(Entry(None, None))
 
@@ -102,7 +108,7 @@ class Log:
 
     def read(self, start: int, stop: int) -> Iterator[LogRecord]:
         """Committed records of a stretch that ends at or before `end`."""
-        for entry in self.entries[start:stop]:
+        for entry in self.entries[max(start, self.first) : stop]:
             if entry.record is not None and (entry.transaction is None or entry.transaction.fate is Fate.COMMITTED):
                 yield entry.record
 

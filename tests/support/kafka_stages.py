@@ -20,7 +20,7 @@ from simulation.group import Group
 from simulation.log import Brokers, Fate, Transaction
 from simulation.loop import VirtualLoop
 from simulation.network import Network
-from support.token_log import limit_topic
+from support.token_log import limit_topic, trim_topic
 from support.virtual_time import run_in_virtual_time
 from topics.specs import TopicNames
 
@@ -31,6 +31,8 @@ ISOLATION = "read_committed"
 
 
 class KafkaStage(Protocol):
+    @property
+    def tokens_topic(self) -> str: ...
     @property
     def responses_topic(self) -> str: ...
     @property
@@ -57,6 +59,10 @@ class KafkaStage(Protocol):
         """The topic of responses takes no larger record than `size` bytes from now on."""
         ...
 
+    async def trim(self, topic: str, partition: int, before: int) -> None:
+        """Deletes the records before an offset, as retention does."""
+        ...
+
 
 Scenario = Callable[[KafkaStage], Awaitable[None]]
 
@@ -67,7 +73,7 @@ class RealStage:
     def __init__(self, bootstrap: str, names: TopicNames) -> None:
         self._names = names
         self._bootstrap = bootstrap
-        self.responses_topic = names.responses
+        self.tokens_topic, self.responses_topic = names.tokens, names.responses
         self._source = lambda: KafkaConnection(bootstrap)
         self.writer_of = transactional_writers(
             self._source, group_id=names.tokens, topic=names.tokens, max_bytes=1 << 20
@@ -116,6 +122,9 @@ class RealStage:
     async def limit_responses(self, size: int) -> None:
         await limit_topic(self._bootstrap, self._names.responses, size)
 
+    async def trim(self, topic: str, partition: int, before: int) -> None:
+        await trim_topic(self._bootstrap, topic, partition, before)
+
 
 def on_kafka(scenario: Scenario, bootstrap: str, names: TopicNames) -> None:
     async def play() -> None:
@@ -128,7 +137,7 @@ def on_kafka(scenario: Scenario, bootstrap: str, names: TopicNames) -> None:
 class SimStage:
     """The simulation's clients, on virtual time."""
 
-    responses_topic = "responses"
+    tokens_topic, responses_topic = "tokens", "responses"
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
@@ -175,6 +184,9 @@ class SimStage:
 
     async def limit_responses(self, size: int) -> None:
         self._brokers.max_message_bytes["responses"] = size
+
+    async def trim(self, topic: str, partition: int, before: int) -> None:
+        self._brokers.log(topic, partition).trim(before)
 
 
 def on_simulation(scenario: Scenario) -> None:

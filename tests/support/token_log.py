@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from aiokafka import ConsumerRecord
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from devtools.kafka import LocalKafka
@@ -28,6 +28,12 @@ async def limit_topic(bootstrap: str, topic: str, size: int) -> None:
     async with admin_of(bootstrap) as admin:
         limits = {"max.message.bytes": str(size)}
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, limits)])
+
+
+async def trim_topic(bootstrap: str, topic: str, partition: int, before: int) -> None:
+    """Deletes the records before an offset."""
+    async with admin_of(bootstrap) as admin:
+        await admin.delete_records({TopicPartition(topic, partition): RecordsToDelete(before)})
 
 
 async def small_topic(kafka: LocalKafka, topic: str, most: int = 4096) -> str:

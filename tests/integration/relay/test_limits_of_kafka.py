@@ -5,13 +5,12 @@ from hashlib import sha256
 from random import Random
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import RecordsToDelete
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from conftest import MakeTopics
 from devtools.kafka import LocalKafka
 from devtools.lab import Lab, laboratory
-from support.token_log import admin_of, limit_topic
+from support.token_log import limit_topic, trim_topic
 from support.waiting import eventually
 from topics.codec import encode_token_event
 from topics.records import Event
@@ -46,8 +45,7 @@ async def test_records_deleted_unread_are_noticed_by_an_owner_that_was_slow(
         for seq in (2, 3, 4):
             await send(Event.TOKEN, "unnumbered", None, "lost")
             last = await send(Event.TOKEN, "numbered", seq, "lost")
-        async with admin_of(kafka.bootstrap) as admin:
-            await admin.delete_records({TopicPartition(names.tokens, 0): RecordsToDelete(last + 1)})
+        await trim_topic(kafka.bootstrap, names.tokens, 0, last + 1)
         slow.signal(signal.SIGCONT)
         await send(Event.TOKEN, "numbered", 5, "z")
         await send(Event.TOKEN, "unnumbered", None, "z")
