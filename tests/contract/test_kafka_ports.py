@@ -73,6 +73,57 @@ def test_a_consumer_that_is_stopped_while_it_connects_joins_nothing(on_stage: Pl
     on_stage(scenario)
 
 
+def test_a_client_that_has_ended_is_renewed_and_joins_again(on_stage: Play) -> None:
+    async def scenario(stage: KafkaStage) -> None:
+        async with member(stage) as (consumer, owner):
+            await stage.produce(0, b"a")
+            membership = consumer.membership
+            stage.end_client(consumer)
+            await until(lambda: membership.ended)
+            assert await consumer.reachable()
+            await consumer.renew()
+            await consumer.start(owner)
+            await until(lambda: len(owner.assigned) == 2)
+            assert not membership.ended
+            await takes_part(stage, consumer)
+            assert consumer.membership is membership
+            assert [each for each in owner.revoked if each] == [], "renew left that to the listener"
+
+    on_stage(scenario)
+
+
+async def takes_part(stage: KafkaStage, consumer: TokensConsumer) -> None:
+    """Has all partitions, and reads the one record of the first."""
+    assert consumer.assigned == frozenset(range(PARTITIONS))
+    async with asyncio.timeout(SESSION):
+        await consumer.membership.heartbeat_after(stage.now())
+    assert consumer.membership.holds()
+    consumer.seek(0, 0)
+    consumer.resume(0)
+    assert [raw.value for raw in (await fetched(consumer, 1))[0]] == [b"a"]
+
+
+def test_while_kafka_is_cut_off_a_client_is_renewed_but_not_started(on_stage: Play) -> None:
+    async def scenario(stage: KafkaStage) -> None:
+        async with member(stage) as (consumer, owner):
+            await stage.produce(0, b"a")
+            stage.cut()
+            assert not await consumer.reachable()
+            await consumer.renew()
+            await consumer.renew()
+            for _ in range(2):
+                with pytest.raises(KafkaUnavailable):
+                    await consumer.start(owner)
+            assert len(owner.assigned) == 1
+            stage.restore()
+            assert await consumer.reachable()
+            await consumer.start(owner)
+            await until(lambda: len(owner.assigned) == 2)
+            await takes_part(stage, consumer)
+
+    on_stage(scenario)
+
+
 def test_two_members_share_the_partitions_and_one_that_leaves_gives_them_back(on_stage: Play) -> None:
     async def scenario(stage: KafkaStage) -> None:
         async with member(stage) as (first, ours):

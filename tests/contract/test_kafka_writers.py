@@ -158,6 +158,29 @@ def test_what_fails_inside_a_transaction_leaves_nothing(on_stage: Play) -> None:
     on_stage(scenario)
 
 
+def test_while_kafka_is_cut_off_writers_and_readers_say_so(on_stage: Play) -> None:
+    async def scenario(stage: KafkaStage) -> None:
+        writer, offsets, responses = stage.writer_of(0), stage.offsets(), stage.responses()
+        stage.cut()
+        with pytest.raises(KafkaUnavailable):
+            await writer.start()
+        assert not writer.started
+        with pytest.raises(KafkaUnavailable):
+            await offsets.read(0)
+        with pytest.raises(KafkaUnavailable):
+            await responses.read(0, 0, lambda *_: None)
+        stage.restore()
+        await writer.start()
+        await writer.write([record(stage, b"r", b"{}")], lambda _: (1, "m"))
+        await becomes(lambda: committed(stage), (1, "m"))
+        await becomes(lambda: keys(stage), [b"r"])
+        for each in (offsets, responses, offsets):
+            await each.close()
+        await writer.stop()
+
+    on_stage(scenario)
+
+
 def test_a_record_over_its_topics_limit_is_refused_with_its_transaction(on_stage: Play) -> None:
     async def scenario(stage: KafkaStage) -> None:
         await stage.limit_responses(20_000)

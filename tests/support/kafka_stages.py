@@ -10,6 +10,7 @@ from typing import Protocol
 
 from aiokafka import AIOKafkaProducer
 
+from devtools.free_ports import HOST, free_port
 from processor.clock import Clock
 from processor.kafka import CommittedOffsets, Consumer, ResponsesReader, transactional_writers
 from processor.kafka.connection import KafkaConnection
@@ -59,6 +60,16 @@ class KafkaStage(Protocol):
         """The topic of responses takes no larger record than `size` bytes from now on."""
         ...
 
+    def cut(self) -> None:
+        """No new connection to Kafka succeeds until `restore`, and perhaps no request over another one."""
+        ...
+
+    def restore(self) -> None: ...
+
+    def end_client(self, consumer: TokensConsumer) -> None:
+        """Ends the task of a consumer that takes part in the group, as an error in the client does."""
+        ...
+
     async def trim(self, topic: str, partition: int, before: int) -> None:
         """Deletes the records before an offset, as retention does."""
         ...
@@ -72,9 +83,9 @@ class RealStage:
 
     def __init__(self, bootstrap: str, names: TopicNames) -> None:
         self._names = names
-        self._bootstrap = bootstrap
+        self._bootstrap = self._address = bootstrap
         self.tokens_topic, self.responses_topic = names.tokens, names.responses
-        self._source = lambda: KafkaConnection(bootstrap)
+        self._source = lambda: KafkaConnection(self._address)
         self.writer_of = transactional_writers(
             self._source, group_id=names.tokens, topic=names.tokens, max_bytes=1 << 20
         )
@@ -121,6 +132,16 @@ class RealStage:
 
     async def limit_responses(self, size: int) -> None:
         await limit_topic(self._bootstrap, self._names.responses, size)
+
+    def cut(self) -> None:
+        self._address = f"{HOST}:{free_port()}"
+
+    def restore(self) -> None:
+        self._address = self._bootstrap
+
+    def end_client(self, consumer: TokensConsumer) -> None:
+        assert isinstance(consumer, Consumer)
+        consumer._consumer._coordinator._coordination_task.cancel()
 
     async def trim(self, topic: str, partition: int, before: int) -> None:
         await trim_topic(self._bootstrap, topic, partition, before)
@@ -184,6 +205,16 @@ class SimStage:
 
     async def limit_responses(self, size: int) -> None:
         self._brokers.max_message_bytes["responses"] = size
+
+    def cut(self) -> None:
+        self._network.brokers_cut = self._network.coordinator_cut = True
+
+    def restore(self) -> None:
+        self._network.brokers_cut = self._network.coordinator_cut = False
+
+    def end_client(self, consumer: TokensConsumer) -> None:
+        assert isinstance(consumer, SimConsumer)
+        consumer.fail()
 
     async def trim(self, topic: str, partition: int, before: int) -> None:
         self._brokers.log(topic, partition).trim(before)
