@@ -231,6 +231,25 @@ def test_records_deleted_unread_are_reported_and_keep_no_others_back(on_stage: P
     on_stage(scenario)
 
 
+def test_a_damaged_record_stops_its_partition_alone_and_is_named(on_stage: Play) -> None:
+    async def scenario(stage: KafkaStage) -> None:
+        await stage.produce(0, b"a", b"damaged", b"b")
+        await stage.damage(0, 1, b"damaged")
+        async with member(stage) as (consumer, owner):
+            consumer.resume(*owner.owns)
+            assert [raw.value for raw in (await fetched(consumer, 1))[0]] == [b"a"]
+            await stage.produce(1, b"c")
+            assert [raw.value for raw in (await fetched(consumer, 1))[1]] == [b"c"]
+            assert list(consumer.troubles) == [0]
+            assert "can't be read at offset 1" in consumer.troubles[0]
+            assert consumer.reached(0) == 1
+            consumer.seek(0, 2)
+            assert [raw.value for raw in (await fetched(consumer, 1))[0]] == [b"b"]
+            assert consumer.troubles == {}
+
+    on_stage(scenario)
+
+
 async def fetched_beside_refusals(consumer: TokensConsumer) -> tuple[Mapping[int, int], list[tuple[int, Raw]]]:
     """Fetches until records are found to be deleted, and others come."""
     refused, found = dict[int, int](), list[tuple[int, Raw]]()

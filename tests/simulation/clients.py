@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from types import MappingProxyType
 from typing import TypeVar
 
 from processor.clock import Clock
@@ -229,7 +228,9 @@ class SimConsumer:
             if number in gone:
                 continue
             log = self._logs[number]
-            end = min(log.end, position + self._network.random.randint(1, min(BATCH, max_records)))
+            end = min(
+                log.end_before_damage(position), position + self._network.random.randint(1, min(BATCH, max_records))
+            )
             if end > position:
                 self._positions[number] = end
                 if records := list(log.read(position, end)):
@@ -246,7 +247,10 @@ class SimConsumer:
         if self._refused:
             raise RecordsGone(self._refused)
 
-    troubles: Mapping[int, str] = MappingProxyType({})
+    @property
+    def troubles(self) -> Mapping[int, str]:
+        stuck = [number for number in self._assigned if self._positions[number] in self._logs[number].damaged]
+        return {number: f"can't be read at offset {self._positions[number]}: seek another one" for number in stuck}
 
     def reached(self, number: int) -> int | None:
         return self._positions.get(number)

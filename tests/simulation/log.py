@@ -68,6 +68,8 @@ class Log:
         self.entries: list[Entry] = []
         self.first = 0
         """Offset of the oldest entry that is not deleted."""
+        self.damaged: set[int] = set()
+        """Offsets of entries that a consumer cannot read."""
         self._open: list[tuple[int, Transaction]] = []
         self.grown = asyncio.Event()
 
@@ -92,6 +94,10 @@ class Log:
     def trim(self, before: int) -> None:
         """Deletes the oldest entries, as retention does."""
         self.first = max(self.first, before)
+
+    def end_before_damage(self, start: int) -> int:
+        """How far a consumer gets from `start`: to the end that `read_committed` sees, or to a damaged entry."""
+        return min([self.end, *(offset for offset in self.damaged if offset >= start)])
 
     def mark(self) -> None:
         self.entries.append(Entry(None, None))

@@ -11,6 +11,7 @@ from typing import Protocol
 from aiokafka import AIOKafkaProducer
 
 from devtools.free_ports import HOST, free_port
+from devtools.kafka import LocalKafka
 from processor.clock import Clock
 from processor.kafka import CommittedOffsets, Consumer, ResponsesReader, transactional_writers
 from processor.kafka.connection import KafkaConnection
@@ -21,7 +22,7 @@ from simulation.group import Group
 from simulation.log import Brokers, Fate, Transaction
 from simulation.loop import VirtualLoop
 from simulation.network import Network
-from support.token_log import limit_topic, trim_topic
+from support.token_log import flip_a_bit, limit_topic, trim_topic
 from support.virtual_time import run_in_virtual_time
 from topics.specs import TopicNames
 
@@ -60,6 +61,10 @@ class KafkaStage(Protocol):
         """The topic of responses takes no larger record than `size` bytes from now on."""
         ...
 
+    async def damage(self, partition: int, offset: int, value: bytes) -> None:
+        """Changes the bytes of a record on the tokens topic as a disk does: no other one has this value."""
+        ...
+
     def cut(self) -> None:
         """No new connection to Kafka succeeds until `restore`, and perhaps no request over another one."""
         ...
@@ -81,9 +86,10 @@ Scenario = Callable[[KafkaStage], Awaitable[None]]
 class RealStage:
     """The adapter, with a broker."""
 
-    def __init__(self, bootstrap: str, names: TopicNames) -> None:
+    def __init__(self, kafka: LocalKafka, names: TopicNames) -> None:
         self._names = names
-        self._bootstrap = self._address = bootstrap
+        self._kafka = kafka
+        self._bootstrap = self._address = kafka.bootstrap
         self.tokens_topic, self.responses_topic = names.tokens, names.responses
         self._source = lambda: KafkaConnection(self._address)
         self.writer_of = transactional_writers(
@@ -133,6 +139,10 @@ class RealStage:
     async def limit_responses(self, size: int) -> None:
         await limit_topic(self._bootstrap, self._names.responses, size)
 
+    async def damage(self, partition: int, offset: int, value: bytes) -> None:
+        del offset
+        await asyncio.to_thread(flip_a_bit, self._kafka.data, self._names.tokens, partition, value)
+
     def cut(self) -> None:
         self._address = f"{HOST}:{free_port()}"
 
@@ -147,10 +157,10 @@ class RealStage:
         await trim_topic(self._bootstrap, topic, partition, before)
 
 
-def on_kafka(scenario: Scenario, bootstrap: str, names: TopicNames) -> None:
+def on_kafka(scenario: Scenario, kafka: LocalKafka, names: TopicNames) -> None:
     async def play() -> None:
         async with asyncio.timeout(100):
-            await scenario(RealStage(bootstrap, names))
+            await scenario(RealStage(kafka, names))
 
     asyncio.run(play())
 
@@ -205,6 +215,10 @@ class SimStage:
 
     async def limit_responses(self, size: int) -> None:
         self._brokers.max_message_bytes["responses"] = size
+
+    async def damage(self, partition: int, offset: int, value: bytes) -> None:
+        del value
+        self._brokers.tokens[partition].damaged.add(offset)
 
     def cut(self) -> None:
         self._network.brokers_cut = self._network.coordinator_cut = True

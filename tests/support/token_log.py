@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
@@ -34,6 +35,15 @@ async def trim_topic(bootstrap: str, topic: str, partition: int, before: int) ->
     """Deletes the records before an offset."""
     async with admin_of(bootstrap) as admin:
         await admin.delete_records({TopicPartition(topic, partition): RecordsToDelete(before)})
+
+
+def flip_a_bit(data: Path, topic: str, partition: int, text: bytes) -> None:
+    """Damages the record that has the text, as a disk does. `data` is the broker's folder."""
+    (segment,) = data.rglob(f"{topic}-{partition}/*.log")
+    at = segment.read_bytes().index(text)
+    with segment.open("r+b") as file:
+        file.seek(at)
+        file.write(bytes([text[0] ^ 1]))
 
 
 async def small_topic(kafka: LocalKafka, topic: str, most: int = 4096) -> str:
