@@ -82,6 +82,8 @@ class Fetching:
         self._at_rest: set[int] = set()
         """The brokers whose last answer was empty."""
         self._refused: KafkaError | None = None
+        self._out_of_range: dict[TopicPartition, int] = {}
+        """Positions that have no records any more."""
         self._not_fetched = NotFetched()
         self._looked_at = float("-inf")
         self._closed = False
@@ -131,6 +133,7 @@ class Fetching:
         self._at_rest.clear()
         self._not_fetched.clear()
         self._refused = None
+        self._out_of_range.clear()
         asking, self._asking = [asked.answer for asked in self._asking.values()], {}
         for task in asking:
             task.cancel()
@@ -226,7 +229,7 @@ class Fetching:
         error = for_code(code)
         if error is OffsetOutOfRangeError:
             if current:
-                self._refused = OffsetOutOfRangeError({partition: offset})
+                self._out_of_range[partition] = offset
         elif error is TopicAuthorizationFailedError:
             self._refused = TopicAuthorizationFailedError(partition.topic)
         else:
@@ -265,6 +268,15 @@ class Fetching:
         refused, self._refused = self._refused, None
         if refused is not None:
             raise refused
+        if self._out_of_range:
+            self._check_positions()
+
+    def _check_positions(self) -> None:
+        """Raises OffsetOutOfRangeError, but not for a position that is no longer the partition's."""
+        refused, self._out_of_range = self._out_of_range, {}
+        state = self._assignment.state_value
+        if still := {partition: offset for partition, offset in refused.items() if state(partition).position == offset}:
+            raise OffsetOutOfRangeError(still)
 
     def _drain(self, room: int) -> Drained:
         drained: Drained = {}

@@ -134,17 +134,14 @@ class TransactionalWriter:
             except TOO_LARGE as error:
                 raise _too_large(record) from error
             futures.append(sending)
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        if too_large := [each for each, result in zip(records, results, strict=True) if isinstance(result, TOO_LARGE)]:
+            raise _too_large(max(too_large, key=_size))  # the small ones of its batch are refused with it
         offsets: list[int] = []
-        failure: BaseException | None = None
-        for record, result in zip(records, await asyncio.gather(*futures, return_exceptions=True), strict=True):
-            if isinstance(result, TOO_LARGE):
-                failure = _too_large(record)
-            elif isinstance(result, BaseException):
-                failure = failure or result
-            else:
-                offsets.append(result.offset)
-        if failure is not None:
-            raise failure
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+            offsets.append(result.offset)
         return offsets
 
     async def stop(self) -> None:
@@ -154,8 +151,11 @@ class TransactionalWriter:
 
 
 def _too_large(record: Record) -> RecordTooLarge:
-    topic, _, key, value, _ = record
-    return RecordTooLarge(topic, len(key or b"") + len(value or b""))
+    return RecordTooLarge(record.topic, _size(record))
+
+
+def _size(record: Record) -> int:
+    return len(record.key or b"") + len(record.value or b"")
 
 
 async def _stop_quietly(producer: AIOKafkaProducer) -> None:

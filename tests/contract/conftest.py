@@ -39,7 +39,7 @@ def on_stage(request: pytest.FixtureRequest) -> Play:
     kafka: LocalKafka = request.getfixturevalue("kafka")
     make_topics: MakeTopics = request.getfixturevalue("make_topics")
     names = asyncio.run(_made(make_topics))
-    return lambda scenario: on_kafka(scenario, kafka.bootstrap, names)
+    return lambda scenario: on_kafka(scenario, kafka, names)
 
 
 async def _made(make_topics: MakeTopics) -> TopicNames:

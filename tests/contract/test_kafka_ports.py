@@ -1,10 +1,12 @@
 """Tests every implementation of `processor.ports.log`: the adapter with a broker, and the simulation's clients."""
 
 import asyncio
+from collections.abc import Mapping
 
 import pytest
 
-from processor.errors import KafkaUnavailable
+from processor.core.response import Raw
+from processor.errors import KafkaUnavailable, RecordsGone
 from processor.ports.log import TokensConsumer
 from support.kafka_scenarios import Owner, Play, becomes, fetch, fetched, member
 from support.kafka_stages import PARTITIONS, SESSION, KafkaStage
@@ -67,6 +69,57 @@ def test_a_consumer_that_is_stopped_while_it_connects_joins_nothing(on_stage: Pl
         assert owner.assigned == []
         async with member(stage) as (other, _):
             assert other.assigned == frozenset(range(PARTITIONS))
+
+    on_stage(scenario)
+
+
+def test_a_client_that_has_ended_is_renewed_and_joins_again(on_stage: Play) -> None:
+    async def scenario(stage: KafkaStage) -> None:
+        async with member(stage) as (consumer, owner):
+            await stage.produce(0, b"a")
+            membership = consumer.membership
+            stage.end_client(consumer)
+            await until(lambda: membership.ended)
+            assert await consumer.reachable()
+            await consumer.renew()
+            await consumer.start(owner)
+            await until(lambda: len(owner.assigned) == 2)
+            assert not membership.ended
+            await takes_part(stage, consumer)
+            assert consumer.membership is membership
+            assert [each for each in owner.revoked if each] == [], "renew left that to the listener"
+
+    on_stage(scenario)
+
+
+async def takes_part(stage: KafkaStage, consumer: TokensConsumer) -> None:
+    """Has all partitions, and reads the one record of the first."""
+    assert consumer.assigned == frozenset(range(PARTITIONS))
+    async with asyncio.timeout(SESSION):
+        await consumer.membership.heartbeat_after(stage.now())
+    assert consumer.membership.holds()
+    consumer.seek(0, 0)
+    consumer.resume(0)
+    assert [raw.value for raw in (await fetched(consumer, 1))[0]] == [b"a"]
+
+
+def test_while_kafka_is_cut_off_a_client_is_renewed_but_not_started(on_stage: Play) -> None:
+    async def scenario(stage: KafkaStage) -> None:
+        async with member(stage) as (consumer, owner):
+            await stage.produce(0, b"a")
+            stage.cut()
+            assert not await consumer.reachable()
+            await consumer.renew()
+            await consumer.renew()
+            for _ in range(2):
+                with pytest.raises(KafkaUnavailable):
+                    await consumer.start(owner)
+            assert len(owner.assigned) == 1
+            stage.restore()
+            assert await consumer.reachable()
+            await consumer.start(owner)
+            await until(lambda: len(owner.assigned) == 2)
+            await takes_part(stage, consumer)
 
     on_stage(scenario)
 
@@ -159,6 +212,54 @@ def test_offsets_of_the_log_count_open_transactions_and_markers(on_stage: Play) 
             await until_reached(consumer, 3)
 
     on_stage(scenario)
+
+
+def test_records_deleted_unread_are_reported_and_keep_no_others_back(on_stage: Play) -> None:
+    async def scenario(stage: KafkaStage) -> None:
+        await stage.produce(0, b"a", b"b", b"c")
+        await stage.produce(1, b"d")
+        await stage.trim(stage.tokens_topic, 0, 2)
+        async with member(stage) as (consumer, owner):
+            consumer.resume(*owner.owns)
+            refused, found = await fetched_beside_refusals(consumer)
+            assert refused == {0: 0}
+            assert [(number, raw.value) for number, raw in found] == [(1, b"d")]
+            assert consumer.reached(0) == 0
+            consumer.seek(0, await consumer.first_offset(0))
+            assert [(raw.offset, raw.value) for raw in (await fetched(consumer, 1))[0]] == [(2, b"c")]
+
+    on_stage(scenario)
+
+
+def test_a_damaged_record_stops_its_partition_alone_and_is_named(on_stage: Play) -> None:
+    async def scenario(stage: KafkaStage) -> None:
+        await stage.produce(0, b"a", b"damaged", b"b")
+        await stage.damage(0, 1, b"damaged")
+        async with member(stage) as (consumer, owner):
+            consumer.resume(*owner.owns)
+            assert [raw.value for raw in (await fetched(consumer, 1))[0]] == [b"a"]
+            await stage.produce(1, b"c")
+            assert [raw.value for raw in (await fetched(consumer, 1))[1]] == [b"c"]
+            assert list(consumer.troubles) == [0]
+            assert "can't be read at offset 1" in consumer.troubles[0]
+            assert consumer.reached(0) == 1
+            consumer.seek(0, 2)
+            assert [raw.value for raw in (await fetched(consumer, 1))[0]] == [b"b"]
+            assert consumer.troubles == {}
+
+    on_stage(scenario)
+
+
+async def fetched_beside_refusals(consumer: TokensConsumer) -> tuple[Mapping[int, int], list[tuple[int, Raw]]]:
+    """Fetches until records are found to be deleted, and others come."""
+    refused, found = dict[int, int](), list[tuple[int, Raw]]()
+    async with asyncio.timeout(20):
+        while not (refused and found):
+            try:
+                found += [(number, raw) for number, records in (await fetch(consumer)).items() for raw in records]
+            except RecordsGone as error:
+                refused |= error.positions
+    return refused, found
 
 
 async def until_reached(consumer: TokensConsumer, offset: int) -> None:

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from random import Random
 
 import pytest
 
 from processor.core.backoff import Backoff
-from processor.errors import KafkaUnavailable, PartitionLost
+from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge
 from processor.ports.log import Record
 from processor.telemetry.retry import Retry
 from support.kafka_scenarios import Play, becomes, started
@@ -101,6 +102,8 @@ def test_a_stretch_of_records_is_read_from_its_start(on_stage: Play) -> None:
         assert [key for _, key, _ in (await read(stage, offsets[1]))[1]] == [b"r1", b"r2"]
         assert [key for _, key, _ in (await read(stage, offsets[1], only=True))[1]] == [b"r1"]
         assert (await read(stage, offsets[2] + 1))[1] == []
+        await stage.trim(stage.responses_topic, 0, offsets[2])
+        assert [key for _, key, _ in (await read(stage))[1]] == [b"r2"]
 
     on_stage(scenario)
 
@@ -150,6 +153,48 @@ def test_what_fails_inside_a_transaction_leaves_nothing(on_stage: Play) -> None:
         await writer.write([record(stage, b"r", b"kept")], lambda _: (1, "kept"))
         await becomes(lambda: committed(stage), (1, "kept"))
         await becomes(lambda: values(stage), [b"kept"])
+        await writer.stop()
+
+    on_stage(scenario)
+
+
+def test_while_kafka_is_cut_off_writers_and_readers_say_so(on_stage: Play) -> None:
+    async def scenario(stage: KafkaStage) -> None:
+        writer, offsets, responses = stage.writer_of(0), stage.offsets(), stage.responses()
+        stage.cut()
+        with pytest.raises(KafkaUnavailable):
+            await writer.start()
+        assert not writer.started
+        with pytest.raises(KafkaUnavailable):
+            await offsets.read(0)
+        with pytest.raises(KafkaUnavailable):
+            await responses.read(0, 0, lambda *_: None)
+        stage.restore()
+        await writer.start()
+        await writer.write([record(stage, b"r", b"{}")], lambda _: (1, "m"))
+        await becomes(lambda: committed(stage), (1, "m"))
+        await becomes(lambda: keys(stage), [b"r"])
+        for each in (offsets, responses, offsets):
+            await each.close()
+        await writer.stop()
+
+    on_stage(scenario)
+
+
+def test_a_record_over_its_topics_limit_is_refused_with_its_transaction(on_stage: Play) -> None:
+    async def scenario(stage: KafkaStage) -> None:
+        await stage.limit_responses(20_000)
+        writer, large = await started(stage, 0), Random(1).randbytes(30_000)  # nothing that compression makes small
+        small = record(stage, b"small", b"{}")
+        for order in (1, -1):
+            with pytest.raises(RecordTooLarge) as refused:
+                await writer.write([record(stage, b"large", large), small][::order], lambda _: (9, "lost"))
+            assert (refused.value.topic, refused.value.size) == (stage.responses_topic, 30_005)
+            assert not writer.started
+            await writer.start()
+        await writer.write([small], lambda _: (1, "kept"))
+        await becomes(lambda: committed(stage), (1, "kept"))
+        await becomes(lambda: keys(stage), [b"small"])
         await writer.stop()
 
     on_stage(scenario)

@@ -3,7 +3,6 @@
 import re
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -14,6 +13,7 @@ from devtools.lab import Lab, laboratory
 from devtools.process import PROGRAM, TokenstreamProcess
 from devtools.raw_batches import Entry, batch, send_raw
 from support.commands import run_command
+from support.token_log import flip_a_bit
 from support.waiting import eventually
 from topics.specs import TopicNames
 
@@ -45,14 +45,6 @@ async def write(lab: Lab) -> None:
         await send_raw(lab.bootstrap, lab.names.tokens, 0, raw, 3)
 
 
-def damage(data: Path, names: TopicNames) -> None:
-    """Flip a bit inside a record of the second batch, as a disk does."""
-    (segment,) = data.rglob(f"{names.tokens}-0/*.log")
-    content = segment.read_bytes()
-    at = content.index(b"text-damaged")
-    segment.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
-
-
 async def names_it(relay: TokenstreamProcess, names: TopicNames) -> bool:
     return f"{names.tokens}-0 can't be read at offset 3" in await relay.text("/readyz")
 
@@ -69,7 +61,7 @@ async def test_other_partitions_go_on_and_the_batch_can_be_given_up(
     async with laboratory(kafka.bootstrap, names) as lab:
         await write(lab)
         await kafka.stop(deadline=100)  # one that is killed truncates the log at the damaged batch when it starts
-        damage(kafka.data, names)
+        flip_a_bit(kafka.data, names.tokens, 0, b"text-damaged")
         await kafka.start()
         relay = await lab.relay(ready=False, KAFKA_SESSION_TIMEOUT="60")  # each owner reports the batch once
         await eventually(lambda: names_it(relay, names), deadline=90, every=0.2)

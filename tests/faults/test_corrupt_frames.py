@@ -12,19 +12,12 @@ from devtools.process import PROGRAM
 from devtools.raw_batches import batch, send_raw
 from support.commands import run_command
 from support.gateway_log import start, token
+from support.token_log import flip_a_bit
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(600)
 
 MakeKafka = Callable[..., Awaitable[LocalKafka]]
-
-
-def damage(data: Path, topic: str) -> None:
-    """Flip a bit inside the token, as a disk does."""
-    (segment,) = data.rglob(f"{topic}-0/*.log")
-    content = segment.read_bytes()
-    at = content.index(b"text-damaged")
-    segment.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
 
 
 async def test_the_gateway_stays_ready_and_goes_on_behind_the_batch(
@@ -36,7 +29,7 @@ async def test_the_gateway_stays_ready_and_goes_on_behind_the_batch(
         for partition, value in ((0, start("r0")), (0, token(1, 0, "text-damaged", "r0")), (1, start("r1"))):
             await send_raw(lab.bootstrap, topic, partition, batch([(b"chat:1", value, ())], timestamp=now), 1)
         await kafka.stop(deadline=100)  # one that is killed truncates the log at the damaged batch when it starts
-        damage(kafka.data, topic)
+        flip_a_bit(kafka.data, topic, 0, b"text-damaged")
         await kafka.start()
         gateway = await lab.relay(role="gateway")
         named = f"frames_partitions: failing - {topic}-0 can't be read at offset 1"

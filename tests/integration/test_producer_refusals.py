@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from devtools.kafka import LocalKafka
-from support.token_log import Read, decoded, lower_limit, small_topic
+from support.token_log import Read, decoded, limit_topic, small_topic
 from topics import TokenProducer
 from topics.codec import MAX_TEXT_BYTES, TokenRecord
 from topics.producer import DeliveryError, RecordTooLargeError
@@ -139,7 +139,7 @@ async def test_a_refused_batch_fails_only_the_record_at_fault(
             failed.append(name)
 
     async with TokenProducer(kafka.bootstrap, names.tokens) as producer:
-        await lower_limit(kafka, names.tokens, "8192")
+        await limit_topic(kafka.bootstrap, names.tokens, 8192)
         async with asyncio.TaskGroup() as tasks:
             for number in range(4):
                 tasks.create_task(answer(producer, f"neighbour {number}", large=False))

@@ -1,17 +1,16 @@
 """Kafka's clients of one node, as `processor.ports.log` wants them, over a network that delays, cuts and loses."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TypeVar
 
 from processor.clock import Clock
-from processor.errors import KafkaUnavailable, PartitionLost, RecordsGone
+from processor.errors import KafkaUnavailable, PartitionLost, RecordsGone, RecordTooLarge
 from processor.kafka import GroupMembership
 from processor.ports.log import RebalanceListener, Record
 from simulation.coverage import Coverage
 from simulation.group import Group
-from simulation.log import Brokers, Fenced, LogRecord
+from simulation.log import Brokers, Fenced, LogRecord, MessageTooLarge
 from simulation.network import REQUEST_TIMEOUT, Network, resolve
 
 T = TypeVar("T")
@@ -26,16 +25,34 @@ SPOILT = 0.003
 
 
 class Coordination:
-    """What `GroupMembership` looks at: one heartbeat, and the wish to join again."""
+    """What `GroupMembership` looks at: one heartbeat, the wish to join again, and the task that joins."""
 
-    def __init__(self, network: Network, group: Group) -> None:
+    def __init__(self, network: Network, group: Group, heard: float = float("-inf")) -> None:
         self._network = network
         self._group = group
+        self._coordination_task: asyncio.Task[None] | None = None
+        self.failing = False
         self.member_id: str | None = None
         self.generation = -1
-        self.heard = float("-inf")
+        self.heard = heard
         """When the last heartbeat that was answered had been sent."""
         self.rejoin = asyncio.Event()
+
+    @property
+    def ended(self) -> bool:
+        return self._coordination_task is not None and self._coordination_task.done()
+
+    def run(self, joining: Coroutine[object, object, None]) -> None:
+        self._coordination_task = asyncio.get_running_loop().create_task(joining)
+
+    def fail(self) -> None:
+        """Ends the task at its next step: not while the listener is called."""
+        self.failing = True
+        self.rejoin.set()
+
+    def stop(self) -> None:
+        if self._coordination_task is not None:
+            self._coordination_task.cancel()
 
     def request_rejoin(self) -> None:
         self.rejoin.set()
@@ -100,26 +117,38 @@ class SimConsumer:
         self._coordinator = self.coordination = Coordination(network, group)
         self._member = GroupMembership(group.session_timeout, clock)
         self.membership = SeenMembership(self._member, network.coverage)
-        self.patience = float("inf")
+        self.patience = group.rebalance_timeout + 2 * group.session_timeout
         self._assigned: tuple[int, ...] = ()
         self._paused: set[int] = set()
         self._positions: dict[int, int] = {}
-        self._tasks: list[asyncio.Task[None]] = []
         self._beating: asyncio.Task[None] | None = None
+        self._refused: Mapping[int, int] = {}
+        """Of the last fetch."""
         self._changed = asyncio.Event()
         self._stopped = False
 
     async def start(self, listener: RebalanceListener) -> None:
+        if self._stopped:
+            self._coordinator = self.coordination = Coordination(self._network, self._group, self._coordinator.heard)
+            self._assigned, self._paused, self._positions = (), set(), {}
+            self._stopped = False
         await self._network.ask(lambda: None)
         if self._stopped:
             raise KafkaUnavailable("the consumer was stopped while it connected")
         self._member.observe(self)
-        self._tasks.append(asyncio.get_running_loop().create_task(self._coordinate(listener)))
+        self._coordinator.run(self._coordinate(listener))
+
+    async def renew(self) -> None:
+        self._network.coverage.fault("client_renewed")
+        await self.stop()
+
+    def fail(self) -> None:
+        """Ends the task that joins the group, as an error does to the client's. Heartbeats go on."""
+        self._coordinator.fail()
 
     async def stop(self) -> None:
         self._stopped = True
-        for task in self._tasks:
-            task.cancel()
+        self._coordinator.stop()
         self._stop_beating()
         member_id = self._coordinator.member_id
         try:
@@ -132,7 +161,7 @@ class SimConsumer:
 
     async def _coordinate(self, listener: RebalanceListener) -> None:
         coordinator = self._coordinator
-        while True:
+        while not coordinator.failing:
             coordinator.rejoin.clear()
             await listener.on_partitions_revoked(sorted(self._assigned))
             self._stop_beating()
@@ -174,6 +203,8 @@ class SimConsumer:
     # Records
 
     async def fetch(self, max_records: int, wait: float) -> Mapping[int, Sequence[LogRecord]]:
+        if self._coordinator.ended:
+            raise KafkaUnavailable("fetching failed: the client takes no part in the group any more")
         fetched = self._take(max_records)
         if not fetched:
             grown = [self._logs[number].grown for number in self._assigned if number not in self._paused]
@@ -190,37 +221,52 @@ class SimConsumer:
         fetched: dict[int, list[LogRecord]] = {}
         if self._network.brokers_cut or self._brokers.gone:
             return fetched
-        for number in self._assigned:
-            if number in self._paused:
+        wanted = {number: self._positions[number] for number in self._assigned if number not in self._paused}
+        gone = {number: at for number, at in wanted.items() if self._is_out_of_range(number, at)}
+        self._refuse(gone)
+        for number, position in wanted.items():
+            if number in gone:
                 continue
             log = self._logs[number]
-            position = self._positions[number]
-            if position > len(log.entries):
-                raise RecordsGone({number: position})
-            end = min(log.end, position + self._network.random.randint(1, min(BATCH, max_records)))
+            end = min(
+                log.end_before_damage(position), position + self._network.random.randint(1, min(BATCH, max_records))
+            )
             if end > position:
                 self._positions[number] = end
                 if records := list(log.read(position, end)):
                     fetched[number] = records
         return fetched
 
-    troubles: Mapping[int, str] = MappingProxyType({})
+    def _is_out_of_range(self, number: int, position: int) -> bool:
+        log = self._logs[number]
+        return not log.first <= position <= len(log.entries)
+
+    def _refuse(self, gone: Mapping[int, int]) -> None:
+        """Raises RecordsGone, but not twice in a row: between two refusals, a fetch brings what there is of others."""
+        self._refused = gone if gone != self._refused else {}
+        if self._refused:
+            raise RecordsGone(self._refused)
+
+    @property
+    def troubles(self) -> Mapping[int, str]:
+        stuck = [number for number in self._assigned if self._positions[number] in self._logs[number].damaged]
+        return {number: f"can't be read at offset {self._positions[number]}: seek another one" for number in stuck}
 
     def reached(self, number: int) -> int | None:
         return self._positions.get(number)
 
     async def reachable(self) -> bool:
+        try:
+            await self._network.ask(lambda: None)
+        except KafkaUnavailable:
+            return False
         return True
-
-    async def renew(self) -> None:
-        raise AssertionError("this consumer's patience has no end")
 
     async def end_offset(self, number: int) -> int:
         return await self._network.ask(lambda: len(self._logs[number].entries))
 
     async def first_offset(self, number: int) -> int:
-        del number
-        return 0
+        return await self._network.ask(lambda: self._logs[number].first)
 
     def seek(self, number: int, offset: int) -> None:
         if number in self._positions:
@@ -337,6 +383,9 @@ class SimWriter:
             self._network.coverage.fault("writer_fenced")
             await self.stop()
             raise PartitionLost(f"another owner has taken over {name}") from error
+        except MessageTooLarge as error:
+            await self.stop()
+            raise RecordTooLarge(error.topic, error.size) from error
         except BaseException:
             await self.stop()
             raise

@@ -81,6 +81,8 @@ FAULTS = (
     "log_lost_end",
     "went_back_in_a_shorter_log",
     "suspended",
+    "client_failed",
+    "client_renewed",
     "deletion",
     "deleted",
     "cancel_obeyed",

@@ -91,6 +91,8 @@ class Faults:
             case "kafka_late":
                 network.late = 0.05 + 0.4 * fault.level
                 world.loop.outside(fault.length, setattr, network, "late", 0.0)
+            case "client_failed":
+                process.fail_client()
             case "relay_stopped":
                 world.loop.spawn(process.stop(), process.node)
                 world.loop.outside(fault.length, world.add_relay)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from simulation.loop import VirtualLoop
+from topics.specs import KAFKA_MESSAGE_BYTES
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -65,6 +66,10 @@ class Log:
         self.topic = topic
         self.number = number
         self.entries: list[Entry] = []
+        self.first = 0
+        """Offset of the oldest entry that is not deleted."""
+        self.damaged: set[int] = set()
+        """Offsets of entries that a consumer cannot read."""
         self._open: list[tuple[int, Transaction]] = []
         self.grown = asyncio.Event()
 
@@ -86,6 +91,14 @@ class Log:
         self._open = [each for each in self._open if each[0] < len(self.entries)]
         return longest
 
+    def trim(self, before: int) -> None:
+        """Deletes the oldest entries, as retention does."""
+        self.first = max(self.first, before)
+
+    def end_before_damage(self, start: int) -> int:
+        """How far a consumer gets from `start`: to the end that `read_committed` sees, or to a damaged entry."""
+        return min([self.end, *(offset for offset in self.damaged if offset >= start)])
+
     def mark(self) -> None:
         self.entries.append(Entry(None, None))
 
@@ -101,13 +114,23 @@ class Log:
 
     def read(self, start: int, stop: int) -> Iterator[LogRecord]:
         """Committed records of a stretch that ends at or before `end`."""
-        for entry in self.entries[start:stop]:
+        for entry in self.entries[max(start, self.first) : stop]:
             if entry.record is not None and (entry.transaction is None or entry.transaction.fate is Fate.COMMITTED):
                 yield entry.record
 
 
-class Fenced(Exception):
+class BrokerError(Exception):
+    """What brokers answer in place of a result."""
+
+
+class Fenced(BrokerError):
     pass
+
+
+class MessageTooLarge(BrokerError):
+    def __init__(self, topic: str, size: int) -> None:
+        super().__init__(topic, size)
+        self.topic, self.size = topic, size
 
 
 @dataclass(eq=False)
@@ -131,6 +154,8 @@ class Brokers:
         self.committed: dict[int, tuple[int, str]] = {}
         self.archived: dict[int, tuple[int, str]] = {}
         """The archive's committed offsets of `responses`."""
+        self.max_message_bytes = dict.fromkeys(("tokens", "responses", "dead-letters"), KAFKA_MESSAGE_BYTES)
+        """By topic: of key and value, as records are neither batched nor compressed here."""
         self._outages = 0
         self._held_back: deque[Callable[[], None]] = deque()
         self.producers: dict[str, Producing] = {}
@@ -195,6 +220,9 @@ class Brokers:
         self, transactional_id: str, epoch: int, records: Sequence[tuple[Log, bytes | None, bytes | None, Headers]]
     ) -> list[int]:
         transaction = self._open(transactional_id, epoch)
+        for log, value, key, _ in records:
+            if (size := len(key or b"") + len(value or b"")) > self.max_message_bytes[log.topic]:
+                raise MessageTooLarge(log.topic, size)
         return [log.append(value, key, self.wall_ms(), transaction, headers) for log, value, key, headers in records]
 
     def add_offset(self, transactional_id: str, epoch: int, number: int, offset: int, metadata: str) -> None:

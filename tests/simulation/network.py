@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from processor.errors import KafkaUnavailable
 from simulation.coverage import Coverage
-from simulation.log import Brokers, Fenced
+from simulation.log import BrokerError, Brokers
 from simulation.loop import VirtualLoop
 
 T = TypeVar("T")
@@ -32,12 +32,12 @@ class Network:
         """How likely a request comes only when its sender has given it up."""
 
     async def ask(self, effect: Callable[[], T], *, coordinator: bool = False) -> T:
-        """Carry out `effect` at the other side, and bring its result or Fenced back. Raises KafkaUnavailable."""
+        """Carry out `effect` at the other side, and bring its result or BrokerError back. Raises KafkaUnavailable."""
         answer: asyncio.Future[T] = self.loop.create_future()
 
         def arrive_late() -> None:
             if not self._brokers.gone:
-                with suppress(Fenced):
+                with suppress(BrokerError):
                     effect()
 
         def arrive() -> None:
@@ -51,8 +51,8 @@ class Network:
                 return
             try:
                 result = effect()
-            except Fenced as fenced:
-                self.loop.outside(self._delay(), fail, answer, fenced)
+            except BrokerError as error:
+                self.loop.outside(self._delay(), fail, answer, error)
                 return
             if self._lost("answer", coordinator):
                 self._give_up(answer)

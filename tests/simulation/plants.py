@@ -326,6 +326,12 @@ PLANTS = (
             ),
         ),
     ),
+    Plant(
+        "never replaces a client that has ended",
+        100,
+        "processor.core.group_watch",
+        (("        return ended or now - self._answering_since > self._patience\n", "        return False\n"),),
+    ),
     # Bugs that a frozen scenario was kept for: it still shows them.
     Plant(
         "relieves as if nothing were published",

@@ -144,6 +144,10 @@ class Process:
             sink=SimControlsSink(brokers, network, random),
         )
 
+    def fail_client(self) -> None:
+        if self.relay is not None:
+            self.consumer.fail()
+
     async def stop(self) -> None:
         if self.relay is not None:
             await self.relay.stop()

@@ -1,4 +1,6 @@
-"""What seldom happens, added to a plan by chances of its own: late copies, odd times, lost ends of logs, deletions, suspensions."""
+"""What seldom happens, added to a plan by chances of its own: late copies, odd times, lost ends of logs, deletions,
+suspensions, failed clients.
+"""
 
 import json
 from collections.abc import Callable
@@ -94,6 +96,11 @@ def _suspend(random: Random, plan: Plan) -> Plan:
     )
 
 
+def _fail_client(random: Random, plan: Plan) -> Plan:
+    """The relay has to notice, give its partitions back, and join with a new client."""
+    return _with_faults(plan, *(Fault(_somewhen(random), "client_failed", target=random.random()) for _ in range(2)))
+
+
 def _lengths(random: Random) -> list[float]:
     return [random.choice((random.uniform(0.5, 4.0), random.uniform(5.0, 15.0))) for _ in range(random.randint(1, 2))]
 
@@ -136,4 +143,5 @@ CHANGES: tuple[tuple[float, Callable[[Random, Plan], Plan]], ...] = (
     (0.15, _hydrate),
     (0.05, _end_otherwise),
     (0.15, draw_cancels),
+    (0.08, _fail_client),
 )

@@ -10,6 +10,8 @@ from typing import Protocol
 
 from aiokafka import AIOKafkaProducer
 
+from devtools.free_ports import HOST, free_port
+from devtools.kafka import LocalKafka
 from processor.clock import Clock
 from processor.kafka import CommittedOffsets, Consumer, ResponsesReader, transactional_writers
 from processor.kafka.connection import KafkaConnection
@@ -20,6 +22,7 @@ from simulation.group import Group
 from simulation.log import Brokers, Fate, Transaction
 from simulation.loop import VirtualLoop
 from simulation.network import Network
+from support.token_log import flip_a_bit, limit_topic, trim_topic
 from support.virtual_time import run_in_virtual_time
 from topics.specs import TopicNames
 
@@ -30,6 +33,8 @@ ISOLATION = "read_committed"
 
 
 class KafkaStage(Protocol):
+    @property
+    def tokens_topic(self) -> str: ...
     @property
     def responses_topic(self) -> str: ...
     @property
@@ -52,6 +57,28 @@ class KafkaStage(Protocol):
         """A record in a transaction that stays open. What is returned commits it, or aborts it."""
         ...
 
+    async def limit_responses(self, size: int) -> None:
+        """The topic of responses takes no larger record than `size` bytes from now on."""
+        ...
+
+    async def damage(self, partition: int, offset: int, value: bytes) -> None:
+        """Changes the bytes of a record on the tokens topic as a disk does: no other one has this value."""
+        ...
+
+    def cut(self) -> None:
+        """No new connection to Kafka succeeds until `restore`, and perhaps no request over another one."""
+        ...
+
+    def restore(self) -> None: ...
+
+    def end_client(self, consumer: TokensConsumer) -> None:
+        """Ends the task of a consumer that takes part in the group, as an error in the client does."""
+        ...
+
+    async def trim(self, topic: str, partition: int, before: int) -> None:
+        """Deletes the records before an offset, as retention does."""
+        ...
+
 
 Scenario = Callable[[KafkaStage], Awaitable[None]]
 
@@ -59,11 +86,12 @@ Scenario = Callable[[KafkaStage], Awaitable[None]]
 class RealStage:
     """The adapter, with a broker."""
 
-    def __init__(self, bootstrap: str, names: TopicNames) -> None:
+    def __init__(self, kafka: LocalKafka, names: TopicNames) -> None:
         self._names = names
-        self._bootstrap = bootstrap
-        self.responses_topic = names.responses
-        self._source = lambda: KafkaConnection(bootstrap)
+        self._kafka = kafka
+        self._bootstrap = self._address = kafka.bootstrap
+        self.tokens_topic, self.responses_topic = names.tokens, names.responses
+        self._source = lambda: KafkaConnection(self._address)
         self.writer_of = transactional_writers(
             self._source, group_id=names.tokens, topic=names.tokens, max_bytes=1 << 20
         )
@@ -108,11 +136,31 @@ class RealStage:
 
         return end
 
+    async def limit_responses(self, size: int) -> None:
+        await limit_topic(self._bootstrap, self._names.responses, size)
 
-def on_kafka(scenario: Scenario, bootstrap: str, names: TopicNames) -> None:
+    async def damage(self, partition: int, offset: int, value: bytes) -> None:
+        del offset
+        await asyncio.to_thread(flip_a_bit, self._kafka.data, self._names.tokens, partition, value)
+
+    def cut(self) -> None:
+        self._address = f"{HOST}:{free_port()}"
+
+    def restore(self) -> None:
+        self._address = self._bootstrap
+
+    def end_client(self, consumer: TokensConsumer) -> None:
+        assert isinstance(consumer, Consumer)
+        consumer._consumer._coordinator._coordination_task.cancel()
+
+    async def trim(self, topic: str, partition: int, before: int) -> None:
+        await trim_topic(self._bootstrap, topic, partition, before)
+
+
+def on_kafka(scenario: Scenario, kafka: LocalKafka, names: TopicNames) -> None:
     async def play() -> None:
         async with asyncio.timeout(100):
-            await scenario(RealStage(bootstrap, names))
+            await scenario(RealStage(kafka, names))
 
     asyncio.run(play())
 
@@ -120,7 +168,7 @@ def on_kafka(scenario: Scenario, bootstrap: str, names: TopicNames) -> None:
 class SimStage:
     """The simulation's clients, on virtual time."""
 
-    responses_topic = "responses"
+    tokens_topic, responses_topic = "tokens", "responses"
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
@@ -164,6 +212,26 @@ class SimStage:
             log.grow()
 
         return end
+
+    async def limit_responses(self, size: int) -> None:
+        self._brokers.max_message_bytes["responses"] = size
+
+    async def damage(self, partition: int, offset: int, value: bytes) -> None:
+        del value
+        self._brokers.tokens[partition].damaged.add(offset)
+
+    def cut(self) -> None:
+        self._network.brokers_cut = self._network.coordinator_cut = True
+
+    def restore(self) -> None:
+        self._network.brokers_cut = self._network.coordinator_cut = False
+
+    def end_client(self, consumer: TokensConsumer) -> None:
+        assert isinstance(consumer, SimConsumer)
+        consumer.fail()
+
+    async def trim(self, topic: str, partition: int, before: int) -> None:
+        self._brokers.log(topic, partition).trim(before)
 
 
 def on_simulation(scenario: Scenario) -> None:

@@ -1,34 +1,21 @@
 """Where Kafka itself sets a limit: records deleted before they were read, and topics that take no large records."""
 
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from hashlib import sha256
 from random import Random
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from conftest import MakeTopics
 from devtools.kafka import LocalKafka
 from devtools.lab import Lab, laboratory
+from support.token_log import limit_topic, trim_topic
 from support.waiting import eventually
 from topics.codec import encode_token_event
 from topics.records import Event
 
 pytestmark = pytest.mark.timeout(180)
-
-
-@asynccontextmanager
-async def admin_of(kafka: LocalKafka) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
-    await admin.start()
-    try:
-        yield admin
-    finally:
-        await admin.close()
 
 
 async def test_records_deleted_unread_are_noticed_by_an_owner_that_was_slow(
@@ -58,8 +45,7 @@ async def test_records_deleted_unread_are_noticed_by_an_owner_that_was_slow(
         for seq in (2, 3, 4):
             await send(Event.TOKEN, "unnumbered", None, "lost")
             last = await send(Event.TOKEN, "numbered", seq, "lost")
-        async with admin_of(kafka) as admin:
-            await admin.delete_records({TopicPartition(names.tokens, 0): RecordsToDelete(last + 1)})
+        await trim_topic(kafka.bootstrap, names.tokens, 0, last + 1)
         slow.signal(signal.SIGCONT)
         await send(Event.TOKEN, "numbered", 5, "z")
         await send(Event.TOKEN, "unnumbered", None, "z")
@@ -85,9 +71,7 @@ async def test_a_dead_letter_that_its_topic_refuses_is_cut_until_it_is_taken(
     kafka: LocalKafka, make_topics: MakeTopics
 ) -> None:
     names = await make_topics(partitions=1)
-    async with admin_of(kafka) as admin:
-        limits = {"max.message.bytes": "100000"}
-        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, names.dead_letters, limits)])
+    await limit_topic(kafka.bootstrap, names.dead_letters, 100_000)
     value = Random(1).randbytes(400_000)  # nothing that compression makes small
     async with (
         laboratory(kafka.bootstrap, names) as lab,
