@@ -292,10 +292,15 @@ def page_of(sizes: Sequence[int], limit: int, max_bytes: int, *, least: int = 1)
 
 
 class Tombstones(Protocol):
-    """Writes to the log that a response is deleted."""
+    """Writes to the log that a response is deleted. `tests/contract/test_tombstones.py` tests every implementation."""
 
     async def connect(self) -> None:
         """Makes ready to write at once. Raises KafkaUnavailable."""
 
     async def write(self, response_id: str, partition: int) -> None:
-        """Acknowledged when it returns. Raises KafkaUnavailable. `partition` is the one of the response's records."""
+        """Returns once the tombstone is acknowledged. `partition` is the one of the response's records.
+
+        Where the topic has no such partition any more, the key decides: no record of the response is on the log then.
+        Raises KafkaUnavailable if nothing was sent, and TombstoneUndetermined if the acknowledgement did not come: the
+        tombstone may be written even so. It may be called again after either.
+        """

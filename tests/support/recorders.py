@@ -30,7 +30,7 @@ class RecordingTombstones:
             raise KafkaUnavailable("no broker")
         self.written.append((response_id, partition))
         if self.undetermined:
-            raise TombstoneUndetermined("the tombstone was not acknowledged")
+            raise TombstoneUndetermined("the tombstone was not acknowledged; it may be written")
         if self.held is not None:
             await self.held.wait()
 
