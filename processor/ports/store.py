@@ -134,24 +134,31 @@ Progress = Callable[[int, int | None], None]
 """Called with how many more are done since the last call, and how many there are where that is known."""
 
 
-class ResponseStore(Protocol):
-    """Every method may raise StoreUnavailable (try again later); nothing else of a driver's leaves a store.
+class EntryStore(Protocol):
+    """Where the archive stores. Every method may raise StoreUnavailable (try again later); nothing else of a driver's
+    leaves a store.
 
-    Any number of processes may use one store at a time.
+    Any number of processes may use one store at a time. `tests/contract/test_entry_store.py` tests every implementation.
     """
 
     async def start(self) -> None:
         """Connects, and applies the automatic migrations. Raises SchemaOutdated with the command that corrects it."""
 
-    async def upsert_batch(self, entries: Sequence[Entry], *, force: bool = False) -> None:
+    async def upsert_batch(self, entries: Sequence[Entry]) -> None:
         """Store each entry that replaces the stored record by the rule of `outdoes`; a tombstone deletes.
 
-        A finished record is immutable: only a tombstone, or `force`, replaces it. When this returns, every entry is
-        durable or was outdone. Once begun, a write is finished or rolled back, even when the caller is cancelled. A
-        response once deleted does not come back. At most one entry a response. Raises StoreRefused when an entry
-        can't be stored for itself; others may be stored by then, and storing them again changes nothing. With `force`
-        an entry replaces what is there, whatever that is: for repairs.
+        A finished record is immutable: only a tombstone replaces it. When this returns, every entry is durable or was
+        outdone. Once begun, a write is finished or rolled back, even when the caller is cancelled. A response once
+        deleted does not come back. At most one entry a response. Raises StoreRefused when an entry can't be stored for
+        itself; others may be stored by then, and storing them again changes nothing.
         """
+
+
+class ResponseStore(EntryStore, Protocol):
+    """A store that is read, too: by the api and by commands."""
+
+    async def upsert_batch(self, entries: Sequence[Entry], *, force: bool = False) -> None:
+        """As `EntryStore`. With `force` an entry replaces what is there, whatever that is, except a deletion: for repairs."""
 
     async def get(self, response_id: str) -> StoredResponse | None: ...
 
