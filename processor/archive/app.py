@@ -22,7 +22,7 @@ from processor.errors import CredentialsChanged, Fatal, KafkaUnavailable, StoreR
 from processor.kafka.connection import ConnectionSource
 from processor.kafka.dead_letter_writer import DeadLetterWriter, SourcedLetter
 from processor.kafka.record_batches import DEFAULT_MAX_BATCH_BYTES
-from processor.ports.store import Entry, ResponseStore
+from processor.ports.store import Entry, EntryStore
 from processor.telemetry.metrics import Metrics
 from processor.telemetry.retry import Retry
 from topics.client_tasks import look_at
@@ -96,7 +96,7 @@ class Archive:
         settings: ArchiveSettings,
         *,
         source: ConnectionSource,
-        store: ResponseStore,
+        store: EntryStore,
         metrics: Metrics,
         clock: Clock | None = None,
         backoff: Backoff = BACKOFF,

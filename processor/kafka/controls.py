@@ -1,7 +1,6 @@
 """Writes control records, the api's and the command line's cancels; logs those that are not read."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -11,12 +10,12 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from processor.errors import KafkaUnavailable
 from processor.kafka.connection import ConnectionSource
 from processor.kafka.options import CLIENT_ERRORS
+from processor.kafka.stopping import stop_producer
 from topics.controls import ControlRecord, encode_control
 
 log = structlog.get_logger(__name__)
 
 WRITE_SECONDS: Final = 8.0
-CLOSE_SECONDS: Final = 5.0
 
 
 class KafkaControls:
@@ -70,7 +69,7 @@ class KafkaControls:
                     # Known before the first record is sent, which would wait for it.
                     await producer.partitions_for(self._topic)
                 except BaseException:
-                    await producer.stop()
+                    await stop_producer(producer)
                     raise
                 self._producer = producer
             return self._producer
@@ -78,9 +77,7 @@ class KafkaControls:
     async def close(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            with contextlib.suppress(*CLIENT_ERRORS):
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await producer.stop()
+            await stop_producer(producer)
 
 
 def report_left_out(partition: TopicPartition, offset: int) -> None:

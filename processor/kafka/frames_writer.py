@@ -1,7 +1,6 @@
 """The producer of frames: idempotent, acknowledged by all in-sync replicas, one record after the other in a partition."""
 
 import asyncio
-import contextlib
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
@@ -13,7 +12,8 @@ from aiokafka.errors import (
 
 from processor.errors import KafkaUnavailable, RecordTooLarge, WriteForbidden
 from processor.kafka.connection import ConnectionSource
-from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE, STOP_DEADLINE
+from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE
+from processor.kafka.stopping import stop_producer
 
 FORBIDDEN = (TopicAuthorizationFailedError, ClusterAuthorizationFailedError)
 REQUEST_SECONDS = 5.0
@@ -45,7 +45,7 @@ class FramesWriter:
                 await producer.start()
                 await producer.partitions_for(self._topic)
         except BaseException as error:
-            await _stop_quietly(producer)
+            await stop_producer(producer)
             if isinstance(error, FORBIDDEN):
                 raise WriteForbidden(self._topic) from error
             if isinstance(error, CLIENT_ERRORS):
@@ -73,10 +73,4 @@ class FramesWriter:
     async def stop(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            await _stop_quietly(producer)
-
-
-async def _stop_quietly(producer: AIOKafkaProducer) -> None:
-    with contextlib.suppress(Exception):
-        async with asyncio.timeout(STOP_DEADLINE):
-            await producer.stop()
+            await stop_producer(producer)

@@ -5,10 +5,10 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from processor.kafka.options import STOP_DEADLINE
-from processor.kafka.stopping import stop_quietly
+from processor.kafka.stopping import stop_producer, stop_quietly
 
 C = TypeVar("C")
 
@@ -47,6 +47,9 @@ class LazyClient(Generic[C]):
 async def _stop(client: Any) -> None:
     if isinstance(client, AIOKafkaConsumer):
         await stop_quietly(client)
+        return
+    if isinstance(client, AIOKafkaProducer):
+        await stop_producer(client)
         return
     with contextlib.suppress(Exception):
         async with asyncio.timeout(STOP_DEADLINE):

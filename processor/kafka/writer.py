@@ -1,14 +1,11 @@
 """The transactional writer of a partition's durable state."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 
-import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     InvalidProducerEpoch,
-    KafkaConnectionError,
     MessageSizeTooLargeError,
     ProducerFenced,
     RecordListTooLargeError,
@@ -17,10 +14,9 @@ from aiokafka.structs import OffsetAndMetadata
 
 from processor.errors import KafkaUnavailable, PartitionLost, RecordTooLarge
 from processor.kafka.connection import ConnectionSource
-from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE, STOP_DEADLINE
+from processor.kafka.options import CLIENT_ERRORS, REQUEST_DEADLINE
+from processor.kafka.stopping import stop_producer
 from processor.ports.log import Committed, Record, WriterFactory
-
-log = structlog.get_logger(__name__)
 
 TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 
@@ -84,7 +80,7 @@ class TransactionalWriter:
             async with asyncio.timeout(REQUEST_DEADLINE):
                 await producer.start()
         except BaseException as error:
-            await _stop_quietly(producer)
+            await stop_producer(producer)
             if isinstance(error, CLIENT_ERRORS):
                 raise KafkaUnavailable(f"starting the transactional producer failed: {error!r}") from error
             raise
@@ -147,7 +143,7 @@ class TransactionalWriter:
     async def stop(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            await _stop_quietly(producer)
+            await stop_producer(producer)
 
 
 def _too_large(record: Record) -> RecordTooLarge:
@@ -156,30 +152,3 @@ def _too_large(record: Record) -> RecordTooLarge:
 
 def _size(record: Record) -> int:
     return len(record.key or b"") + len(record.value or b"")
-
-
-async def _stop_quietly(producer: AIOKafkaProducer) -> None:
-    """Stop a producer that may be half dead: what it still held is written again by whoever comes next."""
-    stopped = False
-    try:
-        async with asyncio.timeout(STOP_DEADLINE):
-            await producer.stop()
-        stopped = True
-    except Exception as error:  # noqa: BLE001 - it is discarded in any case
-        log.debug("producer_stop_failed", error=type(error).__name__)
-    finally:
-        if not stopped:
-            await _cut(producer)
-
-
-async def _cut(producer: AIOKafkaProducer) -> None:
-    """Ends what a `stop` leaves that was cut short: connections, and tasks that would wait for answers over them."""
-    sender = producer._sender.sender_task  # noqa: SLF001 - see the package's docstring
-    if sender is not None:
-        sender.cancel()
-    with contextlib.suppress(Exception):
-        async with asyncio.timeout(STOP_DEADLINE):
-            await producer.client.close()
-            if sender is not None:
-                await asyncio.wait([sender])
-    producer._message_accumulator.fail_all(KafkaConnectionError("the producer was stopped"))  # noqa: SLF001

@@ -1,5 +1,6 @@
-"""Writes and reads the `controls` topic. `processor.kafka.controls` implements it with Kafka; the simulation has its
-own.
+"""Writes and reads the `controls` topic. `tests/contract/test_controls.py` tests every implementation against it.
+
+`processor.kafka.controls` writes to Kafka and `topics.controls_reader` reads from it; the simulation has its own.
 """
 
 from typing import NoReturn, Protocol
@@ -21,7 +22,12 @@ class Controls(Protocol):
 
 
 class ControlsSource(Protocol):
-    """Where cancels are read: calls the function it was made with for each record, some more than once."""
+    """Where cancels are read: calls the function it was made with for each record, some more than once.
+
+    It begins with the first record that is not older than its lookback. The function is called with the record and its
+    age in seconds, which is 0 for one that has just come. A record without a time has the one of its writing. What
+    cannot be decoded is left out.
+    """
 
     @property
     def trouble(self) -> str | None:

@@ -134,24 +134,31 @@ Progress = Callable[[int, int | None], None]
 """Called with how many more are done since the last call, and how many there are where that is known."""
 
 
-class ResponseStore(Protocol):
-    """Every method may raise StoreUnavailable (try again later); nothing else of a driver's leaves a store.
+class EntryStore(Protocol):
+    """Where the archive stores. Every method may raise StoreUnavailable (try again later); nothing else of a driver's
+    leaves a store.
 
-    Any number of processes may use one store at a time.
+    Any number of processes may use one store at a time. `tests/contract/test_entry_store.py` tests every implementation.
     """
 
     async def start(self) -> None:
         """Connects, and applies the automatic migrations. Raises SchemaOutdated with the command that corrects it."""
 
-    async def upsert_batch(self, entries: Sequence[Entry], *, force: bool = False) -> None:
+    async def upsert_batch(self, entries: Sequence[Entry]) -> None:
         """Store each entry that replaces the stored record by the rule of `outdoes`; a tombstone deletes.
 
-        A finished record is immutable: only a tombstone, or `force`, replaces it. When this returns, every entry is
-        durable or was outdone. Once begun, a write is finished or rolled back, even when the caller is cancelled. A
-        response once deleted does not come back. At most one entry a response. Raises StoreRefused when an entry
-        can't be stored for itself; others may be stored by then, and storing them again changes nothing. With `force`
-        an entry replaces what is there, whatever that is: for repairs.
+        A finished record is immutable: only a tombstone replaces it. When this returns, every entry is durable or was
+        outdone. Once begun, a write is finished or rolled back, even when the caller is cancelled. A response once
+        deleted does not come back. At most one entry a response. Raises StoreRefused when an entry can't be stored for
+        itself; others may be stored by then, and storing them again changes nothing.
         """
+
+
+class ResponseStore(EntryStore, Protocol):
+    """A store that is read, too: by the api and by commands."""
+
+    async def upsert_batch(self, entries: Sequence[Entry], *, force: bool = False) -> None:
+        """As `EntryStore`. With `force` an entry replaces what is there, whatever that is, except a deletion: for repairs."""
 
     async def get(self, response_id: str) -> StoredResponse | None: ...
 
@@ -292,10 +299,15 @@ def page_of(sizes: Sequence[int], limit: int, max_bytes: int, *, least: int = 1)
 
 
 class Tombstones(Protocol):
-    """Writes to the log that a response is deleted."""
+    """Writes to the log that a response is deleted. `tests/contract/test_tombstones.py` tests every implementation."""
 
     async def connect(self) -> None:
         """Makes ready to write at once. Raises KafkaUnavailable."""
 
     async def write(self, response_id: str, partition: int) -> None:
-        """Acknowledged when it returns. Raises KafkaUnavailable. `partition` is the one of the response's records."""
+        """Returns once the tombstone is acknowledged. `partition` is the one of the response's records.
+
+        Where the topic has no such partition any more, the key decides: no record of the response is on the log then.
+        Raises KafkaUnavailable if nothing was sent, and TombstoneUndetermined if the acknowledgement did not come: the
+        tombstone may be written even so. It may be called again after either.
+        """

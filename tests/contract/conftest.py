@@ -1,7 +1,7 @@
 """Each kind of store and of Kafka, for the contracts that all of them keep."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,8 @@ from devtools.stores import opened
 from processor.ports.store import ResponseStore
 from support.kafka_scenarios import Play
 from support.kafka_stages import PARTITIONS, on_kafka, on_simulation
+from support.secured import AUTHORIZED
+from support.shared_kafka import FEW_THREADS
 from support.stores import KINDS, new_store_url
 from topics.specs import TopicNames
 
@@ -44,3 +46,12 @@ def on_stage(request: pytest.FixtureRequest) -> Play:
 
 async def _made(make_topics: MakeTopics) -> TopicNames:
     return await make_topics(partitions=PARTITIONS)
+
+
+@pytest.fixture(scope="session")
+def authorized_kafka() -> Iterator[LocalKafka]:
+    """A broker of this process with access rules, which a test may pause for a while."""
+    broker = LocalKafka(extra_listeners={"CLIENT": "SASL_PLAINTEXT"}, extra_properties=FEW_THREADS | AUTHORIZED)
+    broker.start_blocking()
+    yield broker
+    asyncio.run(broker.close())

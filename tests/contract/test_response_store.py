@@ -7,10 +7,9 @@ import pytest
 from devtools.stores import opened
 from processor.clock import Clock
 from processor.errors import StoreRefused
-from processor.ports.store import Deletion, Entry, Position, ResponseStore
-from support.records import DAY_MS, START, entry, record, tombstone
+from processor.ports.store import Deletion, Position, ResponseStore
+from support.records import DAY_MS, START, entry, tombstone
 from support.stores import ids, rounds_for
-from topics.codec import encode_response
 from topics.records import Status
 
 HOSTILE = (
@@ -33,40 +32,6 @@ HOSTILE = (
     "nul.txt",
     "x" * 256,
 )
-TEXTS = (
-    "",
-    "NUL \x00 in the middle \x00",
-    "four bytes 😀𝒳 and a tie 👩‍👩‍👧",
-    "\u2028\u2029\ufeff\uffff",
-    '{"json":"in a string"} \\u0000 ,"kafka":{"partition":1}}',
-)
-
-
-async def test_a_record_comes_back_byte_for_byte(store: ResponseStore) -> None:
-    put = entry("r-1", partition=3, offset=17, metadata={"model": "m", "n": 1.50})
-    await store.upsert_batch([put])
-    got = await store.get("r-1")
-    assert got is not None
-    assert got.value == put.value
-    assert got.position == Position(3, 17)
-    assert got.record == put.record
-    assert await store.get("r-2") is None
-
-
-async def test_fields_of_a_later_program_are_kept(store: ResponseStore) -> None:
-    value = encode_response(record("r-1"))[:-1] + b',"extra":{"kafka":[1]}}'
-    await store.upsert_batch([Entry.of(Position(0, 0), value)])
-    got = await store.get("r-1")
-    assert got is not None
-    assert got.value == value
-
-
-@pytest.mark.parametrize("text", TEXTS)
-async def test_any_text_is_kept_exactly(store: ResponseStore, text: str) -> None:
-    await store.upsert_batch([entry("r-1", text=text)])
-    got = await store.get("r-1")
-    assert got is not None
-    assert got.record.text == text
 
 
 async def test_four_megabytes_of_text_are_kept(store: ResponseStore) -> None:
@@ -110,31 +75,6 @@ async def test_a_batch_of_many_is_stored_whole(store: ResponseStore, url: str) -
     assert len(seen) == many
 
 
-async def test_the_newest_record_stands_whatever_the_order_of_arrival(store: ResponseStore) -> None:
-    versions = [
-        entry("r-1", offset=5, status=Status.STREAMING, text="a"),
-        entry("r-1", offset=9, status=Status.STREAMING, text="ab"),
-        entry("r-1", offset=12, status=Status.COMPLETE, text="abc"),
-    ]
-    shuffled = random.Random(7)
-    for _ in range(6):
-        shuffled.shuffle(versions)
-        for version in versions:
-            await store.upsert_batch([version])
-    got = await store.get("r-1")
-    assert got is not None
-    assert got.record.text == "abc"
-
-
-async def test_no_snapshot_replaces_a_finished_record_even_with_a_higher_offset(store: ResponseStore) -> None:
-    await store.upsert_batch([entry("r-1", offset=12, text="whole")])
-    await store.upsert_batch([entry("r-1", offset=20, status=Status.STREAMING, text="wh")])
-    await store.upsert_batch([entry("r-1", offset=10, text="older")])
-    got = await store.get("r-1")
-    assert got is not None
-    assert (got.record.text, got.position.offset) == ("whole", 12)
-
-
 async def test_a_forced_record_replaces_anything_but_a_deletion(store: ResponseStore) -> None:
     await store.upsert_batch([entry("r-1", partition=1, offset=12, text="other"), tombstone("r-2", offset=9)])
     await store.upsert_batch([entry("r-1", partition=0, offset=3, text="whole"), entry("r-2", offset=3)], force=True)
@@ -142,38 +82,6 @@ async def test_a_forced_record_replaces_anything_but_a_deletion(store: ResponseS
     assert got is not None
     assert (got.record.text, got.position) == ("whole", Position(0, 3))
     assert await store.get("r-2") is None
-
-
-async def test_of_two_partitions_the_finished_record_wins(store: ResponseStore) -> None:
-    await store.upsert_batch(
-        [entry("r-1", partition=1, offset=900, status=Status.STREAMING, text="par", updated_at=START + 5)]
-    )
-    await store.upsert_batch(
-        [entry("r-1", partition=2, offset=3, status=Status.STREAMING, text="part", updated_at=START + 9)]
-    )
-    await store.upsert_batch(
-        [entry("r-1", partition=1, offset=901, status=Status.STREAMING, text="pa", updated_at=START + 6)]
-    )
-    got = await store.get("r-1")
-    assert got is not None
-    assert got.record.text == "part"
-    await store.upsert_batch([entry("r-1", partition=2, offset=4, text="partition")])
-    await store.upsert_batch([entry("r-1", partition=1, offset=999, text="another")])
-    got = await store.get("r-1")
-    assert got is not None
-    assert got.record.text == "partition"
-
-
-async def test_a_tombstone_deletes_for_good(store: ResponseStore) -> None:
-    await store.upsert_batch([entry("r-1", offset=5), entry("r-2", offset=6)])
-    await store.upsert_batch([tombstone("r-1", offset=8)])
-    assert await store.get("r-1") is None
-    assert await ids(store) == ["r-2"]
-    await store.upsert_batch([entry("r-1", offset=5)])
-    await store.upsert_batch([entry("r-1", offset=9, status=Status.STREAMING)])
-    await store.upsert_batch([entry("r-1", partition=4, offset=100)])
-    assert await store.get("r-1") is None
-    assert await ids(store) == ["r-2"]
 
 
 async def test_a_tombstone_ahead_of_its_record_keeps_it_out(store: ResponseStore) -> None:

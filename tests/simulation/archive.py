@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 from processor.archive.app import Archive, ArchiveSettings
 from processor.archive.batch import Arrival
@@ -19,7 +18,7 @@ from processor.core.backoff import Backoff
 from processor.errors import KafkaUnavailable, StoreUnavailable
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.dead_letter_writer import SourcedLetter
-from processor.ports.store import Entry, Page, Position, StoredResponse, merge_hydration, outdoes
+from processor.ports.store import Entry, Page, Position, StoredResponse, check_storable, merge_hydration, outdoes
 from processor.telemetry.metrics import Metrics
 from simulation.clients import SimConsumer
 from simulation.coverage import Coverage
@@ -30,11 +29,10 @@ from simulation.network import Network
 
 COMMIT_INTERVAL = 1.0
 FETCH_WAIT = 2.0
-LATEST = 2**53 - 1
 
 
 class SimStore:
-    """Keeps the newest record of every response, by the rule of `ResponseStore.upsert_batch`."""
+    """An `EntryStore` that keeps the newest record of every response."""
 
     def __init__(self, random: Random, coverage: Coverage) -> None:
         self._random = random
@@ -49,8 +47,7 @@ class SimStore:
     async def start(self) -> None:
         pass
 
-    async def upsert_batch(self, entries: Sequence[Entry], *, force: bool = False) -> None:
-        assert not force, "nothing is repaired in this world"
+    async def upsert_batch(self, entries: Sequence[Entry]) -> None:
         node = NODE.get()
         self.busy.add(node)
         try:
@@ -69,10 +66,9 @@ class SimStore:
 
     def _keep(self, entry: Entry) -> None:
         if entry.record is None:
-            self.delete(entry.response_id)
+            self.remove(entry.response_id)
             return
-        for time in (entry.record.started_at, entry.record.updated_at):
-            assert 0 <= time <= LATEST, f"no time in milliseconds that a store can order: {time}"
+        check_storable(entry.record)
         old = self.entries.get(entry.response_id)
         if entry.response_id in self.deleted or (old is not None and not self._replaces(entry, old)):
             self._coverage.fault("archive_record_outdone")
@@ -89,7 +85,8 @@ class SimStore:
             new.position, new.record, old.position, old_finished=finished, old_updated_at=updated_at
         )
 
-    def delete(self, response_id: str) -> None:
+    def remove(self, response_id: str) -> None:
+        """As the API's deletion does."""
         self.deleted.add(response_id)
         self.entries.pop(response_id, None)
 
@@ -231,11 +228,10 @@ class ArchiveProcess:
         self.node = Node(name)
         self._parts = parts
         network = Network(parts.loop, parts.random, parts.coverage, parts.brokers)
-        store: Any = parts.store
         self._archive = Archive(
             ArchiveSettings("relay-archive", "responses", "dead-letters"),
             source=lambda: KafkaConnection("nowhere"),
-            store=store,
+            store=parts.store,
             metrics=parts.metrics,
             clock=parts.clock,
             backoff=Backoff(first=0.2, cap=2.0),

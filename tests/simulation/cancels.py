@@ -7,9 +7,12 @@ from dataclasses import replace
 from random import Random
 from typing import NoReturn
 
+import msgspec
+
 from processor.clock import Clock
 from processor.errors import KafkaUnavailable
-from simulation.log import Brokers
+from processor.relay.controls import LOOKBACK
+from simulation.log import Brokers, Log, LogRecord
 from simulation.network import Network
 from simulation.plan import Cancel, Plan, Produce, ResponsePlan, truth_of
 from topics.controls import ControlRecord, decode_control, encode_control
@@ -150,8 +153,6 @@ def _number(record: Produce, events: list[tuple[Produce, dict[str, object]]]) ->
 class SimControlsSource:
     """Reads the controls of the world's brokers. Its chances are its own, so that runs without cancels do not hang on it."""
 
-    trouble = None
-
     def __init__(
         self,
         brokers: Brokers,
@@ -159,28 +160,44 @@ class SimControlsSource:
         clock: Clock,
         random: Random,
         take: Callable[[ControlRecord, float], None],
+        lookback: float = LOOKBACK,
     ) -> None:
         self._brokers = brokers
         self._network = network
         self._clock = clock
         self._random = random
         self._take = take
+        self._lookback = lookback
+        self.trouble: str | None = "not connected yet"
 
     async def run(self) -> NoReturn:
         log = self._brokers.controls
         await asyncio.sleep(self._random.uniform(0.0, CONNECTS))
-        position, backlog = 0, len(log.entries)
+        position, backlog = self._first(log), len(log.entries)
         while True:
-            while self._network.brokers_cut or self._brokers.gone:
+            while is_away(self._network, self._brokers):
+                self.trouble = "no broker answers"
                 await asyncio.sleep(0.5)
+            self.trouble = None
             for record in log.read(position, len(log.entries)):
-                control = decode_control(record.value)
-                if not isinstance(control, Invalid):
-                    age = self._clock.wall() - record.timestamp / 1000
-                    self._take(control, max(0.0, age) if record.offset < backlog else 0.0)
+                self._take_record(record, is_backlog=record.offset < backlog)
             position = len(log.entries)
             await log.grown.wait()
             await asyncio.sleep(self._random.uniform(0.001, 0.1))
+
+    def _first(self, log: Log) -> int:
+        """Returns the offset of the first record that is not older than the lookback, or the end."""
+        since, end = (self._clock.wall() - self._lookback) * 1000, len(log.entries)
+        return next((record.offset for record in log.read(0, end) if record.timestamp >= since), end)
+
+    def _take_record(self, record: LogRecord, *, is_backlog: bool) -> None:
+        control = decode_control(record.value)
+        if isinstance(control, Invalid):
+            return
+        if control.ts is None:
+            control = msgspec.structs.replace(control, ts=record.timestamp)
+        age = self._clock.wall() - record.timestamp / 1000
+        self._take(control, max(0.0, age) if is_backlog else 0.0)
 
 
 class SimControlsSink:
@@ -192,16 +209,20 @@ class SimControlsSink:
         self._random = random
 
     async def connect(self) -> None:
-        pass
+        if is_away(self._network, self._brokers):
+            raise KafkaUnavailable("no broker answered")
 
     async def close(self) -> None:
         pass
 
     async def write(self, record: ControlRecord) -> None:
         await asyncio.sleep(self._random.uniform(0.001, 0.01))
-        if self._network.brokers_cut or self._brokers.gone:
-            raise KafkaUnavailable("no broker answered")
+        await self.connect()
         write_control(self._brokers, record)
+
+
+def is_away(network: Network, brokers: Brokers) -> bool:
+    return network.brokers_cut or brokers.gone
 
 
 def write_control(brokers: Brokers, record: ControlRecord, ago_ms: int = 0) -> None:

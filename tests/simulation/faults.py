@@ -119,7 +119,7 @@ class Faults:
         number = store.entries[response_id].position.partition
         world.brokers.responses[number].append(None, response_id.encode(), world.clock.wall_ms(), None, ())
         world.judge.deleted(response_id)
-        store.delete(response_id)
+        store.remove(response_id)
         world.coverage.fault("deleted")
 
     async def _hydrate(self, until: float) -> None:

@@ -1,9 +1,9 @@
 """The API over a store and a real server, and a client of it. For tests."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -14,57 +14,11 @@ from yarl import URL
 from processor.api.access import Access, fixed_tokens
 from processor.api.app import ApiLimits, ApiParts, make_app
 from processor.config.values import read_api_tokens
-from processor.errors import KafkaUnavailable, TombstoneUndetermined
 from processor.ports.store import ResponseStore
 from processor.telemetry.health import Check, Health
 from processor.telemetry.metrics import Metrics
 from processor.telemetry.server import HttpServer
-from topics.controls import ControlRecord
-
-
-@dataclass
-class RecordingTombstones:
-    written: list[tuple[str, int]] = field(default_factory=list)
-    down: bool = False
-    undetermined: bool = False
-    held: asyncio.Event | None = None
-    """Where it is given, a tombstone is not acknowledged until it is set."""
-
-    before: Callable[[], Awaitable[None]] | None = None
-    """Where it is given, it runs while Kafka is connected to."""
-
-    async def connect(self) -> None:
-        if self.down:
-            raise KafkaUnavailable("no broker")
-        if self.before is not None:
-            await self.before()
-
-    async def write(self, response_id: str, partition: int) -> None:
-        if self.down:
-            raise KafkaUnavailable("no broker")
-        self.written.append((response_id, partition))
-        if self.undetermined:
-            raise TombstoneUndetermined("the tombstone was not acknowledged")
-        if self.held is not None:
-            await self.held.wait()
-
-
-@dataclass
-class RecordingControls:
-    written: list[ControlRecord] = field(default_factory=list)
-    down: bool = False
-
-    async def connect(self) -> None:
-        if self.down:
-            raise KafkaUnavailable("no broker")
-
-    async def close(self) -> None:
-        pass
-
-    async def write(self, record: ControlRecord) -> None:
-        if self.down:
-            raise KafkaUnavailable("the record was not acknowledged")
-        self.written.append(record)
+from support.recorders import RecordingControls, RecordingTombstones
 
 
 @dataclass

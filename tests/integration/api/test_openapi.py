@@ -11,19 +11,12 @@ from processor.api.app import ApiParts, make_app
 from processor.telemetry.health import Health
 from processor.telemetry.metrics import Metrics
 from processor.telemetry.server import HttpServer
-from support.api_server import RecordingControls, tokens
+from support.api_server import tokens
+from support.recorders import RecordingControls, RecordingTombstones
 from support.records import START, entry
 from topics.records import Status
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance,negative_data_rejection"
-
-
-class IgnoredTombstones:
-    async def connect(self) -> None:
-        """It is always ready."""
-
-    async def write(self, response_id: str, partition: int) -> None:
-        """To nobody."""
 
 
 @pytest.mark.timeout(300)
@@ -37,7 +30,7 @@ async def test_the_description_holds_for_whatever_is_asked(tmp_path: Path) -> No
         app = make_app(
             Metrics(),
             Health(Metrics(), tuple),
-            ApiParts(store, tokens("anything=*", is_open=True), IgnoredTombstones(), controls=RecordingControls()),
+            ApiParts(store, tokens("anything=*", is_open=True), RecordingTombstones(), controls=RecordingControls()),
         )
         async with HttpServer(app, host="127.0.0.1", port=0) as server:
             command = Path(sys.executable).parent / "schemathesis"

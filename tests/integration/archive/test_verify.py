@@ -13,6 +13,7 @@ from processor.clock import Clock
 from processor.kafka.connection import KafkaConnection
 from processor.kafka.tombstones import KafkaTombstones
 from processor.ports.store import STALE_MS
+from support.recorders import RecordingTombstones
 from support.records import START, entry, record
 from topics.codec import encode_response
 from topics.records import Status
@@ -66,19 +67,6 @@ async def test_verify_finds_and_mends_what_the_store_lacks(
         assert (after.whole, after.finished) == (True, 39)
 
 
-class Written:
-    """Tombstones of a test."""
-
-    def __init__(self) -> None:
-        self.ids: list[str] = []
-
-    async def connect(self) -> None:
-        """It is always ready."""
-
-    async def write(self, response_id: str, partition: int) -> None:
-        self.ids.append(response_id)
-
-
 async def test_an_open_response_is_deleted_by_force_or_by_age(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/s.db"
     long_ago = Clock().wall() - STALE_MS / 1000 - 1
@@ -88,10 +76,10 @@ async def test_an_open_response_is_deleted_by_force_or_by_age(tmp_path: Path) ->
         opens = [entry(name, offset=n, status=Status.STREAMING, updated_at=1_763_860) for n, name in enumerate("ab")]
         far = entry("far", offset=5, status=Status.STREAMING, updated_at=2**53 - 1)
         await store.upsert_batch([*opens, far])
-        tombstones = Written()
+        tombstones = RecordingTombstones()
         with pytest.raises(NotDeletable, match="--force"):
             await delete_response(store, tombstones, "a")
-        assert tombstones.ids == []
+        assert tombstones.written == []
         await delete_response(store, tombstones, "stale")
         await delete_response(store, tombstones, "b", force=True)
         await delete_response(store, tombstones, "far", force=True)

@@ -6,7 +6,8 @@ import pytest
 
 from processor.errors import KafkaUnavailable
 from processor.ports.deletion import delete_everywhere
-from processor.ports.store import Deletion, Position, Summary, Tombstones
+from processor.ports.store import Deletion, Position, Summary
+from support.recorders import RecordingTombstones
 
 AT = Position(3, 10)
 
@@ -16,47 +17,42 @@ def summary(*, finished: bool, stored_at: int = 1_000, position: Position = AT) 
 
 
 class OneResponse:
-    """The two methods of a store that a deletion uses. Also the log: what happened, in order."""
+    """The two methods of a store that a deletion uses. `deletions` has what the log had at each deletion."""
 
-    def __init__(self, current: Summary | None) -> None:
+    def __init__(self, current: Summary | None, tombstones: RecordingTombstones) -> None:
         self.current = current
-        self.happened: list[str] = []
+        self.tombstones = tombstones
+        self.deletions: list[list[tuple[str, int]]] = []
 
     async def summary(self, response_id: str) -> Summary | None:
         assert response_id == "r"
         return self.current
 
     async def delete(self, response_id: str, *, even_open: bool = False) -> Deletion:
-        assert even_open
-        self.happened.append(f"deleted {response_id}")
+        assert (response_id, even_open) == ("r", True)
+        self.deletions.append([*self.tombstones.written])
         return Deletion.DELETED
 
 
-class Log(Tombstones):
-    def __init__(self, happened: list[str], *, away: bool = False) -> None:
-        self._happened = happened
-        self._away = away
-
-    async def connect(self) -> None:
-        if self._away:
-            raise KafkaUnavailable("away")
-
-    async def write(self, response_id: str, partition: int) -> None:
-        await self.connect()
-        self._happened.append(f"tombstone {response_id} on {partition}")
+def stored(current: Summary | None, *, down: bool = False) -> OneResponse:
+    return OneResponse(current, RecordingTombstones(down=down))
 
 
-async def delete(store: OneResponse, given: Summary, *, away: bool = False) -> Deletion:
+async def delete(store: OneResponse, given: Summary) -> Deletion:
     port: Any = store
-    return await delete_everywhere(port, Log(store.happened, away=away), given, open_before=2_000)
+    return await delete_everywhere(port, store.tombstones, given, open_before=2_000)
+
+
+def is_untouched(store: OneResponse) -> bool:
+    return store.deletions == [] and store.tombstones.written == []
 
 
 @pytest.mark.parametrize("finished", [True, False])
 async def test_the_tombstone_comes_first(finished: bool) -> None:
     given = summary(finished=finished)
-    store = OneResponse(given)
+    store = stored(given)
     assert await delete(store, given) is Deletion.DELETED
-    assert store.happened == ["tombstone r on 3", "deleted r"]
+    assert store.deletions == [[("r", 3)]]
 
 
 @pytest.mark.parametrize(
@@ -68,22 +64,22 @@ async def test_the_tombstone_comes_first(finished: bool) -> None:
     ],
 )
 async def test_an_open_response_that_changed_meanwhile_is_kept(current: Summary | None, outcome: Deletion) -> None:
-    store = OneResponse(current)
+    store = stored(current)
     assert await delete(store, summary(finished=False)) is outcome
-    assert store.happened == []
+    assert is_untouched(store)
 
 
 async def test_an_open_response_that_goes_on_is_kept() -> None:
     given = summary(finished=False, stored_at=2_000)
-    store = OneResponse(given)
+    store = stored(given)
     assert await delete(store, given) is Deletion.OPEN
-    assert store.happened == []
+    assert is_untouched(store)
 
 
 @pytest.mark.parametrize("finished", [True, False])
 async def test_without_kafka_nothing_is_deleted(finished: bool) -> None:
     given = summary(finished=finished)
-    store = OneResponse(given)
+    store = stored(given, down=True)
     with pytest.raises(KafkaUnavailable):
-        await delete(store, given, away=True)
-    assert store.happened == []
+        await delete(store, given)
+    assert is_untouched(store)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from processor.clock import Clock
 from processor.core.response import Cancel
 from processor.core.write_queue import Unwanted
-from processor.errors import KafkaUnavailable
 from processor.relay.controls import ATTEMPTS, LOOKBACK, RelayControls
 from support.chance import Never
+from support.recorders import RecordingControls
 from support.virtual_time import in_virtual_time
 from support.waiting import until
 from topics.controls import ControlEvent, ControlRecord
@@ -24,30 +24,7 @@ class Partition:
         self.taken.append((control.response_id, cancel))
 
 
-@dataclass
-class Topic:
-    """The `controls` topic, as a writer sees it."""
-
-    refusals: int = 0
-    attempts: int = 0
-    closed: bool = False
-    written: list[ControlRecord] = field(default_factory=list)
-
-    async def connect(self) -> None:
-        pass
-
-    async def close(self) -> None:
-        self.closed = True
-
-    async def write(self, record: ControlRecord) -> None:
-        self.attempts += 1
-        if self.refusals:
-            self.refusals -= 1
-            raise KafkaUnavailable("no broker")
-        self.written.append(record)
-
-
-def controls(topic: Topic | None = None) -> RelayControls:
+def controls(topic: RecordingControls | None = None) -> RelayControls:
     clock = Clock(lambda: 1_000.0, wall=lambda: 2_000.0)
     return RelayControls(clock, Never(), sink=topic)
 
@@ -67,7 +44,7 @@ def cancel(response_id: str, ts: int = 1_999_500) -> ControlRecord:
 
 @in_virtual_time
 async def test_every_further_attempt_to_write_a_notice_is_counted() -> None:
-    topic, counted = Topic(), list[int]()
+    topic, counted = RecordingControls(), list[int]()
     topic.refusals = 2
     made = RelayControls(Clock(), Never(), sink=topic, retried=lambda: counted.append(1))
     async with running(made):
@@ -115,7 +92,7 @@ async def test_notices_and_old_cancels_reach_no_partition() -> None:
 
 @in_virtual_time
 async def test_what_the_relay_ended_is_written_though_kafka_is_away_for_a_moment() -> None:
-    topic = Topic(refusals=2)
+    topic = RecordingControls(refusals=2)
     made = controls(topic)
     async with running(made):
         made.notify([Unwanted("r-1", "chat:1", "abandoned"), Unwanted("r-2", "chat:2", "too_large")])
@@ -126,7 +103,7 @@ async def test_what_the_relay_ended_is_written_though_kafka_is_away_for_a_moment
 
 @in_virtual_time
 async def test_a_notice_that_cannot_be_written_delays_no_other_for_long() -> None:
-    topic = Topic(refusals=ATTEMPTS)
+    topic = RecordingControls(refusals=ATTEMPTS)
     made = controls(topic)
     async with running(made):
         made.notify([Unwanted("r-1", "chat:1", "abandoned")])
