@@ -15,10 +15,12 @@ import msgspec
 import orjson
 import uvloop
 
-from devtools.bench.figures import spread
+from devtools.bench.figures import Spread, spread
 from devtools.bench.load import Load
 from devtools.bench.produce import read_times
 from devtools.bench.worker_process import next_order, orders, say
+from devtools.judge.texts import Tally
+from devtools.produced import Produced
 
 AGAIN = 0.1
 POLL = 0.5
@@ -37,6 +39,7 @@ class Record(msgspec.Struct, rename="camel"):
     response_id: str
     seq: int
     event: str
+    text: str = ""
 
 
 class _Publication(msgspec.Struct):
@@ -110,34 +113,67 @@ class Subscriber:
                         self.subscribed.set()
 
 
-class Judged:
-    """Counts of what one order of arrival came to."""
+class Delivered(msgspec.Struct, frozen=True, kw_only=True):
+    """What subscribers got of a load: counts of tokens, moments of the monotonic clock, durations in seconds.
+
+    `kept` counts the records with which subscriptions began. `complete` is False where the observer stopped waiting
+    before every record came.
+    """
+
+    tokens: int
+    lost: int
+    repeated: int
+    reordered: int
+    kept: int
+    complete: bool
+    problems: list[str]
+    first: float
+    last: float
+    stall: float
+    latency: Spread | None
+    first_token: Spread | None
+
+
+class Received:
+    """The records of a load, in their order, for the judge."""
 
     def __init__(self, load: Load) -> None:
         self._load = load
-        self._seen: dict[int, set[int]] = {}
-        self._newest: dict[int, int] = {}
-        self.repeated = self.reordered = 0
-        self.tokens: list[tuple[float, int, int]] = []
-        """(moment, response, seq) of each token when it came first."""
+        self._pieces: list[list[str]] = [[] for _ in range(load.responses)]
+        self._stopped: set[int] = set()
+        self.moments: dict[tuple[int, int], float] = {}
+        """When each token came first, by response and seq."""
 
     def take(self, moment: float, record: Record) -> None:
         number = self._load.number(record.response_id)
         if number is None:
             return
-        seen = self._seen.setdefault(number, set())
-        if record.seq in seen:
-            self.repeated += 1
-            return
-        seen.add(record.seq)
-        if record.seq < self._newest.get(number, -1):
-            self.reordered += 1
-        self._newest[number] = max(record.seq, self._newest.get(number, -1))
         if record.event == "token":
-            self.tokens.append((moment, number, record.seq))
+            self._pieces[number].append(numbered(record.text, record.seq))
+            self.moments.setdefault((number, record.seq), moment)
+        elif record.event == "stop":
+            self._stopped.add(number)
 
-    def lost(self) -> int:
-        return self._load.count() - len(self.tokens)
+    def judge(self) -> Tally:
+        """Returns the counts of what was taken so far, and of what is missing."""
+        tally = Tally()
+        for number, pieces in enumerate(self._pieces):
+            produced = _produced(self._load, number)
+            tally.given([produced])
+            tally.published(produced, pieces, stopped=number in self._stopped)
+        return tally
+
+
+def numbered(text: str, seq: int) -> str:
+    """Returns a token as the judge of texts reads it: with its number at its end."""
+    return f"{text}<{seq}>"
+
+
+def _produced(load: Load, number: int) -> Produced:
+    produced = Produced(load.response_id(number), load.channel(number))
+    for index, text in enumerate(load.texts(number)):
+        produced.add(load.part(index), numbered(text, index + 1))
+    return produced
 
 
 class Arrived:
@@ -166,29 +202,30 @@ def replies_in(text: str) -> Iterator[_Reply]:
     return (_decode(line) for line in text.split("\n") if RECORD in line)
 
 
-def judge(order: Order, kept: Sequence[tuple[float, str]]) -> dict[str, Any]:
-    judged, were_kept = Judged(order.load), 0
+def judge(order: Order, kept: Sequence[tuple[float, str]], *, complete: bool) -> Delivered:
+    received, were_kept = Received(order.load), 0
     for moment, text in sorted(kept, key=lambda each: each[0]):
         for reply in replies_in(text):
             were_kept += len(reply.kept())
             for record in reply.records():
-                judged.take(moment, record)
-    times = read_times(Path(order.times))
-    latency = spread([moment - times[number][seq] for moment, number, seq in judged.tokens])
-    first = spread([moment - times[number][0] for moment, number, seq in judged.tokens if seq == 1])
-    moments = sorted(moment for moment, _, _ in judged.tokens)
-    return {
-        "lost": judged.lost(),
-        "repeated": judged.repeated,
-        "reordered": judged.reordered,
-        "kept": were_kept,
-        "tokens": len(judged.tokens),
-        "first": min(moments, default=0.0),
-        "last": max(moments, default=0.0),
-        "stall": max((later - moment for moment, later in pairwise(moments)), default=0.0),
-        "latency": None if latency is None else msgspec.to_builtins(latency),
-        "first_token": None if first is None else msgspec.to_builtins(first),
-    }
+                received.take(moment, record)
+    tally, times = received.judge(), read_times(Path(order.times))
+    came = [(moment, number, seq) for (number, seq), moment in received.moments.items() if seq < len(times[number])]
+    moments = sorted(received.moments.values())
+    return Delivered(
+        tokens=tally.tokens - len(tally.lost),
+        lost=len(tally.lost),
+        repeated=tally.repeated_as_published,
+        reordered=tally.out_of_order,
+        kept=were_kept,
+        complete=complete,
+        problems=tally.problems,
+        first=min(moments, default=0.0),
+        last=max(moments, default=0.0),
+        stall=max((later - moment for moment, later in pairwise(moments)), default=0.0),
+        latency=spread([moment - times[number][seq] for moment, number, seq in came]),
+        first_token=spread([moment - times[number][0] for moment, number, seq in came if seq == 1]),
+    )
 
 
 async def work() -> None:
@@ -203,17 +240,21 @@ async def work() -> None:
         say({"ready": True})
         arrived = Arrived(order.load, [one.kept for one in subscribers])
         while (told := await next_order(reader)) is not None:
-            await _until_all(arrived, float(told["within"]))
-            say(judge(order, [each for one in subscribers for each in one.kept]))
+            complete = await _until_all(arrived, float(told["within"]))
+            kept = [each for one in subscribers for each in one.kept]
+            say(msgspec.to_builtins(judge(order, kept, complete=complete)))
         for task in running:
             task.cancel()
 
 
-async def _until_all(arrived: Arrived, within: float) -> None:
-    """Waits until every record that was produced came, or `within` seconds passed."""
+async def _until_all(arrived: Arrived, within: float) -> bool:
+    """Waits until every record that was produced came. Returns False if that took more than `within` seconds."""
     deadline = time.monotonic() + within
-    while time.monotonic() < deadline and not arrived.all():
+    while not arrived.all():
+        if time.monotonic() >= deadline:
+            return False
         await asyncio.sleep(POLL)
+    return True
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import msgspec
 from devtools.bench.backlog import MIB, described
 from devtools.bench.centrifugo import Centrifugo
 from devtools.bench.load import Load
+from devtools.bench.peer_observe import Delivered
 from devtools.bench.results import Result, Unsound
 from devtools.bench.run import READY_SECONDS, UNPACED, Run, first_taken_over, running, sampled
 from devtools.bench.worker_process import WorkerProcess
@@ -33,12 +34,14 @@ MS = 1_000
 RATES = (500.0, 2_000.0)
 KILLED_RATE = 1_000.0
 OPEN = 100
+SHOWN = 4
+"""Problems that an error names."""
 OURS, PEER = "tokenstream", "centrifugo"
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One program under one load. `cpu` is in seconds, `rss` in bytes, latencies in seconds."""
+    """One program under one load. `cpu` is in seconds, 0 where a kill ended the process; `rss` in bytes, latencies in seconds."""
 
     tokens: int
     seconds: float
@@ -100,14 +103,16 @@ async def _sampling(sampler: Sampler) -> AsyncIterator[None]:
             sampling.cancel()
 
 
-def used(sampler: Sampler, name: str, since: float, first: float) -> float:
-    """Returns the seconds of processor time since `since`, for a run whose first token came at `first`.
+def used(sampler: Sampler, name: str, since: float, first: float, last: float) -> float:
+    """Returns the seconds of processor time since `since`, for a run whose tokens came from `first` to `last`.
 
-    Raises Unsound where there is no sample from before that token, or the samples show no work.
+    Raises Unsound where the samples do not span these moments, or show no work.
     """
     taken = sampler.samples[name]
     if not taken or taken[0].at > first:
         raise Unsound(f"{name} gives no figures: its first token came before its processor time was first sampled.")
+    if taken[-1].at < last:
+        raise Unsound(f"{name} gives no figures: its process ended before its last token came.")
     seconds = sampler.cpu(name, since)
     if seconds <= 0.0:
         raise Unsound(f"{name} gives no figures: its samples show no processor time for the tokens that came.")
@@ -131,8 +136,8 @@ async def peer_backlog(stage: LocalDeployment, load: Load) -> Measured:
         async with _sampling(sampler):
             run.peer.child.signal(signal.SIGCONT)
             await observer.tell({"within": WITHIN})
-            seen = await observer.answer(2 * WITHIN)
-    return measured(load, seen, sampler, 0.0, seen["first"])
+            seen = await _delivered(observer)
+    return measured(load, seen, sampler, 0.0, seen.first)
 
 
 async def peer_pace(stage: LocalDeployment, load: Load, *, killed: bool = False) -> Measured:
@@ -149,36 +154,46 @@ async def peer_pace(stage: LocalDeployment, load: Load, *, killed: bool = False)
                 await run.peer.child.start()
             await producer.answer(WITHIN)
             await observer.tell({"within": WITHIN if killed else 10.0})
-            seen = await observer.answer(2 * WITHIN)
+            seen = await _delivered(observer)
     return measured(load, seen, sampler, began, began, killed=killed)
 
 
-def measured(
-    load: Load, seen: dict[str, Any], sampler: Sampler, since: float, began: float, *, killed: bool = False
-) -> Measured:
-    """Returns what the peer did, as its subscribers saw it. Raises Unsound where that is no measurement.
+async def _delivered(observer: WorkerProcess) -> Delivered:
+    return msgspec.convert(await observer.answer(2 * WITHIN), Delivered)
 
-    Only a kill may lose tokens, and only after one does a subscription begin with records that its channel kept.
-    """
-    if not killed and (seen["lost"] or seen["kept"]):
-        raise Unsound(
-            f"{PEER} gives no figures of {load.name}. Of {load.count():,} tokens, {seen['lost']:,} were lost; of the records, "
-            f"{seen['kept']:,} had been read before their channel was subscribed to, and {seen['repeated']:,} came repeatedly."
-        )
-    latency, first = seen["latency"] or {}, seen["first_token"] or {}
+
+def measured(
+    load: Load, seen: Delivered, sampler: Sampler, since: float, began: float, *, killed: bool = False
+) -> Measured:
+    """Returns what the peer did, as its subscribers saw it. Raises Unsound where that is no measurement."""
+    if not killed and (faults := faults_of(seen)):
+        raise Unsound(f"{PEER} gives no figures of {load.name}: " + "; ".join(faults) + ".")
+    latency, first = seen.latency, seen.first_token
     return Measured(
-        tokens=seen["tokens"],
-        seconds=seen["last"] - began,
-        cpu=used(sampler, PEER, since, seen["first"]),
+        tokens=seen.tokens,
+        seconds=seen.last - began,
+        cpu=0.0 if killed else used(sampler, PEER, since, seen.first, seen.last),
         rss=max(sample.rss for sample in sampler.samples[PEER]),
-        p50=latency.get("p50", 0.0),
-        p99=latency.get("p99", 0.0),
-        first_p99=first.get("p99", 0.0),
-        lost=seen["lost"],
-        repeated=seen["repeated"],
-        reordered=seen["reordered"],
-        stall=seen["stall"],
+        p50=latency.p50 if latency is not None else 0.0,
+        p99=latency.p99 if latency is not None else 0.0,
+        first_p99=first.p99 if first is not None else 0.0,
+        lost=seen.lost,
+        repeated=seen.repeated,
+        reordered=seen.reordered,
+        stall=seen.stall,
     )
+
+
+def faults_of(seen: Delivered) -> list[str]:
+    """Returns what makes a run without a kill no measurement: only a kill may lose or repeat a token, or make readers recover."""
+    faults = [] if seen.complete else ["the observer stopped waiting before every record came"]
+    if seen.lost:
+        faults.append(f"{seen.lost:,} of {seen.tokens + seen.lost:,} tokens were lost")
+    if seen.kept:
+        faults.append(f"{seen.kept:,} records had been read before their channel was subscribed to")
+    if seen.repeated:
+        faults.append(f"{seen.repeated:,} tokens came repeatedly")
+    return faults + seen.problems[:SHOWN]
 
 
 # Ours
@@ -208,10 +223,10 @@ async def our_pace(stage: LocalDeployment, load: Load, *, killed: bool = False) 
                 await stage.new().start()
             await producing
             await run.finished(WITHIN)
-        return await _ours(run, sampler, began, began)
+        return await _ours(run, sampler, began, began, killed=killed)
 
 
-async def _ours(run: Run, sampler: Sampler, since: float, began: float) -> Measured:
+async def _ours(run: Run, sampler: Sampler, since: float, began: float, *, killed: bool = False) -> Measured:
     """Raises Unsound where a token was lost or out of order, so that both are 0 in what it returns."""
     seen = await run.judge()
     name = run.stage.processes[0].name
@@ -219,7 +234,7 @@ async def _ours(run: Run, sampler: Sampler, since: float, began: float) -> Measu
     return Measured(
         tokens=seen.tokens,
         seconds=seen.last_frame - began,
-        cpu=used(sampler, name, since, seen.first_frame),
+        cpu=0.0 if killed else used(sampler, name, since, seen.first_frame, seen.last_frame),
         rss=max(sample.rss for sample in sampler.samples[name]),
         p50=latency.p50 if latency is not None else 0.0,
         p99=latency.p99 if latency is not None else 0.0,

@@ -1,7 +1,8 @@
 """`python -m simulation.planted NAME`: runs the seeds, or the scenario, of a planted bug. Exits with 0 where it is found.
 
 Each bug needs a process of its own: it is written into the source during its import, and nothing else is changed.
-Without a name it reads names from standard input, runs each in a fork of itself, and then writes `exit` and the exit code.
+Without a name it reads lines `FIRST COUNT NAME` from standard input, runs as many seeds of each in a fork of itself, and
+then writes `exit` and the exit code.
 It has imported the libraries by then, which takes longer than most bugs do.
 """
 
@@ -84,8 +85,8 @@ def plant(bug: Plant) -> None:
     sys.meta_path.insert(0, WrongFinder(bug))
 
 
-def found_after(bug: Plant) -> int | None:
-    """Returns how many runs it takes to find the bug; None if it is not found within its stated number."""
+def found_by(bug: Plant, first: int, count: int) -> int | None:
+    """Returns the first of `count` seeds from `first` that finds the bug, or the number of its scenario's world; or None."""
     from processor.telemetry.metrics import Metrics
     from simulation.cancels import draw_cancels
     from simulation.coverage import Coverage
@@ -93,25 +94,29 @@ def found_after(bug: Plant) -> int | None:
     from simulation.many import plan_of_seed
     from simulation.run import run
 
-    metrics, first = Metrics(), 0
+    metrics = Metrics()
     frozen = thaw((FOLDER / f"{bug.scenario}.json").read_text()) if bug.scenario is not None else None
-    for number in range(first, first + bug.within):
+    for number in range(first, first + count):
         plan = plan_of_seed(number) if frozen is None else replace(frozen, seed=frozen.seed + number)
         if bug.with_cancels:
             plan = draw_cancels(Random(f"cancels {number}"), plan)
         outcome = run(plan, metrics=metrics, coverage=Coverage())
         if outcome.failure is not None:
             print(f"{bug.name}: {outcome.failure}")
-            return number + 1
+            return number
     return None
 
 
-def main(name: str) -> int:
+def main(name: str, first: int = 0, count: int | None = None) -> int:
+    """Runs all seeds of the bug where there is no `count`. Returns the exit code."""
     (bug,) = [each for each in ALL if each.name == name]
     plant(bug)
-    runs = found_after(bug)
-    print(f"{bug.name}: not found in {bug.within} runs" if runs is None else f"{bug.name}: found in run {runs}")
-    return 1 if runs is None else 0
+    seeds = bug.within if count is None else count
+    seed = found_by(bug, first, seeds)
+    print(
+        f"{bug.name}: not found by {seeds} seeds from {first}" if seed is None else f"{bug.name}: found by seed {seed}"
+    )
+    return 1 if seed is None else 0
 
 
 def serve() -> None:
@@ -120,15 +125,16 @@ def serve() -> None:
     keep_what_is_imported()
     os.dup2(sys.stdout.fileno(), sys.stderr.fileno())
     for line in sys.stdin:
-        print("exit", in_a_fork(line.strip()), flush=True)
+        first, count, name = line.strip().split(" ", 2)
+        print("exit", in_a_fork(name, int(first), int(count)), flush=True)
 
 
-def in_a_fork(name: str) -> int:
+def in_a_fork(name: str, first: int, count: int) -> int:
     """Returns the exit code. The fork itself never returns."""
     sys.stdout.flush()
     if child := os.fork():
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    sys.exit(main(name))
+    sys.exit(main(name, first, count))
 
 
 if __name__ == "__main__":

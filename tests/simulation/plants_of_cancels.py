@@ -58,6 +58,7 @@ PLANTS = (
             ("        return fired\n", "        return [*hasty, *fired]\n"),
         ),
         with_cancels=True,
+        seed=10,
     ),
     Plant(
         "publishes cancels undecided",
@@ -82,6 +83,7 @@ PLANTS = (
             ),
         ),
         with_cancels=True,
+        seed=54,
     ),
     Plant(
         "takes the stop for a producer's",
@@ -159,9 +161,10 @@ PLANTS = (
     ),
     Plant(
         "takes up what came long before the start",
-        400,
+        1000,
         _CANCELS,
         (("REMEMBERED_SECONDS or _counts(control, response):", "REMEMBERED_SECONDS or control:"),),
         with_cancels=True,
+        seed=795,
     ),
 )
