@@ -108,7 +108,7 @@ types: setup ## mypy --strict over product and tests
 	$(BIN)/mypy
 
 # Two processes: coverage is measured only where it is asked for, and each imports only what it runs.
-UNIT = $(BIN)/pytest -q -p no:xdist -m 'not costly and not long' --hypothesis-profile few
+UNIT = $(BIN)/pytest -q -p no:xdist -m 'not costly and not long' --hypothesis-profile few -o asyncio_debug=true
 DECISIONS := $(addprefix tests/unit/,core direct ports relay topics)
 .PHONY: unit unit-decisions unit-shells
 unit: setup ## the pure part, few examples of each property: half a minute; prints the branch coverage of topics, core and ports
