@@ -339,7 +339,7 @@ class PartitionPipeline:
 
     @property
     def open_responses(self) -> Mapping[str, Response]:
-        """The open responses, by response id, as they are now. Whoever looks at them changes nothing."""
+        """The open responses, by response id. Only the pipeline may change them."""
         return self._open
 
     def take_counts(self) -> Counts:

@@ -1,14 +1,15 @@
 """Any interleaving, duplicates, order within the window, roll-up pace, parts and crashes: the reader's text is what was produced."""
 
 from random import Random
-from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processor.core.framer import Frame
 from processor.core.limits import Limits
-from processor.core.write_queue import CommitPoint
+from processor.core.partition import PartitionPipeline
+from simulation.planted import module_with
+from simulation.plants import Plant
 from support.examples import examples
 from support.workloads import TEXTS, check, events, read, workloads
 from support.world import World
@@ -75,42 +76,35 @@ def test_missing_records_are_announced_and_every_response_ends(
     assert world.committed == len(world.log)
 
 
-def test_committing_past_an_uncovered_record_is_found() -> None:
-    """The check above can fail: a commit one too far loses what a crash leaves behind."""
-
-    def plant(pipeline: Any) -> None:
-        commit_point = pipeline.commit_point
-
-        def too_far(*args: Any) -> CommitPoint:
-            point = commit_point(*args)
-            return CommitPoint(min(point.offset + 1, pipeline.position), point.restore)
-
-        pipeline.commit_point = too_far
-
-    assert found_within(60, plant)
+COMMIT_POINT = "self._write_queue.commit_point(batch, offsets, self._open.values(), self._intake.position)"
+ONE_TOO_FAR = f"CommitPoint(min((point := {COMMIT_POINT}).offset + 1, self._intake.position), point.restore)"
+DONE = "        self._outflow.done(frame, now)\n"
+REVERSES = """        for response in self._open.values():
+            if len(response.queue) > 2 and not response.in_flight:
+                response.queue.reverse()
+"""
+BUGS = {
+    "commits one too far": (COMMIT_POINT, ONE_TOO_FAR),
+    "sends what waits in reverse": (DONE, DONE + REVERSES),
+}
 
 
-def test_forgetting_the_order_of_a_roll_up_is_found() -> None:
-    def plant(pipeline: Any) -> None:
-        done = pipeline.done
-
-        def swapped(frame: Frame, now: float) -> None:
-            done(frame, now)
-            for response in pipeline.open_responses.values():
-                if len(response.queue) > 2 and not response.in_flight:
-                    response.queue.reverse()
-
-        pipeline.done = swapped
-
-    assert found_within(60, plant)
+@pytest.mark.parametrize("bug", BUGS)
+def test_the_check_finds(bug: str) -> None:
+    plant = Plant(bug, 60, "processor.core.partition", (BUGS[bug],))
+    assert found_within(plant.within, module_with(plant).PartitionPipeline)
 
 
-def found_within(seeds: int, plant: Any) -> bool:
+def test_the_check_finds_nothing_without_a_bug() -> None:
+    assert not found_within(5, PartitionPipeline)
+
+
+def found_within(seeds: int, kind: type[PartitionPipeline]) -> bool:
     for seed in range(seeds):
         random = Random(seed)
         parts = [("text", random.choice(TEXTS)) for _ in range(20)]
         log = events("r0", "chat:0", parts, unnumbered=False)
-        world = World(list(log), random, Limits(gap_timeout=5, idle_timeout=20, snapshot_interval=0.1), plant=plant)
+        world = World(list(log), random, Limits(gap_timeout=5, idle_timeout=20, snapshot_interval=0.1), kind=kind)
         try:
             for _ in range(80):
                 world.step()

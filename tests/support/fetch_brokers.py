@@ -146,7 +146,7 @@ class Brokers:
         self.cluster = self
         self._sessions: list[dict[int, _Session]] = [{} for _ in range(nodes)]
         self.frozen: dict[int, float] = {}
-        """Broker -> seconds that its process stands still at each request."""
+        """Broker -> seconds for which its process is frozen at each request."""
         self._busy = [asyncio.Lock() for _ in range(nodes)]
         self._grown = asyncio.Condition()
         self._next_session = 100

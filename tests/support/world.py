@@ -4,7 +4,7 @@ Pure and seeded: the same choices give the same run. Used by the property tests.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
@@ -52,7 +52,8 @@ class World:
     clean: bool = False
     crashes: int = 0
     faulty: bool = True
-    plant: Callable[[PartitionPipeline], None] = lambda _: None
+    kind: type[PartitionPipeline] = PartitionPipeline
+    """A pipeline of the product, or of its source with a bug in it."""
     refusing: frozenset[str] = frozenset()
     """Channels that refuse every frame permanently."""
     chunk_format: ChunkFormat = ANY_FORMAT
@@ -76,7 +77,7 @@ class World:
 
     def start(self) -> None:
         share = self.shares[0] if len(self.shares) == 1 else self.random.choice(self.shares)
-        self.pipeline = PartitionPipeline(Decoder(), self.limits.share(share), self.chunk_format, self.cancels)
+        self.pipeline = self.kind(Decoder(), self.limits.share(share), self.chunk_format, self.cancels)
         committed = (self.committed, CommitMetadata(self.restore, self.clean).encode()) if self.crashes else None
         begin = beginning(committed, 0, len(self.log))
         entries = []
@@ -89,7 +90,6 @@ class World:
         self.position, self.committed, self.restore = begin.offset, begin.offset, begin.restore
         self.inflight.clear()
         self.active.clear()
-        self.plant(self.pipeline)
 
     def cancel(self, response_id: str, channel: str, ts: int = 1_700_000_000_000, age: float = 0.0) -> None:
         """`age` (seconds) is above 0 if an owner that has just started reads it."""

@@ -11,7 +11,7 @@ from support.product_names import imports_of
 ROOT = Path(__file__).parents[2]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 PATCHED = {"os.fsync"}
-"""What of the standard library may be replaced: a function that shows nothing of what it did."""
+"""Functions of the standard library that a test may replace, because nothing else shows that they were called."""
 PATCHES = {"setattr", "delattr", "__setattr__", "__delattr__", "setitem", "delitem"}
 OWN = {"self", "cls"}
 
