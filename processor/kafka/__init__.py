@@ -2,8 +2,8 @@
 
 aiokafka's internals are used in few places: `membership` observes the coordinator's heartbeats, which the library
 does not report, and asks for a rejoin; `consumer` asks the subscription for positions; `readers` asks the coordinator
-for offsets; `stopping` stops consumers of which a task may have failed; `processor.kafka.record_batches` reads what was
-fetched.
+for offsets; `stopping` stops clients of which a task may have failed, or to which no broker answers;
+`processor.kafka.record_batches` reads what was fetched.
 `tests/integration/relay/test_kafka_internals.py` fails when they change.
 """
 

@@ -6,6 +6,7 @@ a producer's sender and records.
 
 import asyncio
 import contextlib
+import itertools
 from typing import Any, Final
 
 import structlog
@@ -13,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 
 from processor.kafka.options import STOP_DEADLINE
-from topics.client_tasks import stop_consumer
+from topics.client_tasks import look_at, stop_consumer
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +69,18 @@ async def _cut(producer: AIOKafkaProducer) -> None:
             while sender is not None and not sender.done():
                 _end_wait_for_metadata(producer.client)
                 await asyncio.wait([sender], timeout=LOOK_SECONDS)
-    producer._message_accumulator.fail_all(KafkaConnectionError("the producer was stopped"))  # noqa: SLF001
+    _fail_held(producer._message_accumulator)  # noqa: SLF001
+
+
+def _fail_held(held: Any) -> None:
+    """Fails the batches that a producer holds, so that its `stop` returns and asyncio logs no error of theirs.
+
+    A batch that fails is removed from the pending ones, also where it waits to be tried again and is not among them.
+    """
+    held._pending_batches.update(itertools.chain(*held._batches.values()))  # noqa: SLF001
+    for batch in held._pending_batches:  # noqa: SLF001
+        batch._drain_waiter.add_done_callback(look_at)  # noqa: SLF001 - nobody waits for room in it
+    held.fail_all(KafkaConnectionError("the producer was stopped"))
 
 
 def _end_wait_for_metadata(client: Any) -> None:
