@@ -211,7 +211,7 @@ PLANTS = (
         400,
         _WORKER,
         ((_HOLDS, _HOLDS.replace(".holds()", ".silence() < 5.0")),),
-        seed=81,
+        seed=88,
     ),
     Plant(
         "lets timers run while paused",
@@ -267,7 +267,6 @@ PLANTS = (
                 "        page = merge_hydration(self._read(finished=False), page)\n",
             ),
         ),
-        seed=9,
     ),
     Plant(
         "forgets ends of a log that lost its own",
@@ -281,7 +280,7 @@ PLANTS = (
                 "            self._write_queue.finished = FinishedMemory()\n" + _BEGINS,
             ),
         ),
-        seed=13,
+        seed=500,
     ),
     Plant(
         "forgets deletions",
@@ -324,7 +323,7 @@ PLANTS = (
         1000,
         _WORKER,
         ((_HOLDS, _HOLDS.replace(".holds()", ".silence() < 4.0")),),
-        seed=81,
+        seed=425,
     ),
     Plant(
         "blames the next record for ends of owners",
