@@ -10,7 +10,6 @@ from typing import Protocol
 
 from aiokafka import AIOKafkaProducer
 
-from devtools.free_ports import HOST, free_port
 from devtools.kafka import LocalKafka
 from processor.clock import Clock
 from processor.kafka import CommittedOffsets, Consumer, ResponsesReader, transactional_writers
@@ -22,6 +21,7 @@ from simulation.group import Group
 from simulation.log import Brokers, Fate, Transaction
 from simulation.loop import VirtualLoop
 from simulation.network import Network
+from support.connection_switch import ConnectionSwitch, no_broker
 from support.token_log import flip_a_bit, limit_topic, trim_topic
 from support.virtual_time import run_in_virtual_time
 from topics.specs import TopicNames
@@ -89,9 +89,9 @@ class RealStage:
     def __init__(self, kafka: LocalKafka, names: TopicNames) -> None:
         self._names = names
         self._kafka = kafka
-        self._bootstrap = self._address = kafka.bootstrap
+        self._bootstrap = kafka.bootstrap
         self.tokens_topic, self.responses_topic = names.tokens, names.responses
-        self._source = lambda: KafkaConnection(self._address)
+        self._source = ConnectionSwitch(KafkaConnection(self._bootstrap), no_broker)
         self.writer_of = transactional_writers(
             self._source, group_id=names.tokens, topic=names.tokens, max_bytes=1 << 20
         )
@@ -144,10 +144,10 @@ class RealStage:
         await asyncio.to_thread(flip_a_bit, self._kafka.data, self._names.tokens, partition, value)
 
     def cut(self) -> None:
-        self._address = f"{HOST}:{free_port()}"
+        self._source.is_cut = True
 
     def restore(self) -> None:
-        self._address = self._bootstrap
+        self._source.is_cut = False
 
     def end_client(self, consumer: TokensConsumer) -> None:
         assert isinstance(consumer, Consumer)
