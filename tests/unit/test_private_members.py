@@ -2,14 +2,11 @@
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from support.product_names import imports_of
+from support.product_names import AREAS, found_in, imports_of
 
-ROOT = Path(__file__).parents[2]
-TESTS = sorted((ROOT / "tests").rglob("*.py"))
 PATCHED = {"os.fsync"}
 """Functions of the standard library that a test may replace, because nothing else shows that they were called."""
 PATCHES = {"setattr", "delattr", "__setattr__", "__delattr__", "setitem", "delitem"}
@@ -82,15 +79,9 @@ def changes(text: str) -> Iterator[str]:
 
 
 @pytest.mark.costly
-@pytest.mark.parametrize("area", sorted({path.relative_to(ROOT / "tests").parts[0] for path in TESTS}))
+@pytest.mark.parametrize("area", AREAS)
 def test_no_test_changes_a_private_member(area: str) -> None:
-    found = [
-        f"{path.relative_to(ROOT)}:{change}"
-        for path in TESTS
-        if path.relative_to(ROOT / "tests").parts[0] == area
-        for change in changes(path.read_text())
-    ]
-    assert found == []
+    assert found_in(area, changes) == []
 
 
 IMPORTS = "from processor.kafka import fetching\nfrom processor.archive.stream import ResponseConsumer\nimport processor.clock\n"
